@@ -1,0 +1,1 @@
+"""Stage 1: the camera-controlled video generator, under its published module path."""

@@ -1,0 +1,1 @@
+"""Depth, mask and intrinsics from an image or a video."""

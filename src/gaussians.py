@@ -1,0 +1,68 @@
+"""3D Gaussians as one value: activated parameters, and their packed 14-channel order.
+
+All parameters are activated: opacities in (0, 1), linear scales, unit quaternions (wxyz), RGB in
+[0, 1]. Positions and scales are in world units, world axes are OpenCV (x right, y down, z forward).
+"""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import torch
+from jaxtyping import Bool, Float, Int
+from torch import Tensor
+
+PACKED_CHANNELS = 14
+
+
+@dataclass(frozen=True)
+class Gaussians:
+    """A set (or a batch of equally large sets) of 3D Gaussians."""
+
+    means: Float[Tensor, "*batch gaussian 3"]
+    opacities: Float[Tensor, "*batch gaussian"]
+    scales: Float[Tensor, "*batch gaussian 3"]
+    quats: Float[Tensor, "*batch gaussian 4"]
+    colors: Float[Tensor, "*batch gaussian 3"]
+
+    def __len__(self) -> int:
+        return self.means.shape[-2]
+
+    @property
+    def device(self) -> torch.device:
+        """The device that holds the parameters."""
+        return self.means.device
+
+    def packed(self) -> Float[Tensor, "*batch gaussian 14"]:
+        """One tensor, channels `xyz | opacity | scale 3 | quaternion wxyz | rgb`."""
+        parts = (self.means, self.opacities[..., None], self.scales, self.quats, self.colors)
+        return torch.cat(parts, dim=-1)
+
+    @classmethod
+    def from_packed(cls, packed: Float[Tensor, "*batch gaussian 14"]) -> "Gaussians":
+        """The inverse of `packed`; the parts are views of the given tensor."""
+        means, opacities, scales, quats, colors = packed.split([3, 1, 3, 4, 3], dim=-1)
+        return cls(means, opacities[..., 0], scales, quats, colors)
+
+    def map(self, function: Callable[[Tensor], Tensor]) -> "Gaussians":
+        """The same set with `function` applied to each parameter tensor."""
+        return Gaussians(
+            function(self.means),
+            function(self.opacities),
+            function(self.scales),
+            function(self.quats),
+            function(self.colors),
+        )
+
+    def to(self, target: torch.device | torch.dtype | str) -> "Gaussians":
+        """The same set on another device or in another floating-point type."""
+        return self.map(lambda tensor: tensor.to(target))
+
+    def select(self, index: Int[Tensor, " kept"] | Bool[Tensor, " gaussian"]) -> "Gaussians":
+        """The unbatched subset at `index`, in that order."""
+        assert self.means.ndim == 2, f"select works on one set, got batch {self.means.shape[:-2]}"
+        return self.map(lambda tensor: tensor[index])
+
+    @staticmethod
+    def concatenate(parts: "Sequence[Gaussians]") -> "Gaussians":
+        """All Gaussians of `parts` in one set, in order; batch shapes must agree."""
+        return Gaussians.from_packed(torch.cat([part.packed() for part in parts], dim=-2))

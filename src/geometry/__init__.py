@@ -1,0 +1,1 @@
+"""Cameras, rays, projection, camera trajectories and warping: pure functions of tensors."""

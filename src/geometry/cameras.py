@@ -1,0 +1,111 @@
+"""Pinhole cameras.
+
+Notation of the whole project: OpenCV axes (x right, y down, z forward). `c2w` maps camera to world
+and `w2c` world to camera, both 4x4 rigid. `intrinsics` are `fx fy cx cy` in pixels, `K` their 3x3
+matrix. A rendered or decoded pixel (row j, column i) has its centre at `(i + 0.5, j + 0.5)`; the
+warps of the 3D cache are the exception, there it lies at `(i, j)` (see `warping.py`).
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor
+
+from ..runtime import InputError
+
+RIGID_TOLERANCE = 1e-3
+
+
+def invert_rigid(pose: Float[Tensor, "*batch 4 4"]) -> Float[Tensor, "*batch 4 4"]:
+    """The inverse of rigid 4x4 transforms: rotation transposed, translation turned back."""
+    rotation, translation = pose[..., :3, :3], pose[..., :3, 3:]
+    inverse = torch.zeros_like(pose)
+    inverse[..., :3, :3] = rotation.mT
+    inverse[..., :3, 3:] = -rotation.mT @ translation
+    inverse[..., 3, 3] = 1
+    return inverse
+
+
+def intrinsics_to_matrix(intrinsics: Float[Tensor, "*batch 4"]) -> Float[Tensor, "*batch 3 3"]:
+    """`fx fy cx cy` as matrices `K`."""
+    matrix = torch.zeros(*intrinsics.shape[:-1], 3, 3, dtype=intrinsics.dtype)
+    matrix = matrix.to(intrinsics.device)
+    matrix[..., 0, 0], matrix[..., 1, 1] = intrinsics[..., 0], intrinsics[..., 1]
+    matrix[..., 0, 2], matrix[..., 1, 2] = intrinsics[..., 2], intrinsics[..., 3]
+    matrix[..., 2, 2] = 1
+    return matrix
+
+
+def matrix_to_intrinsics(matrix: Float[Tensor, "*batch 3 3"]) -> Float[Tensor, "*batch 4"]:
+    """Matrices `K` as `fx fy cx cy`; skew is not represented."""
+    parts = (matrix[..., 0, 0], matrix[..., 1, 1], matrix[..., 0, 2], matrix[..., 1, 2])
+    return torch.stack(parts, dim=-1)
+
+
+def check_poses(pose: Float[Tensor, "*batch 4 4"], source: object) -> None:
+    """Raise `InputError` naming `source` unless every pose is finite, rigid and right-handed."""
+    if not torch.isfinite(pose).all():
+        bad = (~torch.isfinite(pose.reshape(-1, 16)).all(dim=1)).nonzero()[0].item()
+        raise InputError(source, f"a non-finite pose at index {bad}", "finite 4x4 poses")
+    rotation = pose[..., :3, :3].double()
+    identity = torch.eye(3, dtype=torch.float64, device=pose.device)
+    error = (rotation @ rotation.mT - identity).abs().amax(dim=(-2, -1))
+    determinant = torch.linalg.det(rotation)
+    last_row = pose[..., 3, :] - torch.tensor([0, 0, 0, 1], dtype=pose.dtype, device=pose.device)
+    bad = (error > RIGID_TOLERANCE) | (determinant < 0) | (last_row.abs().amax(-1) > 1e-6)
+    if bad.any():
+        index = int(bad.reshape(-1).nonzero()[0])
+        value = pose.reshape(-1, 4, 4)[index].tolist()
+        raise InputError(source, f"pose {index} = {value}", "a rigid, invertible 4x4 pose")
+
+
+@dataclass(frozen=True)
+class Cameras:
+    """Cameras of one picture size: where they stand, what they see."""
+
+    c2w: Float[Tensor, "*batch 4 4"]
+    intrinsics: Float[Tensor, "*batch 4"]
+    width: int
+    height: int
+
+    def __len__(self) -> int:
+        return self.c2w.shape[0]
+
+    @property
+    def w2c(self) -> Float[Tensor, "*batch 4 4"]:
+        """World-to-camera poses."""
+        return invert_rigid(self.c2w)
+
+    @property
+    def K(self) -> Float[Tensor, "*batch 3 3"]:
+        """Intrinsic matrices, in pixels."""
+        return intrinsics_to_matrix(self.intrinsics)
+
+    def __getitem__(self, index: int | slice | Int[Tensor, " kept"]) -> "Cameras":
+        """Cameras at `index` of the first batch dimension."""
+        return replace(self, c2w=self.c2w[index], intrinsics=self.intrinsics[index])
+
+    def to(self, target: torch.device | torch.dtype | str) -> "Cameras":
+        """The same cameras on another device or in another floating-point type."""
+        return replace(self, c2w=self.c2w.to(target), intrinsics=self.intrinsics.to(target))
+
+    def resized(self, width: int, height: int) -> "Cameras":
+        """The same views at another picture size; intrinsics scale with it, axis by axis."""
+        sx, sy = width / self.width, height / self.height
+        scale = self.intrinsics.new_tensor([sx, sy, sx, sy])
+        return Cameras(self.c2w, self.intrinsics * scale, width, height)
+
+    def relative_to(self, reference: Float[Tensor, "4 4"]) -> "Cameras":
+        """Poses expressed in the frame of the camera with camera-to-world pose `reference`."""
+        return replace(self, c2w=invert_rigid(reference) @ self.c2w)
+
+    @staticmethod
+    def concatenate(parts: "Sequence[Cameras]") -> "Cameras":
+        """All cameras of `parts` along the first dimension; picture sizes must agree."""
+        sizes = {(part.width, part.height) for part in parts}
+        assert len(sizes) == 1, f"cameras of one picture size expected, got {sorted(sizes)}"
+        c2w = torch.cat([part.c2w for part in parts])
+        intrinsics = torch.cat([part.intrinsics for part in parts])
+        return Cameras(c2w, intrinsics, parts[0].width, parts[0].height)

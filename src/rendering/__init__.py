@@ -1,0 +1,1 @@
+"""Gaussian rasterisation: one seam, one pure-torch twin, deferred back-propagation."""

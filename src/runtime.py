@@ -1,0 +1,61 @@
+"""What every run needs: the device, seeding, a rank-0 logger, progress bars and the input error."""
+
+import logging
+import os
+import random
+from collections.abc import Iterable, Iterator
+from typing import TypeVar
+
+import numpy as np
+import torch
+
+T = TypeVar("T")
+
+
+class InputError(ValueError):
+    """What a user gave is wrong; names the source, the value and what was expected."""
+
+    def __init__(self, source: object, value: object, expected: str) -> None:
+        self.source, self.value, self.expected = source, value, expected
+        super().__init__(f"{source}: got {value}, expected {expected}")
+
+
+def rank() -> int:
+    """Index of this process among those of the launch; 0 without a launcher."""
+    return int(os.environ.get("RANK", "0"))
+
+
+def default_device() -> torch.device:
+    """The CUDA device of this process, or the CPU where there is none."""
+    if not torch.cuda.is_available():
+        return torch.device("cpu")
+    return torch.device("cuda", int(os.environ.get("LOCAL_RANK", "0")))
+
+
+def seed_everything(seed: int) -> None:
+    """Seed python, numpy and torch (every device) with a non-negative integer below 2**32."""
+    if not 0 <= seed < 2**32:
+        raise InputError("seed", seed, "an integer in [0, 2**32)")
+    random.seed(seed)
+    np.random.seed(seed)
+    torch.manual_seed(seed)
+
+
+def get_logger(name: str) -> logging.Logger:
+    """A logger that speaks on rank 0 only; warnings and errors come from every rank."""
+    logger = logging.getLogger(name)
+    if rank() != 0:
+        logger.setLevel(logging.WARNING)
+    return logger
+
+
+def setup_logging(level: int = logging.INFO) -> None:
+    """Send the log to standard error, one line a record; called once by an entry."""
+    logging.basicConfig(level=level, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
+
+
+def progress(items: Iterable[T], description: str, total: int | None = None) -> Iterator[T]:
+    """Yield `items` under a progress bar, which only rank 0 shows."""
+    from tqdm import tqdm
+
+    yield from tqdm(items, desc=description, total=total, disable=rank() != 0, leave=False)

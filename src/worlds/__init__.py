@@ -1,0 +1,1 @@
+"""Procedural 3D and 4D scenes with exact colour, depth and cameras."""

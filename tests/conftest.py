@@ -1,0 +1,33 @@
+"""Shape and type checks under test, skips for what this machine lacks, and the fixture folder."""
+
+from pathlib import Path
+
+import pytest
+import torch
+from jaxtyping import install_import_hook
+
+HOOK = install_import_hook(["src", "cosmos_predict1"], "beartype.beartype")
+REPOSITORY = Path(__file__).resolve().parents[1]
+SHARED = REPOSITORY.parent / "shared"
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    if torch.cuda.is_available():
+        return
+    skip = pytest.mark.skip(reason="needs a CUDA device")
+    for item in items:
+        if "gpu" in item.keywords:
+            item.add_marker(skip)
+
+
+@pytest.fixture(scope="session")
+def shared() -> Path:
+    """The folder of parity data beside the repository; its tests skip where it is absent."""
+    if not SHARED.is_dir():
+        pytest.skip(f"parity data not found at {SHARED}")
+    return SHARED
+
+
+@pytest.fixture(autouse=True)
+def _seed() -> None:
+    torch.manual_seed(0)

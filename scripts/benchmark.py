@@ -1,0 +1,38 @@
+"""Measure the project's parts: `python scripts/benchmark.py [NAME ...] [--device cpu|cuda]`.
+
+Each benchmark is a module of `scripts/benchmarks` with `run(device) -> list[Row]`. Without names
+every benchmark runs. Results, with date and hardware, belong into `docs/performance.md`.
+"""
+
+import argparse
+import importlib
+import platform
+from pathlib import Path
+
+
+def main() -> None:
+    """Parse the arguments, run the benchmarks, print a line for each measurement."""
+    folder = Path(__file__).parent / "benchmarks"
+    names = sorted(path.stem for path in folder.glob("*.py") if path.stem != "row")
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("names", nargs="*", metavar="NAME", help=f"of {', '.join(names)}")
+    parser.add_argument("--device", choices=("cpu", "cuda"), default=None)
+    arguments = parser.parse_args()
+    unknown = sorted(set(arguments.names) - set(names))
+    if unknown:
+        parser.error(f"unknown benchmark {unknown[0]!r}, expected one of {names}")
+
+    import torch
+
+    device = torch.device(arguments.device or ("cuda" if torch.cuda.is_available() else "cpu"))
+    hardware = torch.cuda.get_device_name(device) if device.type == "cuda" else platform.processor()
+    print(
+        f"{device.type}: {hardware}; {torch.get_num_threads()} threads; torch {torch.__version__}"
+    )
+    for name in arguments.names or names:
+        for row in importlib.import_module(f"benchmarks.{name}").run(device):
+            print(f"{name}: {row}", flush=True)
+
+
+if __name__ == "__main__":
+    main()

@@ -55,7 +55,7 @@ def relative_error(ours: Shaped[Tensor, "..."], reference: Shaped[Tensor, "..."]
 
 
 def compare(fixture: Fixture, ours: dict[str, Tensor]) -> list[Check]:
-    """A check for every reference output (and channel group); extra outputs of ours are ignored."""
+    """A check for every reference output (and channel group); ours may have more outputs."""
     checks = []
     for name, reference in fixture.outputs().items():
         tolerance = fixture.tolerance.of(name)
@@ -76,15 +76,14 @@ def compare(fixture: Fixture, ours: dict[str, Tensor]) -> list[Check]:
 def _compare_output(
     fixture: Fixture, name: str, ours: Shaped[Tensor, "..."], tolerance: float
 ) -> list[Check]:
-    """Checks of one output of the right shape: whole, by channel group, or where a map says so."""
+    """Checks of one output of the right shape: whole, by channels, or where a map says so."""
     reference = fixture.outputs()[name]
     where = fixture.config.get("compare_where", {}).get(name)
     if where is not None:
         selected = _comparison_map(fixture, where, reference)
         return [Check(name, relative_error(ours[selected], reference[selected]), tolerance)]
-    groups = fixture.config.get("channel_groups", {})
-    channels = max((end for _, end in groups.values()), default=None)
-    if reference.ndim == 0 or reference.shape[-1] != channels:
+    groups = _channel_groups(fixture, reference)
+    if not groups:
         return [Check(name, relative_error(ours, reference), tolerance)]
     return [
         Check(
@@ -94,6 +93,20 @@ def _compare_output(
         )
         for group, (start, end) in groups.items()
     ]
+
+
+def _channel_groups(
+    fixture: Fixture, reference: Shaped[Tensor, "..."]
+) -> dict[str, tuple[int, int]]:
+    """Ranges of the last dimension that are compared on their own, by name; empty for none."""
+    channels = reference.shape[-1] if reference.ndim else 0
+    if fixture.config.get("check_each_column"):
+        names = fixture.config.get("properties", [])
+        names = names if len(names) == channels else range(channels)
+        return {str(name): (index, index + 1) for index, name in enumerate(names)}
+    groups = fixture.config.get("channel_groups", {})
+    # Other outputs of the same fixture, such as kept indices, have no such channels.
+    return groups if max((end for _, end in groups.values()), default=-1) == channels else {}
 
 
 def _comparison_map(fixture: Fixture, key: str, reference: Shaped[Tensor, "..."]) -> Tensor:

@@ -1,0 +1,50 @@
+#!/usr/bin/env bash
+# Set up, lint, types, import rules, tests: `bash scripts/test.sh [--all] [pytest arguments]`.
+#
+# --all adds the tests marked `slow`, and those marked `gpu` where there is one. Everything else goes
+# to pytest, with paths relative to the repository: `bash scripts/test.sh tests/src/io -k ply`.
+set -euo pipefail
+
+root="$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)"
+python="$root/.venv/bin/python"
+step=""
+
+begin() { # STEP
+    step="$1"
+    echo "test: $step"
+}
+
+report() {
+    local status=$?
+    if [[ $status -ne 0 ]]; then
+        echo "test: FAILED (exit code $status) at the step: $step" >&2
+    fi
+}
+trap report EXIT
+
+marks="not slow and not gpu"
+arguments=()
+for argument in "$@"; do
+    if [[ $argument == --all ]]; then
+        marks=""
+    else
+        arguments+=("$argument")
+    fi
+done
+
+begin "set up (scripts/setup.sh)"
+bash "$root/scripts/setup.sh"
+cd "$root"
+
+begin "lint (ruff check)"
+"$python" -m ruff check .
+begin "format (ruff format --check)"
+"$python" -m ruff format --check .
+begin "types (basedpyright)"
+"$python" -m basedpyright --pythonpath "$python"
+begin "import rules (lint-imports)"
+"$python" .venv/bin/lint-imports
+begin "tests (pytest, marks: ${marks:-all})"
+# bash 3 takes an empty array for an unset one.
+"$python" -m pytest -m "$marks" ${arguments[@]+"${arguments[@]}"}
+echo "test: all passed"

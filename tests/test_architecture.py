@@ -1,0 +1,132 @@
+"""Who may import what: optional packages in their one place, lazily, and nothing upwards."""
+
+import ast
+import subprocess
+import sys
+import tomllib
+from pathlib import Path
+
+import pytest
+
+REPOSITORY = Path(__file__).resolve().parents[1]
+# Found nowhere when the modules are imported: each is imported inside the function that needs it.
+LAZY = (
+    "accelerate,av,diffusers,fla,gsplat,imageio,moge,OpenEXR,peft,plyfile,skimage,tensorboard,"
+    "transformers,viser,webdataset"
+)
+# Package -> the only modules (with what is below them) that may import it, lazily or not.
+IMPORTERS = {
+    "accelerate": ("src.training.loop", "src.training.checkpoints", "src.reconstruct"),
+    "cosmos_predict1": ("cosmos_predict1",),
+    "cosmos_predict1.diffusion.inference": (),
+    "diffusers": ("src.tokenizer", "cosmos_predict1"),
+    "fla": ("src.models.recon.scan",),
+    "gsplat": ("src.rendering.rasterize",),
+    "omegaconf": ("src.config", "cosmos_predict1.diffusion.config"),
+    "sample": (),
+    "scripts": (),
+    "tests": (),
+    "torchvision": (),
+    "train": (),
+    "transformers": ("cosmos_predict1.diffusion.text", "src.depth"),
+    "viser": ("src.viewer",),
+}
+IMPORT_ALL = "import importlib, sys\nfor name in sys.argv[1:]:\n    importlib.import_module(name)\n"
+
+
+def module_files() -> dict[str, Path]:
+    """Every module of the two packages by its dotted name."""
+    files = [*REPOSITORY.glob("src/**/*.py"), *REPOSITORY.glob("cosmos_predict1/**/*.py")]
+    names = {}
+    for path in sorted(files):
+        parts = path.relative_to(REPOSITORY).with_suffix("").parts
+        names[".".join(parts[:-1] if parts[-1] == "__init__" else parts)] = path
+    return names
+
+
+def imported_names(module: str, path: Path) -> set[str]:
+    """Absolute dotted names that the file imports anywhere, those of `from` imports included."""
+    package = module.split(".") if path.stem == "__init__" else module.split(".")[:-1]
+    names = set()
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.Import):
+            names |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom):
+            above = package[: len(package) - node.level + 1] if node.level else []
+            base = ".".join([*above, *([node.module] if node.module else [])])
+            names |= {base, *(f"{base}.{alias.name}" for alias in node.names)}
+    return names
+
+
+def inside(name: str, package: str) -> bool:
+    return name == package or name.startswith(f"{package}.")
+
+
+def violations(module: str, path: Path) -> list[str]:
+    """The imports of a file that the table does not allow to it."""
+    return [
+        f"{module} imports {name}"
+        for name in sorted(imported_names(module, path))
+        for package, importers in IMPORTERS.items()
+        if inside(name, package) and not any(inside(module, allowed) for allowed in importers)
+    ]
+
+
+def test_packages_are_imported_in_their_one_place_only() -> None:
+    """A second importer of an optional kernel or library, however lazy, or an upward import."""
+    found = [line for name, path in module_files().items() for line in violations(name, path)]
+    assert not found
+
+
+@pytest.mark.parametrize(
+    ("module", "text", "allowed"),
+    [
+        ("src.depth.align", "def f():\n    import gsplat.cuda\n", False),
+        ("src.rendering.rasterize", "def f():\n    from gsplat import rasterization\n", True),
+        ("src.models.recon.scan_reference", "from fla import ops\n", False),
+        ("src.reconstruct", "import omegaconf\n", False),
+        ("src.io.clip", "import transformers_of_mine\n", True),
+        ("src.io.clip", "from cosmos_predict1.diffusion import cache\n", False),
+        ("cosmos_predict1.diffusion.sdg", "from .inference import gen3c_dynamic_sdg\n", False),
+        ("cosmos_predict1.diffusion.sdg", "from . import cache\n", True),
+    ],
+)
+def test_the_import_table_sees_lazy_and_relative_imports(
+    tmp_path: Path, module: str, text: str, allowed: bool
+) -> None:
+    """A reading of import statements that misses some, so that the rule above holds vacuously."""
+    path = tmp_path / "module.py"
+    path.write_text(text)
+    assert (not violations(module, path)) == allowed
+
+
+def test_every_module_imports_without_the_heavy_packages(tmp_path: Path) -> None:
+    """A heavy or optional package imported at the top of a module instead of in its function."""
+    program = tmp_path / "import_all.py"
+    program.write_text(IMPORT_ALL)
+    blocker = REPOSITORY / "tests" / "block_imports.py"
+    command = [sys.executable, str(blocker), LAZY, str(program), *module_files()]
+    done = subprocess.run(command, cwd=REPOSITORY, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+
+
+def test_blocked_packages_cannot_be_imported(tmp_path: Path) -> None:
+    """A blocker that blocks nothing, which would let the test above and that of --help pass."""
+    program = tmp_path / "lazy.py"
+    program.write_text("import json.decoder\n")
+    blocker = REPOSITORY / "tests" / "block_imports.py"
+    command = [sys.executable, str(blocker), "json", str(program)]
+    done = subprocess.run(command, capture_output=True, text=True)
+    assert done.returncode == 1
+    assert "import of json is blocked" in done.stderr
+
+
+def test_every_part_of_src_has_a_layer() -> None:
+    """A new module directly under src that the layers contract does not know, so does not check."""
+    table = tomllib.loads((REPOSITORY / "pyproject.toml").read_text())["tool"]["importlinter"]
+    layers = "|".join(
+        layer for contract in table["contracts"] for layer in contract.get("layers", [])
+    )
+    known = {name.strip(" ()") for name in layers.split("|")}
+    parts = {".".join(name.split(".")[:2]) for name in module_files() if name.startswith("src.")}
+    assert parts <= known

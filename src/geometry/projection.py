@@ -1,0 +1,95 @@
+"""Depth maps to world points and back.
+
+`z` and depth are distances along the optical axis in world units; `xy` are pixels (x right,
+y down). Where a pixel's centre lies is the caller's choice: `pixel_offset` 0.5 for rendered
+frames, 0 for the warps of the 3D cache.
+
+Rotations are written out as products and sums: elementwise arithmetic keeps its precision under
+autocast and TF32, and needs no matrix per pixel.
+"""
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+# The published projection divides by z + 1e-7, which also keeps points at z = 0 finite.
+DIVISION_EPSILON = 1e-7
+
+
+def pixel_grid(
+    height: int, width: int, offset: float, device: torch.device | str, dtype: torch.dtype
+) -> Float[Tensor, "h w 2"]:
+    """Centres `(x, y)` of all pixels; that of row j, column i is `(i + offset, j + offset)`."""
+    rows = torch.arange(height, device=device, dtype=dtype) + offset
+    columns = torch.arange(width, device=device, dtype=dtype) + offset
+    y, x = torch.meshgrid(rows, columns, indexing="ij")
+    return torch.stack((x, y), dim=-1)
+
+
+def plane_coordinates(
+    intrinsics: Float[Tensor, "*batch 4"], height: int, width: int, pixel_offset: float
+) -> tuple[Float[Tensor, "*batch w"], Float[Tensor, "*batch h"]]:
+    """Pixel columns and rows on the plane z = 1 of the camera: `(x - cx) / fx`, `(y - cy) / fy`."""
+    like = {"device": intrinsics.device, "dtype": intrinsics.dtype}
+    columns = torch.arange(width, **like) + pixel_offset
+    rows = torch.arange(height, **like) + pixel_offset
+    fx, fy, cx, cy = intrinsics[..., None].unbind(dim=-2)
+    return (columns - cx) / fx, (rows - cy) / fy
+
+
+def rotated_plane(
+    rotation: Float[Tensor, "*batch 3 3"],
+    x: Float[Tensor, "*batch w"],
+    y: Float[Tensor, "*batch h"],
+) -> list[Float[Tensor, "*batch h w"]]:
+    """The three components of `rotation @ (x, y, 1)` for every pair of column x and row y."""
+    r = rotation[..., None]
+    # Separable: only one full-size addition per component.
+    return [
+        (r[..., k, 0, :] * x)[..., None, :] + (r[..., k, 1, :] * y + r[..., k, 2, :])[..., :, None]
+        for k in range(3)
+    ]
+
+
+def unproject(
+    depth: Float[Tensor, "*batch h w"],
+    intrinsics: Float[Tensor, "*batch 4"],
+    c2w: Float[Tensor, "*batch 4 4"],
+    pixel_offset: float = 0.5,
+) -> Float[Tensor, "*batch h w 3"]:
+    """The world points of depth maps: `R (depth * K^-1 (x, y, 1)) + t`.
+
+    Zero depth gives the camera centre; masking invalid depth is the caller's part.
+    """
+    height, width = depth.shape[-2:]
+    x, y = plane_coordinates(intrinsics, height, width, pixel_offset)
+    directions = rotated_plane(c2w[..., :3, :3], x, y)
+    centre = c2w[..., :3, 3, None, None]
+    points = [depth * directions[k] + centre[..., k, :, :] for k in range(3)]
+    return torch.stack(points, dim=-1)
+
+
+def project(
+    points: Float[Tensor, "*#batch n 3"],
+    intrinsics: Float[Tensor, "*#batch 4"],
+    w2c: Float[Tensor, "*#batch 4 4"],
+) -> tuple[Float[Tensor, "*#batch n 2"], Float[Tensor, "*#batch n"]]:
+    """Pixel positions `(K X)_xy / (z + 1e-7)` and camera depths `z` of world points `X`.
+
+    Positions of points with z <= 0 lie behind the camera and mean nothing. Whether a pixel's centre
+    counts as integer or half-integer is the convention of the intrinsics. Batch dimensions
+    broadcast: one set of points (batch 1) serves many cameras.
+    """
+    px, py, pz = points.unbind(dim=-1)
+    pose = w2c[..., None]
+    x, y, z = (
+        pose[..., k, 0, :] * px
+        + pose[..., k, 1, :] * py
+        + pose[..., k, 2, :] * pz
+        + pose[..., k, 3, :]
+        for k in range(3)
+    )
+    fx, fy, cx, cy = intrinsics[..., None].unbind(dim=-2)
+    divisor = z + DIVISION_EPSILON
+    xy = torch.stack(((fx * x + cx * z) / divisor, (fy * y + cy * z) / divisor), dim=-1)
+    return xy, z

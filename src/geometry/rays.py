@@ -1,0 +1,119 @@
+"""Rays through pixel centres and their Pluecker coordinates.
+
+Notation: `d` is the unit direction of a ray in world axes, `o` the camera centre, a Pluecker vector
+is `(o x d, d)`, moment first. Pixel (row j, column i) has its centre at `(i + 0.5, j + 0.5)`.
+
+`precision="fp32"` computes in float32 (or float64 where the cameras are float64) and returns
+float32, whatever autocast says. `precision="parity"` returns bfloat16: the published order of
+operations, every result rounded, which is off by up to 4.5 pixels on a 1280 pixel wide frame. Each
+rounding is written out, so that CPU and GPU agree to the bit.
+"""
+
+from dataclasses import replace
+from typing import Literal
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from .cameras import Cameras
+from .projection import plane_coordinates, rotated_plane
+
+Precision = Literal["fp32", "parity"]
+
+
+def camera_rays(
+    cameras: Cameras, precision: Precision = "fp32"
+) -> tuple[Float[Tensor, "*batch 3 h w"], Float[Tensor, "*batch 3 h w"]]:
+    """Origins and unit directions, in world axes, of the rays through all pixel centres.
+
+    The origins are an expanded tensor: one centre per camera in memory.
+    """
+    directions = _directions(cameras, precision)
+    centres = cameras.c2w[..., :3, 3].to(directions.dtype)
+    return centres[..., None, None].expand(directions.shape), directions
+
+
+def pluecker(cameras: Cameras, precision: Precision = "fp32") -> Float[Tensor, "*batch 6 h w"]:
+    """Pluecker coordinates `(o x d, d)` of the rays through all pixel centres, in world units."""
+    origins, directions = camera_rays(cameras, precision)
+    ox, oy, oz = origins.unbind(dim=-3)
+    dx, dy, dz = directions.unbind(dim=-3)
+    # In bfloat16 both products and the difference are rounded, as published; a fused cross product
+    # (one rounding) would differ by 3e-3.
+    moment = (oy * dz - oz * dy, oz * dx - ox * dz, ox * dy - oy * dx)
+    return torch.stack((*moment, dx, dy, dz), dim=-3)
+
+
+def coarse_rays(
+    cameras: Cameras, factor: int = 8, precision: Precision = "fp32"
+) -> tuple[Float[Tensor, "*batch 3 h w"], Float[Tensor, "*batch 3 h w"]]:
+    """Origins and unit directions of the rays through cells of `factor` x `factor` pixels.
+
+    The intrinsics are divided by `factor` and the centre of a cell lies at +0.5 of its own grid,
+    hence in the middle of its pixels.
+    """
+    width, height = cameras.width, cameras.height
+    assert width % factor == 0 and height % factor == 0, f"{width}x{height} not in {factor}s"
+    intrinsics = cameras.intrinsics
+    if precision == "parity":
+        intrinsics = _round(intrinsics)
+    coarse = replace(
+        cameras, intrinsics=intrinsics / factor, width=width // factor, height=height // factor
+    )
+    return camera_rays(coarse, precision)
+
+
+def _directions(cameras: Cameras, precision: Precision) -> Float[Tensor, "*batch 3 h w"]:
+    """Unit directions: float32, or bfloat16 in parity mode."""
+    dtype = cameras.intrinsics.dtype
+    assert dtype in (torch.float32, torch.float64), f"cameras of float32 or better, got {dtype}"
+    if precision == "parity":
+        return _parity_directions(cameras)
+    assert precision == "fp32", f"unknown precision {precision!r}"
+    x, y = plane_coordinates(cameras.intrinsics, cameras.height, cameras.width, 0.5)
+    # A rotation keeps the length, so the norm needs no rotated vectors.
+    norm = torch.sqrt((x * x)[..., None, :] + (y * y)[..., :, None] + 1)
+    components = rotated_plane(cameras.c2w[..., :3, :3], x, y)
+    return torch.stack([part / norm for part in components], dim=-3).float()
+
+
+def _parity_directions(cameras: Cameras) -> Float[Tensor, "*batch 3 h w"]:
+    """Directions in the published bfloat16 order: each `_round` is one rounding of the original.
+
+    All arithmetic is float32, in which products of two bfloat16 are exact; the norm and the
+    rotation sum in float32 and round once.
+    """
+    fx, fy, cx, cy = _round(cameras.intrinsics)[..., None].unbind(dim=-2)
+    device = cameras.intrinsics.device
+    x = _round(_round(parity_centres(cameras.width, device) - cx) / fx)[..., None, :]
+    y = _round(_round(parity_centres(cameras.height, device) - cy) / fy)[..., :, None]
+    norm = _round(torch.sqrt(x * x + y * y + 1))
+    dx, dy, dz = _round(x / norm), _round(y / norm), _round(1 / norm)
+    rotation = _round(cameras.c2w[..., :3, :3])[..., None, None]
+    components = [
+        rotation[..., k, 0, :, :] * dx
+        + rotation[..., k, 1, :, :] * dy
+        + rotation[..., k, 2, :, :] * dz
+        for k in range(3)
+    ]
+    return torch.stack(components, dim=-3).to(torch.bfloat16)
+
+
+def parity_centres(size: int, device: torch.device | str) -> Float[Tensor, " size"]:
+    """Pixel centres along one axis as the published bfloat16 code gets them on a GPU (float32).
+
+    `linspace(0, size - 1, size)` in bfloat16 counts its first half up from 0 and its second half
+    down from the rounded end; from 128 on the `+ 0.5` that follows is lost, from 256 on neighbours
+    collapse.
+    """
+    index = torch.arange(size, device=device, dtype=torch.float32)
+    last = _round(index.new_tensor(size - 1.0))
+    ascending = _round(index)
+    descending = _round(last - _round(size - 1 - index))
+    return _round(torch.where(index < size / 2, ascending, descending) + 0.5)
+
+
+def _round(value: Float[Tensor, "*shape"]) -> Float[Tensor, "*shape"]:
+    """`value` rounded to bfloat16, kept in float32."""
+    return value.to(torch.bfloat16).to(torch.float32)

@@ -1,0 +1,79 @@
+"""Runs the tokenizer, and the conditioning that is encoded with it, on their fixtures."""
+
+import tempfile
+from collections.abc import Callable
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from src.geometry.cameras import Cameras
+from src.geometry.rays import coarse_rays
+from src.tokenizer.latents import TimeEncoder, encode_pluecker
+from src.tokenizer.loading import load_tokenizer
+
+from .fixture import Fixture
+
+
+def tokenizer(fixture: Fixture) -> dict[str, Tensor]:
+    """Raw and normalised latents, and decoded videos, with native weights read from a folder."""
+    with tempfile.TemporaryDirectory() as name:
+        torch.save(fixture.weights(), Path(name) / "model.pt")
+        statistics = (fixture.inputs("latent_mean_256"), fixture.inputs("latent_std_256"))
+        torch.save(statistics, Path(name) / "mean_std.pt")
+        ours = load_tokenizer(Path(name))
+    outputs: dict[str, Tensor] = {}
+    for key, tensor in fixture.group("inputs/").items():
+        kind, _, frames = key.rpartition("_")
+        if kind == "video":
+            latent = ours.encode(tensor)
+            outputs[f"latent_{frames}"] = latent
+            outputs[f"latent_normalised_{frames}"] = ours.normalise(latent)
+            outputs[f"decoded_{frames}"] = ours.decode(latent)
+        elif kind == "sample":
+            outputs[f"decoded_sample_{frames}"] = ours.decode(ours.denormalise(tensor))
+    return outputs
+
+
+def toy_encoder(matrix: Tensor, bias: Tensor) -> Callable[[Tensor], Tensor]:
+    """The fixture's stand-in encoder: 8x8 means, latent frame k from frames 8k-7 to 8k."""
+
+    def encode(video: Tensor) -> Tensor:
+        small = torch.nn.functional.avg_pool3d(video, (1, 8, 8))
+        first, rest = small[:, :, :1], small[:, :, 1:].unflatten(2, (-1, 8))
+        means = torch.cat([first, rest.mean(dim=3)], dim=2)
+        return torch.einsum("oc,bcthw->bothw", matrix, means) + bias[:, None, None, None]
+
+    return encode
+
+
+def conditioning(fixture: Fixture) -> dict[str, Tensor]:
+    """Pluecker and time latents as the decoder receives them."""
+    config = fixture.config
+    height, width = config["img_size"]
+    encode = toy_encoder(fixture.inputs("vae_matrix"), fixture.inputs("vae_bias"))
+    c2w, intrinsics = fixture.inputs("c2ws_input"), fixture.inputs("intrinsics_input")
+    cameras = Cameras(c2w, intrinsics, width, height)
+    origins, directions = coarse_rays(cameras, config["patch_size_out_factor"][1])
+    frames = config["num_input_views"]
+    pluecker, times = [], []
+    for scene in range(c2w.shape[0]):
+        trajectories = [
+            Cameras(poses, lenses, width, height)
+            for poses, lenses in zip(
+                c2w[scene].split(frames), intrinsics[scene].split(frames), strict=True
+            )
+        ]
+        pluecker.append(torch.cat([encode_pluecker(encode, part) for part in trajectories]))
+        source = fixture.inputs("time_embeddings")[scene, :, 0].tolist()
+        target = fixture.inputs("time_embeddings_target")[scene, 0, 0].item()
+        times.append(TimeEncoder(encode, height, width).source_and_target(source, target))
+    return {
+        "plucker_latents": torch.stack(pluecker),
+        "time_latents": torch.stack(times),
+        "rays_os": origins,
+        "rays_ds": directions,
+    }
+
+
+KINDS = {"sdg_tokenizer": tokenizer, "recon_conditioning": conditioning}

@@ -1,0 +1,1 @@
+"""Video <-> latent: the Cosmos autoencoder, its statistics, and encodings of rays and time."""

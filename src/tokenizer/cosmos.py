@@ -1,0 +1,105 @@
+"""The causal video autoencoder: 8x8x8 compression, 16 channels, and its latent statistics.
+
+A video is `[clip, 3, frame, height, width]` in [-1, 1] with 8k + 1 frames; a raw latent is
+`[clip, channel, latent_frame, height/8, width/8]` with k + 1 latent frames. Statistics differ from
+latent frame to latent frame. A normalised latent is `SIGMA_DATA * (raw - mean) / std`.
+"""
+
+from collections.abc import Mapping
+from typing import Any, cast
+
+import torch
+from jaxtyping import Float
+from torch import Tensor, nn
+
+from ..runtime import InputError
+
+SIGMA_DATA = 0.5
+COMPRESSION = 8
+
+
+def latent_frames(num_frames: int) -> int:
+    """Number of latent frames of a clip of `num_frames` = 8k + 1 frames; `InputError` otherwise."""
+    if num_frames < 1 or (num_frames - 1) % COMPRESSION:
+        raise InputError("number of frames", num_frames, f"{COMPRESSION}k + 1")
+    return (num_frames - 1) // COMPRESSION + 1
+
+
+class VideoTokenizer(nn.Module):
+    """Encodes videos to latents and decodes them; deterministic, causal in time."""
+
+    mean: Tensor
+    std: Tensor
+
+    def __init__(
+        self,
+        architecture: Mapping[str, object],
+        mean: Float[Tensor, "channel latent_frame"],
+        std: Float[Tensor, "channel latent_frame"],
+    ) -> None:
+        """Build an untrained tokenizer.
+
+        Args:
+            architecture: arguments of diffusers' `AutoencoderKLCosmos`.
+            mean: latent mean per channel and latent frame.
+            std: latent standard deviation, positive.
+        """
+        from diffusers import AutoencoderKLCosmos
+
+        super().__init__()
+        # A diffusers config also holds its own bookkeeping, under names with an underscore.
+        self.architecture = {k: v for k, v in architecture.items() if not k.startswith("_")}
+        self.autoencoder = AutoencoderKLCosmos(**cast(Any, self.architecture))
+        self.register_buffer("mean", mean.float(), persistent=False)
+        self.register_buffer("std", std.float(), persistent=False)
+
+    @property
+    def dtype(self) -> torch.dtype:
+        """The floating-point type of the convolutions."""
+        return self.autoencoder.dtype
+
+    @property
+    def max_latent_frames(self) -> int:
+        """Longest clip, in latent frames, that the statistics cover."""
+        return self.mean.shape[1]
+
+    def encode(
+        self, video: Float[Tensor, "clip 3 frame h w"]
+    ) -> Float[Tensor, "clip channel latent_frame lh lw"]:
+        """Raw latents of videos, clip by clip (memory grows with one clip only), in our dtype."""
+        latent_frames(video.shape[2])
+        _, _, _, height, width = video.shape
+        if height % COMPRESSION or width % COMPRESSION:
+            raise InputError("video size", f"{height}x{width}", f"multiples of {COMPRESSION}")
+        encode = cast(Any, self.autoencoder.encode)
+        clips = [encode(clip.to(self.dtype)).latent_dist.mode() for clip in video.split(1)]
+        return torch.cat(clips)
+
+    def decode(
+        self, latent: Float[Tensor, "clip channel latent_frame lh lw"]
+    ) -> Float[Tensor, "clip 3 frame h w"]:
+        """Videos, about [-1, 1] and not clamped, of raw latents, clip by clip."""
+        decode = cast(Any, self.autoencoder.decode)
+        clips = [decode(clip.to(self.dtype)).sample for clip in latent.split(1)]
+        return torch.cat(clips)
+
+    def normalise(
+        self, raw: Float[Tensor, "*batch channel latent_frame lh lw"]
+    ) -> Float[Tensor, "*batch channel latent_frame lh lw"]:
+        """Latents of the diffusion model, standard deviation about 0.5, float32."""
+        mean, std = self._statistics(raw.shape[-3])
+        return SIGMA_DATA * (raw.float() - mean) / std
+
+    def denormalise(
+        self, latent: Float[Tensor, "*batch channel latent_frame lh lw"]
+    ) -> Float[Tensor, "*batch channel latent_frame lh lw"]:
+        """The inverse of `normalise`."""
+        mean, std = self._statistics(latent.shape[-3])
+        return latent.float() / SIGMA_DATA * std + mean
+
+    def _statistics(self, count: int) -> tuple[Tensor, Tensor]:
+        if count > self.max_latent_frames:
+            expected = f"at most {self.max_latent_frames}, which the statistics cover"
+            raise InputError("latent frames", count, expected)
+        shape = (-1, count, 1, 1)
+        return self.mean[:, :count].reshape(shape), self.std[:, :count].reshape(shape)

@@ -1,0 +1,42 @@
+"""Pluecker and time maps on their way through an encoder."""
+
+import torch
+
+from src.geometry.cameras import Cameras
+from src.geometry.rays import pluecker
+from src.tokenizer.latents import TimeEncoder, encode_pluecker, time_vector
+
+
+def stride_encoder(video: torch.Tensor) -> torch.Tensor:
+    """Every eighth frame, row and column: enough to see what lands where."""
+    return video[:, :, ::8, ::8, ::8]
+
+
+def test_moment_comes_before_direction() -> None:
+    """Would catch swapped halves, or time and channel axes exchanged."""
+    c2w = torch.eye(4).repeat(9, 1, 1)
+    c2w[:, 0, 3] = torch.linspace(0, 1, 9)
+    cameras = Cameras(c2w, torch.tensor([20.0, 20.0, 12.0, 8.0]).repeat(9, 1), 24, 16)
+    latents = encode_pluecker(stride_encoder, cameras)
+    maps = pluecker(cameras)
+    assert latents.shape == (2, 6, 2, 3)
+    torch.testing.assert_close(latents[1], maps[8, :, ::8, ::8])
+
+
+def test_times_are_encoded_once() -> None:
+    """Would catch a cache that misses, or that mixes up two target times."""
+    calls = []
+
+    def encode(video: torch.Tensor) -> torch.Tensor:
+        calls.append(video.shape[2])
+        return stride_encoder(video)
+
+    encoder = TimeEncoder(encode, 16, 24)
+    source = [index / 8 for index in range(9)]
+    early, late = (encoder.source_and_target(source, target) for target in (0.25, 0.5))
+    assert calls == [9, 1, 1]
+    assert early.shape == (3, 3, 2, 3)
+    torch.testing.assert_close(early[:2], late[:2])
+    torch.testing.assert_close(early[2, :, 0, 0], 2 * time_vector(torch.tensor(0.25)) - 1)
+    encoder.source_and_target(source, 0.5)
+    assert calls == [9, 1, 1]

@@ -41,9 +41,8 @@ def sdg_align(fixture: Fixture) -> dict[str, Tensor]:
 
     def non_rigid(steps: int) -> Tensor:
         config = fixture.config
-        settings = ScaleSettings(
-            steps, config["lr"], config["lambda_arap"], config["smoothing_kernel_size"]
-        )
+        rate, smoothness = float(config["lr"]), float(config["lambda_arap"])
+        settings = ScaleSettings(steps, rate, smoothness, config["smoothing_kernel_size"])
         # As published: the camera-to-world pose in the place of its inverse.
         pose = fixture.inputs("c2w")
         return align_non_rigid(source, target, mask, intrinsics, pose, settings)

@@ -1,0 +1,243 @@
+"""The parity runner: it fails what must fail, and our code passes the fixtures that there are."""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+from check_parity import main
+from parity.compare import Check, fact, relative_error
+from parity.fixture import Fixture, load_fixture
+from parity.runner import Kind, Result, find_fixtures, load_kinds, run_fixture
+from safetensors.torch import load_file, save_file
+from torch import Tensor
+
+from src.runtime import InputError
+
+REPOSITORY = Path(__file__).resolve().parents[2]
+GOLDEN = REPOSITORY / "tests" / "golden"
+SHARED = REPOSITORY.parent / "shared" / "fixtures"
+SHARED_FIXTURES = find_fixtures([SHARED]) if SHARED.is_dir() else []
+
+# Shrinks as the decoder and the generator are built; a kind that runs must leave it.
+NOT_SUPPORTED_YET = {
+    "recon_dataset",
+    "recon_indices",
+    "recon_init",
+    "recon_loss",
+    "sdg_cache",
+    "sdg_condition",
+    "sdg_first_frame",
+    "sdg_keys",
+    "sdg_sampler",
+    "sdg_transformer",
+}
+
+
+def write_fixture(folder: Path, outputs: dict[str, Tensor], **extra: object) -> Path:
+    """A fixture of kind `double`, whose input is `x`."""
+    description = {"kind": "double", "config": {}, "tolerance": {"rtol_norm": 1e-5}} | extra
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / "fixture.json").write_text(json.dumps(description))
+    tensors = {f"outputs/{name}": tensor.clone() for name, tensor in outputs.items()}
+    tensors["inputs/x"] = torch.arange(12.0).reshape(3, 4)
+    save_file(tensors, folder / "tensors.safetensors")
+    return folder
+
+
+def double(fixture: Fixture) -> dict[str, Tensor]:
+    return {"y": 2 * fixture.inputs("x"), "unasked": torch.zeros(1)}
+
+
+def run(folder: Path, **kinds: Kind) -> Result:
+    result = run_fixture(folder, {"double": double} | kinds)
+    assert result is not None
+    return result
+
+
+EXACT = 2 * torch.arange(12.0).reshape(3, 4)
+
+
+def test_equal_outputs_pass_and_a_perturbed_one_fails(tmp_path: Path) -> None:
+    """Catches a comparison that never fails, or fails on extra outputs of ours."""
+    assert run(write_fixture(tmp_path / "same", {"y": EXACT})).passed
+    perturbed = EXACT.clone()
+    perturbed[1, 2] += 1e-3
+    result = run(write_fixture(tmp_path / "other", {"y": perturbed}))
+    assert result.status == "FAIL"
+    assert result.checks[0].error == pytest.approx(1e-3 / perturbed.norm().item(), rel=1e-2)
+
+
+def test_missing_output_and_wrong_shape_fail(tmp_path: Path) -> None:
+    """Catches outputs that are skipped, or compared after broadcasting."""
+    result = run(write_fixture(tmp_path / "missing", {"y": EXACT, "z": EXACT}))
+    assert [check.passed for check in result.checks] == [True, False]
+    assert not run(write_fixture(tmp_path / "shape", {"y": EXACT[None]})).passed
+    assert not run(write_fixture(tmp_path / "row", {"y": EXACT[:1]})).passed
+
+
+def test_per_output_tolerance_replaces_the_common_one(tmp_path: Path) -> None:
+    """Catches `per_output` ignored, 0.0 read as none, and names with a case before them."""
+    near = EXACT * (1 + 1e-6)
+    assert run(write_fixture(tmp_path / "near", {"y": near})).passed
+    for name, output in (("exact", "y"), ("case", "case/y")):
+        tolerance = {"rtol_norm": 1e-5, "per_output": {"y": 0.0}}
+        folder = write_fixture(tmp_path / name, {output: near}, tolerance=tolerance)
+        kind = lambda fixture, output=output: {output: 2 * fixture.inputs("x")}  # noqa: E731
+        assert run(folder, double=kind).status == "FAIL"
+    loose = {"rtol_norm": 0.0, "per_output": {"y": 1e-3}}
+    assert run(write_fixture(tmp_path / "loose", {"y": near}, tolerance=loose)).passed
+
+
+@pytest.mark.parametrize("row", [0, 1])
+def test_compare_where_restricts_both_tensors(tmp_path: Path, row: int) -> None:
+    """Catches a map that is ignored, inverted, or not broadcast over the channels."""
+    wrong = EXACT.clone()
+    wrong[0] = 1e6
+    folder = write_fixture(tmp_path / "where", {"y": wrong})
+    config = {"compare_where": {"y": "aux/map"}}
+    write_fixture(folder, {"y": wrong}, config=config)
+    tensors = load_file(folder / "tensors.safetensors")
+    stable = torch.zeros(3, 1, dtype=torch.int64)
+    stable[row] = 1
+    save_file(tensors | {"aux/map": stable}, folder / "tensors.safetensors")
+    assert run(folder).passed == (row == 1)
+
+
+def test_channel_groups_and_columns_are_compared_one_by_one(tmp_path: Path) -> None:
+    """Catches a small group whose error drowns in the norm of a large one."""
+    reference = EXACT.clone()
+    reference[:, 3] = 1e-4
+    kind = lambda _: {"y": torch.where(reference == 1e-4, 1.1e-4, reference)}  # noqa: E731
+    assert run(write_fixture(tmp_path / "whole", {"y": reference}), double=kind).passed
+    groups = {"channel_groups": {"large": [0, 3], "small": [3, 4]}}
+    result = run(write_fixture(tmp_path / "groups", {"y": reference}, config=groups), double=kind)
+    assert [check.name for check in result.checks if not check.passed] == ["y[small]"]
+    columns = {"check_each_column": True, "properties": ["a", "b", "c", "d"]}
+    result = run(write_fixture(tmp_path / "columns", {"y": reference}, config=columns), double=kind)
+    assert [check.name for check in result.checks if not check.passed] == ["y[d]"]
+
+
+def test_non_finite_values_fail(tmp_path: Path) -> None:
+    """Catches NaN that passes because every comparison with it is false."""
+    folder = write_fixture(tmp_path / "double", {"y": EXACT})
+    for bad in (torch.nan, torch.inf):
+        result = run(folder, double=lambda _, bad=bad: {"y": EXACT.clone().fill_(bad)})
+        assert result.status == "FAIL", bad
+    assert not Check("x", torch.nan, 1.0).passed
+    holes = torch.tensor([1.0, torch.inf])
+    assert relative_error(holes, holes) == 0
+    assert relative_error(torch.tensor([1.0, 5.0]), holes) == torch.inf
+    assert relative_error(torch.full((2,), 1e-9), torch.zeros(2)) == torch.inf
+
+
+def test_what_a_kind_raises_and_malformed_fixtures_are_results(tmp_path: Path) -> None:
+    """Catches an exception that keeps the other fixtures from running, or counts as a pass."""
+
+    def broken(fixture: Fixture) -> dict[str, Tensor]:
+        return {"y": fixture.inputs("nothing")}
+
+    folder = write_fixture(tmp_path / "double", {"y": EXACT})
+    result = run(folder, double=broken)
+    assert result.status == "error" and "nothing" in result.message
+    assert run(folder, double=lambda _: []).status == "error"
+    (folder / "tensors.safetensors").write_bytes(b"no tensors")
+    assert run(folder).status == "error"
+    (folder / "fixture.json").write_text("{")
+    assert "fixture.json" in run(folder).message
+
+
+def test_named_facts_are_judged(tmp_path: Path) -> None:
+    """Catches facts that pass whatever they say."""
+    folder = write_fixture(tmp_path / "facts", {}, tolerance={"rtol_norm": None})
+    good = [fact("names", True), Check("mean", 0.01, 0.02)]
+    assert run(folder, double=lambda _: good).passed
+    assert not run(folder, double=lambda _: [*good, fact("count", False, "3 of 4")]).passed
+    assert not run(folder, double=lambda _: [*good, Check("std", 0.03, 0.02)]).passed
+
+
+@pytest.mark.parametrize(
+    "extra",
+    [
+        {"kind": 3},
+        {"tolerance": {}},
+        {"tolerance": {"rtol_norm": -1}},
+        {"tolerance": {"rtol_norm": 1e-5, "per_output": {"y": "exact"}}},
+        {"config": []},
+    ],
+)
+def test_malformed_descriptions_are_refused(tmp_path: Path, extra: dict) -> None:
+    """Catches a fixture that is read with a guess in the place of a value."""
+    with pytest.raises(InputError, match="fixture.json"):
+        load_fixture(write_fixture(tmp_path / "double", {"y": EXACT}, **extra))
+
+
+def test_exit_codes(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Catches an unsupported kind, or no fixture at all, that counts as a success."""
+
+    def code(*arguments: object) -> int:
+        monkeypatch.setattr(sys, "argv", ["check_parity.py", *map(str, arguments)])
+        return main()
+
+    write_fixture(tmp_path / "double", {"y": EXACT})
+    assert code(tmp_path) == 1
+    assert "unsupported double (double)" in capsys.readouterr().out
+    assert code(GOLDEN / "still_image", GOLDEN / "alignment", "--verbose") == 0
+    output = capsys.readouterr().out
+    assert "depth_model_input" in output and "2 of 2 fixtures pass" in output
+    assert code(GOLDEN, "--kind", "sdg_align") == 0
+    assert code(GOLDEN / "still_image", tmp_path) == 1
+    for arguments in (
+        [tmp_path / "none"],
+        [tmp_path, "--kind", "other"],
+        [tmp_path / "double", "-x"],
+    ):
+        with pytest.raises(SystemExit, match="2"):
+            code(*arguments)
+
+
+@pytest.mark.parametrize("folder", find_fixtures([GOLDEN]), ids=lambda folder: folder.name)
+def test_golden_fixtures(folder: Path) -> None:
+    """Catches a part that no longer agrees with its formula in float64."""
+    result = run_fixture(folder, load_kinds())
+    assert result is not None and result.passed, f"{result} {result and result.checks}"
+
+
+def test_golden_fixtures_are_what_their_script_makes(tmp_path: Path) -> None:
+    """Catches stored tensors that no longer belong to the formulas beside them."""
+    command = [sys.executable, GOLDEN / "make.py", tmp_path]
+    subprocess.run(command, check=True, timeout=300)
+    made, stored = find_fixtures([tmp_path]), find_fixtures([GOLDEN])
+    assert [path.name for path in made] == [path.name for path in stored]
+    for path, expected in zip(made, stored, strict=True):
+        assert load_fixture(path).raw == load_fixture(expected).raw
+        tensors, others = load_fixture(path).tensors, load_fixture(expected).tensors
+        assert tensors.keys() == others.keys()
+        for key, tensor in tensors.items():
+            torch.testing.assert_close(tensor, others[key], rtol=1e-5, atol=1e-6, msg=key)
+
+
+def test_the_golden_fixtures_stay_small() -> None:
+    """Catches binaries that do not belong into the repository."""
+    size = sum(path.stat().st_size for path in GOLDEN.rglob("*") if "pycache" not in str(path))
+    assert size < 300_000
+
+
+@pytest.mark.parametrize("folder", SHARED_FIXTURES, ids=lambda folder: folder.name)
+def test_shared_fixtures(folder: Path) -> None:
+    """Catches a difference from the original implementation."""
+    kinds = load_kinds()
+    result = run_fixture(folder, kinds)
+    assert result is not None
+    if result.kind in NOT_SUPPORTED_YET - kinds.keys():
+        pytest.skip(f"kind {result.kind}: not supported yet")
+    assert result.passed, f"{result} {[str(check) for check in result.checks]}"
+
+
+def test_the_list_of_unsupported_kinds_is_up_to_date() -> None:
+    """Catches a kind that runs but is still excused."""
+    assert not NOT_SUPPORTED_YET & load_kinds().keys()

@@ -1,0 +1,1 @@
+"""Image metrics, and the comparison of two folders of videos or images."""

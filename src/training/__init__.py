@@ -1,0 +1,1 @@
+"""Training: losses, and (around one loop) the tasks that use them."""

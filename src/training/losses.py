@@ -33,9 +33,9 @@ class LossConfig:
 
     def __post_init__(self) -> None:
         for name in ("mse", "lpips", "depth", "opacity"):
-            assert getattr(self, name) >= 0, (
-                f"loss weight {name}={getattr(self, name)}, must be >= 0"
-            )
+            weight = getattr(self, name)
+            if weight < 0:
+                raise ValueError(f"loss weight {name}: got {weight}, expected >= 0")
 
 
 @dataclass(frozen=True)

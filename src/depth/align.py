@@ -40,6 +40,7 @@ def align_rigid(
     inverse_source, inverse_target = 1 / source, 1 / target
     inside = _inside_quantiles(inverse_source, source > 0, "source depth")
     inside &= _inside_quantiles(inverse_target, mask & (target > 0), "target depth")
+    # The normal equations square the condition number: float64, around the mean.
     x, y = inverse_source[inside].double(), inverse_target[inside].double()
     centred = x - x.mean()
     spread = centred.square().sum()
@@ -68,6 +69,7 @@ def align_non_rigid(
     `inference_mode`. Raises `InputError` as `align_rigid`, or if no masked pixel has a depth.
     """
     settings = settings or ScaleSettings()
+    # Tensors made in a caller's inference mode cannot be differentiated, these copies can.
     with torch.inference_mode(False), torch.enable_grad():
         rigid = align_rigid(source, target, mask).detach()
         used = mask & (target > 0) & target.isfinite() & rigid.isfinite()
@@ -98,6 +100,7 @@ def _inside_quantiles(
     if not len(chosen):
         raise InputError(name, f"0 of {valid.numel()} pixels with a depth", "one or more")
     low, high = torch.quantile(chosen, chosen.new_tensor([LOW_QUANTILE, HIGH_QUANTILE]))
+    # Strictly: constant depth beyond a quantile, such as a saturated sky, does not take part.
     return (values > low) & (values < high)
 
 

@@ -68,6 +68,7 @@ def prepare_image(
     if image.shape[1:] != estimate.depth.shape:
         expected = f"the depth's size {tuple(estimate.depth.shape)}"
         raise InputError("image of a depth map", f"size {tuple(image.shape[1:])}", expected)
+    # Infinite depth would turn every pixel that it blends into infinite or NaN.
     known = torch.where(estimate.mask, estimate.depth, UNKNOWN_DEPTH)
     depth = clamp_depth(_bilinear(known[None], height, width)[0], FARTHEST_DEPTH)
     mask = functional.interpolate(estimate.mask[None, None].float(), (height, width))[0, 0] > 0
@@ -107,9 +108,11 @@ def _fixed_point_taps(
 ]:
     """Indices of the two pixels around each resized one, and their weights times 2048."""
     steps = torch.arange(resized, dtype=torch.float64, device=device)
+    # OpenCV computes positions in double and fractions in single precision.
     position = ((steps + 0.5) * (size / resized) - 0.5).float()
     index = position.floor()
     fraction = position - index
+    # Beyond the border both taps are the same pixel, blended with the fraction all the same.
     low, high = index.long().clamp(0, size - 1), (index.long() + 1).clamp(0, size - 1)
     return low, high, (2048 * (1 - fraction)).round().int(), (2048 * fraction).round().int()
 

@@ -43,7 +43,7 @@ begin "format (ruff format --check)"
 begin "types (basedpyright)"
 "$python" -m basedpyright --pythonpath "$python"
 begin "import rules (lint-imports)"
-"$python" .venv/bin/lint-imports
+"$python" .venv/bin/lint-imports --no-logo
 begin "tests (pytest, marks: ${marks:-all})"
 # bash 3 takes an empty array for an unset one.
 "$python" -m pytest -m "$marks" ${arguments[@]+"${arguments[@]}"}

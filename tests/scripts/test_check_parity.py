@@ -26,7 +26,6 @@ NOT_SUPPORTED_YET = {
     "recon_dataset",
     "recon_indices",
     "recon_init",
-    "recon_loss",
     "sdg_cache",
     "sdg_condition",
     "sdg_first_frame",

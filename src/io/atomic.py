@@ -1,0 +1,77 @@
+"""Atomic file writes: a temporary name in the same folder, then one rename.
+
+A temporary is called `.<stem>~<host>~<process>~<random><suffix>`: hidden, so that no reader takes
+it for a result, with the suffix of the result, because many writers choose the format by it.
+"""
+
+import os
+import secrets
+import socket
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+# File names end at 255 bytes on common file systems; this leaves room for the other parts.
+MAX_STEM_BYTES = 120
+
+
+@contextmanager
+def atomic_path(path: Path | str) -> Iterator[Path]:
+    """A temporary path to write, renamed to `path` when the block ends without an exception.
+
+    Missing parent folders are made. The content is on the disk before the rename, so even after a
+    power cut `path` holds the old file or the whole new one. When the block fails, or is
+    interrupted, the temporary is removed and `path` stays as it was. What a killed process left
+    behind for the same `path` on this host is removed at the next write.
+    """
+    path = Path(path)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    _remove_orphans(path)
+    unique = f"{_prefix(path)}{os.getpid()}~{secrets.token_hex(4)}"
+    temporary = path.with_name(unique + path.suffix)
+    try:
+        yield temporary
+        assert temporary.is_file(), f"nothing was written to {temporary}"
+        _flush(temporary, os.O_RDWR)
+        temporary.replace(path)
+        # The rename itself is a change of the folder.
+        _flush(path.parent, os.O_RDONLY)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def is_temporary(path: Path) -> bool:
+    """Whether `path` has the name of an unfinished write."""
+    return path.name.startswith(".") and path.name.count("~") >= 3
+
+
+def _prefix(path: Path) -> str:
+    stem = path.stem.encode()[:MAX_STEM_BYTES].decode(errors="ignore")
+    return f".{stem}~{socket.gethostname()}~"
+
+
+def _remove_orphans(path: Path) -> None:
+    prefix = _prefix(path)
+    for entry in path.parent.iterdir():
+        if entry.name.startswith(prefix) and entry.suffix == path.suffix:
+            process = entry.name[len(prefix) :].split("~")[0]
+            if process.isdecimal() and not _runs(int(process)):
+                entry.unlink(missing_ok=True)
+
+
+def _runs(process: int) -> bool:
+    try:
+        os.kill(process, 0)
+    except ProcessLookupError:
+        return False
+    except PermissionError:
+        return True
+    return True
+
+
+def _flush(path: Path, flags: int) -> None:
+    descriptor = os.open(path, flags)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)

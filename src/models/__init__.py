@@ -1,0 +1,1 @@
+"""The models: the data that they see, and the decoder."""

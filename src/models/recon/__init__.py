@@ -1,0 +1,1 @@
+"""The decoder network: latents and rays -> Gaussians."""

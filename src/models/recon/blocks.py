@@ -1,0 +1,169 @@
+"""The two kinds of blocks of the decoder: bidirectional Mamba-2 and full attention, both pre-norm.
+
+Attribute names follow the published checkpoints.
+"""
+
+import math
+
+import torch
+import torch.nn.functional as F
+from jaxtyping import Float
+from torch import Tensor, nn
+from torch.nn.attention import SDPBackend, sdpa_kernel
+
+from .mixing import NORM_EPS, causal_conv, gated_norm
+from .scan import Backend, selective_scan
+
+STATE = 256
+HEAD = 64
+EXPAND = 2
+TAPS = 4
+DT_RANGE = (1e-3, 1e-1)
+DT_FLOOR = 1e-4
+A_RANGE = (1.0, 16.0)
+
+
+class DirectionalScan(nn.Module):
+    """What one direction of a bidirectional block owns: convolution, scan, gated norm."""
+
+    def __init__(self, inner: int) -> None:
+        super().__init__()
+        heads = inner // HEAD
+        channels = inner + 2 * STATE
+        # Step sizes start log-uniform; the bias is their inverse softplus.
+        log_dt = torch.empty(heads).uniform_(*(math.log(limit) for limit in DT_RANGE))
+        dt = log_dt.exp().clamp(min=DT_FLOOR)
+        self.dt_bias = nn.Parameter(dt + torch.log(-torch.expm1(-dt)))
+        self.A_log = nn.Parameter(torch.empty(heads).uniform_(*A_RANGE).log())
+        self.D = nn.Parameter(torch.ones(heads))
+        # Holds the parameters under their published names; `causal_conv` does the work.
+        self.conv1d = nn.Conv1d(channels, channels, TAPS, groups=channels)
+        self.norm = nn.RMSNorm(inner, eps=NORM_EPS)
+
+    def forward(
+        self,
+        projected: Float[Tensor, "batch token channel"],
+        total: Float[Tensor, "batch token inner"] | None,
+        reverse: bool,
+        backend: Backend,
+    ) -> Float[Tensor, "batch token inner"]:
+        """`total` plus this direction's output; channels are `gate | x | B | C | dt`."""
+        inner, heads = self.norm.weight.shape[0], len(self.D)
+        gate, mixed, dt = projected.split([inner, inner + 2 * STATE, heads], dim=-1)
+        assert self.conv1d.bias is not None
+        mixed = causal_conv(mixed, self.conv1d.weight, self.conv1d.bias, reverse, backend)
+        x, B, C = mixed.split([inner, STATE, STATE], dim=-1)
+        # Float32 whatever the trunk's type: decays multiply over the whole sequence.
+        dt = F.softplus(dt.float() + self.dt_bias.float())
+        A = -self.A_log.float().exp()
+        x = x.unflatten(-1, (heads, HEAD))
+        y = selective_scan(x, dt, A, B, C, self.D.float(), reverse, backend)
+        return gated_norm(y.flatten(-2), gate, self.norm.weight, total, backend)
+
+
+class BidirectionalMamba(nn.Module):
+    """Mamba-2 in both directions over one projection; the directions are summed, not averaged."""
+
+    def __init__(self, width: int, backend: Backend) -> None:
+        super().__init__()
+        inner = EXPAND * width
+        assert inner % HEAD == 0, f"a width whose double is a multiple of {HEAD}, got {width}"
+        self.in_proj = nn.Linear(width, 2 * inner + 2 * STATE + inner // HEAD, bias=False)
+        self.mamba_scans = nn.ModuleList(DirectionalScan(inner) for _ in range(2))
+        self.out_proj = nn.Linear(inner, width, bias=False)
+        self.backend: Backend = backend
+
+    def forward(self, tokens: Float[Tensor, "batch token width"]) -> Float[Tensor, "..."]:
+        """New features of each token, from all tokens before and after it."""
+        projected = self.in_proj(tokens)
+        total = None
+        for reverse, scan in zip((False, True), self.mamba_scans, strict=True):
+            total = scan(projected, total, reverse, self.backend)
+        assert total is not None
+        return self.out_proj(total)
+
+
+class MambaBlock(nn.Module):
+    """`x + M(RMSNorm(x))`."""
+
+    def __init__(self, width: int, backend: Backend) -> None:
+        super().__init__()
+        self.norm = nn.RMSNorm(width, eps=NORM_EPS)
+        self.mamba = BidirectionalMamba(width, backend)
+
+    def forward(
+        self, tokens: Float[Tensor, "batch token width"]
+    ) -> Float[Tensor, "batch token width"]:
+        """The tokens after the block."""
+        return tokens + self.mamba(self.norm(tokens))
+
+
+class Attention(nn.Module):
+    """Full attention over all tokens of all trajectories, without position encoding."""
+
+    def __init__(self, width: int, heads: int) -> None:
+        super().__init__()
+        assert width % heads == 0, f"width {width} does not divide into {heads} heads"
+        self.heads = heads
+        self.qkv = nn.Linear(width, 3 * width)
+        self.proj = nn.Linear(width, width)
+
+    def forward(
+        self, tokens: Float[Tensor, "batch token width"]
+    ) -> Float[Tensor, "batch token width"]:
+        """New features of each token."""
+        parts = self.qkv(tokens).unflatten(-1, (3, self.heads, -1))
+        query, key, value = parts.permute(2, 0, 3, 1, 4)
+        with sdpa_kernel(_preferred_kernels(tokens.device), set_priority=True):
+            mixed = F.scaled_dot_product_attention(query, key, value)
+        return self.proj(mixed.transpose(1, 2).flatten(2))
+
+
+def _preferred_kernels(device: torch.device) -> list[SDPBackend]:
+    """Attention kernels, the fastest first; those that can't take the inputs are passed over."""
+    kernels = [SDPBackend.FLASH_ATTENTION, SDPBackend.EFFICIENT_ATTENTION, SDPBackend.MATH]
+    # From Hopper on cuDNN is the fastest by a third at long sequences; before, flash is.
+    hopper = device.type == "cuda" and torch.cuda.get_device_capability(device) >= (9, 0)
+    return [SDPBackend.CUDNN_ATTENTION, *kernels] if hopper else kernels
+
+
+class Mlp(nn.Module):
+    """Two linear layers around an exact GELU."""
+
+    def __init__(self, width: int, hidden: int) -> None:
+        super().__init__()
+        self.fc1 = nn.Linear(width, hidden)
+        self.fc2 = nn.Linear(hidden, width)
+
+    def forward(
+        self, tokens: Float[Tensor, "batch token width"]
+    ) -> Float[Tensor, "batch token width"]:
+        """New features of each token, from that token alone."""
+        return self.fc2(F.gelu(self.fc1(tokens)))
+
+
+class AttentionBlock(nn.Module):
+    """`x += Attention(LN(x))`, then `x += MLP(LN(x))`."""
+
+    def __init__(self, width: int, heads: int, mlp_ratio: float) -> None:
+        super().__init__()
+        self.norm1 = nn.LayerNorm(width, eps=1e-6)
+        self.attn = Attention(width, heads)
+        self.norm2 = nn.LayerNorm(width, eps=1e-6)
+        self.mlp = Mlp(width, int(width * mlp_ratio))
+
+    def forward(
+        self, tokens: Float[Tensor, "batch token width"]
+    ) -> Float[Tensor, "batch token width"]:
+        """The tokens after the block."""
+        tokens = tokens + self.attn(self.norm1(tokens))
+        return tokens + self.mlp(self.norm2(tokens))
+
+
+def initialise(module: nn.Module) -> None:
+    """Linear maps start truncated-normal with deviation 0.02 and bias 0, those of Mamba too."""
+    for part in module.modules():
+        if isinstance(part, nn.Linear):
+            nn.init.trunc_normal_(part.weight, std=0.02)
+            if part.bias is not None:
+                nn.init.zeros_(part.bias)

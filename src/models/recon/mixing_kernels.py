@@ -1,0 +1,119 @@
+"""The causal convolution and the gated norm around the scan in Triton, one pass over memory each.
+
+For inference: neither has a backward. The torch forms are in `mixing.py`.
+"""
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from .jit import kernel, tl
+
+NORM_EPS = 1e-5
+
+CONV_ROWS, CONV_COLUMNS = 32, 128
+
+
+def causal_conv(
+    sequence: Float[Tensor, "batch length channel"],
+    weight: Float[Tensor, "channel 1 tap"],
+    bias: Float[Tensor, " channel"],
+    reverse: bool,
+) -> Float[Tensor, "batch length channel"]:
+    """`silu` of the depthwise causal convolution, summed in float32."""
+    batch, length, channels = sequence.shape
+    assert sequence.stride(-1) == 1, f"contiguous rows expected, got {sequence.stride()}"
+    out = torch.empty(sequence.shape, dtype=sequence.dtype, device=sequence.device)
+    grid = (-(-channels // CONV_COLUMNS), -(-length // CONV_ROWS), batch)
+    _conv[grid](
+        *(sequence, weight.contiguous(), bias, out, length, channels, *sequence.stride()[:2]),
+        TAPS=weight.shape[-1],
+        REVERSE=reverse,
+        BLOCK_L=CONV_ROWS,
+        BLOCK_C=CONV_COLUMNS,
+    )
+    return out
+
+
+def gated_norm(
+    y: Float[Tensor, "batch length channel"],
+    gate: Float[Tensor, "batch length channel"],
+    weight: Float[Tensor, " channel"],
+    total: Float[Tensor, "batch length channel"] | None,
+) -> Float[Tensor, "batch length channel"]:
+    """`total` (overwritten) plus the RMS norm of `y silu(gate)`, computed in float32."""
+    batch, length, channels = y.shape
+    assert y.is_contiguous() and gate.stride(-1) == 1, f"strides {y.stride()}, {gate.stride()}"
+    out = torch.empty_like(y) if total is None else total
+    block = 1 << (channels - 1).bit_length()
+    _norm[(length, batch)](
+        *(y, gate, weight, out, length, channels, *gate.stride()[:2], NORM_EPS),
+        ADD=total is not None,
+        BLOCK=block,
+        num_warps=4,
+    )
+    return out
+
+
+@kernel()
+def _conv(  # noqa: PLR0913 (a kernel takes pointers, strides and sizes one by one)
+    sequence,
+    weight,
+    bias,
+    out,
+    length,
+    channels,
+    batch_stride,
+    step_stride,
+    TAPS: tl.constexpr,
+    REVERSE: tl.constexpr,
+    BLOCK_L: tl.constexpr,
+    BLOCK_C: tl.constexpr,
+) -> None:
+    """A tile of tokens and channels; the taps' rows overlap and come from the cache."""
+    channel = tl.program_id(0) * BLOCK_C + tl.arange(0, BLOCK_C)
+    step = tl.program_id(1).to(tl.int64) * BLOCK_L + tl.arange(0, BLOCK_L)
+    batch = tl.program_id(2).to(tl.int64)
+    known = channel < channels
+    sequence += batch * batch_stride
+    result = tl.zeros([BLOCK_L, BLOCK_C], dtype=tl.float32)
+    result += tl.load(bias + channel, mask=known, other=0).to(tl.float32)[None, :]
+    for tap in tl.static_range(TAPS):
+        seen = step + (TAPS - 1 - tap) if REVERSE else step - (TAPS - 1 - tap)
+        mask = ((seen >= 0) & (seen < length))[:, None] & known[None, :]
+        at = sequence + seen[:, None] * step_stride + channel[None, :]
+        factor = tl.load(weight + channel * TAPS + tap, mask=known, other=0).to(tl.float32)
+        result += tl.load(at, mask=mask, other=0).to(tl.float32) * factor[None, :]
+    result *= tl.sigmoid(result)
+    at = out + (batch * length + step)[:, None] * channels + channel[None, :]
+    mask = (step < length)[:, None] & known[None, :]
+    tl.store(at, result.to(out.dtype.element_ty), mask=mask)
+
+
+@kernel()
+def _norm(  # noqa: PLR0913
+    y,
+    gate,
+    weight,
+    out,
+    length,
+    channels,
+    gate_batch,
+    gate_step,
+    eps,
+    ADD: tl.constexpr,
+    BLOCK: tl.constexpr,
+) -> None:
+    """One token: gate, norm, weight, and the sum with what is there."""
+    step, batch = tl.program_id(0).to(tl.int64), tl.program_id(1).to(tl.int64)
+    channel = tl.arange(0, BLOCK)
+    known = channel < channels
+    row = (batch * length + step) * channels + channel
+    at = gate + batch * gate_batch + step * gate_step + channel
+    opened = tl.load(at, mask=known, other=0).to(tl.float32)
+    value = tl.load(y + row, mask=known, other=0).to(tl.float32) * opened * tl.sigmoid(opened)
+    value *= 1 / tl.sqrt(tl.sum(value * value) / channels + eps)
+    value *= tl.load(weight + channel, mask=known, other=0).to(tl.float32)
+    if ADD:
+        value += tl.load(out + row, mask=known, other=0).to(tl.float32)
+    tl.store(out + row, value.to(out.dtype.element_ty), mask=known)

@@ -1,0 +1,144 @@
+"""Weights of the decoder on disk: the published checkpoint, and our safetensors with a config."""
+
+import json
+import pickle
+from collections.abc import Mapping
+from dataclasses import asdict, fields
+from pathlib import Path
+
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save_file
+from torch import Tensor
+
+from ...io.atomic import atomic_path
+from ...runtime import InputError
+from .archive import MALFORMED, read_archive
+from .decoder import DecoderConfig, LatentRecon
+
+WEIGHTS_NAME = "model.safetensors"
+CONFIG_NAME = "config.json"
+# Choices of a run rather than of the weights.
+NOT_STORED = {"backend", "checkpointing"}
+NAMES_SHOWN = 40
+
+
+def load_decoder(
+    path: Path | str,
+    config: DecoderConfig | None = None,
+    dtype: torch.dtype = torch.float32,
+    device: torch.device | str = "cpu",
+) -> LatentRecon:
+    """The decoder with the weights at `path`, in evaluation mode.
+
+    Args:
+        path: A torch checkpoint (DeepSpeed's `{"module": ...}` or a plain state dict), or our
+            safetensors file, or the folder that holds it.
+        config: Sizes and choices; by default those stored beside a safetensors file, or the
+            published ones.
+        dtype: The type of all parameters.
+        device: Where they go.
+
+    Raises:
+        InputError: no such file, an unreadable one, or tensors that are missing, unexpected or of
+            another shape, by name.
+    """
+    path = Path(path)
+    if path.is_dir():
+        path = path / WEIGHTS_NAME
+    if not path.is_file():
+        raise InputError(path, "no such file", "a checkpoint of the decoder")
+    if path.suffix == ".safetensors":
+        state = _read_safetensors(path)
+        config = config or read_config(path.with_name(CONFIG_NAME))
+    else:
+        state = _read_checkpoint(path)
+        config = config or DecoderConfig()
+    with torch.device("meta"):
+        model = LatentRecon(config)
+    _check(path, state, model.state_dict())
+    state = {name: tensor.to(device, dtype) for name, tensor in state.items()}
+    model.load_state_dict(state, assign=True)
+    return model.eval()
+
+
+def save_decoder(model: LatentRecon, folder: Path | str) -> None:
+    """Write the weights and the configuration into `folder`, each file atomically."""
+    folder = Path(folder)
+    state = {name: part.detach().cpu().contiguous() for name, part in model.state_dict().items()}
+    stored = {name: value for name, value in asdict(model.config).items() if name not in NOT_STORED}
+    with atomic_path(folder / CONFIG_NAME) as temporary:
+        temporary.write_text(json.dumps(stored, indent=2) + "\n", encoding="utf-8")
+    with atomic_path(folder / WEIGHTS_NAME) as temporary:
+        save_file(state, temporary)
+
+
+def read_config(path: Path) -> DecoderConfig:
+    """The configuration stored beside our weights; `InputError` for unknown keys or values."""
+    if not path.is_file():
+        raise InputError(path, "no such file", "the configuration beside the weights")
+    try:
+        values = json.loads(path.read_text(encoding="utf-8"))
+    except ValueError as error:
+        raise InputError(path, f"malformed JSON ({error})", "a JSON object") from error
+    if not isinstance(values, dict):
+        raise InputError(path, type(values).__name__, "a JSON object")
+    known = {field.name: type(field.default) for field in fields(DecoderConfig)}
+    for name, value in values.items():
+        if name not in known:
+            raise InputError(path, f"unknown key {name!r}", f"keys among {sorted(known)}")
+        number = known[name] is float and type(value) is int
+        if type(value) is not known[name] and not number:
+            raise InputError(path, f"{name} = {value!r}", f"a value of {known[name].__name__}")
+    return DecoderConfig(**values)
+
+
+def _read_safetensors(path: Path) -> dict[str, Tensor]:
+    try:
+        return load_file(path)
+    except (SafetensorError, OSError) as error:
+        raise InputError(path, f"unreadable ({error})", "a safetensors file") from error
+
+
+def _read_checkpoint(path: Path) -> dict[str, Tensor]:
+    """The state dict of a torch checkpoint; nothing in the file is executed."""
+    try:
+        value = torch.load(path, map_location="cpu", weights_only=True)
+    except pickle.UnpicklingError:
+        # Training frameworks store objects of their own beside the weights.
+        value = read_archive(path)
+    except (*MALFORMED, OSError) as error:
+        raise InputError(path, f"unreadable ({error})", "a torch checkpoint") from error
+    if isinstance(value, Mapping) and isinstance(value.get("module"), Mapping):
+        value = value["module"]
+    if not isinstance(value, Mapping):
+        raise InputError(path, f"a {type(value).__name__}", "a dictionary of tensors")
+    foreign = [str(name) for name, part in value.items() if not isinstance(part, Tensor)]
+    if foreign:
+        raise InputError(path, f"no tensors under {_listed(foreign)}", "a dictionary of tensors")
+    return {str(name): part for name, part in value.items()}
+
+
+def _check(path: Path, state: dict[str, Tensor], wanted: dict[str, Tensor]) -> None:
+    """Raise `InputError` with all names unless `state` has exactly the tensors of the model."""
+    problems = {
+        "missing": sorted(wanted.keys() - state.keys()),
+        "unexpected": sorted(state.keys() - wanted.keys()),
+        "of another shape": [
+            f"{name} {list(state[name].shape)} instead of {list(wanted[name].shape)}"
+            for name in sorted(state.keys() & wanted.keys())
+            if state[name].shape != wanted[name].shape
+        ],
+        "not floating-point": sorted(
+            name for name, tensor in state.items() if not tensor.is_floating_point()
+        ),
+    }
+    found = [f"{what}: {_listed(names)}" for what, names in problems.items() if names]
+    if found:
+        expected = f"exactly the {len(wanted)} tensors of the configured decoder"
+        raise InputError(path, "; ".join(found), expected)
+
+
+def _listed(names: list[str]) -> str:
+    more = f" and {len(names) - NAMES_SHOWN} more" if len(names) > NAMES_SHOWN else ""
+    return ", ".join(names[:NAMES_SHOWN]) + more

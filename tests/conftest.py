@@ -6,7 +6,7 @@ import pytest
 import torch
 from jaxtyping import install_import_hook
 
-HOOK = install_import_hook(["src", "cosmos_predict1"], "beartype.beartype")
+HOOK = install_import_hook(["src", "cosmos_predict1"], "numeric_tower.check")
 REPOSITORY = Path(__file__).resolve().parents[1]
 SHARED = REPOSITORY.parent / "shared"
 

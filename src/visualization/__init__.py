@@ -1,0 +1,1 @@
+"""Pictures for people: depth colours, the wave that reveals a scene, sheets."""

@@ -1,0 +1,84 @@
+"""A coarse mesh over the depth edges of frames, which hides what lies behind a foreground's edge.
+
+Warped points leave gaps through which the background shows; the mesh spans them.
+"""
+
+from dataclasses import dataclass
+
+import torch
+import torch.nn.functional as F
+from jaxtyping import Bool, Float, Int
+from torch import Tensor
+
+from .triangles import triangle_depth
+
+# The published mesh has one vertex for 4 x 4 pixels.
+DOWNSAMPLING = 4
+# The triangles of a quad whose corners are numbered row by row.
+HALVES = ((0, 1, 2), (1, 3, 2))
+
+
+@dataclass(frozen=True)
+class BoundaryMesh:
+    """A grid of world points for each source frame, and which of its quads exist."""
+
+    vertices: Float[Tensor, "source rows columns 3"]
+    quads: Bool[Tensor, "source rows-1 columns-1"]
+
+    def depth(
+        self,
+        source: Int[Tensor, " target"],
+        intrinsics: Float[Tensor, "target 4"],
+        w2c: Float[Tensor, "target 4 4"],
+        size: tuple[int, int],
+    ) -> Float[Tensor, "target h w"]:
+        """Depth of the mesh of frame `source[i]` in target `i`; inf where a ray meets nothing.
+
+        `size` is the targets' height and width; pixel centres lie at integer coordinates.
+        """
+        target, row, column = self.quads[source].nonzero(as_tuple=True)
+        frame = source[target]
+        quads = torch.stack(
+            [
+                self.vertices[frame, row + down, column + right]
+                for down in (0, 1)
+                for right in (0, 1)
+            ],
+            dim=1,
+        )
+        pose = w2c.double()[target]
+        quads = quads.double() @ pose[:, :3, :3].mT + pose[:, None, :3, 3]
+        triangles = quads[:, HALVES].flatten(0, 1)
+        return triangle_depth(
+            triangles, target.repeat_interleave(len(HALVES)), intrinsics.double(), *size
+        )
+
+
+def boundary_mesh(
+    points: Float[Tensor, "source h w 3"],
+    boundary: Bool[Tensor, "source h w"],
+    *,
+    drop_invalid: bool = False,
+) -> BoundaryMesh:
+    """The mesh of quads that have a corner in `boundary`, at a quarter of the resolution.
+
+    `drop_invalid` leaves out quads that touch points at the world's origin, where pixels without
+    depth are put.
+    """
+    height, width = points.shape[1:3]
+    size = (max(height // DOWNSAMPLING, 1), max(width // DOWNSAMPLING, 1))
+    vertices = F.interpolate(points.movedim(-1, 1), size, mode="bilinear", align_corners=False)
+    chosen = any_corner(F.interpolate(boundary[:, None].float(), size, mode="nearest")[:, 0] > 0)
+    if drop_invalid:
+        invalid = (points == 0).all(dim=-1)[:, None].float()
+        weight = F.interpolate(invalid, size, mode="bilinear", align_corners=False)[:, 0]
+        chosen = chosen & ~any_corner(weight > 0)
+    return BoundaryMesh(vertices.movedim(1, -1), chosen)
+
+
+def any_corner(
+    vertices: Bool[Tensor, "source rows columns"],
+) -> Bool[Tensor, "source rows-1 columns-1"]:
+    """Which quads of a grid have at least one of their corners set."""
+    upper, lower = vertices[:, :-1], vertices[:, 1:]
+    return upper[..., :-1] | upper[..., 1:] | lower[..., :-1] | lower[..., 1:]

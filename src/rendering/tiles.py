@@ -1,0 +1,87 @@
+"""Which Gaussians meet which tiles, in front-to-back order.
+
+A picture is cut into tiles of 16 x 16 pixels, row by row; the tiles of several frames follow each
+other. A `splat` is one visible Gaussian of one frame, a `pair` one splat in one tile.
+"""
+
+from dataclasses import dataclass
+
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor
+
+from .projection import Footprint
+
+TILE = 16
+
+
+@dataclass(frozen=True)
+class TileGrid:
+    """How `frames` pictures of one size are cut into tiles; the last ones may stick out."""
+
+    frames: int
+    width: int
+    height: int
+
+    @property
+    def columns(self) -> int:
+        """Tiles side by side."""
+        return -(-self.width // TILE)
+
+    @property
+    def rows(self) -> int:
+        """Tiles above each other."""
+        return -(-self.height // TILE)
+
+    def centers(self, device: torch.device) -> Float[Tensor, "tile 2"]:
+        """Pixel coordinates (x, y) of the tiles' centres."""
+        y = torch.arange(self.rows, device=device, dtype=torch.float64)
+        x = torch.arange(self.columns, device=device, dtype=torch.float64)
+        one = torch.stack(torch.meshgrid(x, y, indexing="xy"), dim=-1).flatten(0, 1)
+        return (one.repeat(self.frames, 1) + 0.5) * TILE
+
+    def to_pictures(
+        self, tiles: Float[Tensor, "tile channel pixel"]
+    ) -> Float[Tensor, "frame channel height width"]:
+        """Pixel values of all tiles, put together and cropped."""
+        channels = tiles.shape[1]
+        blocks = tiles.reshape(self.frames, self.rows, self.columns, channels, TILE, TILE)
+        pictures = blocks.permute(0, 3, 1, 4, 2, 5)
+        size = (self.frames, channels, self.rows * TILE, self.columns * TILE)
+        return pictures.reshape(size)[..., : self.height, : self.width]
+
+
+@dataclass(frozen=True)
+class TileLists:
+    """For each tile its splats from front to back: `splat[start[t]:start[t + 1]]`."""
+
+    splat: Int[Tensor, " pair"]
+    tile: Int[Tensor, " pair"]
+    start: Int[Tensor, " boundary"]
+
+
+def intersect_tiles(
+    footprint: Footprint, frame: Int[Tensor, " splat"], grid: TileGrid
+) -> TileLists:
+    """List, for every tile of every frame, the splats whose boxes overlap it, by depth.
+
+    Depths are compared as float32; the order of equal ones is arbitrary.
+    """
+    limit = torch.tensor([grid.columns, grid.rows], device=frame.device)
+    first = ((footprint.center - footprint.radius) / TILE).floor().long()
+    last = ((footprint.center + footprint.radius) / TILE).ceil().long()
+    first, last = first.clamp(min=0).minimum(limit), last.clamp(min=0).minimum(limit)
+    extent = last - first
+    counts = extent.prod(dim=-1)
+    splat = torch.repeat_interleave(counts)
+    local = torch.arange(len(splat), device=splat.device) - (counts.cumsum(0) - counts)[splat]
+    columns = extent[splat, 0]
+    row = torch.div(local, columns, rounding_mode="floor")
+    column = local - row * columns + first[splat, 0]
+    tile = (frame[splat] * grid.rows + row + first[splat, 1]) * grid.columns + column
+    # The bits of positive floats sort like the floats.
+    bits = footprint.depth.float().view(torch.int32).long()
+    key, order = torch.sort((tile << 32) | bits[splat])
+    tile = key >> 32
+    boundaries = torch.arange(grid.frames * grid.rows * grid.columns + 1, device=tile.device)
+    return TileLists(splat[order], tile, torch.searchsorted(tile, boundaries))

@@ -1,0 +1,222 @@
+"""The seam: which backend is taken, how gsplat is called, and how closely the twin follows it."""
+
+import os
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from types import ModuleType
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor
+
+from src.gaussians import Gaussians
+from src.geometry.cameras import Cameras, invert_rigid, matrix_to_intrinsics
+from src.rendering import rasterize as seam
+from src.rendering.options import MODES, Mode, RasterizeOptions
+from src.rendering.rasterize import choose_backend, rasterize
+from src.rendering.reference import rasterize_torch
+from src.rendering.render import Render
+from src.runtime import InputError
+
+MakeScene = Callable[..., tuple[Gaussians, Cameras]]
+NAMES = ("means", "opacities", "scales", "quats", "colors")
+
+
+def render_with_gradients(
+    scene: tuple[Gaussians, Cameras], options: RasterizeOptions, backend: str, device: str
+) -> tuple[Render, dict[str, Tensor]]:
+    """Pictures and gradients of a fixed random loss, both on the CPU."""
+    gaussians, cameras = scene
+    leaves = gaussians.map(lambda tensor: tensor.detach().to(device).requires_grad_())
+    rendered = rasterize(leaves, cameras.to(device), options, backend)
+    generator = torch.Generator().manual_seed(3)
+    loss = torch.zeros((), device=device)
+    for picture in (rendered.color, rendered.alpha, rendered.depth):
+        weight = torch.randn(picture.shape, generator=generator).to(device)
+        # Depth is a quotient: without the mask the faintest pixels would be all of its gradient.
+        loss = loss + (picture * weight * (rendered.alpha > 0.01)).sum()
+    loss.backward()
+    pictures = (rendered.color, rendered.alpha, rendered.depth)
+    return (
+        Render(*(picture.detach().cpu() for picture in pictures)),
+        {name: getattr(leaves, name).grad.cpu() for name in NAMES},
+    )
+
+
+def test_cuda_backend_is_refused_for_cpu_tensors(make_scene: MakeScene) -> None:
+    """Would catch a crash deep in a kernel instead of an explanation."""
+    with pytest.raises(InputError, match=r"backend 'cuda'.*tensors on cpu.*CUDA tensors"):
+        rasterize(*make_scene(3), backend="cuda")
+
+
+def test_backend_follows_device_and_installation(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Would catch a twin that silently replaces gsplat, or gsplat chosen where it is missing."""
+    cpu, cuda = torch.device("cpu"), torch.device("cuda")
+    monkeypatch.setattr(seam, "find_spec", lambda name: name)
+    assert choose_backend(cpu) == "torch" and choose_backend(cuda) == "cuda"
+    assert choose_backend(cuda, "torch") == "torch" and choose_backend(cuda, "cuda") == "cuda"
+    monkeypatch.setattr(seam, "find_spec", lambda name: None)
+    assert choose_backend(cuda) == "torch"
+    with pytest.raises(InputError, match="gsplat"):
+        choose_backend(cuda, "cuda")
+
+
+def test_rendering_is_float32_under_autocast(make_scene: MakeScene) -> None:
+    """Would catch matrix products that autocast rounds to bfloat16, forward or backward."""
+    scene = make_scene(60)
+    pictures, gradients = render_with_gradients(scene, RasterizeOptions(), "torch", "cpu")
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        cast_pictures, cast_gradients = render_with_gradients(
+            scene, RasterizeOptions(), "torch", "cpu"
+        )
+    assert torch.equal(pictures.color, cast_pictures.color)
+    for name in NAMES:
+        torch.testing.assert_close(gradients[name], cast_gradients[name])
+
+
+def gsplat_from_the_twin(calls: list[str]) -> ModuleType:
+    """A module with gsplat's signature and conventions that renders with the twin."""
+
+    def rasterization(
+        means: Tensor,
+        quats: Tensor,
+        scales: Tensor,
+        opacities: Tensor,
+        colors: Tensor,
+        viewmats: Tensor,
+        Ks: Tensor,
+        width: int,
+        height: int,
+        near_plane: float,
+        far_plane: float,
+        packed: bool,
+        backgrounds: Tensor,
+        render_mode: str = "RGB",
+        with_ut: bool = False,
+        with_eval3d: bool = False,
+    ) -> tuple[Tensor, Tensor, dict]:
+        assert not packed and with_ut == with_eval3d
+        assert backgrounds.shape == (len(viewmats), 3)
+        # More channels abort the process.
+        assert not with_eval3d or (colors.shape[-1] == 3 and render_mode == "RGB")
+        calls.append(f"{render_mode} {len(viewmats)}")
+        cameras = Cameras(invert_rigid(viewmats), matrix_to_intrinsics(Ks), width, height)
+        background = tuple(backgrounds[0].tolist())
+        options = RasterizeOptions("3dgut" if with_ut else "ewa", background, near_plane, far_plane)
+        colors = colors.expand(len(viewmats), len(means), 3)
+        frames = [
+            rasterize_torch(
+                Gaussians(means, opacities, scales, quats, colors[i]), cameras[i : i + 1], options
+            )
+            for i in range(len(viewmats))
+        ]
+        pictures = torch.cat([frame.color for frame in frames])
+        if render_mode == "RGB+ED":
+            pictures = torch.cat([pictures, torch.cat([frame.depth for frame in frames])], dim=1)
+        alpha = torch.cat([frame.alpha for frame in frames])
+        return pictures.movedim(1, -1), alpha.movedim(1, -1), {}
+
+    module = ModuleType("gsplat")
+    module.rasterization = rasterization  # pyright: ignore[reportAttributeAccessIssue]
+    return module
+
+
+@pytest.mark.parametrize(
+    ("mode", "depth", "expected"),
+    [
+        ("ewa", True, ["RGB+ED 2", "RGB+ED 1"]),
+        ("ewa", False, ["RGB 2", "RGB 1"]),
+        ("3dgut", True, ["RGB 2", "RGB 2", "RGB 1", "RGB 1"]),
+        ("3dgut", False, ["RGB 2", "RGB 1"]),
+    ],
+)
+def test_gsplat_is_called_in_batches_with_its_conventions(
+    mode: Mode,
+    depth: bool,
+    expected: list[str],
+    make_scene: MakeScene,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Would catch wrong arguments, layouts, a depth not divided by alpha, or a call too many."""
+    calls: list[str] = []
+    scene = make_scene(80, frames=3)
+    options = RasterizeOptions(mode, (0.3, 0.1, 0.8), 0.6, 3.0, depth)
+    twin, twin_gradients = render_with_gradients(scene, options, "torch", "cpu")
+    monkeypatch.setitem(sys.modules, "gsplat", gsplat_from_the_twin(calls))
+    monkeypatch.setattr(seam, "choose_backend", lambda *_: "cuda")
+    monkeypatch.setattr(seam, "SPLATS_PER_CALL", 160)
+    ours, gradients = render_with_gradients(scene, options, "auto", "cpu")
+    assert calls == expected
+    for name in ("color", "alpha", "depth"):
+        torch.testing.assert_close(getattr(ours, name), getattr(twin, name), rtol=1e-4, atol=1e-5)
+    for name in NAMES:
+        error = (gradients[name] - twin_gradients[name]).norm() / twin_gradients[name].norm()
+        assert error < 1e-3, f"{name} {error}"
+
+
+def save_side_by_side(twin: Render, gsplat: Render, path: Path) -> None:
+    """One row a frame: the twin's picture, gsplat's, and 1000 times their difference."""
+    from PIL import Image
+
+    difference = ((twin.color - gsplat.color).abs() * 1000).clamp(max=1)
+    sheet = torch.cat([twin.color.clamp(0, 1), gsplat.color.clamp(0, 1), difference], dim=-1)
+    rows = sheet.movedim(1, -1).flatten(0, 1)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    Image.fromarray((rows.numpy() * 255).round().astype(np.uint8)).save(path)
+
+
+@pytest.mark.gpu
+@pytest.mark.parametrize("twin_device", ["cpu", "cuda"])
+@pytest.mark.parametrize("mode", MODES)
+def test_twin_follows_gsplat(
+    mode: Mode,
+    twin_device: str,
+    make_scene: MakeScene,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    """Would catch any deviation from the CUDA kernels in a dense scene of 10,000 Gaussians."""
+    scene = make_scene(10_000, frames=2, width=320, height=176, sigma=3.0)
+    options = RasterizeOptions(mode)
+    kernel, kernel_gradients = render_with_gradients(scene, options, "cuda", "cuda")
+    twin, twin_gradients = render_with_gradients(scene, options, "torch", twin_device)
+    folder = Path(os.environ.get("OUT", tmp_path))
+    save_side_by_side(twin, kernel, folder / f"twin_gsplat_{mode}_{twin_device}.png")
+    seen = kernel.alpha > 0.01
+    errors = {
+        "color": (twin.color - kernel.color).abs().amax(dim=1).flatten(),
+        "alpha": (twin.alpha - kernel.alpha).abs().flatten(),
+        "depth": ((twin.depth - kernel.depth).abs() / kernel.depth.clamp(min=1e-6))[seen],
+    }
+    shares = {name: (error <= 1e-4).double().mean().item() for name, error in errors.items()}
+    relative = {
+        name: ((twin_gradients[name] - kernel_gradients[name]).norm() / gradient.norm()).item()
+        for name, gradient in kernel_gradients.items()
+    }
+    with capsys.disabled():
+        sys.stdout.write(f"\n{mode}, twin on {twin_device}: share of pixels within 1e-4 {shares}; ")
+        sys.stdout.write(f"largest { ({name: e.max().item() for name, e in errors.items()}) }; ")
+        sys.stdout.write(f"gradients, relative by norm {relative}\n")
+    assert seen.double().mean() > 0.5
+    for name, share in shares.items():
+        assert share >= 0.999, f"{name}: {share}"
+    for name, error in relative.items():
+        assert error <= 1e-3, f"{name}: {error}"
+
+
+@pytest.mark.gpu
+@pytest.mark.parametrize("mode", MODES)
+def test_gsplat_renders_many_frames_as_it_renders_single_ones(
+    mode: Mode, make_scene: MakeScene
+) -> None:
+    """Would catch frames mixed up in batched calls of the kernels."""
+    gaussians, cameras = make_scene(2_000, frames=5, width=100, height=70)
+    gaussians, cameras = gaussians.to("cuda"), cameras.to("cuda")
+    options = RasterizeOptions(mode)
+    together = rasterize(gaussians, cameras, options, "cuda")
+    for index in range(5):
+        single = rasterize(gaussians, cameras[index : index + 1], options, "cuda")
+        torch.testing.assert_close(together.color[index], single.color[0])
+        torch.testing.assert_close(together.depth[index], single.depth[0])

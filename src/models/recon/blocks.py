@@ -73,7 +73,9 @@ class BidirectionalMamba(nn.Module):
         self.out_proj = nn.Linear(inner, width, bias=False)
         self.backend: Backend = backend
 
-    def forward(self, tokens: Float[Tensor, "batch token width"]) -> Float[Tensor, "..."]:
+    def forward(
+        self, tokens: Float[Tensor, "batch token width"]
+    ) -> Float[Tensor, "batch token width"]:
         """New features of each token, from all tokens before and after it."""
         projected = self.in_proj(tokens)
         total = None
@@ -95,7 +97,8 @@ class MambaBlock(nn.Module):
         self, tokens: Float[Tensor, "batch token width"]
     ) -> Float[Tensor, "batch token width"]:
         """The tokens after the block."""
-        return tokens + self.mamba(self.norm(tokens))
+        weight = self.norm.weight.to(tokens.dtype)
+        return tokens + self.mamba(F.rms_norm(tokens, weight.shape, weight, NORM_EPS))
 
 
 class Attention(nn.Module):

@@ -5,7 +5,7 @@ row, column). The scans run through the whole sequence, so the order of trajecto
 """
 
 from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, get_args
 
 import torch
 import torch.nn.functional as F
@@ -57,6 +57,8 @@ class DecoderConfig:
             raise InputError("decoder.prune_ratio", self.prune_ratio, "a share in [0, 1)")
         if self.width % self.heads:
             raise InputError("decoder.heads", self.heads, f"a divisor of the width {self.width}")
+        if self.precision not in get_args(Precision):
+            raise InputError("decoder.precision", self.precision, f"one of {get_args(Precision)}")
 
 
 @dataclass(frozen=True)

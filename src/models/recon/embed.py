@@ -35,4 +35,5 @@ class PatchEmbed(nn.Module):
         assert height % self.patch == 0 and width % self.patch == 0, f"{height}x{width} latents"
         p = self.patch
         patches = rearrange(clip, "n t c (i p) (j q) -> n (t i j) (c p q)", p=p, q=p)
-        return self.norm(F.linear(patches, self.proj.weight.flatten(1), self.proj.bias))
+        weight = self.proj.weight.flatten(1)
+        return self.norm(F.linear(patches.to(weight.dtype), weight, self.proj.bias))

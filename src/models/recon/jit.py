@@ -9,7 +9,7 @@ try:
     import triton
     import triton.language as tl
 except ImportError:  # Builds of torch for the CPU come without it.
-    triton, tl = None, SimpleNamespace(constexpr=int)
+    triton, tl = None, SimpleNamespace(constexpr=int, tensor=object)
 
 __all__ = ["kernel", "tl"]
 
@@ -23,7 +23,7 @@ def kernel(*variants: Variant) -> Callable[[Callable[..., None]], Any]:
     variants the caller gives the block sizes.
     """
 
-    def compiled(function: Callable[..., None]) -> Any:  # noqa: ANN401
+    def compiled(function: Callable[..., None]) -> Any:
         if triton is None:
             return function
         # Triton reads the source: wrappers (the type checker of the tests) must come off.

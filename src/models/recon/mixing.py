@@ -49,7 +49,7 @@ def gated_norm(
     if _fused(backend, y, gate, weight, *(() if total is None else (total,))):
         from .mixing_kernels import gated_norm as kernel
 
-        return kernel(y, gate, weight, total)
+        return kernel(y, gate, weight, total, NORM_EPS)
     normed = F.rms_norm(y * F.silu(gate), weight.shape, weight.to(y.dtype), NORM_EPS)
     return normed if total is None else total + normed
 

@@ -9,8 +9,6 @@ from torch import Tensor
 
 from .jit import kernel, tl
 
-NORM_EPS = 1e-5
-
 CONV_ROWS, CONV_COLUMNS = 32, 128
 
 
@@ -25,13 +23,14 @@ def causal_conv(
     assert sequence.stride(-1) == 1, f"contiguous rows expected, got {sequence.stride()}"
     out = torch.empty(sequence.shape, dtype=sequence.dtype, device=sequence.device)
     grid = (-(-channels // CONV_COLUMNS), -(-length // CONV_ROWS), batch)
-    _conv[grid](
-        *(sequence, weight.contiguous(), bias, out, length, channels, *sequence.stride()[:2]),
-        TAPS=weight.shape[-1],
-        REVERSE=reverse,
-        BLOCK_L=CONV_ROWS,
-        BLOCK_C=CONV_COLUMNS,
-    )
+    with torch.cuda.device_of(sequence):
+        _conv[grid](
+            *(sequence, weight.contiguous(), bias, out, length, channels, *sequence.stride()[:2]),
+            TAPS=weight.shape[-1],
+            REVERSE=reverse,
+            BLOCK_L=CONV_ROWS,
+            BLOCK_C=CONV_COLUMNS,
+        )
     return out
 
 
@@ -40,31 +39,33 @@ def gated_norm(
     gate: Float[Tensor, "batch length channel"],
     weight: Float[Tensor, " channel"],
     total: Float[Tensor, "batch length channel"] | None,
+    eps: float,
 ) -> Float[Tensor, "batch length channel"]:
     """`total` (overwritten) plus the RMS norm of `y silu(gate)`, computed in float32."""
     batch, length, channels = y.shape
     assert y.is_contiguous() and gate.stride(-1) == 1, f"strides {y.stride()}, {gate.stride()}"
     out = torch.empty_like(y) if total is None else total
     block = 1 << (channels - 1).bit_length()
-    _norm[(length, batch)](
-        *(y, gate, weight, out, length, channels, *gate.stride()[:2], NORM_EPS),
-        ADD=total is not None,
-        BLOCK=block,
-        num_warps=4,
-    )
+    with torch.cuda.device_of(y):
+        _norm[(length, batch)](
+            *(y, gate, weight, out, length, channels, *gate.stride()[:2], eps),
+            ADD=total is not None,
+            BLOCK=block,
+            num_warps=4,
+        )
     return out
 
 
 @kernel()
 def _conv(  # noqa: PLR0913 (a kernel takes pointers, strides and sizes one by one)
-    sequence,
-    weight,
-    bias,
-    out,
-    length,
-    channels,
-    batch_stride,
-    step_stride,
+    sequence: tl.tensor,
+    weight: tl.tensor,
+    bias: tl.tensor,
+    out: tl.tensor,
+    length: tl.tensor,
+    channels: tl.tensor,
+    batch_stride: tl.tensor,
+    step_stride: tl.tensor,
     TAPS: tl.constexpr,
     REVERSE: tl.constexpr,
     BLOCK_L: tl.constexpr,
@@ -92,15 +93,15 @@ def _conv(  # noqa: PLR0913 (a kernel takes pointers, strides and sizes one by o
 
 @kernel()
 def _norm(  # noqa: PLR0913
-    y,
-    gate,
-    weight,
-    out,
-    length,
-    channels,
-    gate_batch,
-    gate_step,
-    eps,
+    y: tl.tensor,
+    gate: tl.tensor,
+    weight: tl.tensor,
+    out: tl.tensor,
+    length: tl.tensor,
+    channels: tl.tensor,
+    gate_batch: tl.tensor,
+    gate_step: tl.tensor,
+    eps: tl.tensor,
     ADD: tl.constexpr,
     BLOCK: tl.constexpr,
 ) -> None:

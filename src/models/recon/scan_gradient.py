@@ -3,14 +3,12 @@
 With `W_ts = exp(g_{s+1} + ... + g_t) <dy_t, v_s>` and `v = dt x`: the gradient of `v` is the scan
 of `dy` in the other direction with keys and queries exchanged; `dC = W B` and `dB = W^T C`, inside
 a chunk by `W`, across chunks by the states that the two scans carry. The gradient of a log-decay
-sums the pairs that it lies between: from one step to the next it changes by `<y, dy> - <v, dv>`,
-and at a chunk's edge it is the product of the two states that meet there.
+sums `W_ts <c_t, b_s>` over the pairs that it lies between: both in the chunk, one of them, or none.
 """
 
 from collections.abc import Callable
 
 import torch
-import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor
 
@@ -33,24 +31,33 @@ def scan_gradients(
     x, dt, A, B, C, D = arguments
     length, decay = x.shape[1], dt * A
     crossing = _crossing_decay(decay, reverse)
-    y, entering = chunk_scan(x, dt, decay, B, C, reverse, chunk)
+    _, entering = chunk_scan(x, dt, decay, B, C, reverse, chunk)
     dv, leaving = chunk_scan(dy, torch.ones_like(dt), crossing, C, B, not reverse, chunk)
-    values = x * dt[..., None].to(x.dtype)
-    gained = (y * dy).sum(-1, dtype=dt.dtype) - (values * dv).sum(-1, dtype=dt.dtype)
     ddt = (x * dv).sum(-1, dtype=dt.dtype)
     dx = dv * dt[..., None].to(dv.dtype) + dy * D.to(dy.dtype)[:, None]
     dD = (x * dy).sum((0, 1, 3), dtype=D.dtype)
 
+    values = into_chunks(x * dt[..., None].to(x.dtype), chunk)
+    steps, keys, queries = (into_chunks(part, chunk) for part in (dy, B, C))
     reach = cumulative_decay(into_chunks(decay, chunk), reverse)
     crossing = into_chunks(crossing, chunk)
-    gained, values, steps = (into_chunks(part, chunk) for part in (gained, values, dy))
-    ddecay = _decay_gradient(gained, crossing, (entering, leaving), reverse)
-    ddecay = ddecay.flatten(1, 2)[:, :length]
-    pairs = _pair_products(steps, values, reach, reverse).to(B.dtype)
-    dC = pairs @ into_chunks(B, chunk) + _across(steps, reach, entering)
     back = cumulative_decay(crossing, not reverse)
-    dB = pairs.mT @ into_chunks(C, chunk) + _across(values, back, leaving)
-    dB, dC = (part.flatten(1, 2)[:, :length] for part in (dB, dC))
+    pairs, inside = _pair_products(steps, values, queries @ keys.mT, reach, reverse)
+    pairs = pairs.to(B.dtype)
+    dC = pairs @ keys + _across(steps, reach, entering)
+    dB = pairs.mT @ queries + _across(values, back, leaving)
+
+    # Sums of the pairs themselves, not differences of `<y, dy>` and `<v, dv>`, which are equal in
+    # theory and lose all digits to rounding where decays are strong.
+    arriving = _with_states(steps, queries, reach, entering)
+    departing = _with_states(values, keys, back, leaving)
+    ddecay = cumulative_decay(inside + arriving, not reverse)
+    ddecay = ddecay + cumulative_decay(departing, reverse) - departing
+    # Through the chunk and on to the first step behind it.
+    last = 0 if reverse else -1
+    way = reach[:, :, last] + crossing[:, :, last]
+    ddecay = ddecay + _passing(entering, leaving, way)
+    ddecay, dB, dC = (part.flatten(1, 2)[:, :length] for part in (ddecay, dB, dC))
     return dx, ddt + ddecay * A, (ddecay * dt).sum((0, 1)), dB, dC, dD
 
 
@@ -67,18 +74,25 @@ def _crossing_decay(
 def _pair_products(
     steps: Float[Tensor, "batch chunk step head p"],
     values: Float[Tensor, "batch chunk step head p"],
+    scores: Float[Tensor, "batch chunk step step"],
     reach: Float[Tensor, "batch chunk step head"],
     reverse: bool,
-) -> Float[Tensor, "batch chunk step step"]:
-    """`W` inside the chunks, head by head, as all heads at once would fill the memory."""
+) -> tuple[Float[Tensor, "batch chunk step step"], Float[Tensor, "batch chunk step head"]]:
+    """`W` inside the chunks; what each step changes in the sums over pairs that it ends or begins.
+
+    Head by head, as all heads at once would fill the memory.
+    """
     causal = torch.ones(2 * (reach.shape[2],), dtype=torch.bool, device=reach.device).tril()
     unseen = ~(causal.T if reverse else causal)
-    pairs = torch.zeros((), dtype=reach.dtype, device=reach.device)
+    pairs, changes = torch.zeros_like(scores, dtype=reach.dtype), torch.zeros_like(reach)
     for head in range(reach.shape[-1]):
         way = reach[..., head]
         way = (way[..., :, None] - way[..., None, :]).masked_fill_(unseen, -torch.inf)
-        pairs = pairs + (steps[..., head, :] @ values[..., head, :].mT) * way.exp_()
-    return pairs
+        product = (steps[..., head, :] @ values[..., head, :].mT) * way.exp_()
+        pairs += product
+        product = product * scores
+        changes[..., head] = product.sum(-1) - product.sum(-2)
+    return pairs, changes
 
 
 def _across(
@@ -91,18 +105,22 @@ def _across(
     return decayed.flatten(-2) @ states.flatten(2, 3).to(steps.dtype)
 
 
-def _decay_gradient(
-    gained: Float[Tensor, "batch chunk step head"],
-    crossing: Float[Tensor, "batch chunk step head"],
-    states: tuple[Tensor, Tensor],
-    reverse: bool,
+def _with_states(
+    steps: Float[Tensor, "batch chunk step head p"],
+    keys: Float[Tensor, "batch chunk step state"],
+    reach: Float[Tensor, "batch chunk step head"],
+    states: Float[Tensor, "batch chunk head p state"],
 ) -> Float[Tensor, "batch chunk step head"]:
-    """Gradient of the log-decays; summed chunk by chunk, so that rounding does not pile up."""
-    entering, leaving = states
-    if reverse:
-        meeting = torch.einsum("bchpn,bchpn->bch", entering[:, :-1], leaving[:, 1:])
-        edge = F.pad(meeting * crossing[:, 1:, 0].exp(), (0, 0, 1, 0))
-    else:
-        meeting = torch.einsum("bchpn,bchpn->bch", entering[:, 1:], leaving[:, :-1])
-        edge = F.pad(meeting * crossing[:, :-1, -1].exp(), (0, 0, 0, 1))
-    return cumulative_decay(gained, not reverse) + edge[:, :, None]
+    """Sum of the pairs of each step with all steps of other chunks."""
+    read = (keys @ states.flatten(2, 3).mT.to(keys.dtype)).unflatten(-1, steps.shape[-2:])
+    return (read * steps).sum(-1, dtype=reach.dtype) * reach.exp()
+
+
+def _passing(
+    entering: Float[Tensor, "batch chunk head p state"],
+    leaving: Float[Tensor, "batch chunk head p state"],
+    way: Float[Tensor, "batch chunk head"],
+) -> Float[Tensor, "batch chunk 1 head"]:
+    """Sum of the pairs that a chunk lies between; `way` is the log-decay through it."""
+    meeting = torch.einsum("bchpn,bchpn->bch", entering, leaving)
+    return (meeting * way.exp())[:, :, None]

@@ -28,7 +28,7 @@ def chunk_scan(
 ) -> tuple[Float[Tensor, "batch length head p"], Float[Tensor, "batch chunk head p state"]]:
     """The twin's `chunk_scan`, plus `skip * x` where given; states are rounded to the type of `x`.
 
-    Sizes of chunk, head and state must be powers of two of 16 or more, the chunk 128 or more.
+    Heads of 16 or more channels, states of 256 or more, chunks of 128 or more; powers of two.
     """
     batch, length, heads, width = x.shape
     x, keys, queries = _rows(x.flatten(-2)), _rows(keys), _rows(queries)
@@ -40,22 +40,25 @@ def chunk_scan(
 
     sizes = {"H": heads, "P": width, "N": state, "Q": chunk, "REVERSE": reverse}
     states = torch.empty(batch, chunks, heads, width, state, dtype=x.dtype, device=x.device)
-    strides = (*x.stride()[:2], *keys.stride()[:2])
-    _states[lambda meta: (heads * state // meta["BLOCK_N"], chunks, batch)](
-        x, weight, reach, keys, states, length, chunks, *strides, **sizes, PRECISION=precision
-    )
-    _entering[(width * state // 256, heads, batch)](
-        states, reach, chunks, **sizes, BLOCK=256, num_warps=1
-    )
     y = torch.empty(batch, length, heads, width, dtype=x.dtype, device=x.device)
-    strides = (*x.stride()[:2], *queries.stride()[:2])
-    _outputs[lambda meta: (heads * chunk // meta["BLOCK_T"], chunks, batch)](
-        *(x, weight, reach, queries, scores, states, x if skip is None else skip, y),
-        *(length, chunks, *strides),
-        **sizes,
-        SKIP=skip is not None,
-        PRECISION=precision,
-    )
+    key_strides = (*x.stride()[:2], *keys.stride()[:2])
+    query_strides = (*x.stride()[:2], *queries.stride()[:2])
+    with torch.cuda.device_of(x):
+        _states[lambda meta: (heads * state // meta["BLOCK_N"], chunks, batch)](
+            *(x, weight, reach, keys, states, length, chunks, *key_strides),
+            **sizes,
+            PRECISION=precision,
+        )
+        _entering[(width * state // 256, heads, batch)](
+            states, reach, chunks, **sizes, BLOCK=256, num_warps=1
+        )
+        _outputs[lambda meta: (heads * chunk // meta["BLOCK_T"], chunks, batch)](
+            *(x, weight, reach, queries, scores, states, x if skip is None else skip, y),
+            *(length, chunks, *query_strides),
+            **sizes,
+            SKIP=skip is not None,
+            PRECISION=precision,
+        )
     return y, states
 
 
@@ -78,17 +81,17 @@ def _by_head(
     ({"BLOCK_N": 256, "BLOCK_S": 64}, 8, 3),
 )
 def _states(  # noqa: PLR0913 (a kernel takes pointers, strides and sizes one by one)
-    x,
-    weight,
-    reach,
-    keys,
-    states,
-    length,
-    chunks,
-    x_batch,
-    x_step,
-    key_batch,
-    key_step,
+    x: tl.tensor,
+    weight: tl.tensor,
+    reach: tl.tensor,
+    keys: tl.tensor,
+    states: tl.tensor,
+    length: tl.tensor,
+    chunks: tl.tensor,
+    x_batch: tl.tensor,
+    x_step: tl.tensor,
+    key_batch: tl.tensor,
+    key_step: tl.tensor,
     H: tl.constexpr,
     P: tl.constexpr,
     N: tl.constexpr,
@@ -121,9 +124,9 @@ def _states(  # noqa: PLR0913 (a kernel takes pointers, strides and sizes one by
 
 @kernel()
 def _entering(  # noqa: PLR0913
-    states,
-    reach,
-    chunks,
+    states: tl.tensor,
+    reach: tl.tensor,
+    chunks: tl.tensor,
     H: tl.constexpr,
     P: tl.constexpr,
     N: tl.constexpr,
@@ -170,20 +173,20 @@ def _entering(  # noqa: PLR0913
     ({"BLOCK_T": 64, "BLOCK_S": 64, "BLOCK_N": 64}, 4, 3),
 )
 def _outputs(  # noqa: PLR0913
-    x,
-    weight,
-    reach,
-    queries,
-    scores,
-    states,
-    skip,
-    y,
-    length,
-    chunks,
-    x_batch,
-    x_step,
-    query_batch,
-    query_step,
+    x: tl.tensor,
+    weight: tl.tensor,
+    reach: tl.tensor,
+    queries: tl.tensor,
+    scores: tl.tensor,
+    states: tl.tensor,
+    skip: tl.tensor,
+    y: tl.tensor,
+    length: tl.tensor,
+    chunks: tl.tensor,
+    x_batch: tl.tensor,
+    x_step: tl.tensor,
+    query_batch: tl.tensor,
+    query_step: tl.tensor,
     H: tl.constexpr,
     P: tl.constexpr,
     N: tl.constexpr,

@@ -1,0 +1,136 @@
+"""Soft light: a lamp or the sun with soft shadows, light from the sky and back from the floor.
+
+Colours are a function of the surface point alone (haze is measured from the scene's origin), so
+every camera sees the same colour there. Light is linear until `develop`.
+"""
+
+from dataclasses import dataclass, replace
+
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor
+
+from .materials import GAMMA
+from .palettes import Color
+from .raycast import Part, Scene, spread
+from .shapes import Planes, Rays, Scalars, Vectors
+from .surface import Surface
+from .textures import Painted
+
+# Contact shading: how dark, and over which part of the solid's smallest half extent.
+CONTACT, CONTACT_REACH, LONGEST_REACH = 0.9, 0.6, 0.08
+CORNER, CORNER_REACH = 0.35, 0.16
+# Width of the darkening where a solid touches the lit side of a surface.
+SHADOW_RIM = 0.012
+EXPOSURE, CONTRAST = 1.7, 0.35
+
+
+@dataclass(frozen=True)
+class Light:
+    """The light of one world, in scene units and linear colours."""
+
+    position: tuple[float, float, float]
+    color: Color
+    above: Color
+    below: Color
+    haze: Color
+    density: float
+    softness: float
+    reach: float
+
+    def scaled(self, factor: float) -> "Light":
+        """The same light when every length of the scene is multiplied by `factor`."""
+        x, y, z = (part * factor for part in self.position)
+        return replace(
+            self, position=(x, y, z), density=self.density / factor, reach=self.reach * factor
+        )
+
+    def row(self) -> list[float]:
+        """The numbers, in the order that `illuminate` unpacks."""
+        colors = [*self.position, *self.color, *self.above, *self.below, *self.haze]
+        return [*colors, self.density, self.softness, self.reach]
+
+
+def _occlusion(
+    part: Part, point: Vectors, normal: Vectors, light: Vectors, softness: Scalars
+) -> tuple[Float[Tensor, "camera solid ray"], Float[Tensor, "camera solid ray"]]:
+    """How much of the lamp, and of the light from all around, each solid hides, in [0, 1].
+
+    The shadow is that of the point of the ray where it is deepest in the solid (or nearest to it):
+    its signed distance to the solid over the width that the lamp's cone has there.
+    """
+    start, along = part.local(point), part.turned(light)
+    near, far = part.shape.interval(start, along, part.half)
+    middle = (0.5 * (near + far)).clamp_min(0)
+    x, y, z = (a + middle * b for a, b in zip(start, along, strict=True))
+    depth = part.shape.distance((x, y, z), part.half) / (softness * middle + SHADOW_RIM)
+    hidden = (0.5 - 0.5 * depth).clamp(0, 1)
+    shadow = hidden * hidden * (3 - 2 * hidden)
+
+    half = part.half
+    size = torch.minimum(torch.minimum(half[0], half[1]), half[2])
+    reach = (CONTACT_REACH * size).clamp(1e-4, LONGEST_REACH)
+    contact = (-part.shape.distance(start, half).clamp_min(0) / reach).exp()
+    # A solid in front of the surface hides more than one at its side; one behind hides nothing.
+    tx, ty, tz = (center - place for center, place in zip(part.center, point, strict=True))
+    nx, ny, nz = normal
+    ahead = (tx * nx + ty * ny + tz * nz) * (tx * tx + ty * ty + tz * tz).clamp_min(1e-9).rsqrt()
+    return shadow, contact * (0.5 + 0.6 * ahead).clamp(0, 1)
+
+
+def _openness(scene: Scene, surface: Surface) -> Rays:
+    """What walls, floor and ceiling leave of the light from all around, in [0, 1]."""
+    shell, normal = scene.shell, spread(surface.normal)
+    position, facing = shell.local(spread(surface.point)), shell.turned(normal)
+    hidden = torch.zeros_like(surface.u)
+    for place, extent, towards in zip(position, shell.half, facing, strict=True):
+        gap = (extent - place.abs()).clamp_min(0) / CORNER_REACH
+        hidden = hidden + ((-gap).exp() * (0.5 + 0.5 * towards * place.sign()))[:, 0]
+    return (-CORNER * hidden).exp()
+
+
+def _visibility(
+    scene: Scene,
+    surface: Surface,
+    solid: Int[Tensor, "camera ray"],
+    light: Planes,
+    softness: Float[Tensor, "camera 1"],
+) -> tuple[Rays, Rays]:
+    """How much of the lamp and of the light from all around reaches the surface, in [0, 1]."""
+    shadow, contact = torch.zeros_like(surface.u), torch.zeros_like(surface.u)
+    point, normal, along = spread(surface.point), spread(surface.normal), spread(light)
+    for part in scene.parts:
+        hidden, near = _occlusion(part, point, normal, along, softness[:, None])
+        index = torch.arange(part.start, part.start + hidden.shape[1], device=solid.device)
+        # Convex solids neither shade their own lit side nor touch themselves.
+        other = solid[:, None] != index[:, None]
+        shadow = torch.maximum(shadow, (hidden * other).amax(1))
+        contact = contact + (near * other).sum(1)
+    return 1 - shadow, (-CONTACT * contact).exp() * _openness(scene, surface)
+
+
+def illuminate(
+    scene: Scene, surface: Surface, solid: Int[Tensor, "camera ray"], painted: Painted
+) -> Planes:
+    """Linear radiance of surface points of `solid`, with haze."""
+    rows = scene.light.T[:, :, None]
+    position, color, above, below, haze = rows[:15].unflatten(0, (5, 3)).unbind(0)
+    density, softness, reach = rows[15:].unbind(0)
+    towards = position - surface.point
+    distance = (towards * towards).sum(0).sqrt()
+    along = towards / distance
+    direct, around = _visibility(scene, surface, solid, along, softness)
+    facing = (along * surface.normal).sum(0).clamp_min(0)
+    lamp = facing * direct / (1 + (distance / reach).square())
+    # The y axis points down: a normal of y = -1 faces the sky.
+    ambient = torch.lerp(below, above, 0.5 - 0.5 * surface.normal[1]) * around
+    lit = painted.color * torch.lerp(color * lamp + ambient, torch.ones_like(ambient), painted.glow)
+    away = (surface.point * surface.point).sum(0).sqrt()
+    veil = (1 - (-density * away).exp()).masked_fill(surface.is_sky, 0)
+    return torch.lerp(lit, haze.expand_as(lit), veil)
+
+
+def develop(radiance: Planes) -> Planes:
+    """Display colours in [0, 1]: a film's soft shoulder, the gamma curve, a little contrast."""
+    flat = (1 - (-EXPOSURE * radiance).exp()).clamp(1e-6, 1).pow(1 / GAMMA)
+    return torch.lerp(flat, flat * flat * (3 - 2 * flat), CONTRAST)

@@ -1,0 +1,107 @@
+"""Boxes, upright cylinders and spheres: where a ray enters and leaves them, how far a point is.
+
+All coordinates are local: the origin is the shape's centre, y its vertical axis, `half` its half
+extents (the radius of a cylinder or sphere is `half` x). Everything broadcasts over any batch.
+A shape of negative extents is never hit: that is how batches are padded.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import TypeAlias
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+Scalars: TypeAlias = Float[Tensor, "*#batch"]
+Vectors: TypeAlias = tuple[Scalars, Scalars, Scalars]
+# What belongs to each ray of each camera: a number, or three planes x, y, z.
+Rays: TypeAlias = Float[Tensor, "camera ray"]
+Planes: TypeAlias = Float[Tensor, "3 camera ray"]
+
+# Keeps the division by a direction's component finite; far below the rounding of any other value.
+TINY = 1e-12
+
+
+def _slab(origin: Scalars, direction: Scalars, half: Scalars) -> tuple[Scalars, Scalars]:
+    inverse = (direction + TINY).reciprocal()
+    middle = origin * inverse
+    reach = half * inverse.abs()
+    return -(reach + middle), reach - middle
+
+
+def box_interval(origin: Vectors, direction: Vectors, half: Vectors) -> tuple[Scalars, Scalars]:
+    """Ray parameters at which a box is entered and left; a hit is an entry before the exit."""
+    x_near, x_far = _slab(origin[0], direction[0], half[0])
+    y_near, y_far = _slab(origin[1], direction[1], half[1])
+    z_near, z_far = _slab(origin[2], direction[2], half[2])
+    near = torch.maximum(torch.maximum(x_near, z_near), y_near)
+    return near, torch.minimum(torch.minimum(x_far, z_far), y_far)
+
+
+def _round(a: Scalars, b: Scalars, c: Scalars, radius: Scalars) -> tuple[Scalars, Scalars]:
+    """Solutions of `a t^2 + 2 b t + c = radius^2`; both at the closest approach where none is."""
+    a = a + TINY
+    inverse = a.reciprocal()
+    # A negative radius (padding) must not become a positive square.
+    root = (b * b - a * (c - radius * radius.abs())).clamp_min(0).sqrt()
+    return -(b + root) * inverse, (root - b) * inverse
+
+
+def cylinder_interval(
+    origin: Vectors, direction: Vectors, half: Vectors
+) -> tuple[Scalars, Scalars]:
+    """Ray parameters at which an upright cylinder is entered and left, as for `box_interval`."""
+    (x, y, z), (dx, dy, dz) = origin, direction
+    near, far = _round(dx * dx + dz * dz, x * dx + z * dz, x * x + z * z, half[0])
+    y_near, y_far = _slab(y, dy, half[1])
+    return torch.maximum(near, y_near), torch.minimum(far, y_far)
+
+
+def sphere_interval(origin: Vectors, direction: Vectors, half: Vectors) -> tuple[Scalars, Scalars]:
+    """Ray parameters at which a sphere is entered and left, as for `box_interval`."""
+    (x, y, z), (dx, dy, dz) = origin, direction
+    a, b, c = dx * dx + dy * dy + dz * dz, x * dx + y * dy + z * dz, x * x + y * y + z * z
+    return _round(a, b, c, half[0])
+
+
+def box_distance(point: Vectors, half: Vectors) -> Scalars:
+    """Distance of points to a box, negative inside."""
+    x, y, z = (part.abs() - extent for part, extent in zip(point, half, strict=True))
+    beyond = [part.clamp_min(0) for part in (x, y, z)]
+    outside = (beyond[0] * beyond[0] + beyond[1] * beyond[1] + beyond[2] * beyond[2]).sqrt()
+    return outside + torch.maximum(torch.maximum(x, z), y).clamp_max(0)
+
+
+def cylinder_distance(point: Vectors, half: Vectors) -> Scalars:
+    """Distance of points to an upright cylinder, negative inside."""
+    x, y, z = point
+    side = (x * x + z * z).sqrt() - half[0]
+    cap = y.abs() - half[1]
+    side_beyond, cap_beyond = side.clamp_min(0), cap.clamp_min(0)
+    outside = (side_beyond * side_beyond + cap_beyond * cap_beyond).sqrt()
+    return outside + torch.maximum(side, cap).clamp_max(0)
+
+
+def sphere_distance(point: Vectors, half: Vectors) -> Scalars:
+    """Distance of points to a sphere, negative inside."""
+    x, y, z = point
+    return (x * x + y * y + z * z).sqrt() - half[0]
+
+
+@dataclass(frozen=True)
+class Shape:
+    """What the ray caster asks of a kind of solid; `turns` where yaw changes its outline."""
+
+    name: str
+    interval: Callable[[Vectors, Vectors, Vectors], tuple[Scalars, Scalars]]
+    distance: Callable[[Vectors, Vectors], Scalars]
+    turns: bool
+
+
+# The order is that of the solids of a world.
+SHAPES = (
+    Shape("box", box_interval, box_distance, turns=True),
+    Shape("cylinder", cylinder_interval, cylinder_distance, turns=False),
+    Shape("sphere", sphere_interval, sphere_distance, turns=False),
+)

@@ -1,6 +1,7 @@
 """The two kinds of blocks of the decoder: bidirectional Mamba-2 and full attention, both pre-norm.
 
-Attribute names follow the published checkpoints.
+Tokens keep their type through a block, which computes in the type of its parameters. Attribute
+names follow the published checkpoints.
 """
 
 import math
@@ -97,8 +98,9 @@ class MambaBlock(nn.Module):
         self, tokens: Float[Tensor, "batch token width"]
     ) -> Float[Tensor, "batch token width"]:
         """The tokens after the block."""
-        weight = self.norm.weight.to(tokens.dtype)
-        return tokens + self.mamba(F.rms_norm(tokens, weight.shape, weight, NORM_EPS))
+        weight = self.norm.weight
+        normed = F.rms_norm(tokens, weight.shape, weight.to(tokens.dtype), NORM_EPS)
+        return tokens + self.mamba(normed.to(weight.dtype))
 
 
 class Attention(nn.Module):
@@ -159,8 +161,17 @@ class AttentionBlock(nn.Module):
         self, tokens: Float[Tensor, "batch token width"]
     ) -> Float[Tensor, "batch token width"]:
         """The tokens after the block."""
-        tokens = tokens + self.attn(self.norm1(tokens))
-        return tokens + self.mlp(self.norm2(tokens))
+        dtype = self.norm1.weight.dtype
+        tokens = tokens + self.attn(layer_norm(self.norm1, tokens).to(dtype))
+        return tokens + self.mlp(layer_norm(self.norm2, tokens).to(dtype))
+
+
+def layer_norm(
+    norm: nn.LayerNorm, tokens: Float[Tensor, "*batch width"]
+) -> Float[Tensor, "*batch width"]:
+    """The norm in the type of the tokens, whatever that of its parameters."""
+    weight, bias = norm.weight.to(tokens.dtype), norm.bias.to(tokens.dtype)
+    return F.layer_norm(tokens, norm.normalized_shape, weight, bias, norm.eps)
 
 
 def initialise(module: nn.Module) -> None:

@@ -8,14 +8,13 @@ from dataclasses import dataclass
 from typing import Literal, get_args
 
 import torch
-import torch.nn.functional as F
 from jaxtyping import Float, Int
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
 from ...gaussians import Gaussians
 from ...runtime import InputError
-from .blocks import AttentionBlock, MambaBlock, initialise
+from .blocks import AttentionBlock, MambaBlock, initialise, layer_norm
 from .embed import PatchEmbed
 from .heads import NOT_OPACITY, OPACITY, RAW_CHANNELS, HeadRange, activate
 from .prune import keep_indices
@@ -46,7 +45,8 @@ class DecoderConfig:
     distance_shift: float = -1.65
     scale_cap: float = 0.3
     prune_ratio: float = 0.0
-    # `fp32`: head in float32; `parity`: head in the type of the trunk, as published.
+    # `fp32`: head and sum over the blocks in float32; `parity`: all in the trunk's type, as
+    # published.
     precision: Precision = "fp32"
     # Recompute the activations of Mamba blocks in the backward pass.
     checkpointing: bool = False
@@ -141,13 +141,15 @@ class LatentRecon(nn.Module):
         assert (time_tokens is not None) == self.config.use_time, "times and use_time disagree"
         if time_tokens is not None:
             tokens = tokens + time_tokens[:, None]
+        if self.config.precision == "fp32":
+            # The sum over the blocks is where a bfloat16 trunk loses most.
+            tokens = tokens.float()
         batch, trajectories = tokens.shape[:2]
         features = self.encode(tokens.flatten(1, 2))
-        grid = self._grid(directions)
-        features = features.reshape(batch * trajectories, *grid, -1)
-        # Outside autocast: the head's type is its own choice.
+        features = features.reshape(batch * trajectories, *self._grid(directions), -1)
+        # Outside autocast: the head computes in the type of the tokens.
         with torch.autocast(features.device.type, enabled=False):
-            return self._head(self._normed(features), origins, directions)
+            return self._head(layer_norm(self.enc_norm, features), origins, directions)
 
     def encode(
         self, tokens: Float[Tensor, "batch token width"]
@@ -167,16 +169,6 @@ class LatentRecon(nn.Module):
         latent_frames, rest = divmod(frames - 1, self.config.time_compression)
         assert rest == 0, f"{frames} frames of rays at compression {self.config.time_compression}"
         return latent_frames + 1, height // self.config.patch, width // self.config.patch
-
-    def _normed(
-        self, features: Float[Tensor, "clip latent_frame i j width"]
-    ) -> Float[Tensor, "clip latent_frame i j width"]:
-        """The features after the last norm, in the type of the head."""
-        if self.config.precision == "fp32":
-            features = features.float()
-        norm = self.enc_norm
-        weight, bias = norm.weight.to(features.dtype), norm.bias.to(features.dtype)
-        return F.layer_norm(features, norm.normalized_shape, weight, bias, norm.eps)
 
     def _head(
         self,

@@ -13,7 +13,7 @@ from torch import Tensor
 from .materials import GAMMA
 from .palettes import Color
 from .raycast import Part, Scene, spread
-from .shapes import Planes, Rays, Scalars, Vectors
+from .shapes import Planes, Rays, Scalars, Vectors, dot
 from .surface import Surface
 from .textures import Painted
 
@@ -54,28 +54,25 @@ class Light:
 def _occlusion(
     part: Part, point: Vectors, normal: Vectors, light: Vectors, softness: Scalars
 ) -> tuple[Float[Tensor, "camera solid ray"], Float[Tensor, "camera solid ray"]]:
-    """How much of the lamp, and of the light from all around, each solid hides, in [0, 1].
+    """What each solid hides: of the lamp, and of the light from all around (in [0, 1]).
 
-    The shadow is that of the point of the ray where it is deepest in the solid (or nearest to it):
-    its signed distance to the solid over the width that the lamp's cone has there.
+    The former is the signed distance to the solid from the point where the ray to the lamp is
+    deepest in it (or nearest to it), over the width that the lamp's cone has there: -1 is full
+    shadow, 0 its outline, 1 full light.
     """
     start, along = part.local(point), part.turned(light)
     near, far = part.shape.interval(start, along, part.half)
     middle = (0.5 * (near + far)).clamp_min(0)
-    x, y, z = (a + middle * b for a, b in zip(start, along, strict=True))
-    depth = part.shape.distance((x, y, z), part.half) / (softness * middle + SHADOW_RIM)
-    hidden = (0.5 - 0.5 * depth).clamp(0, 1)
-    shadow = hidden * hidden * (3 - 2 * hidden)
+    x, y, z = (torch.addcmul(a, middle, b) for a, b in zip(start, along, strict=True))
+    clear = part.shape.distance((x, y, z), part.half) / (softness * middle + SHADOW_RIM)
 
     half = part.half
     size = torch.minimum(torch.minimum(half[0], half[1]), half[2])
     reach = (CONTACT_REACH * size).clamp(1e-4, LONGEST_REACH)
     contact = (-part.shape.distance(start, half).clamp_min(0) / reach).exp()
     # A solid in front of the surface hides more than one at its side; one behind hides nothing.
-    tx, ty, tz = (center - place for center, place in zip(part.center, point, strict=True))
-    nx, ny, nz = normal
-    ahead = (tx * nx + ty * ny + tz * nz) * (tx * tx + ty * ty + tz * tz).clamp_min(1e-9).rsqrt()
-    return shadow, contact * (0.5 + 0.6 * ahead).clamp(0, 1)
+    ahead = -dot(start, part.turned(normal)) * dot(start, start).clamp_min(1e-9).rsqrt()
+    return clear, contact * (0.5 + 0.6 * ahead).clamp(0, 1)
 
 
 def _openness(scene: Scene, surface: Surface) -> Rays:
@@ -97,16 +94,19 @@ def _visibility(
     softness: Float[Tensor, "camera 1"],
 ) -> tuple[Rays, Rays]:
     """How much of the lamp and of the light from all around reaches the surface, in [0, 1]."""
-    shadow, contact = torch.zeros_like(surface.u), torch.zeros_like(surface.u)
+    clear, contact = torch.ones_like(surface.u), torch.zeros_like(surface.u)
     point, normal, along = spread(surface.point), spread(surface.normal), spread(light)
     for part in scene.parts:
-        hidden, near = _occlusion(part, point, normal, along, softness[:, None])
-        index = torch.arange(part.start, part.start + hidden.shape[1], device=solid.device)
+        beside, near = _occlusion(part, point, normal, along, softness[:, None])
+        index = torch.arange(part.start, part.start + near.shape[1], device=solid.device)
         # Convex solids neither shade their own lit side nor touch themselves.
-        other = solid[:, None] != index[:, None]
-        shadow = torch.maximum(shadow, (hidden * other).amax(1))
-        contact = contact + (near * other).sum(1)
-    return 1 - shadow, (-CONTACT * contact).exp() * _openness(scene, surface)
+        own = solid[:, None] == index[:, None]
+        clear = torch.minimum(clear, beside.masked_fill(own, 1).amin(1))
+        contact = contact + near.masked_fill(own, 0).sum(1)
+    direct = (0.5 + 0.5 * clear).clamp(0, 1)
+    return direct * direct * (3 - 2 * direct), (-CONTACT * contact).exp() * _openness(
+        scene, surface
+    )
 
 
 def illuminate(

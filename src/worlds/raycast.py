@@ -38,7 +38,8 @@ class Part:
         x, y, z = vector
         if not self.shape.turns:
             return vector
-        return self.cos * x - self.sin * z, y, self.sin * x + self.cos * z
+        across = torch.addcmul(self.cos * x, self.sin, z, value=-1)
+        return across, y, torch.addcmul(self.sin * x, self.cos, z)
 
     def local(self, point: Vectors) -> Vectors:
         """Points in the solids' own coordinates."""

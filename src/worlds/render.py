@@ -58,7 +58,8 @@ def render_worlds(
     """Frames of every world: `cameras` are (world, frame), times in [0, 1] (ignored when still).
 
     Cameras must lie in the free space of the worlds. All tensors are on one device; the frames of
-    a world don't depend on what else is in the batch (up to rounding).
+    a world don't depend on what else is in the batch (up to rounding). A batch is padded to its
+    fullest world: many frames of few worlds take less time than few frames of many.
     """
     count, frames = times.shape
     assert cameras.c2w.shape[:2] == (count, frames), (

@@ -32,20 +32,20 @@ def chunk_scan(
     """
     batch, length, heads, width = x.shape
     x, keys, queries = _rows(x.flatten(-2)), _rows(keys), _rows(queries)
+    # One product for all heads; a kernel that makes it for each head does 16 times the work.
     scores = into_chunks(queries, chunk) @ into_chunks(keys, chunk).mT
     weight, steps = _by_head(weight, chunk), _by_head(decay, chunk)
     reach = steps.flip(-1).cumsum(-1).flip(-1) if reverse else steps.cumsum(-1)
     chunks, state = reach.shape[2], keys.shape[-1]
+    skip = torch.zeros(heads, device=x.device) if skip is None else skip
     precision = "ieee" if x.dtype == torch.float32 else "tf32"
 
     sizes = {"H": heads, "P": width, "N": state, "Q": chunk, "REVERSE": reverse}
     states = torch.empty(batch, chunks, heads, width, state, dtype=x.dtype, device=x.device)
     y = torch.empty(batch, length, heads, width, dtype=x.dtype, device=x.device)
-    key_strides = (*x.stride()[:2], *keys.stride()[:2])
-    query_strides = (*x.stride()[:2], *queries.stride()[:2])
     with torch.cuda.device_of(x):
         _states[lambda meta: (heads * state // meta["BLOCK_N"], chunks, batch)](
-            *(x, weight, reach, keys, states, length, chunks, *key_strides),
+            *(x, weight, reach, keys, states, length, chunks, x.stride(1), keys.stride(1)),
             **sizes,
             PRECISION=precision,
         )
@@ -53,18 +53,19 @@ def chunk_scan(
             states, reach, chunks, **sizes, BLOCK=256, num_warps=1
         )
         _outputs[lambda meta: (heads * chunk // meta["BLOCK_T"], chunks, batch)](
-            *(x, weight, reach, queries, scores, states, x if skip is None else skip, y),
-            *(length, chunks, *query_strides),
+            *(x, weight, reach, queries, scores, states, skip, y),
+            *(length, chunks, x.stride(1), queries.stride(1)),
             **sizes,
-            SKIP=skip is not None,
             PRECISION=precision,
         )
     return y, states
 
 
 def _rows(sequence: Float[Tensor, "batch length width"]) -> Float[Tensor, "batch length width"]:
-    """The sequence itself where its rows are contiguous: a slice of channels is not copied."""
-    return sequence if sequence.stride(-1) == 1 else sequence.contiguous()
+    """The sequence itself where its rows lie evenly: a slice of channels is not copied."""
+    batch, length, _ = sequence.shape
+    even = batch == 1 or sequence.stride(0) == length * sequence.stride(1)
+    return sequence if even and sequence.stride(2) == 1 else sequence.contiguous()
 
 
 def _by_head(
@@ -88,9 +89,7 @@ def _states(  # noqa: PLR0913 (a kernel takes pointers, strides and sizes one by
     states: tl.tensor,
     length: tl.tensor,
     chunks: tl.tensor,
-    x_batch: tl.tensor,
     x_step: tl.tensor,
-    key_batch: tl.tensor,
     key_step: tl.tensor,
     H: tl.constexpr,
     P: tl.constexpr,
@@ -102,12 +101,13 @@ def _states(  # noqa: PLR0913 (a kernel takes pointers, strides and sizes one by
     BLOCK_S: tl.constexpr,
 ) -> None:
     """What each chunk adds to the state at the edge where the scan leaves it."""
+    # Heads are neighbours in the grid: they share the keys, which then come from the cache.
     head, block = tl.program_id(0) % H, tl.program_id(0) // H
     chunk, batch = tl.program_id(1).to(tl.int64), tl.program_id(2).to(tl.int64)
     p, n = tl.arange(0, P), block * BLOCK_N + tl.arange(0, BLOCK_N)
     row = ((batch * H + head) * chunks + chunk) * Q
-    x += batch * x_batch + chunk * Q * x_step + head * P
-    keys += batch * key_batch + chunk * Q * key_step
+    x += (batch * length + chunk * Q) * x_step + head * P
+    keys += (batch * length + chunk * Q) * key_step
     total = tl.load(reach + row + (0 if REVERSE else Q - 1))
     added = tl.zeros([P, BLOCK_N], dtype=tl.float32)
     for start in range(0, Q, BLOCK_S):
@@ -183,16 +183,13 @@ def _outputs(  # noqa: PLR0913
     y: tl.tensor,
     length: tl.tensor,
     chunks: tl.tensor,
-    x_batch: tl.tensor,
     x_step: tl.tensor,
-    query_batch: tl.tensor,
     query_step: tl.tensor,
     H: tl.constexpr,
     P: tl.constexpr,
     N: tl.constexpr,
     Q: tl.constexpr,
     REVERSE: tl.constexpr,
-    SKIP: tl.constexpr,
     PRECISION: tl.constexpr,
     BLOCK_T: tl.constexpr,
     BLOCK_S: tl.constexpr,
@@ -202,39 +199,36 @@ def _outputs(  # noqa: PLR0913
     head, block = tl.program_id(0) % H, tl.program_id(0) // H
     chunk, batch = tl.program_id(1).to(tl.int64), tl.program_id(2).to(tl.int64)
     t, p = block * BLOCK_T + tl.arange(0, BLOCK_T), tl.arange(0, P)
-    inside = chunk * Q + t < length
+    inside = (chunk * Q + t < length)[:, None]
     row = ((batch * H + head) * chunks + chunk) * Q
-    x += batch * x_batch + chunk * Q * x_step + head * P
-    queries += batch * query_batch + chunk * Q * query_step
+    x += (batch * length + chunk * Q) * x_step + head * P
+    queries += (batch * length + chunk * Q) * query_step
     states += ((batch * chunks + chunk) * H + head) * P * N
     scores += (batch * chunks + chunk) * Q * Q
 
     result = tl.zeros([BLOCK_T, P], dtype=tl.float32)
     for start in range(0, N, BLOCK_N):
         n = start + tl.arange(0, BLOCK_N)
-        query = tl.load(
-            queries + t[:, None] * query_step + n[None, :], mask=inside[:, None], other=0
-        )
+        query = tl.load(queries + t[:, None] * query_step + n[None, :], mask=inside, other=0)
         state = tl.load(states + p[None, :] * N + n[:, None])
         result = tl.dot(query, state, result, input_precision=PRECISION)
     way_t = tl.load(reach + row + t)
     result *= tl.exp(way_t)[:, None]
 
+    # Steps that no step of this block sees are left out: half of all pairs.
     first = block * BLOCK_T if REVERSE else 0
     last = Q if REVERSE else (block + 1) * BLOCK_T
     for start in range(first, last, BLOCK_S):
         s = start + tl.arange(0, BLOCK_S)
         way_s, factor = tl.load(reach + row + s), tl.load(weight + row + s)
         seen = s[None, :] >= t[:, None] if REVERSE else s[None, :] <= t[:, None]
+        # Masked before the exponential: the other half would overflow.
         way = tl.where(seen, way_t[:, None] - way_s[None, :], float("-inf"))
         pair = tl.load(scores + t[:, None] * Q + s[None, :]) * tl.exp(way) * factor[None, :]
         here = (chunk * Q + s < length)[:, None]
         value = tl.load(x + s[:, None] * x_step + p[None, :], mask=here, other=0)
         result = tl.dot(pair.to(value.dtype), value, result, input_precision=PRECISION)
-    if SKIP:
-        value = tl.load(x + t[:, None] * x_step + p[None, :], mask=inside[:, None], other=0)
-        result += tl.load(skip + head) * value
-    y += ((batch * length + chunk * Q) * H + head) * P
-    tl.store(
-        y + t[:, None] * (H * P) + p[None, :], result.to(y.dtype.element_ty), mask=inside[:, None]
-    )
+    value = tl.load(x + t[:, None] * x_step + p[None, :], mask=inside, other=0)
+    result += tl.load(skip + head) * value
+    at = y + ((batch * length + chunk * Q + t[:, None]) * H + head) * P + p[None, :]
+    tl.store(at, result.to(y.dtype.element_ty), mask=inside)

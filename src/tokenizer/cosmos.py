@@ -1,8 +1,7 @@
-"""The causal video autoencoder: 8x8x8 compression, 16 channels, and its latent statistics.
+"""The causal video autoencoder: 8x8x8 compression, 16 channels.
 
 A video is `[clip, 3, frame, height, width]` in [-1, 1] with 8k + 1 frames; a raw latent is
-`[clip, channel, latent_frame, height/8, width/8]` with k + 1 latent frames. Statistics differ from
-latent frame to latent frame. A normalised latent is `SIGMA_DATA * (raw - mean) / std`.
+`[clip, channel, latent_frame, height/8, width/8]` with k + 1 latent frames.
 """
 
 from collections.abc import Mapping
@@ -13,8 +12,10 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from ..runtime import InputError
+from .statistics import SIGMA_DATA, LatentStatistics
 
-SIGMA_DATA = 0.5
+__all__ = ["COMPRESSION", "SIGMA_DATA", "VideoTokenizer", "latent_frames"]
+
 COMPRESSION = 8
 
 
@@ -44,7 +45,10 @@ class VideoTokenizer(nn.Module):
             mean: latent mean per channel and latent frame.
             std: latent standard deviation, positive.
         """
-        from diffusers import AutoencoderKLCosmos
+        # Imported on the CPU: its module keeps the wavelets as tensors, and a caller may be
+        # building us on the meta device.
+        with torch.device("cpu"):
+            from diffusers import AutoencoderKLCosmos
 
         super().__init__()
         # A diffusers config also holds its own bookkeeping, under names with an underscore.
@@ -61,7 +65,7 @@ class VideoTokenizer(nn.Module):
     @property
     def max_latent_frames(self) -> int:
         """Longest clip, in latent frames, that the statistics cover."""
-        return self.mean.shape[1]
+        return self.statistics.max_latent_frames
 
     def encode(
         self, video: Float[Tensor, "clip 3 frame h w"]
@@ -83,23 +87,19 @@ class VideoTokenizer(nn.Module):
         clips = [decode(clip.to(self.dtype)).sample for clip in latent.split(1)]
         return torch.cat(clips)
 
+    @property
+    def statistics(self) -> LatentStatistics:
+        """The statistics of raw latents, where the tokenizer is."""
+        return LatentStatistics(self.mean, self.std)
+
     def normalise(
         self, raw: Float[Tensor, "*batch channel latent_frame lh lw"]
     ) -> Float[Tensor, "*batch channel latent_frame lh lw"]:
         """Latents of the diffusion model, standard deviation about 0.5, float32."""
-        mean, std = self._statistics(raw.shape[-3])
-        return SIGMA_DATA * (raw.float() - mean) / std
+        return self.statistics.normalise(raw)
 
     def denormalise(
         self, latent: Float[Tensor, "*batch channel latent_frame lh lw"]
     ) -> Float[Tensor, "*batch channel latent_frame lh lw"]:
         """The inverse of `normalise`."""
-        mean, std = self._statistics(latent.shape[-3])
-        return latent.float() / SIGMA_DATA * std + mean
-
-    def _statistics(self, count: int) -> tuple[Tensor, Tensor]:
-        if count > self.max_latent_frames:
-            expected = f"at most {self.max_latent_frames}, which the statistics cover"
-            raise InputError("latent frames", count, expected)
-        shape = (-1, count, 1, 1)
-        return self.mean[:, :count].reshape(shape), self.std[:, :count].reshape(shape)
+        return self.statistics.denormalise(latent)

@@ -17,6 +17,7 @@ from ..io.atomic import atomic_path
 from ..runtime import InputError
 from .cosmos import VideoTokenizer
 from .keys import native_architecture, to_diffusers_names
+from .statistics import LatentStatistics
 
 SAFETENSORS = (
     ("diffusion_pytorch_model.safetensors",),
@@ -72,6 +73,18 @@ def save_tokenizer(tokenizer: VideoTokenizer, folder: Path) -> None:
             save_file(tensors, temporary)
     with atomic_path(folder / "config.json") as temporary:
         temporary.write_text(json.dumps(config, indent=1) + "\n")
+
+
+def load_statistics(folder: Path) -> LatentStatistics:
+    """The latent statistics of a tokenizer folder, without its weights.
+
+    Raises:
+        InputError: neither `mean_std.pt` nor a `config.json` with statistics, unreadable ones.
+    """
+    config = _diffusers_config(folder)
+    if config is not None:
+        return LatentStatistics(*statistics_from_config(folder / "config.json", config))
+    return LatentStatistics(*read_mean_std(folder / "mean_std.pt"))
 
 
 def read_mean_std(path: Path, channels: int = 16) -> tuple[Tensor, Tensor]:

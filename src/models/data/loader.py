@@ -1,0 +1,142 @@
+"""Examples for a training or a test, read ahead by worker processes.
+
+A batch is a list of examples, all of one shape: what consumes it may stack them or go one by one.
+"""
+
+import random
+from collections.abc import Iterator
+from functools import lru_cache
+
+import numpy as np
+import torch
+from torch.utils.data import DataLoader, Dataset, Sampler
+
+from ...runtime import InputError
+from .dataset import ClipDataset, Draw, Unreadable
+from .example import Example
+
+
+class SceneStream(Sampler[list[Draw]]):
+    """Endless batches of scenes for one of several processes, from any step on.
+
+    One stream of shuffled epochs, every scene once in each, is dealt out: a step takes
+    `batch_size * world_size` scenes of it and each process its own part. Hence processes see
+    disjoint scenes, and two of them see what one with twice the batch does.
+    """
+
+    def __init__(
+        self,
+        num_scenes: int,
+        batch_size: int,
+        seed: int = 42,
+        rank: int = 0,
+        world_size: int = 1,
+        position: int = 0,
+    ) -> None:
+        """Start at step `position`, counted from 0 over the whole training."""
+        assert 0 <= rank < world_size and num_scenes > 0, f"{rank}/{world_size}, {num_scenes}"
+        if batch_size < 1:
+            raise InputError("batch_size", batch_size, "at least 1")
+        self.num_scenes, self.batch_size, self.seed = num_scenes, batch_size, seed
+        self.rank, self.world_size, self.position = rank, world_size, position
+        # A step may reach over the end of an epoch.
+        self._order = lru_cache(maxsize=2)(self._shuffle)
+
+    def __iter__(self) -> Iterator[list[Draw]]:
+        step = self.position
+        while True:
+            yield self.batch(step)
+            step += 1
+
+    def batch(self, step: int) -> list[Draw]:
+        """What this process takes at `step`."""
+        first = (step * self.world_size + self.rank) * self.batch_size
+        draws = []
+        for place in range(first, first + self.batch_size):
+            epoch, index = divmod(place, self.num_scenes)
+            draws.append(Draw(self._order(epoch)[index], epoch, step))
+        return draws
+
+    def _shuffle(self, epoch: int) -> list[int]:
+        return np.random.default_rng([self.seed, epoch]).permutation(self.num_scenes).tolist()
+
+
+class ExampleLoader:
+    """Endless batches for training; `position` is the step of the next one, to resume at."""
+
+    def __init__(
+        self,
+        dataset: ClipDataset,
+        batch_size: int,
+        num_workers: int = 0,
+        rank: int = 0,
+        world_size: int = 1,
+        position: int = 0,
+    ) -> None:
+        """Read with `num_workers` processes; 0 reads in this one."""
+        self.dataset, self.num_workers, self.position = dataset, num_workers, position
+        seed = dataset.reading.seed
+        self.stream = SceneStream(len(dataset), batch_size, seed, rank, world_size, position)
+
+    def __iter__(self) -> Iterator[list[Example]]:
+        """Batches from `position` on.
+
+        Where unreadable scenes are skipped a batch is smaller by them; an empty one is passed over.
+
+        Raises:
+            InputError: an unreadable scene, unless they are skipped; no scene is readable.
+        """
+        self.stream.position = self.position
+        for results in _loader(self.dataset, self.stream, self.num_workers):
+            self.position += 1
+            found = [self.dataset.accept(result) for result in results]
+            batch = [example for example in found if example is not None]
+            if batch:
+                yield batch
+
+
+def shard(count: int, rank: int = 0, world_size: int = 1) -> range:
+    """The indices below `count` that process `rank` of `world_size` takes; none is taken twice."""
+    return range(rank, count, world_size)
+
+
+def read_scenes(
+    dataset: ClipDataset, indices: range, num_workers: int = 0
+) -> Iterator[tuple[int, Example]]:
+    """Yield the scenes `indices` in order with their index, skipped ones left out."""
+    batches = [[Draw(index)] for index in indices]
+    for index, results in zip(indices, _loader(dataset, batches, num_workers), strict=True):
+        example = dataset.accept(results[0])
+        if example is not None:
+            yield index, example
+
+
+class _Results(Dataset[Example | Unreadable]):
+    """What a worker sends: errors come as values, which keep their fields on the way."""
+
+    def __init__(self, dataset: ClipDataset) -> None:
+        self.dataset = dataset
+
+    def __getitem__(self, draw: Draw) -> Example | Unreadable:
+        return self.dataset.try_read(draw)
+
+
+def _loader(
+    dataset: ClipDataset, batches: Sampler[list[Draw]] | list[list[Draw]], num_workers: int
+) -> DataLoader[Example | Unreadable]:
+    generator = torch.Generator().manual_seed(dataset.reading.seed)
+    return DataLoader(
+        _Results(dataset),
+        batch_sampler=batches,
+        num_workers=num_workers,
+        collate_fn=list,
+        worker_init_fn=_seed_worker,
+        generator=generator,
+    )
+
+
+def _seed_worker(worker: int) -> None:
+    """Examples need no such seed; what a library draws in a worker is repeatable all the same."""
+    seed = torch.initial_seed() % 2**32
+    random.seed(seed)
+    np.random.seed(seed)

@@ -1,0 +1,129 @@
+"""Batches over ranks, epochs and restarts, and scenes that cannot be read."""
+
+import logging
+import shutil
+from itertools import islice
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from src.models.data.dataset import ClipDataset
+from src.models.data.loader import ExampleLoader, SceneStream, read_scenes, shard
+from src.models.data.reading import ReadingConfig
+from src.models.data.registry import DatasetSpec
+from src.models.data.sampling import SamplingConfig
+from src.runtime import InputError
+from src.tokenizer.statistics import LatentStatistics
+
+
+def build(root: Path, statistics: LatentStatistics, skip: bool = False) -> ClipDataset:
+    reading = ReadingConfig(skip_unreadable=skip)
+    sampling = SamplingConfig(9, 2, max_trajectories=3)
+    spec = DatasetSpec(root, True)
+    return ClipDataset(spec, sampling, (16, 32), "train", "all", statistics, reading)
+
+
+def told(batch: list) -> list[tuple]:
+    """What tells examples apart."""
+    return [(e.key, e.trajectories, tuple(e.targets.frame.tolist())) for e in batch]
+
+
+@pytest.mark.parametrize(("scenes", "batch", "world"), [(10, 2, 1), (7, 2, 3), (3, 4, 2)])
+def test_every_epoch_has_every_scene_once(scenes: int, batch: int, world: int) -> None:
+    """Would catch scenes that two ranks share, or that are dropped with the last batch."""
+    streams = [SceneStream(scenes, batch, rank=r, world_size=world) for r in range(world)]
+    draws = [draw for step in range(21) for stream in streams for draw in stream.batch(step)]
+    for epoch in range(len(draws) // scenes):
+        part = draws[epoch * scenes : (epoch + 1) * scenes]
+        assert sorted(draw.index for draw in part) == list(range(scenes))
+        assert {draw.epoch for draw in part} == {epoch}
+    orders = {tuple(d.index for d in draws[e * scenes : (e + 1) * scenes]) for e in range(4)}
+    assert len(orders) > 1
+
+
+def test_two_ranks_see_what_one_with_twice_the_batch_does() -> None:
+    """Would catch a result that depends on the number of processes."""
+    one = SceneStream(11, 4, seed=3)
+    two = [SceneStream(11, 2, seed=3, rank=rank, world_size=2) for rank in range(2)]
+    for step in range(30):
+        assert one.batch(step) == two[0].batch(step) + two[1].batch(step)
+
+
+def test_a_stream_goes_on_where_it_stopped() -> None:
+    """Would catch a restart at the beginning of an epoch."""
+    whole = list(islice(SceneStream(5, 3, seed=1), 20))
+    assert list(islice(SceneStream(5, 3, seed=1, position=13), 7)) == whole[13:]
+    assert whole != list(islice(SceneStream(5, 3, seed=2), 20))
+
+
+def test_shards_are_disjoint_and_complete() -> None:
+    """Would catch a scene that is padded in twice, or lost."""
+    for count in (0, 1, 5, 16):
+        parts = [shard(count, rank, 3) for rank in range(3)]
+        assert sorted(index for part in parts for index in part) == list(range(count))
+
+
+@pytest.mark.slow
+def test_workers_change_nothing(static_clips: Any, statistics: LatentStatistics) -> None:
+    """Would catch examples that depend on who reads them, and positions counted when prefetched."""
+    dataset = build(static_clips.root, statistics)
+    alone = ExampleLoader(dataset, 2)
+    expected = [told(batch) for batch in islice(alone, 6)]
+    assert alone.position == 6
+    workers = ExampleLoader(dataset, 2, num_workers=2)
+    assert [told(batch) for batch in islice(workers, 4)] == expected[:4]
+    assert workers.position == 4
+    resumed = ExampleLoader(dataset, 2, num_workers=1, position=workers.position)
+    assert [told(batch) for batch in islice(resumed, 2)] == expected[4:]
+    scenes = list(read_scenes(dataset, shard(2), num_workers=1))
+    assert [(index, example.key) for index, example in scenes] == [(0, "2"), (1, "10")]
+
+
+def test_a_loader_goes_on_where_it_stopped(static_clips: Any, statistics: LatentStatistics) -> None:
+    """Would catch a second iteration that starts at the old position."""
+    dataset = build(static_clips.root, statistics)
+    expected = [told(batch) for batch in islice(ExampleLoader(dataset, 2), 5)]
+    loader = ExampleLoader(dataset, 2)
+    assert [told(batch) for batch in islice(loader, 2)] == expected[:2]
+    assert [told(batch) for batch in islice(loader, 3)] == expected[2:]
+
+
+@pytest.fixture
+def damaged(tmp_path: Path, static_clips: Any) -> Path:
+    """Of the scenes 2 and 10 the latents of 2 are cut short."""
+    root = tmp_path / "clips"
+    shutil.copytree(static_clips.root, root)
+    for name in ("0", "1", "2"):
+        path = root / name / "latent/2.pkl"
+        path.write_bytes(path.read_bytes()[:-40])
+    return root
+
+
+@pytest.mark.parametrize("num_workers", [0, pytest.param(1, marks=pytest.mark.slow)])
+def test_an_unreadable_scene_is_raised_or_skipped_and_counted(
+    damaged: Path, statistics: LatentStatistics, caplog: pytest.LogCaptureFixture, num_workers: int
+) -> None:
+    """Would catch another scene in its place, silence, and an error that lost its path."""
+    with pytest.raises(InputError, match=r"latent/2\.pkl"):
+        build(damaged, statistics)
+    dataset = build(damaged, statistics, skip=True)
+    with caplog.at_level(logging.WARNING):
+        batches = list(islice(ExampleLoader(dataset, 1, num_workers), 4))
+    assert [[example.key for example in batch] for batch in batches] == [["10"]] * 4
+    assert list(dataset.skipped) == ["2"] and "2.pkl" in dataset.skipped["2"]
+    assert sum("'2' is left out" in message for message in caplog.messages) == 1
+    scenes = list(read_scenes(dataset, shard(2), num_workers))
+    assert [(index, example.key) for index, example in scenes] == [(1, "10")]
+    dataset.reading.skip_unreadable = False
+    with pytest.raises(InputError, match=r"latent/2\.pkl"):
+        list(read_scenes(dataset, shard(2), num_workers))
+
+
+def test_nothing_readable_is_an_error(damaged: Path, statistics: LatentStatistics) -> None:
+    """Would catch a loader that searches for ever."""
+    for name in ("0", "1", "2"):
+        (damaged / name / "latent/10.pkl").unlink()
+    dataset = build(damaged, statistics, skip=True)
+    with pytest.raises(InputError, match="0 of 2 scenes readable"):
+        next(iter(ExampleLoader(dataset, 1)))

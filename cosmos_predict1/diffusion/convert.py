@@ -1,0 +1,88 @@
+"""Published weight names of the generator beside ours, which are those of diffusers' class.
+
+A published name is `net.` and a name of these tables; a block's is `net.blocks.block<i>.` and one
+of `BLOCK`. The tables name every tensor, so that they can be read in both directions.
+"""
+
+import re
+from collections.abc import Mapping
+
+from torch import Tensor
+
+PREFIX = "net."
+SHARED = {
+    "x_embedder.proj.1.weight": "patch_embed.proj.weight",
+    "extra_pos_embedder.pos_emb_t": "learnable_pos_embed.pos_emb_t",
+    "extra_pos_embedder.pos_emb_h": "learnable_pos_embed.pos_emb_h",
+    "extra_pos_embedder.pos_emb_w": "learnable_pos_embed.pos_emb_w",
+    "t_embedder.1.linear_1.weight": "time_embed.t_embedder.linear_1.weight",
+    "t_embedder.1.linear_2.weight": "time_embed.t_embedder.linear_2.weight",
+    "affline_norm.weight": "time_embed.norm.weight",
+    "final_layer.linear.weight": "proj_out.weight",
+    "final_layer.adaLN_modulation.1.weight": "norm_out.linear_1.weight",
+    "final_layer.adaLN_modulation.2.weight": "norm_out.linear_2.weight",
+}
+BLOCK = {
+    "blocks.0.block.attn.to_q.0.weight": "attn1.to_q.weight",
+    "blocks.0.block.attn.to_q.1.weight": "attn1.norm_q.weight",
+    "blocks.0.block.attn.to_k.0.weight": "attn1.to_k.weight",
+    "blocks.0.block.attn.to_k.1.weight": "attn1.norm_k.weight",
+    "blocks.0.block.attn.to_v.0.weight": "attn1.to_v.weight",
+    "blocks.0.block.attn.to_out.0.weight": "attn1.to_out.0.weight",
+    "blocks.0.adaLN_modulation.1.weight": "norm1.linear_1.weight",
+    "blocks.0.adaLN_modulation.2.weight": "norm1.linear_2.weight",
+    "blocks.1.block.attn.to_q.0.weight": "attn2.to_q.weight",
+    "blocks.1.block.attn.to_q.1.weight": "attn2.norm_q.weight",
+    "blocks.1.block.attn.to_k.0.weight": "attn2.to_k.weight",
+    "blocks.1.block.attn.to_k.1.weight": "attn2.norm_k.weight",
+    "blocks.1.block.attn.to_v.0.weight": "attn2.to_v.weight",
+    "blocks.1.block.attn.to_out.0.weight": "attn2.to_out.0.weight",
+    "blocks.1.adaLN_modulation.1.weight": "norm2.linear_1.weight",
+    "blocks.1.adaLN_modulation.2.weight": "norm2.linear_2.weight",
+    "blocks.2.block.layer1.weight": "ff.net.0.proj.weight",
+    "blocks.2.block.layer2.weight": "ff.net.2.weight",
+    "blocks.2.adaLN_modulation.1.weight": "norm3.linear_1.weight",
+    "blocks.2.adaLN_modulation.2.weight": "norm3.linear_2.weight",
+}
+# Rotary buffers, which are computed; the training loss weighting and its counters; the state of
+# fp8 layers; the conditioner. None of them is part of the network.
+DROPPED = re.compile(
+    r"(net\.pos_embedder\.|logvar\.|conditioner\.|net\.accum_|accum_).*|.*_extra_state"
+)
+PUBLISHED_BLOCK = re.compile(r"net\.blocks\.block(\d+)\.(.+)")
+OUR_BLOCK = re.compile(r"transformer_blocks\.(\d+)\.(.+)")
+
+
+def our_name(published: str) -> str | None:
+    """Our name of a published tensor; None for one that is dropped, itself for an unknown one."""
+    if DROPPED.fullmatch(published):
+        return None
+    match = PUBLISHED_BLOCK.fullmatch(published)
+    if match and match[2] in BLOCK:
+        return f"transformer_blocks.{match[1]}.{BLOCK[match[2]]}"
+    if published.startswith(PREFIX):
+        return SHARED.get(published.removeprefix(PREFIX), published)
+    return published
+
+
+def published_name(ours: str) -> str:
+    """The published name of one of our tensors; `KeyError` for a name that is none."""
+    match = OUR_BLOCK.fullmatch(ours)
+    if match:
+        return f"{PREFIX}blocks.block{match[1]}.{_inverse(BLOCK)[match[2]]}"
+    return PREFIX + _inverse(SHARED)[ours]
+
+
+def to_our_names(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """The same tensors under our names, without those that are dropped."""
+    renamed = ((our_name(name), tensor) for name, tensor in state.items())
+    return {name: tensor for name, tensor in renamed if name is not None}
+
+
+def to_published_names(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """The same tensors under published names."""
+    return {published_name(name): tensor for name, tensor in state.items()}
+
+
+def _inverse(table: Mapping[str, str]) -> dict[str, str]:
+    return {ours: published for published, ours in table.items()}

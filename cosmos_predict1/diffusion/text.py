@@ -1,0 +1,178 @@
+"""Prompts as context tokens `[1, token, context]`: T5 embeddings, cached ones, or zeros.
+
+T5-11b embeds up to 512 tokens; the rows beyond a prompt's length are zero and are not masked. The
+embeddings of the empty and of the default negative prompt are kept on disk, so that a run without a
+prompt of its own needs no T5.
+"""
+
+import hashlib
+from pathlib import Path
+from typing import Any
+
+import torch
+from jaxtyping import Float
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save_file
+from torch import Tensor
+
+from src.checkpoints import search_checkpoint
+from src.io.atomic import atomic_path
+from src.runtime import InputError, get_logger
+
+from .architecture import TransformerConfig
+from .offload import resident
+
+MAX_TOKENS = 512
+CACHE_PLACE = "text_embeddings"
+KEY = "embedding"
+# sha256 of the two prompts whose embeddings are kept; the negative one is looked up by it alone,
+# since reading its text imports most of diffusers.
+EMPTY_DIGEST = hashlib.sha256(b"").hexdigest()
+NEGATIVE_DIGEST = "6d7ca93077e7e4a8417947ab03266c97dd44c9ec0d7b97fa4272ed956895239f"
+UNREADABLE = (OSError, ValueError, RuntimeError, KeyError, SafetensorError)
+logger = get_logger(__name__)
+
+
+def default_negative_prompt() -> str:
+    """The published negative prompt, which diffusers has too."""
+    from diffusers.pipelines.cosmos.pipeline_cosmos_video2world import DEFAULT_NEGATIVE_PROMPT
+
+    digest = hashlib.sha256(DEFAULT_NEGATIVE_PROMPT.encode()).hexdigest()
+    assert digest == NEGATIVE_DIGEST, f"diffusers has another negative prompt, of digest {digest}"
+    return DEFAULT_NEGATIVE_PROMPT
+
+
+def zero_context(config: TransformerConfig) -> Float[Tensor, "1 token context"]:
+    """What stands for a prompt where no text encoder is used; one token if there never is one."""
+    tokens = 1 if config.sampling.text_encoder == "none" else MAX_TOKENS
+    return torch.zeros(1, tokens, config.text_embed_dim)
+
+
+def prompt_contexts(
+    config: TransformerConfig,
+    encoder: "PromptEncoder | None",
+    prompt: str = "",
+    negative_prompt: str | None = None,
+) -> tuple[Float[Tensor, "1 token context"], Float[Tensor, "1 token context"]]:
+    """The context of the prompt and that of the branch to guide away from.
+
+    Args:
+        config: of the network that reads them.
+        encoder: None for zeros in the place of both.
+        prompt: may be empty.
+        negative_prompt: None for the default one; an empty one repeats the prompt, as published.
+
+    Raises:
+        InputError: a prompt for weights that have no text encoder.
+    """
+    if config.sampling.text_encoder == "none":
+        for text in (prompt, negative_prompt):
+            if text:
+                expected = "no prompt: these weights were trained without a text encoder"
+                raise InputError("prompt", repr(text), expected)
+        encoder = None
+    if encoder is None:
+        if prompt or negative_prompt:
+            logger.warning("the prompt is not used: the text encoder is disabled")
+        return zero_context(config), zero_context(config)
+    positive = encoder(prompt)
+    if positive.shape[-1] != config.text_embed_dim:
+        width = f"embeddings of width {positive.shape[-1]}"
+        raise InputError(encoder.checkpoint_dir, width, f"{config.text_embed_dim} for this network")
+    return positive, positive if negative_prompt == "" else encoder(negative_prompt)
+
+
+class PromptEncoder:
+    """Embeds prompts; loads T5 when a prompt asks for it, and once.
+
+    Args:
+        checkpoint_dir: T5 and the cache lie at their places below it.
+        device: where T5 works, and where embeddings come out.
+        offload: keep T5 on the CPU while it does not work.
+        dtype: of T5's weights; the published program uses float32.
+    """
+
+    def __init__(
+        self,
+        checkpoint_dir: Path | str,
+        device: torch.device | str = "cpu",
+        offload: bool = False,
+        dtype: torch.dtype = torch.float32,
+    ) -> None:
+        self.checkpoint_dir = Path(checkpoint_dir)
+        self.device, self.offload, self.dtype = torch.device(device), offload, dtype
+        self._loaded: tuple[Any, Any] | None = None
+
+    def __call__(self, prompt: str | None) -> Float[Tensor, "1 512 context"]:
+        """The embedding of `prompt` (None: the default negative one) in float32, cut at 512 tokens.
+
+        Raises:
+            InputError: T5 is needed and not there, or its files or a cached one are unreadable.
+        """
+        digest = NEGATIVE_DIGEST
+        if prompt is not None:
+            digest = hashlib.sha256(prompt.encode()).hexdigest()
+        constant = digest in (EMPTY_DIGEST, NEGATIVE_DIGEST)
+        path = self.checkpoint_dir / CACHE_PLACE / f"t5-11b-{digest[:16]}.safetensors"
+        if constant and path.is_file():
+            embedding = _read_cached(path)
+        else:
+            embedding = self._encode(default_negative_prompt() if prompt is None else prompt)
+            if constant:
+                _write_cached(path, embedding)
+        padding = MAX_TOKENS - embedding.shape[0]
+        return torch.nn.functional.pad(embedding, (0, 0, 0, padding))[None].to(self.device)
+
+    def _encode(self, prompt: str) -> Float[Tensor, "token context"]:
+        self._loaded = self._loaded or _load_t5(self.checkpoint_dir, self.dtype)
+        tokenizer, model = self._loaded
+        # Without padding: T5 masks it, so it would change nothing but the time this takes.
+        ids = tokenizer(prompt, truncation=True, max_length=MAX_TOKENS, return_tensors="pt")
+        with resident(model, self.device, self.offload), torch.inference_mode():
+            state = model(input_ids=ids["input_ids"].to(self.device)).last_hidden_state
+        return state[0].float().clone()
+
+
+def _load_t5(checkpoint_dir: Path, dtype: torch.dtype) -> tuple[Any, Any]:
+    """Tokenizer and encoder, the encoder on the CPU."""
+    folder = search_checkpoint("t5", checkpoint_dir)
+    if folder is None:
+        expected = (
+            "google-t5/t5-11b in it (scripts/download_checkpoints.py), or --disable_prompt_encoder"
+        )
+        raise InputError(checkpoint_dir, "no T5 encoder", expected)
+    from transformers import AutoTokenizer, T5EncoderModel
+
+    try:
+        tokenizer = AutoTokenizer.from_pretrained(folder, local_files_only=True)
+        loaded: Any = T5EncoderModel.from_pretrained(
+            folder, dtype=dtype, local_files_only=True, output_loading_info=True
+        )
+        model, report = loaded
+    except UNREADABLE as error:
+        raise InputError(folder, f"unreadable ({error})", "tokenizer and weights of T5") from error
+    # Transformers fills missing tensors with random numbers and goes on.
+    lacking = [*report["missing_keys"], *report["mismatched_keys"]]
+    if lacking:
+        raise InputError(folder, f"no fitting tensors {lacking[:8]}", "the weights of a T5 encoder")
+    return tokenizer, model.eval().requires_grad_(False)
+
+
+def _read_cached(path: Path) -> Float[Tensor, "token context"]:
+    try:
+        embedding = load_file(path)[KEY]
+    except UNREADABLE as error:
+        expected = "a cached embedding; delete the file to have it made anew"
+        raise InputError(path, f"unreadable ({error})", expected) from error
+    if embedding.ndim != 2 or embedding.shape[0] > MAX_TOKENS:
+        raise InputError(path, f"shape {list(embedding.shape)}", f"[at most {MAX_TOKENS}, width]")
+    return embedding
+
+
+def _write_cached(path: Path, embedding: Float[Tensor, "token context"]) -> None:
+    try:
+        with atomic_path(path) as temporary:
+            save_file({KEY: embedding.cpu().contiguous()}, temporary)
+    except OSError as error:
+        # The embedding is there all the same; only the next run has to compute it again.
+        logger.warning("cannot keep an embedding in %s: %s", path, error)

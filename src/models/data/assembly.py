@@ -68,6 +68,7 @@ class _Pictures:
         self._color = {name: reader.color(name, list(at)) for name, at in self._places.items()}
 
     def of(self, trajectory: str, frames: tuple[int, ...]) -> Shaped[Tensor, "frame 3 h w"]:
+        """The pictures of `frames`, in this order."""
         places, color = self._places[trajectory], self._color[trajectory]
         if frames == tuple(places):
             return color

@@ -35,7 +35,7 @@ from .scenes import (
 
 LOGGER = get_logger(__name__)
 # Keep generators apart whose other numbers may be equal.
-OF_STEP, OF_SCENE = 1, 2
+OF_STEP, OF_SCENE, OF_ORDER = 1, 2, 3
 
 
 class Draw(NamedTuple):

@@ -12,7 +12,7 @@ import torch
 from torch.utils.data import DataLoader, Dataset, Sampler
 
 from ...runtime import InputError
-from .dataset import ClipDataset, Draw, Unreadable
+from .dataset import OF_ORDER, ClipDataset, Draw, Unreadable
 from .example import Example
 
 
@@ -58,7 +58,8 @@ class SceneStream(Sampler[list[Draw]]):
         return draws
 
     def _shuffle(self, epoch: int) -> list[int]:
-        return np.random.default_rng([self.seed, epoch]).permutation(self.num_scenes).tolist()
+        generator = np.random.default_rng([self.seed, OF_ORDER, epoch])
+        return generator.permutation(self.num_scenes).tolist()
 
 
 class ExampleLoader:

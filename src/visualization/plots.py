@@ -1,0 +1,142 @@
+"""A curve with its error band as a picture: axes, ticks, labels.
+
+Coordinates of the plane are data; those of the picture are pixels of a canvas that is drawn twice
+as large and then reduced, which smooths the lines.
+"""
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+import torch
+from jaxtyping import UInt8
+from torch import Tensor
+
+if TYPE_CHECKING:
+    from PIL.ImageDraw import ImageDraw
+
+SCALE = 2
+WIDTH, HEIGHT = 960 * SCALE, 480 * SCALE
+LEFT, RIGHT, TOP, BOTTOM = 84 * SCALE, WIDTH - 28 * SCALE, 76 * SCALE, HEIGHT - 60 * SCALE
+CURVE, BAND, GRID = (31, 94, 168), (208, 223, 240), (228, 230, 234)
+INK, FAINT = (38, 42, 50), (104, 110, 122)
+TICKS_X, TICKS_Y = 10, 6
+
+
+@dataclass(frozen=True)
+class PlotLabels:
+    """The words of a plot; the title stands above the subtitle."""
+
+    title: str
+    subtitle: str
+    x: str
+
+
+@dataclass(frozen=True)
+class _Plane:
+    """The visible part of the data, and where it lies on the canvas."""
+
+    x: tuple[float, float]
+    y: tuple[float, float]
+
+    def place(self, x: float, y: float) -> tuple[float, float]:
+        across = (x - self.x[0]) / (self.x[1] - self.x[0])
+        up = (y - self.y[0]) / (self.y[1] - self.y[0])
+        return LEFT + across * (RIGHT - LEFT), BOTTOM - up * (BOTTOM - TOP)
+
+
+def plot_curve(
+    mean: Sequence[float | None], std: Sequence[float | None], labels: PlotLabels
+) -> UInt8[Tensor, "h w 3"]:
+    """A curve over 0, 1, 2, ... with a band of plus and minus `std`; None leaves a gap in it."""
+    from PIL import Image, ImageDraw
+
+    assert len(mean) == len(std) > 0, f"{len(mean)} values and {len(std)} deviations"
+    image = Image.new("RGB", (WIDTH, HEIGHT), "white")
+    draw = ImageDraw.Draw(image)
+    runs = _runs(mean, std)
+    plane = _frame_data(runs, len(mean))
+    for run in runs:
+        upper = [plane.place(x, y + spread) for x, y, spread in run]
+        lower = [plane.place(x, y - spread) for x, y, spread in reversed(run)]
+        if len(run) > 1:
+            draw.polygon(upper + lower, fill=BAND)
+    _draw_axes(draw, plane, labels)
+    for run in runs:
+        points = [plane.place(x, y) for x, y, _ in run]
+        draw.line(points, fill=CURVE, width=5 * SCALE // 2, joint="curve")
+        # With few values, and for one alone between gaps, dots show where they are.
+        if len(mean) <= 32 or len(run) == 1:
+            for x, y in points:
+                draw.circle((x, y), 3.5 * SCALE, fill=CURVE)
+    if not runs:
+        centre = ((LEFT + RIGHT) / 2, (TOP + BOTTOM) / 2)
+        _write(draw, centre, "no finite values", 16, "mm", FAINT)
+    reduced = image.resize((WIDTH // SCALE, HEIGHT // SCALE), Image.Resampling.BOX)
+    return torch.from_numpy(np.array(reduced))
+
+
+def nice_ticks(low: float, high: float, count: int) -> list[float]:
+    """At most `count + 1` multiples of 1, 2 or 5 times a power of ten in [low, high]."""
+    assert low < high and count >= 1, f"ticks of [{low}, {high}], {count} of them"
+    rough = (high - low) / count
+    power = 10.0 ** math.floor(math.log10(rough))
+    step = next(factor * power for factor in (1, 2, 5, 10) if factor * power >= rough * (1 - 1e-9))
+    first, last = math.ceil(low / step - 1e-9), math.floor(high / step + 1e-9)
+    return [round(index * step, 12) for index in range(first, last + 1)]
+
+
+def _runs(
+    mean: Sequence[float | None], std: Sequence[float | None]
+) -> list[list[tuple[float, float, float]]]:
+    """The stretches without a gap, as (place, value, deviation)."""
+    runs: list[list[tuple[float, float, float]]] = [[]]
+    for x, (y, spread) in enumerate(zip(mean, std, strict=True)):
+        if y is not None and math.isfinite(y):
+            runs[-1].append((float(x), y, spread or 0.0))
+        elif runs[-1]:
+            runs.append([])
+    return [run for run in runs if run]
+
+
+def _frame_data(runs: list[list[tuple[float, float, float]]], length: int) -> _Plane:
+    points = [point for run in runs for point in run] or [(0.0, 0.5, 0.5)]
+    low, high = min(y - s for _, y, s in points), max(y + s for _, y, s in points)
+    # Room around the data; a constant curve runs through the middle.
+    room = 0.08 * (high - low) or 0.05 * abs(high) or 1.0
+    margin = 0.5 if length == 1 else 0.0
+    return _Plane((-margin, length - 1 + margin), (low - room, high + room))
+
+
+def _draw_axes(draw: "ImageDraw", plane: _Plane, labels: PlotLabels) -> None:
+    ticks = nice_ticks(*plane.y, TICKS_Y)
+    digits = max(0, -math.floor(math.log10(ticks[1] - ticks[0]) + 1e-9)) if len(ticks) > 1 else 2
+    for tick in ticks:
+        x, y = plane.place(plane.x[0], tick)
+        draw.line([(LEFT, y), (RIGHT, y)], fill=GRID, width=SCALE)
+        _write(draw, (x - 10 * SCALE, y), f"{tick:.{digits}f}", 14, "rm", INK)
+    for tick in nice_ticks(*plane.x, TICKS_X):
+        if tick != int(tick):
+            continue
+        x, _ = plane.place(tick, plane.y[0])
+        draw.line([(x, BOTTOM), (x, BOTTOM + 6 * SCALE)], fill=INK, width=SCALE)
+        _write(draw, (x, BOTTOM + 10 * SCALE), f"{tick:.0f}", 14, "ma", INK)
+    draw.line([(LEFT, TOP), (LEFT, BOTTOM), (RIGHT, BOTTOM)], fill=INK, width=SCALE)
+    _write(draw, ((LEFT + RIGHT) / 2, HEIGHT - 10 * SCALE), labels.x, 15, "md", INK)
+    _write(draw, (LEFT, 36 * SCALE), labels.title, 20, "ls", INK)
+    _write(draw, (LEFT, 60 * SCALE), labels.subtitle, 14, "ls", FAINT)
+
+
+def _write(
+    draw: "ImageDraw",
+    place: tuple[float, float],
+    text: str,
+    size: int,
+    anchor: str,
+    color: tuple[int, int, int],
+) -> None:
+    from PIL import ImageFont
+
+    draw.text(place, text, color, ImageFont.load_default(size * SCALE), anchor)

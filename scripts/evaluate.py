@@ -1,0 +1,69 @@
+"""Compare videos: `python scripts/evaluate.py PREDICTION REFERENCE [--metrics psnr ssim lpips]`.
+
+PREDICTION and REFERENCE are two folders that hold videos, pictures or folders of frames under the
+same names (suffixes may differ), or two single files. The output folder receives
+metrics/NAME.json with the values of every frame (null: identical frames, whose PSNR is infinite),
+summary.json, summary.md and a plot of each metric over the frames. A second run computes only what
+changed. Videos of different lengths or sizes are errors unless --frames and --resize bring them
+together. LPIPS needs its weights in CHECKPOINT_DIR/lpips.
+"""
+
+import argparse
+import sys
+from pathlib import Path
+
+METRICS = ("psnr", "ssim", "lpips")
+
+
+def frame_count(text: str) -> int | str:
+    """`common`, or a positive number."""
+    if text != "common" and not (text.isdecimal() and int(text) > 0):
+        raise argparse.ArgumentTypeError(f"{text!r} is neither a positive number nor `common`")
+    return text if text == "common" else int(text)
+
+
+def main() -> int:
+    """Parse the arguments, compare, print the table."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    add = parser.add_argument
+    add("prediction", type=Path, metavar="PREDICTION")
+    add("reference", type=Path, metavar="REFERENCE")
+    add("--metrics", nargs="+", choices=METRICS, default=METRICS, help="default: all")
+    add("--frames", type=frame_count, metavar="N|common", help="only the first N, or all of both")
+    add("--resize", choices=("none", "crop"), default="none", help="fit the reference; none")
+    add("--common_names", action="store_true", help="leave out what one folder alone has")
+    add("--out", type=Path, help="default: PREDICTION_evaluation, beside PREDICTION")
+    add("--checkpoint_dir", type=Path, default=Path("checkpoints"), help="checkpoints")
+    arguments = parser.parse_args()
+
+    sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+    from src.evaluation.compare import CompareOptions
+    from src.evaluation.evaluate import EvaluationConfig, evaluate
+    from src.runtime import InputError, default_device, setup_logging
+
+    setup_logging()
+    prediction = arguments.prediction.resolve()
+    name = prediction.stem if prediction.is_file() else prediction.name
+    config = EvaluationConfig(
+        prediction=arguments.prediction,
+        reference=arguments.reference,
+        out=arguments.out or prediction.with_name(f"{name}_evaluation"),
+        metrics=tuple(dict.fromkeys(arguments.metrics)),
+        lpips_folder=arguments.checkpoint_dir / "lpips",
+        common_names=arguments.common_names,
+        options=CompareOptions(arguments.frames, arguments.resize),
+        device=str(default_device()),
+    )
+    try:
+        print(evaluate(config))
+    except InputError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 1
+    print(f"\ndetails: {config.out / 'summary.md'}")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,176 @@
+"""Two folders in; a record for every video, a summary table and plots out."""
+
+import json
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field, replace
+from pathlib import Path
+
+from ..io.atomic import atomic_path
+from ..runtime import InputError, get_logger, progress
+from ..visualization.plots import PlotLabels, plot_curve
+from .compare import (
+    METRICS,
+    CompareOptions,
+    Comparison,
+    Measures,
+    VideoMetrics,
+    load_measures,
+    measure,
+    plan_comparison,
+)
+from .lpips import BACKBONE_FILE, LINEAR_FILE
+from .records import metric_stamp, read_values, write_json, write_record
+from .sources import Pair, find_pairs, list_names
+from .summary import (
+    BETTER,
+    TITLES,
+    MetricSummary,
+    markdown,
+    overall_rows,
+    summarise,
+    video_rows,
+)
+
+LOGGER = get_logger(__name__)
+LEGEND = (
+    "Mean of a video: over its frames. Mean and standard deviation: over the means of the videos "
+    "(population, sqrt(mean(x^2) - mean(x)^2)). Identical frames have an infinite PSNR; they are "
+    "counted and left out of means. PSNR of 8-bit RGB in [0, 1], clipped, over channels and "
+    "pixels; SSIM with an 11-pixel Gaussian window of sigma 1.5; LPIPS 0.1 with VGG16."
+)
+
+
+@dataclass(frozen=True)
+class EvaluationConfig:
+    """What is compared, how, and where the results go.
+
+    Attributes:
+        prediction: a folder of videos, pictures or folders of frames; or one of these.
+        reference: the same, under the same names.
+        out: receives metrics/<name>.json, summary.json, summary.md and a plot of each metric.
+        common_names: leave out what only one folder has; otherwise that is an error.
+    """
+
+    prediction: Path
+    reference: Path
+    out: Path
+    metrics: tuple[str, ...] = ("psnr", "ssim", "lpips")
+    lpips_folder: Path = Path("checkpoints/lpips")
+    common_names: bool = False
+    options: CompareOptions = field(default_factory=CompareOptions)
+    device: str = "cpu"
+
+
+def evaluate(config: EvaluationConfig) -> str:
+    """The summary table in Markdown, once everything is on the disk.
+
+    Every pair is opened and checked before the first is computed. Metrics whose files and options
+    did not change since the last run are read from their records.
+
+    Raises:
+        InputError: nothing to compare, names, lengths or sizes that don't fit, an unreadable file.
+    """
+    pairs, left_out = _find(config)
+    plans = {pair.name: _plan(pair, config.options) for pair in pairs}
+    measures = load_measures(config.metrics, config.lpips_folder, config.device)
+    videos = {
+        name: _measure_or_reuse(config, name, plan, measures)
+        for name, plan in progress(plans.items(), "videos", len(plans))
+    }
+    summaries = {name: summarise(videos, name) for name in measures.functions}
+    _write_plots(config.out, summaries)
+    return _write_summary(config, videos, summaries, measures.missing, left_out)
+
+
+def _find(config: EvaluationConfig) -> tuple[list[Pair], list[str]]:
+    inputs = (config.prediction, config.reference)
+    for folder in inputs:
+        if folder.is_dir() and config.out.resolve().is_relative_to(folder.resolve()):
+            raise InputError("--out", config.out, f"a folder outside of {folder}, which is read")
+    pairs, ours, theirs = find_pairs(*inputs)
+    alone = [
+        f"{len(names)} only in {folder} ({list_names(names)})"
+        for names, folder in ((ours, config.prediction), (theirs, config.reference))
+        if names
+    ]
+    if alone and not config.common_names:
+        both = f"{config.prediction} and {config.reference}"
+        expected = "the same names in both, or --common_names, which leaves these out"
+        raise InputError(both, "; ".join(alone), expected)
+    for text in alone:
+        LOGGER.warning("left out: %s", text)
+    return pairs, alone
+
+
+def _plan(pair: Pair, options: CompareOptions) -> Comparison:
+    return plan_comparison(pair.prediction, pair.reference, options)
+
+
+def _measure_or_reuse(
+    config: EvaluationConfig, name: str, plan: Comparison, measures: Measures
+) -> VideoMetrics:
+    path = config.out / "metrics" / f"{name}.json"
+    weights = {"lpips": [config.lpips_folder / file for file in (BACKBONE_FILE, LINEAR_FILE)]}
+    stamps = {
+        metric: metric_stamp(plan, config.options, weights.get(metric, [])) for metric in METRICS
+    }
+    values = read_values(path, stamps, plan.num_frames)
+    functions = {key: f for key, f in measures.functions.items() if key not in values}
+    size = (plan.prediction.height, plan.prediction.width)
+    known = VideoMetrics(plan.num_frames, *size, values)
+    if functions:
+        # Metrics of earlier runs that still hold stay in the record, asked for or not.
+        found = measure(plan, replace(measures, functions=functions)).values
+        known = replace(known, values=values | found)
+        valid = {key: stamps[key] for key in known.values}
+        write_record(path, plan, config.options, known, valid)
+    return replace(known, values={key: known.values[key] for key in measures.functions})
+
+
+def _write_plots(out: Path, summaries: Mapping[str, MetricSummary]) -> None:
+    from PIL import Image
+
+    for name, summary in summaries.items():
+        count = len(summary.videos)
+        subtitle = f"{BETTER[name]} is better; mean of {count} videos, band: 1 standard deviation"
+        words, spreads = "frame", summary.frames
+        if len(summary.frames) == 1 or count == 1:
+            subtitle = f"{BETTER[name]} is better"
+        if len(summary.frames) == 1:
+            words, spreads = "picture, in the order of names", list(summary.videos.values())
+        labels = PlotLabels(TITLES[name], subtitle, words)
+        picture = plot_curve([s.mean for s in spreads], [s.std for s in spreads], labels)
+        with atomic_path(out / f"{name}.png") as temporary:
+            Image.fromarray(picture.numpy()).save(temporary)
+
+
+def _write_summary(
+    config: EvaluationConfig,
+    videos: Mapping[str, VideoMetrics],
+    summaries: Mapping[str, MetricSummary],
+    missing: Mapping[str, str],
+    left_out: list[str],
+) -> str:
+    settings = json.loads(json.dumps(asdict(config), default=str))
+    content = {
+        "settings": settings,
+        "left_out": left_out,
+        "legend": LEGEND,
+        "metrics": {name: asdict(summary) for name, summary in summaries.items()},
+        "not_computed": dict(missing),
+    }
+    write_json(config.out / "summary.json", content)
+    table = markdown(overall_rows(summaries, missing))
+    parts = [
+        "# Evaluation",
+        f"Prediction `{config.prediction}`, reference `{config.reference}`; "
+        f"frames {config.options.frames or 'all'}, resize {config.options.resize}.",
+        *(f"Left out: {text}." for text in left_out),
+        table,
+        LEGEND,
+        "## Videos",
+        markdown(video_rows(videos, summaries)),
+    ]
+    with atomic_path(config.out / "summary.md") as temporary:
+        temporary.write_text("\n\n".join(parts) + "\n", "utf-8")
+    return table

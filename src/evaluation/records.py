@@ -1,0 +1,87 @@
+"""Finished metrics of one video as JSON, and whether they still hold.
+
+Every metric carries a stamp of what it was computed from: names, sizes and modification times of
+the files, and the options. JSON knows no infinity: null is the PSNR of identical frames.
+"""
+
+import hashlib
+import json
+import math
+from dataclasses import asdict
+from pathlib import Path
+
+from ..io.atomic import atomic_path
+from ..runtime import get_logger
+from .compare import CompareOptions, Comparison, VideoMetrics
+from .sources import picture_files
+
+LOGGER = get_logger(__name__)
+# Raised when the arithmetic of a metric changes, so that older records don't count.
+VERSION = 1
+
+
+def file_stamp(paths: list[Path]) -> str:
+    """A digest of the files' names, sizes and modification times; missing ones count too."""
+    lines = []
+    for path in paths:
+        found = path.stat() if path.exists() else None
+        state = (found.st_size, found.st_mtime_ns) if found else None
+        lines.append(f"{path.resolve()} {state}")
+    return hashlib.sha256("\n".join(lines).encode()).hexdigest()
+
+
+def metric_stamp(comparison: Comparison, options: CompareOptions, weights: list[Path]) -> str:
+    """A digest of everything that the values of a metric depend on."""
+    files = weights + [
+        path
+        for footage in (comparison.prediction, comparison.reference)
+        for path in picture_files(footage.path)
+    ]
+    rest = f"{VERSION} {comparison.num_frames} {options.resize}"
+    return hashlib.sha256(f"{file_stamp(files)} {rest}".encode()).hexdigest()
+
+
+def write_record(
+    path: Path,
+    comparison: Comparison,
+    options: CompareOptions,
+    metrics: VideoMetrics,
+    stamps: dict[str, str],
+) -> None:
+    """Write the values of every metric, what was compared and how, atomically."""
+    footage = {"prediction": comparison.prediction, "reference": comparison.reference}
+    content = {name: {**asdict(item), "path": str(item.path)} for name, item in footage.items()} | {
+        "options": asdict(options),
+        "num_frames": metrics.num_frames,
+        "stamps": stamps,
+    }
+    content |= {name: jsonable(values) for name, values in metrics.values.items()}
+    write_json(path, content)
+
+
+def read_values(path: Path, stamps: dict[str, str], num_frames: int) -> dict[str, list[float]]:
+    """The metrics in the record `path` that carry the given stamps; none without a record."""
+    if not path.is_file():
+        return {}
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+    except ValueError as error:
+        LOGGER.warning("%s: not valid JSON (%s), computed again", path, error)
+        return {}
+    recorded = content.get("stamps", {}) if isinstance(content, dict) else {}
+    return {
+        name: [math.inf if value is None else float(value) for value in content[name]]
+        for name, stamp in stamps.items()
+        if recorded.get(name) == stamp and len(content.get(name, ())) == num_frames
+    }
+
+
+def jsonable(values: list[float]) -> list[float | None]:
+    """The values with None for those that are not finite."""
+    return [value if math.isfinite(value) else None for value in values]
+
+
+def write_json(path: Path, content: dict) -> None:
+    """Write a JSON file atomically; infinities and NaN are our mistake and raise."""
+    with atomic_path(path) as temporary:
+        temporary.write_text(json.dumps(content, indent=1, allow_nan=False) + "\n", "utf-8")

@@ -1,0 +1,147 @@
+"""What is compared: videos, pictures (videos of one frame) and folders of frames, paired by name.
+
+A name is that of the file without its suffix, or that of the folder of frames.
+"""
+
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from jaxtyping import UInt8
+from torch import Tensor
+
+from ..io.image import SUFFIXES as PICTURE_SUFFIXES
+from ..io.image import find_images, read_image
+from ..io.video import iterate_video, video_info
+from ..runtime import InputError
+
+VIDEO_SUFFIXES = (".mp4", ".m4v", ".mov", ".mkv", ".webm", ".avi")
+FILES = f"files that end with {', '.join(VIDEO_SUFFIXES + PICTURE_SUFFIXES)}"
+# Names that an error lists before it only counts the others.
+LISTED = 8
+
+
+@dataclass(frozen=True)
+class Pair:
+    """A prediction and its reference: each a video, a picture or a folder of frames."""
+
+    name: str
+    prediction: Path
+    reference: Path
+
+
+@dataclass(frozen=True)
+class Footage:
+    """Frame count and size in pixels of a video, a picture or a folder of frames."""
+
+    path: Path
+    num_frames: int
+    height: int
+    width: int
+
+    def frames(self, count: int) -> Iterator[UInt8[Tensor, "h w 3"]]:
+        """Yield the first `count` frames, one in memory at a time.
+
+        Raises `InputError` where a frame cannot be read or has another size than the first.
+        """
+        assert count <= self.num_frames, f"{count} of {self.num_frames} frames of {self.path}"
+        if not _is_video(self.path):
+            yield from self._pictures(count)
+            return
+        for _, frame in iterate_video(self.path, range(count)):
+            yield frame
+
+    def _pictures(self, count: int) -> Iterator[UInt8[Tensor, "h w 3"]]:
+        for path in picture_files(self.path)[:count]:
+            picture = read_image(path)
+            if tuple(picture.shape[:2]) != (self.height, self.width):
+                value = f"{picture.shape[0]}x{picture.shape[1]} pixels"
+                expected = f"{self.height}x{self.width} as in the first picture of its folder"
+                raise InputError(path, value, expected)
+            yield picture
+
+
+def open_footage(path: Path) -> Footage:
+    """What `path` holds; the first frame is decoded, so `InputError` tells what is unreadable."""
+    if path.is_file() and not _is_footage(path):
+        raise InputError(path, f"a file of the type {path.suffix!r}", FILES)
+    if _is_video(path):
+        info = video_info(path)
+        return Footage(path, info.num_frames, info.height, info.width)
+    pictures = picture_files(path)
+    height, width = read_image(pictures[0]).shape[:2]
+    return Footage(path, len(pictures), height, width)
+
+
+def picture_files(path: Path) -> list[Path]:
+    """The pictures of a folder of frames, "2" before "10", or the one picture that `path` is."""
+    return sorted(find_images(path), key=_natural) if path.is_dir() else [path]
+
+
+def find_pairs(prediction: Path, reference: Path) -> tuple[list[Pair], list[str], list[str]]:
+    """The pairs of two folders in natural order, and the names that only one of the two has.
+
+    Two files, or a file and a folder of frames, are one pair with the name of the prediction.
+
+    Raises:
+        InputError: a path does not exist or holds nothing to compare, a name stands for two
+            files, no name is in both folders.
+    """
+    for path in (prediction, reference):
+        if not path.exists():
+            raise InputError(path, "no such file or folder", "videos or pictures to compare")
+    if prediction.is_file() or reference.is_file():
+        name = prediction.stem if prediction.is_file() else prediction.resolve().name
+        return [Pair(name, prediction, reference)], [], []
+    ours, theirs = _find_footage(prediction), _find_footage(reference)
+    only_ours = [name for name in ours if name not in theirs]
+    only_theirs = [name for name in theirs if name not in ours]
+    pairs = [Pair(name, ours[name], theirs[name]) for name in ours if name in theirs]
+    if not pairs:
+        value = f"no common names: {list_names(only_ours)}; {list_names(only_theirs)}"
+        raise InputError(f"{prediction} and {reference}", value, "files of the same names in both")
+    return pairs, only_ours, only_theirs
+
+
+def list_names(names: list[str]) -> str:
+    """The first names and the number of the others, for a message."""
+    more = f" and {len(names) - LISTED} more" if len(names) > LISTED else ""
+    return ", ".join(names[:LISTED]) + more
+
+
+def _find_footage(folder: Path) -> dict[str, Path]:
+    found: dict[str, Path] = {}
+    for path in sorted(folder.iterdir(), key=_natural):
+        if not _is_footage(path):
+            continue
+        name = path.name if path.is_dir() else path.stem
+        if name in found:
+            value = f"{found[name].name} and {path.name}"
+            raise InputError(folder, value, f"one file or folder of the name {name}")
+        found[name] = path
+    if not found:
+        raise InputError(folder, "nothing to compare", f"{FILES}, or folders of pictures")
+    return found
+
+
+def _is_footage(path: Path) -> bool:
+    if path.name.startswith("."):
+        return False
+    if path.is_dir():
+        return any(_is_footage(entry) and _is_picture(entry) for entry in path.iterdir())
+    return _is_video(path) or _is_picture(path)
+
+
+def _is_video(path: Path) -> bool:
+    return path.suffix.lower() in VIDEO_SUFFIXES and not path.is_dir()
+
+
+def _is_picture(path: Path) -> bool:
+    return path.suffix.lower() in PICTURE_SUFFIXES and path.is_file()
+
+
+def _natural(path: Path) -> list[tuple[int, str]]:
+    """A key that orders runs of digits by their value."""
+    parts = re.findall(r"\d+|\D+", path.name)
+    return [(int(part), "") if part.isdecimal() else (-1, part) for part in parts]

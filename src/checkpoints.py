@@ -1,0 +1,110 @@
+"""Where weights lie under a checkpoint folder: published names, diffusers' names, our own.
+
+A part is one network with its files; a place is where it may lie, relative to the checkpoint
+folder. `assets/nano` is a checkpoint folder of ours.
+"""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from .runtime import InputError
+
+NANO_ASSETS = Path(__file__).resolve().parents[1] / "assets" / "nano"
+TOKENIZER = "Cosmos-Tokenize1-CV8x8x8-720p"
+DIFFUSERS = "diffusion_pytorch_model.safetensors"
+
+
+@dataclass(frozen=True)
+class Place:
+    """A file, or a folder with all of `files` in it."""
+
+    path: str
+    files: tuple[str, ...] = ()
+
+    def missing(self, root: Path) -> list[str]:
+        """What is not there under `root`; empty where the place is complete."""
+        wanted = [f"{self.path}/{file}" for file in self.files] or [self.path]
+        return [name for name in wanted if not (root / name).is_file()]
+
+
+def _folders(folders: tuple[str, ...], *contents: tuple[str, ...]) -> tuple[Place, ...]:
+    """Every folder with each of the contents."""
+    return tuple(Place(folder, files) for folder in folders for files in contents)
+
+
+# Earlier places win. A folder that is given itself comes last: `model.pt` alone says little.
+PLACES: dict[str, tuple[Place, ...]] = {
+    "generator": _folders(
+        ("Gen3C-Cosmos-7B", "GEN3C-Cosmos-7B", "transformer", "generator", "."),
+        (f"{DIFFUSERS}.index.json",),
+        (DIFFUSERS,),
+        ("model.pt",),
+    ),
+    "tokenizer": _folders(
+        (TOKENIZER, f"cosmos_predict1/{TOKENIZER}", "tokenizer", "vae", "."),
+        ("mean_std.pt", "encoder.jit", "decoder.jit"),
+        ("mean_std.pt", "model.pt"),
+        ("config.json", "encoder.safetensors", "decoder.safetensors"),
+        ("config.json", DIFFUSERS),
+    ),
+    "t5": _folders(
+        ("google-t5/t5-11b", "t5"),
+        ("config.json", "pytorch_model.bin"),
+        ("config.json", "model.safetensors"),
+        ("config.json", "model.safetensors.index.json"),
+    ),
+    "decoder_static": (
+        Place("Lyra/lyra_static.pt"),
+        Place("lyra_static.pt"),
+        Place("decoder_static", ("config.json", "model.safetensors")),
+    ),
+    "decoder_dynamic": (
+        Place("Lyra/lyra_dynamic.pt"),
+        Place("lyra_dynamic.pt"),
+        Place("decoder_dynamic", ("config.json", "model.safetensors")),
+    ),
+    "depth": _folders(("depth",), ("config.json", "model.safetensors")),
+    "moge": (Place("moge/model.pt"),),
+    "depth_anything": _folders(("depth_anything",), ("config.json", "model.safetensors")),
+    "video_depth_anything": (Place("video_depth_anything/metric_video_depth_anything_vits.pth"),),
+    "lpips": _folders(("lpips",), ("vgg16-397923af.pth", "vgg.pth")),
+}
+
+
+def find_checkpoint(part: str, *roots: Path | str) -> Path:
+    """The file or folder of `part` (a key of `PLACES`) under the first of `roots` that has it.
+
+    Raises:
+        InputError: it is nowhere; names every place and what is missing there.
+    """
+    found = search_checkpoint(part, *roots)
+    if found is not None:
+        return found
+    looked = [
+        f"{Path(root) / place.path}{_state(Path(root), place)}"
+        for root in roots
+        for place in PLACES[part]
+    ]
+    expected = "its files in one of: " + "; ".join(dict.fromkeys(looked))
+    names = " or ".join(str(root) for root in roots)
+    raise InputError(names, f"no weights of the {part.replace('_', ' ')}", expected)
+
+
+def search_checkpoint(part: str, *roots: Path | str) -> Path | None:
+    """The same, or None where it is nowhere."""
+    assert part in PLACES and roots, f"{part} under {roots}, parts {sorted(PLACES)}"
+    for root in map(Path, roots):
+        for place in PLACES[part]:
+            if not place.missing(root):
+                return root / place.path
+    return None
+
+
+def _state(root: Path, place: Place) -> str:
+    """What keeps a place from being complete, in brackets."""
+    if not place.files:
+        return ""
+    if not (root / place.path).is_dir():
+        return " (no such folder)"
+    missing = [Path(name).name for name in place.missing(root)]
+    return f" (without {', '.join(missing)})"

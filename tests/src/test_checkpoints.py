@@ -1,0 +1,62 @@
+"""Weights are found under published and own names, and what is missing is named."""
+
+from pathlib import Path
+
+import pytest
+
+from src.checkpoints import PLACES, TOKENIZER, find_checkpoint, search_checkpoint
+from src.runtime import InputError
+
+
+def touch(root: Path, *names: str) -> None:
+    for name in names:
+        (root / name).parent.mkdir(parents=True, exist_ok=True)
+        (root / name).write_bytes(b"")
+
+
+@pytest.mark.parametrize("part", PLACES)
+def test_every_place_is_found(part: str, tmp_path: Path) -> None:
+    """Catches a place whose files don't make it complete, or that an incomplete one hides."""
+    for index, place in enumerate(PLACES[part]):
+        root = tmp_path / str(index)
+        files = [f"{place.path}/{file}" for file in place.files] or [place.path]
+        touch(root, *files[1:])
+        if len(files) > 1:
+            with pytest.raises(InputError, match=Path(files[0]).name):
+                find_checkpoint(part, root)
+        touch(root, files[0])
+        assert find_checkpoint(part, root) == root / place.path
+
+
+def test_the_tokenizer_is_found_at_both_published_places(tmp_path: Path) -> None:
+    """Catches the decoder's download, whose tokenizer lies one folder deeper, not being found."""
+    deeper = f"cosmos_predict1/{TOKENIZER}"
+    names = ("mean_std.pt", "encoder.jit", "decoder.jit")
+    touch(tmp_path, *(f"{deeper}/{name}" for name in names))
+    touch(tmp_path, f"{TOKENIZER}/mean_std.pt")
+    assert find_checkpoint("tokenizer", tmp_path) == tmp_path / deeper
+    touch(tmp_path, *(f"{TOKENIZER}/{name}" for name in names))
+    assert find_checkpoint("tokenizer", tmp_path) == tmp_path / TOKENIZER
+    assert find_checkpoint("tokenizer", tmp_path / "cosmos_predict1") == tmp_path / deeper
+
+
+def test_the_first_folder_wins_and_the_second_helps_out(tmp_path: Path) -> None:
+    """Catches a fallback that is preferred, or never reached."""
+    files = ("depth/config.json", "depth/model.safetensors")
+    touch(tmp_path / "nano", *files)
+    assert find_checkpoint("depth", tmp_path / "own", tmp_path / "nano").parent.name == "nano"
+    touch(tmp_path / "own", *files)
+    assert find_checkpoint("depth", tmp_path / "own", tmp_path / "nano").parent.name == "own"
+
+
+def test_the_error_lists_all_places_and_what_they_lack(tmp_path: Path) -> None:
+    """Catches a message that leaves the user guessing where weights belong."""
+    touch(tmp_path, f"{TOKENIZER}/encoder.jit")
+    with pytest.raises(InputError) as caught:
+        find_checkpoint("tokenizer", tmp_path, tmp_path / "none")
+    message = str(caught.value)
+    assert "without mean_std.pt, decoder.jit" in message
+    for place in PLACES["tokenizer"]:
+        assert f"{tmp_path / place.path} " in message
+        assert f"{tmp_path / 'none' / place.path} (no such folder)" in message
+    assert search_checkpoint("tokenizer", tmp_path) is None

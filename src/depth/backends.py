@@ -1,0 +1,163 @@
+"""Depth backends: what turns a picture into depth, a mask and a camera, and how one is chosen.
+
+Pictures are RGB in [0, 1]. A region is the part of the user's picture that a picture shows, as
+fractions (left, top, right, bottom): networks only look at the picture, a depth file is cut by it.
+"""
+
+import importlib.util
+import math
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Protocol
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from ..checkpoints import NANO_ASSETS, find_checkpoint, search_checkpoint
+from ..io.depth_file import SUFFIXES
+from ..io.fit import WHOLE, Region
+from ..runtime import InputError
+from .depth_anything import DepthAnythingModel, load_depth_anything
+from .estimate import DepthEstimate
+from .file_depth import FileDepth
+from .lens import assumed_intrinsics
+from .moge import moge_estimate
+from .nano import NanoDepth, load_nano_depth
+
+NAMES = ("auto", "moge", "depth_anything", "nano")
+MOGE_REPOSITORY = "Ruicheng/moge-vitl"
+INSTALL_MOGE = "pip install git+https://github.com/microsoft/MoGe.git (README, section Depth)"
+
+
+class DepthBackend(Protocol):
+    """Where depth comes from."""
+
+    @property
+    def name(self) -> str:
+        """What the metadata of a clip call it."""
+        ...
+
+    @property
+    def scene_scale(self) -> bool:
+        """Whether depth comes in the unit that the trajectories assume, and is kept as it is."""
+        ...
+
+    def __call__(self, image: Float[Tensor, "3 h w"], region: Region = WHOLE) -> DepthEstimate:
+        """Depth of the picture, at its size."""
+        ...
+
+
+def resolve_depth(
+    name: str,
+    checkpoint_dir: Path | str = "checkpoints",
+    device: torch.device | str = "cpu",
+) -> DepthBackend:
+    """The backend called `name`, or that of a depth file if `name` is a path.
+
+    `auto` is MoGe where it is installed, else the small network that ships with the project. The
+    other networks' weights come from the checkpoint folder, or from the hub where they are not in
+    it.
+
+    Raises:
+        InputError: an unknown name, a package that is not installed, weights that are missing.
+    """
+    if name == "auto":
+        name = "moge" if importlib.util.find_spec("moge") else "nano"
+    if name == "moge":
+        return MoGeDepth(checkpoint_dir, device)
+    if name == "depth_anything":
+        return DepthAnything(load_depth_anything(checkpoint_dir, device), device)
+    if name == "nano":
+        folder = find_checkpoint("depth", checkpoint_dir, NANO_ASSETS)
+        return NanoBackend(load_nano_depth(folder, device), device)
+    if Path(name).suffix.lower() in SUFFIXES:
+        return FileDepth(Path(name))
+    expected = f"one of {', '.join(NAMES)}, or a file ({', '.join(SUFFIXES)})"
+    raise InputError("depth backend", repr(name), expected)
+
+
+def scene_estimate(
+    backend: DepthBackend, image: Float[Tensor, "3 h w"], region: Region = WHOLE
+) -> tuple[DepthEstimate, float]:
+    """Depth in the unit that trajectories assume, and the number it was divided by.
+
+    Trajectories turn about depth 1. Depth of unknown or metric scale is therefore divided by its
+    median over the valid pixels, so that they turn about the scene.
+    """
+    estimate = backend(image, region)
+    return (estimate, 1.0) if backend.scene_scale else divide_by_median(estimate)
+
+
+def divide_by_median(estimate: DepthEstimate) -> tuple[DepthEstimate, float]:
+    """The estimate over the median of its valid depth, and that median."""
+    valid = estimate.depth[estimate.mask & estimate.depth.isfinite() & (estimate.depth > 0)]
+    if not len(valid):
+        raise InputError("depth map", "no valid pixel", "one or more with a finite depth > 0")
+    median = valid.median().item()
+    return replace(estimate, depth=estimate.depth / median), median
+
+
+class MoGeDepth:
+    """MoGe's ViT-L (Wang et al. 2025); its depth has about unit scale."""
+
+    name, scene_scale = "moge", True
+
+    def __init__(self, checkpoint_dir: Path | str, device: torch.device | str = "cpu") -> None:
+        """Load `moge/model.pt` of the checkpoint folder, or the published weights from the hub."""
+        try:
+            from moge.model.v1 import MoGeModel
+        except ImportError as error:
+            raise InputError("depth backend", "moge is not installed", INSTALL_MOGE) from error
+        source = str(search_checkpoint("moge", checkpoint_dir) or MOGE_REPOSITORY)
+        try:
+            network = MoGeModel.from_pretrained(source)
+        except (OSError, RuntimeError) as error:
+            expected = "weights; `scripts/download_checkpoints.py --what moge` fetches them"
+            raise InputError(source, error, expected) from error
+        self._device, self._network = device, network.to(device).eval()
+
+    @torch.inference_mode()
+    def __call__(self, image: Float[Tensor, "3 h w"], region: Region = WHOLE) -> DepthEstimate:
+        """Depth of the picture, infinite where the mask is false."""
+        result = self._network.infer(image.to(self._device))
+        mask = result["mask"].bool()
+        return moge_estimate(result["depth"].float(), mask, result["intrinsics"].float())
+
+
+@dataclass(frozen=True)
+class DepthAnything:
+    """Depth Anything V2 (Yang et al. 2024) with an assumed field of view."""
+
+    network: DepthAnythingModel
+    device: torch.device | str = "cpu"
+    name = "depth_anything"
+    scene_scale = False
+
+    @torch.inference_mode()
+    def __call__(self, image: Float[Tensor, "3 h w"], region: Region = WHOLE) -> DepthEstimate:
+        """Depth of the picture, unknown where it is all but infinite."""
+        depth, mask = self.network(image.to(self.device))
+        intrinsics = assumed_intrinsics(depth.shape[0], depth.shape[1], region).to(depth.device)
+        return DepthEstimate(depth, mask, intrinsics)
+
+
+@dataclass(frozen=True)
+class NanoBackend:
+    """The small network of the project."""
+
+    network: NanoDepth
+    device: torch.device | str = "cpu"
+    name = "nano"
+    scene_scale = False
+
+    @torch.inference_mode()
+    def __call__(self, image: Float[Tensor, "3 h w"], region: Region = WHOLE) -> DepthEstimate:
+        """Depth of the picture and the network's guess of the lens."""
+        height, width = image.shape[1:]
+        prediction = self.network(image[None].to(self.device))
+        focal = prediction.log_focal[0].exp() * math.hypot(height, width)
+        centre = focal.new_tensor([width / 2, height / 2])
+        intrinsics = torch.cat([focal.repeat(2), centre])
+        mask = prediction.mask_logit[0] > 0
+        return DepthEstimate(prediction.log_depth[0].exp(), mask, intrinsics)

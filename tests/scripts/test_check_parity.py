@@ -24,9 +24,6 @@ SHARED_FIXTURES = find_fixtures([SHARED]) if SHARED.is_dir() else []
 # Shrinks as the decoder and the generator are built; a kind that runs must leave it.
 NOT_SUPPORTED_YET = {
     "recon_init",
-    "sdg_cache",
-    "sdg_condition",
-    "sdg_first_frame",
 }
 
 

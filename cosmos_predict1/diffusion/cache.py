@@ -1,0 +1,193 @@
+"""The 3D cache: points of frames seen so far, and what the next cameras see of them.
+
+A buffer is a frame whose pixels have a place in the world. Images are in [-1, 1], depth is z-depth
+in world units, pixel centres lie at integer coordinates (see `src/geometry/warping.py`).
+"""
+
+from dataclasses import dataclass, fields, replace
+from typing import Any, Literal
+
+import torch
+from jaxtyping import Bool, Float
+from torch import Tensor
+
+from src.depth.align import align_non_rigid, align_rigid
+from src.depth.estimate import clamp_depth
+from src.geometry.splatting import Warp
+from src.geometry.warping import PointFrames, lift, point_frames, warp_frames
+from src.runtime import InputError
+
+# Farther points, and pixels without a known depth, stand at this distance, as published.
+FARTHEST_DEPTH = 100.0
+
+
+@dataclass(frozen=True)
+class CacheSettings:
+    """How frames become points and points become warps; the published values.
+
+    `threshold` is that of the reliability filter (1 or more: none), `buffers` how many frames of a
+    still scene are kept at most. `drop_invalid` keeps pixels without depth from hiding others,
+    which the original lets them do.
+    """
+
+    threshold: float = 0.05
+    foreground_masking: bool = True
+    buffers: int = 2
+    drop_invalid: bool = False
+
+    def __post_init__(self) -> None:
+        if not self.threshold > 0:
+            raise InputError("filter_points_threshold", self.threshold, "a number > 0")
+        if self.buffers < 1:
+            raise InputError("buffers of the 3D cache", self.buffers, "at least 1")
+
+
+@dataclass(frozen=True)
+class SourceFrames:
+    """Frames with depth and cameras, before they become points."""
+
+    image: Float[Tensor, "frame 3 h w"]
+    depth: Float[Tensor, "frame h w"]
+    intrinsics: Float[Tensor, "frame 4"]
+    w2c: Float[Tensor, "frame 4 4"]
+    mask: Bool[Tensor, "frame h w"] | None = None  # pixels that may become points; None: all
+
+    def __len__(self) -> int:
+        return len(self.image)
+
+
+@dataclass(frozen=True)
+class Warps:
+    """What consecutive target frames see of every buffer, newest buffer first."""
+
+    image: Float[Tensor, "buffer frame 3 h w"]  # -1 in holes
+    mask: Bool[Tensor, "buffer frame h w"]
+    depth: Float[Tensor, "buffer frame h w"]  # 0 in holes
+
+
+class PointCache:
+    """Points of a still scene (one frame, others inserted) or of a moving one (a frame a time)."""
+
+    def __init__(
+        self, sources: SourceFrames, settings: CacheSettings | None = None, *, moving: bool = False
+    ) -> None:
+        """Lift `sources` into the world.
+
+        A still scene starts with one frame, which all targets see. In a `moving` one, source frame
+        i is what target frame i sees.
+        """
+        assert moving or len(sources) == 1, f"a still scene starts with 1 frame, not {len(sources)}"
+        self.settings = settings or CacheSettings()
+        self.moving = moving
+        self._points = self._lift(sources)
+
+    @property
+    def buffers(self) -> int:
+        """How many frames a target sees at once."""
+        return 1 if self.moving else len(self._points.points)
+
+    def render(
+        self,
+        intrinsics: Float[Tensor, "frame 4"],
+        w2c: Float[Tensor, "frame 4 4"],
+        start: int = 0,
+    ) -> Warps:
+        """Warps for consecutive cameras, the first of which is frame `start` of the clip.
+
+        `start` chooses the source frames of a moving scene; a still scene ignores it. Pictures have
+        the size of the sources. Consecutive pictures, buffers of a frame side by side, are blended
+        in pairs that begin with the first camera given here (see `splat`).
+        """
+        count, buffers = len(w2c), self.buffers
+        points = self._points
+        if self.moving:
+            available = len(points.points)
+            if start < 0 or start + count > available:
+                value = f"frames {start} to {start + count - 1}"
+                raise InputError("targets of a moving scene", value, f"frames below {available}")
+            points = _select(points, slice(start, start + count))
+        repeated = (part.repeat_interleave(buffers, dim=0) for part in (intrinsics, w2c))
+        warp = warp_frames(points, *repeated, drop_invalid=self.settings.drop_invalid)
+        image, mask, depth = (
+            part.unflatten(0, (count, buffers)).transpose(0, 1)
+            for part in (warp.image, warp.mask, warp.depth.to(warp.image))
+        )
+        return Warps(image, mask, depth)
+
+    def insert(
+        self, frame: SourceFrames, alignment: Literal["rigid", "non_rigid"] = "non_rigid"
+    ) -> None:
+        """Add one frame, its depth brought to the scale of what the cache shows at its camera.
+
+        The newest buffer comes first; when all are taken it replaces the newest, so that the
+        original frame stays. Raises `InputError` where the cache shows too little at the camera to
+        align with.
+        """
+        assert not self.moving and len(frame) == 1, f"{len(frame)} frames, moving {self.moving}"
+        known = self._known(frame)
+        depth = clamp_depth(frame.depth[0], FARTHEST_DEPTH)
+        if alignment == "rigid":
+            depth = align_rigid(depth, known.depth[0], known.mask[0])
+        else:
+            depth = align_non_rigid(
+                depth, known.depth[0], known.mask[0], frame.intrinsics[0], frame.w2c[0]
+            )
+        aligned = SourceFrames(frame.image, depth[None], frame.intrinsics, frame.w2c, frame.mask)
+        kept = self._points
+        if self.buffers >= self.settings.buffers:
+            kept = _select(kept, slice(1, None))
+        self._points = _concatenate(self._lift(aligned), kept)
+
+    def _known(self, frame: SourceFrames) -> Warp:
+        """The nearest surface that any buffer shows at the frame's camera."""
+        warps = self.render(frame.intrinsics, frame.w2c)
+        depth = warps.depth.where(warps.mask, torch.inf).amin(dim=0)
+        mask = warps.mask.any(dim=0)
+        return Warp(warps.image[0], mask, depth.where(mask, 0))
+
+    def _lift(self, sources: SourceFrames) -> PointFrames:
+        depth = clamp_depth(sources.depth, FARTHEST_DEPTH)
+        camera = (sources.intrinsics, sources.w2c)
+        points = point_frames(
+            sources.image,
+            depth,
+            *camera,
+            self.settings.threshold,
+            sources.mask,
+            foreground_masking=self.settings.foreground_masking,
+        )
+        # Where a target stands at its source, points fall onto pixel centres, and an error of 1e-6
+        # pixels, that of float32, decides whether the hole next to a surface is filled.
+        return replace(points, points=lift(depth.double(), *camera))
+
+
+def center_depth(depth: Float[Tensor, "*batch h w"], *, published: bool = False) -> float:
+    """The depth about which trajectories turn: the median of the first frame's positive depths.
+
+    `published` takes the median over all pixels, those without depth included as zeros.
+    """
+    first = depth.reshape(-1, *depth.shape[-2:])[0].flatten()
+    valid = first if published else first[first.isfinite() & (first > 0)]
+    if not len(valid):
+        raise InputError("depth of the first frame", "no pixel with a depth", "one or more")
+    # Not `Tensor.median`, which is the lower of the two middle values of an even number.
+    middle = valid.sort().values[[(len(valid) - 1) // 2, len(valid) // 2]]
+    return middle.mean().item()
+
+
+def _select(points: PointFrames, chosen: slice) -> PointFrames:
+    """The frames `chosen`, every part of them."""
+    parts: dict[str, Any] = {field.name: getattr(points, field.name) for field in fields(points)}
+    for name, part in parts.items():
+        if part is not None:
+            parts[name] = part[chosen]
+    return PointFrames(**parts)
+
+
+def _concatenate(first: PointFrames, second: PointFrames) -> PointFrames:
+    """The frames of both, which have the same parts."""
+    parts: dict[str, Any] = {field.name: getattr(first, field.name) for field in fields(first)}
+    for name, part in parts.items():
+        if part is not None:
+            parts[name] = torch.cat([part, getattr(second, name)])
+    return PointFrames(**parts)

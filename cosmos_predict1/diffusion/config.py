@@ -1,0 +1,266 @@
+"""What a run of the generator is told, checked; made from the flags of `flags.py`."""
+
+import os
+from argparse import Namespace
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+import torch
+
+from src.io.fit import FitMode
+from src.runtime import InputError, default_device
+from src.tokenizer.cosmos import latent_frames
+
+from .architecture import RopePrecision, TransformerConfig
+from .cache import CacheSettings
+
+FEWEST_FRAMES = 9
+
+
+@dataclass(frozen=True)
+class InputConfig:
+    """What the scenes are made from; `image` of the dynamic command is a video."""
+
+    image: str | None = None
+    vipe: str | None = None
+    batch: str | None = None
+    prompt: str = ""
+    resize: FitMode = "crop"
+    depth: str = "auto"
+    start: int = 0
+    center_depth_quantile: bool | None = None
+    text_to_image_model: str = ""
+
+
+@dataclass(frozen=True)
+class CameraConfig:
+    """Which trajectories there are of each scene."""
+
+    trajectory: str = "left"
+    rotation: str = "center_facing"
+    distance: float = 0.3
+    spiral: Mapping[str, float] | None = None
+    multi: bool = False
+    factor: float = 1.0
+    flipped: bool = False
+    file: Path | None = None
+
+    def __post_init__(self) -> None:
+        if self.file is not None and self.multi:
+            raise InputError("--trajectory_file", self.file, "not with --multi_trajectory")
+        if self.flipped and not self.multi:
+            raise InputError("--flip_supervision", True, "only with --multi_trajectory")
+        if not 0 < self.factor < float("inf"):
+            raise InputError("--total_movement_distance_factor", self.factor, "a number > 0")
+
+
+@dataclass(frozen=True)
+class SamplingConfig:
+    """How clips are sampled; None for what the weights' configuration says."""
+
+    height: int | None = None
+    width: int | None = None
+    num_frames: int | None = None
+    fps: float | None = None
+    num_steps: int | None = None
+    guidance: float | None = None
+    seed: int = 1
+    negative_prompt: str | None = None
+    noise_aug_strength: float = 0.0
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.seed < 2**32:
+            raise InputError("--seed", self.seed, "an integer in [0, 2**32)")
+        if not self.noise_aug_strength >= 0:
+            raise InputError("--noise_aug_strength", self.noise_aug_strength, "a number >= 0")
+        for name in ("fps", "num_steps"):
+            value = getattr(self, name)
+            if value is not None and not 0 < value < float("inf"):
+                raise InputError(f"--{name}", value, "a number > 0")
+        if self.guidance is not None and not 0 <= self.guidance < float("inf"):
+            raise InputError("--guidance", self.guidance, "a number >= 0")
+
+
+@dataclass(frozen=True)
+class HardwareConfig:
+    """Where the networks work, and which rest on the CPU meanwhile."""
+
+    device: torch.device
+    offload_transformer: bool = False
+    offload_tokenizer: bool = False
+    offload_text_encoder: bool = False
+    disable_text_encoder: bool = False
+    compile_blocks: bool = False
+    rope_precision: RopePrecision | None = None
+
+    def __post_init__(self) -> None:
+        if self.offload_transformer and self.compile_blocks:
+            raise InputError("--compile", True, "not with --offload_diffusion_transformer")
+
+    @property
+    def dtype(self) -> torch.dtype:
+        """The type in which the networks compute."""
+        return torch.float32 if self.device.type == "cpu" else torch.bfloat16
+
+
+@dataclass(frozen=True)
+class SdgConfig:
+    """A whole run: which scenes, which trajectories, how, and where to."""
+
+    moving: bool
+    inputs: InputConfig
+    cameras: CameraConfig
+    sampling: SamplingConfig
+    cache: CacheSettings
+    hardware: HardwareConfig
+    checkpoint_dir: Path
+    output: Path
+    save_buffer: bool = False
+
+
+@dataclass(frozen=True)
+class ClipSettings:
+    """What all clips of a run have in common; `fps` None is that of the input video.
+
+    A clip of `num_frames` is sampled in pieces of `piece_frames`, which share a frame.
+    """
+
+    height: int
+    width: int
+    num_frames: int
+    piece_frames: int
+    fps: float | None
+    num_steps: int
+    guidance: float
+
+    @property
+    def pieces(self) -> int:
+        """In how many pieces a clip is sampled and written."""
+        return (self.num_frames - 1) // (self.piece_frames - 1)
+
+
+def sdg_config(arguments: Namespace) -> SdgConfig:
+    """The run that the flags describe.
+
+    Raises:
+        InputError: flags that contradict each other or lie out of range, a number of GPUs that is
+            neither 1 nor that of the processes.
+    """
+    processes = int(os.environ.get("WORLD_SIZE", "1"))
+    if arguments.num_gpus not in (1, processes):
+        expected = f"1, or as many as torchrun --nproc_per_node starts processes: {processes}"
+        raise InputError("--num_gpus", arguments.num_gpus, expected)
+    return SdgConfig(
+        arguments.moving,
+        _inputs(arguments),
+        _cameras(arguments),
+        SamplingConfig(
+            arguments.height,
+            arguments.width,
+            arguments.num_video_frames,
+            arguments.fps,
+            arguments.num_steps,
+            arguments.guidance,
+            arguments.seed,
+            arguments.negative_prompt,
+            arguments.noise_aug_strength,
+        ),
+        # A deviation: in the original, pixels without depth hide others from the world's origin.
+        CacheSettings(
+            arguments.filter_points_threshold, arguments.foreground_masking, drop_invalid=True
+        ),
+        _hardware(arguments),
+        Path(arguments.checkpoint_dir).expanduser(),
+        Path(arguments.video_save_folder).expanduser().resolve(),
+        arguments.save_buffer,
+    )
+
+
+def clip_settings(
+    sampling: SamplingConfig, network: TransformerConfig, max_latent_frames: int, moving: bool
+) -> ClipSettings:
+    """The settings of all clips: those asked for, else those of the weights.
+
+    Args:
+        sampling: what was asked for.
+        network: the configuration of the generator's weights.
+        max_latent_frames: as many as the tokenizer's statistics cover.
+        moving: the input are videos, whose frame rate is the default one.
+
+    Raises:
+        InputError: a size, a frame count or a number of steps that the weights cannot do.
+    """
+    default = network.sampling
+    chosen = {
+        name: getattr(default, name) if getattr(sampling, name) is None else getattr(sampling, name)
+        for name in ("height", "width", "num_frames", "num_steps", "guidance")
+    }
+    fps = sampling.fps if moving else sampling.fps or default.fps
+    longest = default.num_frames
+    piece = min(chosen["num_frames"], longest)
+    if chosen["num_frames"] > longest and (chosen["num_frames"] - 1) % (longest - 1):
+        expected = f"8k + 1 up to {longest}, or {longest - 1}k + 1, for these weights"
+        raise InputError("--num_video_frames", chosen["num_frames"], expected)
+    if piece < FEWEST_FRAMES or (piece - 1) % 8:
+        expected = f"8k + 1, at least {FEWEST_FRAMES}"
+        raise InputError("--num_video_frames", chosen["num_frames"], expected)
+    network.check_size(piece, chosen["height"], chosen["width"])
+    if latent_frames(piece) > max_latent_frames:
+        expected = f"at most {max_latent_frames}, which the tokenizer's statistics cover"
+        raise InputError("latent frames", latent_frames(piece), expected)
+    return ClipSettings(piece_frames=piece, fps=fps, **chosen)
+
+
+def _inputs(arguments: Namespace) -> InputConfig:
+    if arguments.vipe_starting_frame_idx < 0:
+        raise InputError(
+            "--vipe_starting_frame_idx", arguments.vipe_starting_frame_idx, "an integer >= 0"
+        )
+    return InputConfig(
+        arguments.input_image_path,
+        arguments.vipe_path,
+        arguments.batch_input_path,
+        arguments.prompt,
+        arguments.resize,
+        arguments.depth,
+        arguments.vipe_starting_frame_idx,
+        arguments.center_depth_quantile,
+        arguments.text_to_image_model,
+    )
+
+
+def _cameras(arguments: Namespace) -> CameraConfig:
+    file = arguments.trajectory_file
+    return CameraConfig(
+        arguments.trajectory,
+        arguments.camera_rotation,
+        arguments.movement_distance,
+        arguments.camera_gen_kwargs,
+        arguments.multi_trajectory,
+        arguments.total_movement_distance_factor,
+        arguments.flip_supervision,
+        None if file is None else Path(file),
+    )
+
+
+def _hardware(arguments: Namespace) -> HardwareConfig:
+    return HardwareConfig(
+        _device(arguments.device),
+        arguments.offload_diffusion_transformer,
+        arguments.offload_tokenizer,
+        arguments.offload_text_encoder_model,
+        arguments.disable_prompt_encoder,
+        arguments.compile,
+        arguments.rope_precision,
+    )
+
+
+def _device(name: Literal["auto", "cpu", "cuda"]) -> torch.device:
+    if name == "cpu":
+        return torch.device("cpu")
+    device = default_device()
+    if name == "cuda" and device.type != "cuda":
+        raise InputError("--device", name, "cpu or auto: no CUDA device answers")
+    return device

@@ -1,0 +1,232 @@
+"""The flags of the two generator commands, under their published names; imports no torch.
+
+A flag without a value here (`None`) is decided later: by the weights' `config.json`, else by the
+published value.
+"""
+
+import argparse
+import json
+from argparse import ArgumentParser, BooleanOptionalAction
+
+TRAJECTORIES = (
+    *("left", "right", "up", "down", "zoom_in", "zoom_out"),
+    *("clockwise", "counterclockwise", "none"),
+)
+ROTATIONS = ("center_facing", "no_rotation", "trajectory_aligned")
+SPIRAL_KEYS = ("radius_x_factor", "radius_y_factor", "num_circles")
+TEXT_TO_IMAGE = "black-forest-labs/FLUX.1-schnell"
+# Published flags without an effect, here as there.
+IGNORED_VALUES = {
+    "--tokenizer_dir": "the tokenizer is found by itself below --checkpoint_dir",
+    "--video_save_name": "clips are named after their input",
+    "--prompt_upsampler_dir": "prompts are taken as they are",
+}
+IGNORED_SWITCHES = {
+    "--offload_prompt_upsampler": "there is no prompt upsampler",
+    "--disable_prompt_upsampler": "there is no prompt upsampler",
+    "--offload_guardrail_models": "no guardrail model is run",
+    "--disable_guardrail": "no guardrail model is run",
+}
+
+
+def static_parser(manual: str) -> ArgumentParser:
+    """The flags of the command for pictures; `manual` is its description."""
+    parser = _parser(manual)
+    inputs = parser.add_argument_group("input")
+    inputs.add_argument(
+        "--input_image_path", help="a picture (jpg, png, webp) or a folder of pictures"
+    )
+    _add_inputs(inputs, '{"prompt": ..., "visual_input": a picture}')
+    inputs.add_argument(
+        "--text_to_image_model",
+        default=TEXT_TO_IMAGE,
+        help="diffusers model that makes the picture where there is a prompt alone (%(default)s)",
+    )
+    inputs.add_argument(
+        "--noise_aug_strength",
+        type=float,
+        default=0.0,
+        help="noise on the warps of all but the oldest picture of clips in several pieces",
+    )
+    parser.set_defaults(
+        moving=False,
+        vipe_path=None,
+        vipe_starting_frame_idx=0,
+        center_depth_quantile=None,
+        flip_supervision=False,
+    )
+    return parser
+
+
+def dynamic_parser(manual: str) -> ArgumentParser:
+    """The flags of the command for videos; `manual` is its description."""
+    parser = _parser(manual)
+    inputs = parser.add_argument_group("input")
+    inputs.add_argument("--vipe_path", help="a ViPE result folder, or one of its rgb/*.mp4")
+    inputs.add_argument(
+        "--input_image_path",
+        help="instead of --vipe_path: a video, X.pt, or a folder with rgb.mp4, depth.npz, mask.npz "
+        "and camera.npz",
+    )
+    inputs.add_argument(
+        "--vipe_starting_frame_idx", type=int, default=0, help="first frame of the video"
+    )
+    _add_inputs(inputs, '{"prompt": ..., "visual_input": a video as for the flags above}')
+    inputs.add_argument(
+        "--center_depth_quantile",
+        action=BooleanOptionalAction,
+        help="turn about the median depth of the first frame instead of depth 1 (on for input that "
+        "brings its own depth)",
+    )
+    inputs.add_argument(
+        "--flip_supervision",
+        action="store_true",
+        help="with --multi_trajectory: the same six also from the video played backwards, in the "
+        "folders 6 to 11, stored forwards in time and without latents",
+    )
+    parser.set_defaults(moving=True, text_to_image_model=TEXT_TO_IMAGE, noise_aug_strength=0.0)
+    return parser
+
+
+def _parser(manual: str) -> ArgumentParser:
+    """What both commands have but the input."""
+    parser = ArgumentParser(
+        description=manual,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        allow_abbrev=False,
+    )
+    parser.add_argument("--checkpoint_dir", default="checkpoints", help="folder of all weights")
+    parser.add_argument("--video_save_folder", default="outputs/", help="folder of the clips")
+    _add_sampling(parser)
+    _add_trajectory(parser)
+    _add_hardware(parser)
+    return parser
+
+
+def _add_inputs(group: "argparse._ArgumentGroup", line: str) -> None:
+    group.add_argument("--batch_input_path", help=f"a JSONL file of lines {line}")
+    group.add_argument("--prompt", default="", help="what the clips show (default: nothing said)")
+    group.add_argument("--negative_prompt", help="what they don't show (default: the published)")
+    group.add_argument(
+        "--resize",
+        choices=("crop", "pad", "stretch"),
+        default="crop",
+        help="how input becomes --height x --width: crop and pad keep square pixels, stretch is "
+        "the published way (%(default)s)",
+    )
+    group.add_argument(
+        "--depth",
+        default="auto",
+        help="auto, moge, depth_anything, nano, or a file (.npz, .npy, .exr, .zip); for videos "
+        "also video_depth_anything (%(default)s: moge if installed, else nano)",
+    )
+
+
+def _add_sampling(parser: ArgumentParser) -> None:
+    group = parser.add_argument_group(
+        "sampling", "without a value: that of the weights' config.json, else the published one"
+    )
+    group.add_argument("--num_steps", type=int, help="(published: 35)")
+    group.add_argument("--guidance", type=float, help="0 is no guidance (published: 1)")
+    group.add_argument(
+        "--num_video_frames",
+        type=int,
+        help="8k + 1 up to the weights' own length; longer ones come in pieces of that length that "
+        "share a frame: (n - 1) %% 120 == 0 (published: 121)",
+    )
+    group.add_argument("--height", type=int, help="(published: 704)")
+    group.add_argument("--width", type=int, help="(published: 1280)")
+    group.add_argument("--fps", type=float, help="(published: 24; a video's own)")
+    group.add_argument("--seed", type=int, default=1, help="of all draws (%(default)s)")
+    group.add_argument(
+        "--disable_prompt_encoder", action="store_true", help="zeros in the place of the prompts"
+    )
+    group.add_argument(
+        "--rope_precision",
+        choices=("exact", "bf16"),
+        help="of the positions' angles (published: bf16)",
+    )
+    group.add_argument(
+        "--filter_points_threshold",
+        type=float,
+        default=0.05,
+        help="pixels at depth edges steeper than this are not warped; 1: all are (%(default)s)",
+    )
+    group.add_argument(
+        "--foreground_masking",
+        action="store_true",
+        help="background does not show through the edges of what stands before it",
+    )
+
+
+def _add_trajectory(parser: ArgumentParser) -> None:
+    group = parser.add_argument_group("camera")
+    group.add_argument("--trajectory", choices=TRAJECTORIES, default="left")
+    group.add_argument("--camera_rotation", choices=ROTATIONS, default="center_facing")
+    group.add_argument(
+        "--movement_distance", type=float, default=0.3, help="in units of the centre's depth"
+    )
+    group.add_argument(
+        "--multi_trajectory",
+        action="store_true",
+        help="six trajectories of drawn distances, in the folders 0 to 5",
+    )
+    group.add_argument(
+        "--total_movement_distance_factor",
+        type=float,
+        default=1.0,
+        help="on the distances of --multi_trajectory",
+    )
+    group.add_argument(
+        "--camera_gen_kwargs",
+        type=_spiral,
+        default={},
+        metavar="JSON",
+        help=f"shape of a spiral, an object with any of {', '.join(SPIRAL_KEYS)}",
+    )
+    group.add_argument(
+        "--trajectory_file",
+        help="your own cameras (.json or .npz) instead of --trajectory; frame 0 is the input",
+    )
+
+
+def _add_hardware(parser: ArgumentParser) -> None:
+    group = parser.add_argument_group("hardware and output")
+    group.add_argument(
+        "--num_gpus",
+        type=int,
+        default=1,
+        help="1, or the number of processes; torchrun starts them and they share the trajectories",
+    )
+    group.add_argument("--device", choices=("auto", "cpu", "cuda"), default="auto")
+    for flag, part in (
+        ("--offload_diffusion_transformer", "the transformer, streamed block by block"),
+        ("--offload_tokenizer", "the tokenizer"),
+        ("--offload_text_encoder_model", "T5"),
+    ):
+        group.add_argument(
+            flag, action="store_true", help=f"keep on the CPU while not at work: {part}"
+        )
+    group.add_argument("--compile", action="store_true", help="compile the transformer's blocks")
+    group.add_argument(
+        "--save_buffer",
+        action="store_true",
+        help="also write the warps that each clip was made from, into FOLDER_buffers",
+    )
+    for flag, reason in IGNORED_VALUES.items():
+        group.add_argument(flag, help=f"no effect: {reason}")
+    for flag, reason in IGNORED_SWITCHES.items():
+        group.add_argument(flag, action="store_true", help=f"no effect: {reason}")
+
+
+def _spiral(text: str) -> dict[str, float]:
+    """The JSON object of `--camera_gen_kwargs`."""
+    try:
+        values = json.loads(text)
+    except ValueError as error:
+        raise argparse.ArgumentTypeError(f"malformed JSON ({error})") from error
+    if not isinstance(values, dict) or not values.keys() <= set(SPIRAL_KEYS):
+        raise argparse.ArgumentTypeError(f"{text}, expected an object with {SPIRAL_KEYS}")
+    if not all(type(value) in (int, float) for value in values.values()):
+        raise argparse.ArgumentTypeError(f"{text}, expected numbers")
+    return values

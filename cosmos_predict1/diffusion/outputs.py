@@ -1,0 +1,116 @@
+"""Clips of shots on disk: where they lie, whether they are finished, how pieces are written."""
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from jaxtyping import UInt8
+from torch import Tensor
+
+from src.io.clip import Clip, ClipPaths, is_finished, open_clip, write_clip
+from src.io.video import to_uint8, write_video
+from src.runtime import InputError
+
+from .cache import Warps
+from .rollout import RolledPiece
+from .shots import Shot
+
+# Keys of a clip's metadata that the flags decide.
+DECIDED = ("settings", "trajectory", "prompt", "negative_prompt")
+
+
+class WriteError(InputError):
+    """The output cannot be written: the next clip could not either."""
+
+
+@dataclass(frozen=True)
+class ShotFiles:
+    """The clips of one shot, a clip for each piece, in scene time."""
+
+    root: Path
+    shot: Shot
+    key: str
+    pieces: int
+
+    @property
+    def paths(self) -> list[ClipPaths]:
+        """Where each piece lies; one that is alone has the scene's name."""
+        names = [f"{self.key}_part{index}" for index in range(self.pieces)]
+        names = names if self.pieces > 1 else [self.key]
+        return [ClipPaths(self.root, self.shot.folder, name) for name in names]
+
+    def is_finished(self, record: Mapping[str, object]) -> bool:
+        """Whether all pieces are there, made as `record` says.
+
+        Raises:
+            InputError: a finished piece was made with other settings.
+        """
+        done = [is_finished(paths) for paths in self.paths]
+        for paths, finished in zip(self.paths, done, strict=True):
+            if finished:
+                _check_record(paths, record)
+        return all(done)
+
+    def write(
+        self, index: int, rolled: RolledPiece, fps: float, meta: Mapping[str, object]
+    ) -> None:
+        """Write piece `index`, in the order of generation.
+
+        A reversed shot is stored forwards, without its latents, which are those of the video
+        played backwards.
+
+        Raises:
+            WriteError: the file system refuses; nothing half-written passes for finished.
+        """
+        frames, rig = rolled.piece.frames, rolled.rig
+        latents = rolled.piece.latents
+        if self.shot.backwards:
+            index, frames, rig, latents = -1 - index, frames.flip(0), rig.backwards(), None
+        cameras = rig.cameras(frames.shape[1], frames.shape[2])
+        paths = self.paths[index]
+        try:
+            write_clip(paths, Clip(cameras, _plain(fps), frames, latents, meta=meta))
+        except OSError as error:
+            expected = "a folder that can be written, with room on its disk"
+            raise WriteError(paths.rgb.parent.parent, f"no clip ({error})", expected) from error
+
+    def write_buffer(self, index: int, warps: Warps, fps: float) -> None:
+        """Write the warps of piece `index` beside the output, all buffers side by side."""
+        frames = buffer_frames(warps)
+        if self.shot.backwards:
+            index, frames = -1 - index, frames.flip(0)
+        folder = beside(self.root, "buffers") / self.shot.folder
+        path = folder / f"{self.paths[index].key}.mp4"
+        try:
+            write_video(path, frames, fps)
+        except OSError as error:
+            expected = "a folder that can be written, with room on its disk"
+            raise WriteError(path, f"no video ({error})", expected) from error
+
+
+def beside(output: Path, name: str) -> Path:
+    """A folder next to the output, in which published readers take everything for a clip."""
+    return output.with_name(f"{output.name}_{name}")
+
+
+def buffer_frames(warps: Warps) -> UInt8[Tensor, "frame h w 3"]:
+    """The warps of all buffers side by side, holes black."""
+    image = warps.image.where(warps.mask[:, :, None], -1.0)
+    return to_uint8(torch.cat(image.unbind(0), dim=-1).permute(0, 2, 3, 1)).cpu()
+
+
+def _check_record(paths: ClipPaths, record: Mapping[str, object]) -> None:
+    stored = open_clip(paths).meta()
+    # As JSON, in which a tuple is a list.
+    wanted = json.loads(json.dumps(dict(record)))
+    for name in DECIDED:
+        if stored.get(name) != wanted.get(name):
+            value = f"{name} = {stored.get(name)!r} of an earlier run"
+            expected = f"{wanted.get(name)!r}, or another --video_save_folder"
+            raise InputError(paths.meta, value, expected)
+
+
+def _plain(fps: float) -> float | int:
+    return int(fps) if fps == int(fps) else fps

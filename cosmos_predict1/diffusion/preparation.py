@@ -1,0 +1,138 @@
+"""What the shots of a scene have in common, computed once: depth, points, text, first frame."""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
+from functools import cached_property
+from pathlib import Path
+
+from jaxtyping import Float, UInt8
+from torch import Tensor
+
+from src.depth.backends import DepthBackend, resolve_depth
+from src.depth.video import resolve_video_depth
+from src.io.atomic import atomic_path
+from src.io.image import read_image
+
+from .cache import PointCache
+from .config import ClipSettings, SdgConfig
+from .inputs import SceneInput
+from .locks import file_lock
+from .outputs import beside
+from .pipeline import Context, Gen3C
+from .rollout import PreparedScene
+from .scenes import Scene, SceneSize, filmed_scene, posed_scene, still_scene, to_device, video_kind
+from .shots import draw, file_intrinsics
+from .text import PromptEncoder, prompt_contexts
+from .text_to_image import TextToImage
+
+
+class ScenePreparation:
+    """Prepares scenes for a generator; loads depth and text networks when one is needed."""
+
+    def __init__(self, config: SdgConfig, settings: ClipSettings, generator: Gen3C) -> None:
+        self.config, self.settings, self.generator = config, settings, generator
+        self._latest: tuple[str, Scene] | None = None
+        self._texts: dict[str, tuple[Context, Context]] = {}
+
+    def __call__(self, source: SceneInput, backwards: bool = False) -> PreparedScene:
+        """The scene of an input, or what it looks like backwards.
+
+        Raises:
+            InputError: what is read is missing, damaged or does not fit.
+        """
+        if self._latest is None or self._latest[0] != source.key:
+            # The earlier scene's points need not stay while the next ones are made.
+            self._latest = None
+            self._latest = (source.key, to_device(self._read(source), self.generator.device))
+        scene = self._latest[1].backwards() if backwards else self._latest[1]
+        buffers = min(self.config.cache.buffers, self.generator.max_buffers)
+        cache = PointCache(
+            scene.sources, replace(self.config.cache, buffers=buffers), moving=scene.moving
+        )
+        first = self.generator.first_latent(scene.first_frame)
+        follow_up = self.settings.pieces > 1 and not scene.moving
+        backend = self._depth if follow_up else None
+        return PreparedScene(scene, cache, first, self._contexts(source.prompt), backend)
+
+    def _read(self, source: SceneInput) -> Scene:
+        """The scene of a picture or a video."""
+        config, settings = self.config, self.settings
+        path, inputs = source.path, config.inputs
+        assert path is not None, f"no picture for {source.key}"
+        size = SceneSize(settings.height, settings.width, settings.num_frames, inputs.resize)
+        default_fps = self.generator.network.config.sampling.fps
+        if not config.moving:
+            fps = default_fps if settings.fps is None else settings.fps
+            return still_scene(read_image(path), self._depth, size, fps, self._lens)
+        if video_kind(path) == "video" and inputs.vipe is None:
+            name, device = inputs.depth, self.generator.device
+            backend = resolve_video_depth(name, config.checkpoint_dir, device)
+            return filmed_scene(path, backend, size, inputs.start, settings.fps)
+        about_scene = inputs.center_depth_quantile is not False
+        return posed_scene(path, size, inputs.start, settings.fps, default_fps, about_scene)
+
+    @cached_property
+    def _depth(self) -> DepthBackend:
+        name, folder = self.config.inputs.depth, self.config.checkpoint_dir
+        return resolve_depth(name, folder, self.generator.device)
+
+    @property
+    def _lens(self) -> Float[Tensor, "4"] | None:
+        file = self.config.cameras.file
+        return None if file is None else file_intrinsics(file, *self._size)
+
+    @property
+    def _size(self) -> tuple[int, int]:
+        return self.settings.height, self.settings.width
+
+    @cached_property
+    def _encoder(self) -> PromptEncoder | None:
+        hardware = self.config.hardware
+        if hardware.disable_text_encoder:
+            return None
+        offload = hardware.offload_text_encoder
+        return PromptEncoder(self.config.checkpoint_dir, hardware.device, offload)
+
+    def _contexts(self, prompt: str) -> tuple[Context, Context]:
+        if self.generator.network.config.sampling.text_encoder == "none":
+            # Of such weights only prompts without a picture come here: they have made one.
+            prompt = ""
+        if prompt not in self._texts:
+            self._texts = {
+                prompt: prompt_contexts(
+                    self.generator.network.config,
+                    self._encoder,
+                    prompt,
+                    self.config.sampling.negative_prompt,
+                )
+            }
+        return self._texts[prompt]
+
+
+def make_pictures(
+    config: SdgConfig, settings: ClipSettings, scenes: Sequence[SceneInput]
+) -> Iterator[SceneInput]:
+    """The scenes, those of a prompt alone with a picture, which is made and kept where missing.
+
+    Pictures lie beside the output, in `<output>_images/<key>.png`. The first process that wants
+    one makes it, the others wait for it: all trajectories start from the same picture.
+    """
+    device, dtype = config.hardware.device, config.hardware.dtype
+    painter = TextToImage(config.inputs.text_to_image_model, device, dtype)
+    folder = beside(config.output, "images")
+    for scene in scenes:
+        path = folder / f"{scene.key}.png" if scene.path is None else scene.path
+        if scene.path is None and not path.is_file():
+            with file_lock(folder / f".{scene.key}.lock"):
+                if not path.is_file():
+                    seed = draw(config.sampling.seed, scene.key, "picture").seed
+                    picture = painter(scene.prompt, settings.height, settings.width, seed)
+                    _write_png(path, picture)
+        yield replace(scene, path=path)
+
+
+def _write_png(path: Path, picture: UInt8[Tensor, "h w 3"]) -> None:
+    from PIL import Image
+
+    with atomic_path(path) as temporary:
+        Image.fromarray(picture.numpy()).save(temporary)

@@ -1,0 +1,91 @@
+"""A clip, piece by piece: each begins with the last frame of the one before it.
+
+A piece is as long as the weights can do at once. Of a still scene, the last frame of a piece is put
+into the 3D cache, so that the next piece shows the same things behind the camera's way.
+"""
+
+import copy
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, replace
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from src.depth.backends import DepthBackend
+
+from .cache import PointCache, SourceFrames, Warps
+from .conditioning import augment_warps
+from .config import ClipSettings
+from .pipeline import Context, Gen3C, Piece, SamplingPlan
+from .scenes import Scene
+from .shots import Rig
+
+
+@dataclass(frozen=True)
+class PreparedScene:
+    """What the trajectories of a scene share: points, first frame, prompts, depth of new frames."""
+
+    scene: Scene
+    cache: PointCache
+    first: Float[Tensor, "1 channel 1 lh lw"]
+    texts: tuple[Context, Context]
+    backend: DepthBackend | None = None
+
+
+@dataclass(frozen=True)
+class RolledPiece:
+    """A generated piece, the cameras of its frames, and the warps that it was made from."""
+
+    piece: Piece
+    rig: Rig
+    warps: Warps
+
+
+def roll_out(
+    generator: Gen3C,
+    prepared: PreparedScene,
+    rig: Rig,
+    settings: ClipSettings,
+    plan: SamplingPlan,
+    noise_aug_strength: float = 0.0,
+    progress: Callable[[int, Tensor], None] | None = None,
+) -> Iterator[RolledPiece]:
+    """The pieces of a clip with the cameras of `rig`, one after another.
+
+    `progress` is called after each sampling step. `noise_aug_strength` goes to `augment_warps`.
+    """
+    # Frames that one trajectory inserts are nothing to another one.
+    cache = copy.copy(prepared.cache)
+    first, length = prepared.first, settings.piece_frames
+    for index in range(settings.pieces):
+        start = index * (length - 1)
+        cameras = rig[start : start + length]
+        seed = (plan.seed + index) % 2**32
+        noise = torch.Generator(generator.device).manual_seed(seed)
+        seen = cache.render(cameras.intrinsics, cameras.w2c, start)
+        seen = augment_warps(seen, noise_aug_strength, noise)
+        latents = generator.warp_latents(seen)
+        piece = generator.generate(
+            first, latents, prepared.texts, replace(plan, seed=seed), progress
+        )
+        yield RolledPiece(piece, cameras, seen)
+        if index + 1 < settings.pieces:
+            first = generator.first_latent(piece.last_frame)
+            if not cache.moving:
+                assert prepared.backend is not None, "no depth for the next piece"
+                cache.insert(_new_frame(piece, cameras[length - 1 :], prepared.backend))
+
+
+def _new_frame(piece: Piece, camera: Rig, backend: DepthBackend) -> SourceFrames:
+    """The last frame of a piece with its depth, at its own scale."""
+    image = piece.last_frame
+    estimate = backend((image + 1) / 2)
+    depth, mask = estimate.depth[None], estimate.mask[None]
+    return SourceFrames(
+        image[None],
+        depth.to(image.device),
+        camera.intrinsics,
+        camera.w2c,
+        (mask & (depth > 0)).to(image.device),
+    )

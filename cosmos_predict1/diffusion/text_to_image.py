@@ -1,0 +1,73 @@
+"""Pictures from prompts, by any text-to-image model of diffusers."""
+
+import math
+from typing import Any
+
+import torch
+from jaxtyping import UInt8
+from torch import Tensor
+
+from src.runtime import InputError
+
+# Distilled models, by a part of their name: they want few steps and no guidance.
+FEW_STEPS = {"schnell": 4, "turbo": 1, "lightning": 4}
+# Below this such models, trained at 1024 pixels, lose the picture.
+SHORTEST_LONG_SIDE = 1024
+MULTIPLE = 32
+
+
+class TextToImage:
+    """A text-to-image pipeline, loaded with the first prompt."""
+
+    def __init__(self, model: str, device: torch.device, dtype: torch.dtype) -> None:
+        """Take the name of a model on the hub, or its folder."""
+        self.model, self.device, self.dtype = model, device, dtype
+        self._pipeline: Any = None
+
+    @torch.inference_mode()
+    def __call__(self, prompt: str, height: int, width: int, seed: int) -> UInt8[Tensor, "h w 3"]:
+        """A picture of about the shape of `height` x `width`, its longer side 1024 or more.
+
+        Raises:
+            InputError: the model cannot be loaded.
+        """
+        if self._pipeline is None:
+            self._pipeline = self._load()
+        rows, columns = picture_size(height, width)
+        steps = next((n for name, n in FEW_STEPS.items() if name in self.model.lower()), None)
+        options = {} if steps is None else {"num_inference_steps": steps, "guidance_scale": 0.0}
+        result = self._pipeline(
+            prompt,
+            height=rows,
+            width=columns,
+            generator=torch.Generator().manual_seed(seed),
+            output_type="np",
+            **options,
+        )
+        values = torch.from_numpy(result.images[0])
+        return (values * 255).round().clamp(0, 255).to(torch.uint8)
+
+    def _load(self) -> Any:
+        from diffusers import AutoPipelineForText2Image
+
+        try:
+            pipeline: Any = AutoPipelineForText2Image.from_pretrained(
+                self.model, torch_dtype=self.dtype
+            )
+        except (OSError, ValueError, RuntimeError) as error:
+            expected = "a text-to-image model of diffusers, on disk or on the hub"
+            value = f"{self.model} ({error})"
+            raise InputError("--text_to_image_model", value, expected) from error
+        if self.device.type == "cpu":
+            return pipeline
+        # One part at a time on the GPU; the largest, 24 GB of FLUX, would fit beside little else.
+        pipeline.enable_model_cpu_offload(device=self.device)
+        return pipeline
+
+
+def picture_size(height: int, width: int) -> tuple[int, int]:
+    """A size of about the same shape that text-to-image models work at."""
+    scale = max(1.0, SHORTEST_LONG_SIDE / max(height, width))
+    sides = (max(math.ceil(side * scale / MULTIPLE), 1) * MULTIPLE for side in (height, width))
+    rows, columns = sides
+    return rows, columns

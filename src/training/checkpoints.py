@@ -1,0 +1,150 @@
+"""Checkpoints: everything that a training needs to go on to the bit, written and read.
+
+A folder (see `folders.py`) has the network's weights as the task writes them, `optimizer.pt`,
+`random.pt`, and `average.safetensors` where there is a moving average. Of a published folder only
+the weights are read.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from pickle import UnpicklingError
+from typing import Any
+
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save_file
+from torch import Tensor
+
+from ..io.atomic import atomic_path
+from ..runtime import InputError, get_logger
+from .folders import (
+    PUBLISHED,
+    STATE,
+    defect,
+    list_checkpoints,
+    new_folder,
+    read_state,
+    step_of,
+    write_state,
+)
+from .snapshot import OptimizerState
+
+LOGGER = get_logger(__name__)
+OPTIMIZER, RANDOM, AVERAGE = "optimizer.pt", "random.pt", "average.safetensors"
+
+WriteWeights = Callable[[Path, dict[str, Tensor]], None]
+ReadWeights = Callable[[Path], dict[str, Tensor]]
+
+
+@dataclass
+class Checkpoint:
+    """A training after `step` updates, counted over all stages.
+
+    `random` and `positions` are by process. Everything but the weights is missing where only they
+    are known.
+    """
+
+    step: int
+    weights: dict[str, Tensor]
+    optimizer: OptimizerState = field(default_factory=dict)
+    average: dict[str, Tensor] | None = None
+    random: list[dict[str, Any]] = field(default_factory=list)
+    positions: list[int] = field(default_factory=list)
+
+
+def write_checkpoint(output_dir: Path, checkpoint: Checkpoint, write: WriteWeights) -> Path:
+    """Write a checkpoint so that its folder is either whole or not there; returns the folder."""
+    with new_folder(output_dir, checkpoint.step) as folder:
+        write(folder, checkpoint.weights)
+        if checkpoint.average is not None:
+            save_file(checkpoint.average, folder / AVERAGE)
+        torch.save(checkpoint.optimizer, folder / OPTIMIZER)
+        torch.save(checkpoint.random, folder / RANDOM)
+        write_state(folder, checkpoint.step, checkpoint.positions)
+    return output_dir / f"checkpoint-{checkpoint.step}"
+
+
+def read_checkpoint(folder: Path, read: ReadWeights) -> Checkpoint:
+    """One checkpoint; of a published one the weights only.
+
+    Raises:
+        InputError: it is incomplete, unreadable, or its weights are those of another network.
+    """
+    problem = defect(folder)
+    if problem:
+        raise InputError(folder, problem, "a complete checkpoint")
+    if not (folder / STATE).is_file():
+        LOGGER.warning("%s: only the weights are read, the optimizer starts anew", folder)
+        return Checkpoint(step_of(folder), read(folder / PUBLISHED))
+    state = read_state(folder)
+    average = _read_tensors(folder / AVERAGE) if AVERAGE in state["files"] else None
+    optimizer, generators = _read_objects(folder / OPTIMIZER), _read_objects(folder / RANDOM)
+    weights = read(folder)
+    return Checkpoint(state["step"], weights, optimizer, average, generators, state["positions"])
+
+
+def choose_checkpoint(output_dir: Path, name: str, read: ReadWeights) -> Path | None:
+    """The checkpoint `name` of a run, or with `latest` the newest that can be read.
+
+    Those that cannot are named in a warning and stay as they are. None if there are none at all.
+
+    Raises:
+        InputError: no checkpoint of this name, or none of all that can be read: going on would
+            mean to start anew.
+    """
+    if name != "latest":
+        read_checkpoint(output_dir / name, read)
+        return output_dir / name
+    folders = list_checkpoints(output_dir)
+    problems = []
+    for folder in reversed(folders):
+        try:
+            read_checkpoint(folder, read)
+        except InputError as error:
+            LOGGER.warning("%s cannot be used, trying the one before it: %s", folder, error)
+            problems.append(str(error))
+            continue
+        return folder
+    if problems:
+        raise InputError(output_dir, "; ".join(problems), "a checkpoint that can be read")
+    return None
+
+
+def export_checkpoint(folder: Path, target: Path, read: ReadWeights, average: bool = False) -> Path:
+    """Write the weights in the published layout (bfloat16, under `module`); returns the file.
+
+    Args:
+        folder: one of our checkpoints.
+        target: where a folder of the same name is written.
+        read: the task's reader of weights.
+        average: the moving average instead of the weights.
+
+    Raises:
+        InputError: an incomplete checkpoint, or one without the average that was asked for.
+    """
+    checkpoint = read_checkpoint(folder, read)
+    if average and checkpoint.average is None:
+        raise InputError(folder, "no moving average", "a training with ema=true")
+    weights = checkpoint.average if average else checkpoint.weights
+    module = {name: tensor.to(torch.bfloat16) for name, tensor in (weights or {}).items()}
+    path = target / folder.name / PUBLISHED
+    with atomic_path(path) as temporary:
+        torch.save({"module": module}, temporary)
+    with atomic_path(target / folder.name / "latest") as temporary:
+        temporary.write_text(PUBLISHED.parent.name)
+    return path
+
+
+def _read_tensors(path: Path) -> dict[str, Tensor]:
+    try:
+        return load_file(path)
+    except (SafetensorError, OSError) as error:
+        raise InputError(path, f"unreadable ({error})", "a safetensors file") from error
+
+
+def _read_objects(path: Path) -> Any:
+    try:
+        return torch.load(path, map_location="cpu", weights_only=True)
+    except (UnpicklingError, RuntimeError, ValueError, EOFError, KeyError, OSError) as error:
+        raise InputError(path, f"unreadable ({error})", "tensors and numbers") from error

@@ -1,0 +1,45 @@
+"""A moving average of the weights, which is often better than the weights themselves."""
+
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+
+import torch
+from torch import Tensor, nn
+
+
+class MovingAverage:
+    """`a <- d a + (1 - d) w` after every update, with `d = min(decay, (1 + n) / (10 + n))`.
+
+    n is the number of updates of the whole training; early on the average thus forgets faster than
+    `decay` says. Held in the type and the place of the weights (shards, where they are sharded).
+    """
+
+    def __init__(self, network: nn.Module, decay: float) -> None:
+        """Start as a copy of the weights."""
+        self.network, self.decay = network, decay
+        self.values = {
+            name: parameter.detach().clone() for name, parameter in network.named_parameters()
+        }
+
+    @torch.no_grad()
+    def update(self, step: int) -> None:
+        """Take in the weights after update number `step`, counted from 1."""
+        decay = min(self.decay, (1 + step) / (10 + step))
+        for name, parameter in self.network.named_parameters():
+            self.values[name].mul_(decay).add_(parameter.detach(), alpha=1 - decay)
+
+    @contextmanager
+    def applied(self) -> Iterator[None]:
+        """The network has the averaged weights inside the block, its own again after it."""
+        own = {name: value.detach().clone() for name, value in self.network.named_parameters()}
+        _copy(self.network, self.values)
+        try:
+            yield
+        finally:
+            _copy(self.network, own)
+
+
+@torch.no_grad()
+def _copy(network: nn.Module, values: Mapping[str, Tensor]) -> None:
+    for name, parameter in network.named_parameters():
+        parameter.copy_(values[name])

@@ -1,0 +1,184 @@
+"""The checkpoint folders of a run: `<output_dir>/checkpoint-<step>/`, whole or not there.
+
+A folder gets its name when all of it is on the disk. Its `state.json`, written last, lists its
+files with their sizes. Published folders hold `pytorch_model/mp_rank_00_model_states.pt` instead.
+"""
+
+import json
+import os
+import re
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from ..io.atomic import atomic_path
+from ..runtime import InputError, get_logger
+
+LOGGER = get_logger(__name__)
+NUMBERED = re.compile(r"checkpoint-(\d+)")
+STATE, STAGE = "state.json", "stage.json"
+PUBLISHED = Path("pytorch_model") / "mp_rank_00_model_states.pt"
+UNFINISHED = (".checkpoint-*.partial", ".checkpoint-*.removed*")
+
+
+def step_of(folder: Path) -> int:
+    """The step in the name of a checkpoint folder."""
+    match = NUMBERED.fullmatch(folder.name)
+    assert match, f"{folder} is no checkpoint-<step>"
+    return int(match[1])
+
+
+def list_checkpoints(output_dir: Path) -> list[Path]:
+    """The checkpoint folders of a run, earliest first, whatever their condition."""
+    found = [path for path in output_dir.glob("checkpoint-*") if NUMBERED.fullmatch(path.name)]
+    return sorted(found, key=step_of)
+
+
+def defect(folder: Path) -> str | None:
+    """What is wrong with a checkpoint folder, by its list of files; None for a sound one."""
+    if not folder.is_dir():
+        return "no such folder"
+    if not (folder / STATE).is_file():
+        return None if (folder / PUBLISHED).is_file() else f"no {STATE}"
+    try:
+        files = read_state(folder)["files"]
+    except InputError as error:
+        return str(error)
+    for name, size in files.items():
+        path = folder / name
+        if not path.is_file():
+            return f"{name} is missing"
+        if path.stat().st_size != size:
+            return f"{name} has {path.stat().st_size} bytes instead of {size}"
+    return None
+
+
+def remove_old(output_dir: Path, keep_last: int, keep_every: int) -> list[Path]:
+    """Remove all but the newest `keep_last` checkpoints, and return what was removed.
+
+    Multiples of `keep_every` steps and what is defective are neither counted nor removed.
+    """
+    folders = [folder for folder in list_checkpoints(output_dir) if defect(folder) is None]
+    passing = [folder for folder in folders if not keep_every or step_of(folder) % keep_every]
+    removed = passing[: max(len(passing) - keep_last, 0)]
+    for folder in removed:
+        # Renamed first: a half removed folder must not look like a checkpoint.
+        condemned = _unused(folder.with_name(f".{folder.name}.removed"))
+        folder.rename(condemned)
+        shutil.rmtree(condemned)
+    return removed
+
+
+def hand_over(source: Path, output_dir: Path) -> Path | None:
+    """Begin a stage with the newest sound checkpoint of the one before it.
+
+    Its step, its optimizer and its position in the data come with it. A stage that has checkpoints
+    of its own goes on with these: nothing is copied and None returned.
+
+    Raises:
+        InputError: the stage before has no sound checkpoint.
+    """
+    if list_checkpoints(output_dir):
+        return None
+    chosen = None
+    for folder in list_checkpoints(source):
+        problem = defect(folder)
+        if problem:
+            LOGGER.warning("%s cannot be continued: %s", folder, problem)
+        else:
+            chosen = folder
+    if chosen is None:
+        raise InputError(source, "no complete checkpoint-<step>", "an earlier stage to continue")
+    start = step_of(chosen)
+    with atomic_path(output_dir / STAGE) as temporary:
+        content = {"source": str(source), "first_step": start}
+        temporary.write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")
+    with new_folder(output_dir, start) as folder:
+        shutil.copytree(chosen, folder, dirs_exist_ok=True)
+    LOGGER.info("%s continues %s", output_dir, chosen)
+    return output_dir / f"checkpoint-{start}"
+
+
+def first_step(output_dir: Path) -> int:
+    """The step at which a stage began: where it was handed over, otherwise 0."""
+    path = output_dir / STAGE
+    return int(_read_json(path).get("first_step", 0)) if path.is_file() else 0
+
+
+@contextmanager
+def new_folder(output_dir: Path, step: int) -> Iterator[Path]:
+    """A folder to fill, named `checkpoint-<step>` when the block ends without an exception."""
+    output_dir.mkdir(parents=True, exist_ok=True)
+    # One process of one training writes here, so what lies about is of one that was killed.
+    for pattern in UNFINISHED:
+        for leftover in output_dir.glob(pattern):
+            shutil.rmtree(leftover)
+    final, partial = output_dir / f"checkpoint-{step}", output_dir / f".checkpoint-{step}.partial"
+    partial.mkdir()
+    yield partial
+    for path in [*partial.rglob("*"), partial]:
+        _flush(path)
+    if final.exists():
+        _put_aside(final)
+    partial.rename(final)
+    _flush(output_dir)
+
+
+def read_state(folder: Path) -> dict[str, Any]:
+    """The `state.json` of a checkpoint: step, positions by process, sizes of files by name.
+
+    Raises:
+        InputError: it is no such file.
+    """
+    path = folder / STATE
+    state = _read_json(path)
+    kinds = {"step": int, "positions": list, "files": dict}
+    wrong = [name for name, kind in kinds.items() if not isinstance(state.get(name), kind)]
+    if wrong:
+        raise InputError(path, f"no valid {', '.join(wrong)}", "the state of a training")
+    return state
+
+
+def write_state(folder: Path, step: int, positions: list[int]) -> None:
+    """Write the `state.json` of a folder that is complete but for it."""
+    paths = sorted(path for path in folder.rglob("*") if path.is_file())
+    files = {str(path.relative_to(folder)): path.stat().st_size for path in paths}
+    state = {"step": step, "positions": positions, "files": files}
+    (folder / STATE).write_text(json.dumps(state, indent=2) + "\n", encoding="utf-8")
+
+
+def _put_aside(folder: Path) -> None:
+    """Make room for a checkpoint of the same step; a defective one is kept under another name."""
+    if defect(folder) is not None:
+        folder.rename(_unused(folder.with_name(f"damaged-{folder.name}")))
+        return
+    replaced = _unused(folder.with_name(f".{folder.name}.removed"))
+    folder.rename(replaced)
+    shutil.rmtree(replaced)
+
+
+def _unused(path: Path) -> Path:
+    number, free = 1, path
+    while free.exists():
+        number, free = number + 1, path.with_name(f"{path.name}-{number + 1}")
+    return free
+
+
+def _flush(path: Path) -> None:
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def _read_json(path: Path) -> dict[str, Any]:
+    try:
+        value = json.loads(path.read_text(encoding="utf-8"))
+    except ValueError as error:
+        raise InputError(path, f"unreadable ({error})", "a JSON object") from error
+    if not isinstance(value, dict):
+        raise InputError(path, f"a JSON {type(value).__name__}", "a JSON object")
+    return value

@@ -1,0 +1,96 @@
+"""From a running training to a checkpoint, and back to the same place."""
+
+from pathlib import Path
+
+import torch
+from torch import nn
+
+from ..runtime import get_logger
+from .checkpoints import Checkpoint, choose_checkpoint, read_checkpoint
+from .ema import MovingAverage
+from .folders import hand_over
+from .processes import from_main, gather_all, rank_and_size
+from .settings import LoopConfig
+from .snapshot import (
+    load_optimizer_state,
+    optimizer_state,
+    placed_like,
+    random_state,
+    set_random_state,
+    whole,
+)
+from .task import Batch, Task
+
+LOGGER = get_logger(__name__)
+
+
+def find_checkpoint(task: Task[Batch], loop: LoopConfig) -> Checkpoint | None:
+    """The checkpoint to go on from, the same one in all processes; None to begin."""
+    folder = Path(loop.output_dir)
+
+    def choose() -> Path | None:
+        if loop.resume is None:
+            return None
+        if loop.resume_dir is not None:
+            hand_over(Path(loop.resume_dir), folder)
+        return choose_checkpoint(folder, loop.resume, task.read_weights)
+
+    chosen = from_main(choose)
+    if chosen is None:
+        return None
+    LOGGER.info("going on from %s", chosen)
+    return read_checkpoint(chosen, task.read_weights)
+
+
+def capture(
+    step: int,
+    network: nn.Module,
+    optimizer: torch.optim.Optimizer,
+    average: MovingAverage | None,
+    position: int,
+) -> Checkpoint:
+    """All that is needed to go on; called by all processes."""
+    averaged = None
+    if average is not None:
+        averaged = {name: whole(value) for name, value in average.values.items()}
+    return Checkpoint(
+        step,
+        {name: whole(value) for name, value in network.state_dict().items()},
+        optimizer_state(network, optimizer),
+        averaged,
+        gather_all(random_state(_device(network))),
+        gather_all(position),
+    )
+
+
+def restore(
+    checkpoint: Checkpoint,
+    network: nn.Module,
+    optimizer: torch.optim.Optimizer,
+    average: MovingAverage | None,
+) -> int | None:
+    """Go on where the checkpoint was made; the weights are in the network already.
+
+    Returns the position in the data; None where other processes, or the published program, made
+    the checkpoint: then the generators are left alone, too.
+    """
+    load_optimizer_state(network, optimizer, checkpoint.optimizer)
+    if average is not None:
+        # Without an average of its own it starts from the weights that were read.
+        for name, value in (checkpoint.average or {}).items():
+            average.values[name] = placed_like(value, average.values[name])
+    rank, world_size = rank_and_size()
+    if len(checkpoint.random) != world_size:
+        LOGGER.warning(
+            "%d processes go on with what %d began: the data differ from a run without a break",
+            world_size,
+            len(checkpoint.random),
+        )
+        return None
+
+    set_random_state(checkpoint.random[rank], _device(network))
+    return checkpoint.positions[rank]
+
+
+def _device(network: nn.Module) -> torch.device:
+    return next(network.parameters()).device

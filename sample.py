@@ -1,0 +1,53 @@
+"""Turn clips into Gaussians and render them: scenes of a data set, one after another.
+
+    accelerate launch sample.py --config configs/demo/lyra_static.yaml \
+        dataset_root=CLIPS ckpt_path=checkpoints/Lyra/lyra_static.pt
+
+Later settings win: --config_default, then --config, then the key=value arguments. The keys are
+those of configs/inference/default.yaml; `model.KEY=VALUE` changes a key of the model, those of
+configs/training/default.yaml. Several processes share the scenes. `skip_existing=true` goes on
+where a stopped run left off.
+
+CLIPS is a folder `<trajectory>/{rgb,pose,intrinsics,latent}/<scene>.*`. Written below
+out_dir_inference (and a folder for the checkpoint, the trajectories, the data set and the time):
+
+    main_gaussians_renderings/rgb_<i>.mp4   a wave through the depths, then every trajectory
+    full_output/sample_<i>.mp4              rendering, reference and depth side by side
+    raw/rgb_<i>_view_idx_<k>.mp4            one trajectory; raw/rgb_wave_<i>.mp4 the wave
+    gaussians_orig/gaussians_<i>.ply        the Gaussians, for any 3DGS viewer
+    scenes/<i>/cameras.json, metrics.json   the input's cameras; PSNR and SSIM by frame
+    meta/sample_<i>.json                    the scene's name, when everything else is there
+"""
+
+import argparse
+import sys
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).resolve().parent))
+
+
+def main() -> None:
+    """Read the arguments, load the configuration, reconstruct."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--config", required=True, help="YAML file of the run")
+    parser.add_argument("--config_default", default="configs/inference/default.yaml")
+    parser.add_argument("settings", nargs="*", metavar="KEY=VALUE")
+    arguments = parser.parse_intermixed_args()
+
+    from src.config.sample import load_sample_config
+    from src.reconstruct.run import reconstruct
+    from src.runtime import InputError, setup_logging
+
+    setup_logging()
+    try:
+        reconstruct(
+            load_sample_config(arguments.config_default, arguments.config, arguments.settings)
+        )
+    except InputError as error:
+        sys.exit(f"sample.py: {error}")
+
+
+if __name__ == "__main__":
+    main()

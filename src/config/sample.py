@@ -1,0 +1,182 @@
+"""The configuration of `sample.py`: which scenes, which weights, what is written."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any, Literal
+
+from ..models.data.reading import ReadingConfig
+from ..models.data.sampling import SamplingConfig
+from ..models.recon.scene_decoder import TypeName
+from ..reconstruct.outputs import OutputConfig
+from ..reconstruct.run import ReconstructConfig
+from ..reconstruct.scenes import ScenesConfig
+from ..reconstruct.weights import WeightsConfig
+from ..rendering.rasterize import Backend
+from ..runtime import InputError
+from .decoder import DecoderTrainConfig, load_decoder_train_config
+from .loading import Layer, command_line_layer, file_layer, find_path, load_config
+from .published import TRAINING
+from .translation import KEEP, Key, KeyTable, choice, to
+
+
+@dataclass
+class TimesConfig:
+    """The frames at whose time dynamic scenes are reconstructed: a list, or a range.
+
+    Attributes:
+        frames: one or several.
+        start: the first of a range of `number` frames in steps of `stride`.
+        freeze: the cameras of all frames look at each of these times.
+    """
+
+    frames: int | list[int] | None = None
+    start: int | None = None
+    number: int = 1
+    stride: int = 1
+    freeze: bool = False
+
+    def values(self) -> list[int] | None:
+        """All of them; None for the first frame, without a folder of its own."""
+        if self.frames is not None:
+            return [self.frames] if isinstance(self.frames, int) else list(self.frames)
+        if self.start is None:
+            return None
+        if self.number < 1 or self.stride < 1:
+            raise InputError("times", f"{self.number} by {self.stride}", "at least 1 by 1")
+        return list(range(self.start, self.start + self.number * self.stride, self.stride))
+
+
+@dataclass
+class SampleConfig:
+    """What a user asks of `sample.py`; the defaults are those of `configs/inference/default.yaml`.
+
+    Attributes:
+        config_path: the training configuration of the model, one file or several to be merged.
+        model: keys on top of it.
+        dataset: a name of the registry; None for the (first) one of the training.
+        dataset_root: a folder of clips instead of the registered one.
+        trajectories: the inputs, in this order; None to leave it to the model's configuration.
+        target_stride: every so many frames are rendered.
+        num_scenes: the first so many; None for the number of the model's configuration.
+        depth: read depth maps, to show them.
+        skip_unreadable: leave scenes out that cannot be read.
+        checkpoint: the decoder's weights; None for a checkpoint of the training run.
+        checkpoint_name: which one of the run; None for the last.
+        tokenizer: its folder; None for that of the model's configuration.
+    """
+
+    config_path: str | list[str] = "outputs/training/cosmos3dgs/config.yaml"
+    model: dict[str, Any] = field(default_factory=dict)
+    dataset: str | None = "lyra_static_demo"
+    dataset_root: str | None = None
+    trajectories: list[str] | None = None
+    target_stride: int = 1
+    times: TimesConfig = field(default_factory=TimesConfig)
+    num_scenes: int | None = None
+    depth: bool = False
+    skip_unreadable: bool = False
+    checkpoint: str | None = None
+    checkpoint_name: str | None = None
+    tokenizer: str | None = None
+    output: OutputConfig = field(default_factory=OutputConfig)
+    device: Literal["auto", "cpu", "cuda"] = "auto"
+    rasterizer: Backend = "auto"
+    trunk_type: TypeName = "auto"
+    tokenizer_type: TypeName = "auto"
+
+
+KEYS: dict[str, Key] = {
+    "dataset_name": to("dataset"),
+    "ckpt_path": to("checkpoint"),
+    "ckpt_name": to("checkpoint_name"),
+    "vae_path": to("tokenizer"),
+    "static_view_indices_fixed": to("trajectories"),
+    "target_index_subsample": to("target_stride"),
+    "target_index_manual": to("times.frames"),
+    "target_index_manual_start_idx": to("times.start"),
+    "target_index_manual_num_idx": to("times.number"),
+    "target_index_manual_stride": to("times.stride"),
+    "set_manual_time_idx": choice("times.freeze", {True: True, False: False, None: False}),
+    "num_test_images": to("num_scenes"),
+    "use_depth": to("depth"),
+    "out_dir_inference": to("output.folder"),
+    "out_fps": to("output.fps"),
+    "skip_existing": to("output.skip_existing"),
+    "do_eval": to("output.eval_only"),
+    "save_grid": to("output.grid"),
+    "num_grid_samples": to("output.grid_scenes"),
+    "save_gt_input": to("output.reference"),
+    "save_gt_depth": to("output.reference_depth"),
+    "save_video_input": to("output.input_video"),
+    "save_rgb_decoding": to("output.decode_latents"),
+    "save_gaussians": to("output.tensor"),
+    # Left empty in published files, where it means "no"; a scene without its PLY is of little use.
+    "save_gaussians_orig": choice("output.ply", {True: True, False: False, None: KEEP}),
+}
+TABLE = KeyTable(KEYS, elsewhere={name: f"model.{name}" for name in TRAINING.names - {*KEYS}})
+
+
+def load_sample_config(default: str, config: str, arguments: Sequence[str]) -> ReconstructConfig:
+    """What `sample.py` runs: the files `default` and `config`, then `key=value` arguments."""
+    layers = [file_layer(default), file_layer(config), command_line_layer(arguments)]
+    sample = load_config(SampleConfig, layers, TABLE)
+    paths = [sample.config_path] if isinstance(sample.config_path, str) else sample.config_path
+    model = [*(file_layer(path) for path in paths), Layer(f"{config}: model", sample.model)]
+    return compose(sample, load_decoder_train_config(model))
+
+
+def compose(sample: SampleConfig, model: DecoderTrainConfig) -> ReconstructConfig:
+    """The parts of a run, out of what the user asked for and what the model was trained with."""
+    scenes = ScenesConfig(
+        dataset=sample.dataset or model.data.sets[0].name,
+        root=sample.dataset_root or (None if sample.dataset else model.data.root),
+        image_size=model.data.image_size,
+        sampling=_sampling(sample, model.sampling),
+        reading=_reading(sample, model.reading),
+        times=sample.times.values(),
+    )
+    weights = WeightsConfig(
+        path=str(find_path(sample.checkpoint)) if sample.checkpoint else None,
+        name=sample.checkpoint_name,
+        output_dir=str(find_path(model.loop.output_dir)),
+        tokenizer=str(find_path(sample.tokenizer or model.tokenizer)),
+        trunk_type=sample.trunk_type,
+        tokenizer_type=sample.tokenizer_type,
+    )
+    return ReconstructConfig(
+        decoder=replace(model.decoder, checkpointing=False),
+        render=model.render,
+        rasterizer=sample.rasterizer,
+        weights=weights,
+        scenes=scenes,
+        output=sample.output,
+        device=sample.device,
+    )
+
+
+def _sampling(sample: SampleConfig, sampling: SamplingConfig) -> SamplingConfig:
+    """The model's trajectories and frames, with the user's choice on top."""
+    sampling = replace(
+        sampling,
+        target_stride=sample.target_stride,
+        freeze_time=sample.times.freeze,
+        target_frame=None,
+    )
+    if sample.trajectories is None:
+        return sampling
+    fixed = sample.trajectories
+    return replace(sampling, trajectory_sampling="fixed", fixed_trajectories=fixed)
+
+
+def _reading(sample: SampleConfig, reading: ReadingConfig) -> ReadingConfig:
+    """What has to be read for what is written."""
+    output = sample.output
+    compared = (output.reference or output.metrics) and not output.eval_only
+    number = reading.num_test_scenes if sample.num_scenes is None else sample.num_scenes
+    return replace(
+        reading,
+        color=compared and not output.decode_latents,
+        depth=sample.depth and output.reference_depth and not output.eval_only,
+        skip_unreadable=sample.skip_unreadable,
+        num_test_scenes=number,
+    )

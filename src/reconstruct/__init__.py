@@ -1,0 +1,1 @@
+"""Clips -> Gaussians -> renders, PLY, cameras and metrics: what `sample.py` runs."""

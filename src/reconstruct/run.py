@@ -1,0 +1,149 @@
+"""All scenes of a data set, shared between the processes of a launch; finished ones are left out.
+
+The processes exchange nothing: scene number i belongs to process i modulo their number.
+"""
+
+from dataclasses import dataclass, field
+from datetime import timedelta
+from pathlib import Path
+from typing import Literal
+
+import torch
+from tqdm import tqdm
+
+from ..models.data.example import Example
+from ..models.recon.decoder import DecoderConfig
+from ..models.recon.scene_decoder import SceneDecoder
+from ..rendering.options import RasterizeOptions
+from ..rendering.rasterize import Backend
+from ..runtime import InputError, get_logger, rank, seed_everything
+from ..tokenizer.loading import load_statistics
+from .background import BackgroundWriter
+from .grid import write_grids
+from .outputs import OutputConfig, OutputTree
+from .references import find_references
+from .results import DecodedScene, SceneResults
+from .scenes import Scenes, ScenesConfig
+from .weights import WeightsConfig, find_checkpoint, find_tokenizer, load_scene_decoder
+
+LOGGER = get_logger(__name__)
+SEED = 0
+# A process that has finished its scenes may wait this long for the others.
+LONGEST_WAIT = timedelta(days=7)
+
+
+@dataclass
+class ReconstructConfig:
+    """Everything that a run needs, from the parts that it is made of."""
+
+    decoder: DecoderConfig = field(default_factory=DecoderConfig)
+    render: RasterizeOptions = field(default_factory=RasterizeOptions)
+    rasterizer: Backend = "auto"
+    weights: WeightsConfig = field(default_factory=WeightsConfig)
+    scenes: ScenesConfig = field(default_factory=ScenesConfig)
+    output: OutputConfig = field(default_factory=OutputConfig)
+    device: Literal["auto", "cpu", "cuda"] = "auto"
+
+
+def reconstruct(config: ReconstructConfig) -> None:
+    """Decode, render and write all scenes that are not finished.
+
+    Raises:
+        InputError: whatever a user gave wrongly; files of finished scenes stay.
+    """
+    from accelerate import PartialState
+
+    if config.device == "cuda" and not torch.cuda.is_available():
+        raise InputError("device", config.device, "cpu or auto: no CUDA device answers")
+    # Processes without a GPU know of each other only if that is said.
+    on_cpu = config.device == "cpu" or not torch.cuda.is_available()
+    state = PartialState(cpu=on_cpu, timeout=LONGEST_WAIT)
+    device = state.device or torch.device("cpu")
+    seed_everything(SEED)
+    scenes = Scenes(config.scenes, load_statistics(find_tokenizer(config.weights)))
+    trees = _output_trees(config, scenes)
+    mine = range(state.process_index, len(scenes.keys), state.num_processes)
+    waiting = {index: _unfinished(config.output, scenes, trees, index) for index in mine}
+    waiting = {index: times for index, times in waiting.items() if times}
+    LOGGER.info("%d scenes, %d of this process unfinished", len(scenes.keys), len(waiting))
+    if waiting:
+        decoder = load_scene_decoder(config.weights, config.decoder, device)
+        _reconstruct_scenes(config, decoder, scenes, trees, waiting)
+    state.wait_for_everyone()
+    if config.output.grid and state.is_main_process:
+        for tree in trees.values():
+            write_grids(tree, range(len(scenes.keys)), config.output)
+    state.destroy_process_group()
+
+
+def _output_trees(config: ReconstructConfig, scenes: Scenes) -> dict[int | None, OutputTree]:
+    """The folder tree of each target time, made."""
+    sampling = scenes.sampling
+    fixed = sampling.fixed_trajectories if sampling.trajectory_sampling == "fixed" else None
+    trees = {
+        time: OutputTree.at(
+            Path(config.output.folder),
+            find_checkpoint(config.weights),
+            fixed,
+            config.scenes.dataset,
+            time,
+        )
+        for time in scenes.times
+    }
+    for tree in trees.values():
+        tree.make_folders()
+    return trees
+
+
+def _unfinished(
+    config: OutputConfig, scenes: Scenes, trees: dict[int | None, OutputTree], index: int
+) -> list[int | None]:
+    """The times at which a scene is still to be made."""
+    evaluated = scenes.num_trajectories if config.eval_only else None
+    key = scenes.keys[index]
+    return [
+        time
+        for time, tree in trees.items()
+        if not (config.skip_existing and tree.is_finished(index, key, evaluated))
+    ]
+
+
+@torch.no_grad()
+def _reconstruct_scenes(
+    config: ReconstructConfig,
+    decoder: SceneDecoder,
+    scenes: Scenes,
+    trees: dict[int | None, OutputTree],
+    waiting: dict[int, list[int | None]],
+) -> None:
+    """Decode each scene, at one time after another, while earlier results are written."""
+    total = sum(len(times) for times in waiting.values())
+    with (
+        BackgroundWriter() as writer,
+        tqdm(total=total, desc="scenes", disable=rank() != 0) as bar,
+    ):
+        results = SceneResults(config.output, config.render, config.rasterizer, writer)
+        for index, first in scenes.read(list(waiting)):
+            # What the target times share is computed once.
+            prepared = decoder.prepare(first)
+            references = None
+            for time in waiting[index]:
+                example = scenes.at_time(first, index, time)
+                if references is None or example.targets is not first.targets:
+                    references = find_references(example, decoder.tokenizer, config.output)
+                gaussians = decoder.gaussians(prepared, _target_time(decoder, example))
+                results.write(DecodedScene(index, example, references, gaussians), trees[time])
+                bar.update()
+
+
+def _target_time(decoder: SceneDecoder, example: Example) -> float | None:
+    """The time of a dynamic scene for a dynamic decoder; a static one does not see it.
+
+    Raises:
+        InputError: a static scene for a dynamic decoder.
+    """
+    if not decoder.model.config.use_time:
+        return None
+    if example.target_time is None:
+        raise InputError("decoder.use_time", True, "a dynamic data set, or a static decoder")
+    return example.target_time

@@ -1,0 +1,346 @@
+"""A whole run in this process: what it writes, what it leaves alone, and what stops it."""
+
+import json
+import shutil
+from pathlib import Path
+
+import pytest
+import torch
+from tiny_scene import (
+    DECODER,
+    FRAMES,
+    HEIGHT,
+    WIDTH,
+    TinyInput,
+    tiny_decoder,
+    tiny_tokenizer,
+)
+
+import src.reconstruct.rendering as rendering
+from src.checkpoints import TOKENIZER
+from src.config.sample import load_sample_config
+from src.gaussians import Gaussians
+from src.geometry.cameras import Cameras
+from src.io.camera_file import read_camera_file
+from src.io.ply import read_ply
+from src.io.video import read_video, video_header
+from src.models.recon.decoder import LatentRecon
+from src.models.recon.prune import keep_count
+from src.models.recon.weights import save_decoder
+from src.reconstruct.run import ReconstructConfig, reconstruct
+from src.reconstruct.weights import WeightsConfig, find_tokenizer
+from src.rendering.options import RasterizeOptions
+from src.rendering.rasterize import Backend
+from src.rendering.render import Render
+from src.runtime import InputError
+from src.tokenizer.loading import save_tokenizer
+
+# Frames 0, 4 and 8 of each of two trajectories.
+PER_TRAJECTORY, WAVE = 3, 49
+CELLS = 2 * FRAMES * (HEIGHT // 8) * (WIDTH // 8)
+
+
+def configure(inputs: TinyInput, out: Path, *settings: str) -> ReconstructConfig:
+    arguments = inputs.arguments(f"out_dir_inference={out}", *settings)
+    config, rest = arguments[1], arguments[2:]
+    return load_sample_config("configs/inference/default.yaml", config, rest)
+
+
+def results(inputs: TinyInput, out: Path, time: int | None = None) -> Path:
+    return out / inputs.tree(time).relative_to(inputs.output)
+
+
+def frames_of(folder: Path) -> dict[str, tuple[int, int, int]]:
+    """Frames, height and width of every video below a folder."""
+    found = {}
+    for path in sorted(folder.rglob("*.mp4")):
+        info = video_header(path)
+        name = str(path.relative_to(folder).with_suffix(""))
+        found[name] = (info.num_frames, info.height, info.width)
+    return found
+
+
+def files_of(folder: Path) -> set[str]:
+    return {str(path.relative_to(folder)) for path in folder.rglob("*") if path.is_file()}
+
+
+def test_a_static_run_writes_the_published_tree(static_input: TinyInput, tmp_path: Path) -> None:
+    """A file that is missing, misnamed, or has another number or size of frames."""
+    reconstruct(configure(static_input, tmp_path, "use_depth=true"))
+    folder = results(static_input, tmp_path)
+    videos = {}
+    for index in range(2):
+        count = 2 * PER_TRAJECTORY
+        videos[f"main_gaussians_renderings/rgb_{index}"] = (WAVE + count, HEIGHT, WIDTH)
+        videos[f"raw/rgb_wave_{index}"] = (WAVE, HEIGHT, WIDTH)
+        # Rendering, reference, depth and reference depth.
+        videos[f"full_output/sample_{index}"] = (count, HEIGHT, 4 * WIDTH)
+        for position in range(2):
+            name = f"raw/rgb_{index}_view_idx_{position}"
+            videos[name] = (PER_TRAJECTORY, HEIGHT, WIDTH)
+    assert frames_of(folder) == videos
+    assert (folder / "grid").is_dir()
+    for index in range(2):
+        meta = json.loads((folder / f"meta/sample_{index}.json").read_text())
+        assert meta == {"file_name": [f"scene_{index}"]}
+        gaussians = read_ply(folder / f"gaussians_orig/gaussians_{index}.ply")
+        assert len(gaussians) == keep_count(CELLS, DECODER.prune_ratio)
+        cameras = read_camera_file(folder / f"scenes/{index}/cameras.json").cameras
+        assert cameras.c2w.shape == (2 * FRAMES, 4, 4)
+        torch.testing.assert_close(cameras.c2w[0], torch.eye(4))
+        metrics = json.loads((folder / f"scenes/{index}/metrics.json").read_text())
+        frames = [(part["trajectory"], part["frame"]) for part in metrics["frames"]]
+        assert frames == [(name, frame) for name in ("2", "0") for frame in (0, 4, 8)]
+        mean = sum(part["psnr"] for part in metrics["frames"]) / len(frames)
+        assert metrics["psnr"] == pytest.approx(mean) and 0 < mean < 60
+
+
+def test_columns_are_what_they_should_be(static_input: TinyInput, tmp_path: Path) -> None:
+    """Reference frames beside the wrong rendering, or in the order of another trajectory."""
+    reconstruct(configure(static_input, tmp_path, "num_test_images=1", "use_depth=true"))
+    folder = results(static_input, tmp_path)
+    full = read_video(folder / "full_output/sample_0.mp4").float()
+    ours, reference, _, depth = full.split(WIDTH, dim=2)
+    parts = [read_video(folder / f"raw/rgb_0_view_idx_{k}.mp4").float() for k in range(2)]
+    # Twice compressed, so close but not equal.
+    assert (ours - torch.cat(parts)).abs().mean() < 6
+    clips = [read_video(static_input.root / f"{name}/rgb/scene_0.mp4") for name in ("2", "0")]
+    wanted = torch.cat([clip[::4] for clip in clips]).float()
+    assert (reference - wanted).abs().mean() < 12
+    # Depth grows downwards: red at the top, blue at the bottom.
+    assert (depth[:, :3, :, 0] - depth[:, :3, :, 2]).mean() > 60
+    assert (depth[:, -3:, :, 0] - depth[:, -3:, :, 2]).mean() < -60
+    assert len(files_of(folder / "meta")) == 1
+
+
+def test_a_dynamic_run_has_a_folder_for_every_time(
+    dynamic_input: TinyInput, tmp_path: Path
+) -> None:
+    """Times that share Gaussians, or are compared with pictures of other moments."""
+    reconstruct(configure(dynamic_input, tmp_path))
+    packed = []
+    for time in (0, 8):
+        folder = results(dynamic_input, tmp_path, time)
+        # With the time frozen all cameras are rendered.
+        assert video_header(folder / "full_output/sample_0.mp4").num_frames == 6
+        packed.append(read_ply(folder / "gaussians_orig/gaussians_0.ply").packed())
+        metrics = json.loads((folder / "scenes/0/metrics.json").read_text())
+        assert [part["frame"] for part in metrics["frames"]] == [time, time]
+    assert not torch.equal(*packed)
+
+
+def test_without_a_frozen_time_its_own_cameras_are_rendered(
+    dynamic_input: TinyInput, tmp_path: Path
+) -> None:
+    """Cameras of the first time in the folders of all others."""
+    settings = ("set_manual_time_idx=false", "save_gaussians=true", "save_gaussians_orig=false")
+    reconstruct(configure(dynamic_input, tmp_path, *settings))
+    frozen = tmp_path / "frozen"
+    reconstruct(configure(dynamic_input, frozen, "save_gaussians=true", "save_gt_input=false"))
+    for time in (0, 8):
+        folder = results(dynamic_input, tmp_path, time)
+        assert video_header(folder / "raw/rgb_0_view_idx_1.mp4").num_frames == 1
+        metrics = json.loads((folder / "scenes/0/metrics.json").read_text())
+        assert [part["frame"] for part in metrics["frames"]] == [time, time]
+        both = [results(dynamic_input, root, time) for root in (tmp_path, frozen)]
+        dumps = [torch.load(path / "gaussians/gaussians_0.ply") for path in both]
+        assert dumps[0].shape == (1, keep_count(CELLS, 0.5), 14)
+        assert torch.equal(*dumps)
+        assert not (folder / "gaussians_orig").exists()
+
+
+def test_an_evaluation_writes_one_video_a_trajectory(
+    static_input: TinyInput, tmp_path: Path
+) -> None:
+    """Anything else in the folder that the metrics are computed from."""
+    reconstruct(configure(static_input, tmp_path, "do_eval=true", "save_grid=true"))
+    names = {f"{position}/scene_{index}.mp4" for position in range(2) for index in range(2)}
+    assert files_of(results(static_input, tmp_path)) == names
+
+
+def test_the_input_can_be_decoded_and_scenes_tiled(static_input: TinyInput, tmp_path: Path) -> None:
+    """The re-decoded input lost, or grids of another layout."""
+    settings = ("save_rgb_decoding=true", "save_video_input=true", "save_grid=true")
+    reconstruct(configure(static_input, tmp_path, *settings, "num_grid_samples=2"))
+    folder = results(static_input, tmp_path)
+    videos = frames_of(folder)
+    assert videos["raw/input_1"] == (2 * FRAMES, HEIGHT, WIDTH)
+    # Two scenes are no square: one row.
+    assert videos["grid/sample_grid_0"] == (6, HEIGHT, 2 * 3 * WIDTH)
+    assert videos["grid/rgb_grid_0"] == (WAVE + 6, HEIGHT, 2 * WIDTH)
+    assert videos["grid/input_grid_0"] == (2 * FRAMES, HEIGHT, 2 * WIDTH)
+    # At stride 1 the input has the shape of the rendering: it becomes a column.
+    out = tmp_path / "all"
+    settings = ("save_rgb_decoding=true", "save_video_input=true", "target_index_subsample=1")
+    reconstruct(configure(static_input, out, *settings, "num_test_images=1"))
+    videos = frames_of(results(static_input, out))
+    assert videos["full_output/sample_0"] == (2 * FRAMES, HEIGHT, 4 * WIDTH)
+    assert "raw/input_0" not in videos
+
+
+def test_finished_scenes_are_skipped_if_asked_for(
+    static_input: TinyInput, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A resumed run that makes everything again, or believes in a scene without its end."""
+    reconstruct(configure(static_input, tmp_path))
+    folder = results(static_input, tmp_path)
+    (folder / "meta/sample_1.json").unlink()
+    before = {path: path.stat().st_mtime_ns for path in folder.rglob("*") if path.is_file()}
+    reconstruct(configure(static_input, tmp_path, "skip_existing=true"))
+    changed = {
+        str(path.relative_to(folder))
+        for path in folder.rglob("*")
+        if path.is_file() and before.get(path) != path.stat().st_mtime_ns
+    }
+    assert "meta/sample_1.json" in changed and "full_output/sample_1.mp4" in changed
+    first = ("/rgb_0", "sample_0", "gaussians_0", "wave_0", "scenes/0/")
+    assert not [name for name in changed if any(part in name for part in first)]
+    # Nothing left to do: the weights are not even loaded.
+    monkeypatch.setattr("src.reconstruct.run.load_scene_decoder", None)
+    reconstruct(configure(static_input, tmp_path, "skip_existing=true"))
+
+
+def test_every_frame_is_rendered_once(
+    static_input: TinyInput, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The published fourfold rendering, or a depth pass where no depth is shown."""
+    calls: list[tuple[int, bool]] = []
+    original = rendering.rasterize
+
+    def counted(
+        gaussians: Gaussians, cameras: Cameras, options: RasterizeOptions, backend: Backend
+    ) -> Render:
+        calls.append((len(cameras), options.depth))
+        return original(gaussians, cameras, options, backend)
+
+    monkeypatch.setattr(rendering, "rasterize", counted)
+    reconstruct(configure(static_input, tmp_path, "num_test_images=1"))
+    assert calls == [(PER_TRAJECTORY, True)] * 2
+    calls.clear()
+    reconstruct(configure(static_input, tmp_path, "num_test_images=1", "do_eval=true"))
+    assert calls == [(PER_TRAJECTORY, False)] * 2
+
+
+def test_our_weights_and_a_training_run_can_be_used(
+    static_input: TinyInput, tmp_path: Path
+) -> None:
+    """Only the published file is found, or the wrong checkpoint of a run."""
+    training = static_input.folder / "training"
+    for step in (9, 10):
+        torch.manual_seed(step)
+        save_decoder(LatentRecon(DECODER), training / f"checkpoint-{step}")
+    settings = ("ckpt_path=null", "num_test_images=1", "save_gaussians=true")
+    reconstruct(configure(static_input, tmp_path, *settings))
+    rest = results(static_input, tmp_path).relative_to(tmp_path)
+    newest = tmp_path / "checkpoint-10" / rest
+    assert (newest / "meta/sample_0.json").is_file()
+    reconstruct(configure(static_input, tmp_path, *settings, "ckpt_name=checkpoint-9"))
+    older = tmp_path / "checkpoint-9" / rest
+    dumps = [torch.load(path / "gaussians/gaussians_0.ply") for path in (newest, older)]
+    assert not torch.equal(*dumps)
+    shutil.rmtree(training)
+
+
+def test_pictures_can_be_the_input(static_input: TinyInput, tmp_path: Path) -> None:
+    """Stages that read pictures, which no latents are needed for."""
+    config = configure(static_input, tmp_path, "model.load_latents=false", "num_test_images=1")
+    reconstruct(config)
+    assert (results(static_input, tmp_path) / "meta/sample_0.json").is_file()
+
+
+def test_a_failed_writer_leaves_the_scene_unfinished(
+    static_input: TinyInput, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """An error in the thread that is lost, after which the scene passes for finished."""
+
+    def fail(*_: object) -> None:
+        raise OSError("disk full")
+
+    monkeypatch.setattr("src.reconstruct.results.write_ply", fail)
+    with pytest.raises(OSError, match="disk full"):
+        reconstruct(configure(static_input, tmp_path))
+    assert not files_of(results(static_input, tmp_path))
+
+
+@pytest.mark.parametrize(
+    ("setting", "parts"),
+    [
+        ("ckpt_path=nowhere.pt", ["nowhere.pt", "ckpt_path"]),
+        ("ckpt_path=null", ["training", "no checkpoint"]),
+        ("vae_path=nowhere", ["nowhere", "tokenizer"]),
+        ("dataset_root=nowhere", ["nowhere"]),
+        ("dataset_name=lyra_statik_demo", ["lyra_statik_demo", "did you mean"]),
+        ("static_view_indices_fixed=['2','7']", ["'7'", "'0', '1', '2'"]),
+        ("model.sampling.num_input_frames=17", ["9 frames", "at least 17"]),
+        ("model.img_size=[32,64]", ["latents", "32x64"]),
+        ("target_index_manual=9", ["[9]", "between 0 and 8"]),
+        ("model.use_time_embedding=true", ["use_time", "dynamic data set"]),
+        ("model.enc_depth=4", ["missing", "enc_blocks.3.norm.weight"]),
+        ("model.enc_embed_dim=64", ["deconv.weight", "32", "64"]),
+    ],
+)
+def test_bad_settings_stop_the_run(
+    static_input: TinyInput, tmp_path: Path, setting: str, parts: list[str]
+) -> None:
+    """A wrong setting that shows as wrong results, or as an error that names nothing."""
+    with pytest.raises(InputError) as caught:
+        reconstruct(configure(static_input, tmp_path, setting))
+    for part in parts:
+        assert part in str(caught.value)
+    assert not [name for name in files_of(tmp_path) if "meta" in name]
+
+
+@pytest.mark.parametrize(
+    ("damage", "part"), [("drop", "missing"), ("rename", "enc_norm.weird"), ("add", "extra.weight")]
+)
+def test_checkpoints_that_do_not_fit_are_refused(
+    broken_input: TinyInput, tmp_path: Path, damage: str, part: str
+) -> None:
+    """Weights that are left as they were initialised because their name is not known."""
+    state = dict(tiny_decoder().state_dict())
+    if damage in ("drop", "rename"):
+        tensor = state.pop("enc_norm.weight")
+    if damage == "rename":
+        state["enc_norm.weird"] = tensor
+    if damage == "add":
+        state["extra.weight"] = torch.zeros(3)
+    torch.save({"module": state}, broken_input.checkpoint)
+    with pytest.raises(InputError) as caught:
+        reconstruct(configure(broken_input, tmp_path / "out"))
+    assert part in str(caught.value)
+    assert "enc_norm.weight" in str(caught.value) or damage == "add"
+
+
+def test_a_trajectory_without_one_of_the_clips_is_named(
+    broken_input: TinyInput, tmp_path: Path
+) -> None:
+    """A missing clip in whose place another scene is shown."""
+    (broken_input.root / "0/rgb/scene_1.mp4").unlink()
+    with pytest.raises(InputError, match=r"0/rgb/scene_1\.mp4"):
+        reconstruct(configure(broken_input, tmp_path / "out"))
+    out = tmp_path / "skipped"
+    reconstruct(configure(broken_input, out, "skip_unreadable=true"))
+    assert files_of(results(broken_input, out) / "meta") == {"sample_0.json"}
+
+
+def test_a_damaged_clip_stops_the_run_after_the_scenes_before_it(
+    broken_input: TinyInput, tmp_path: Path
+) -> None:
+    """A damaged file that takes the finished scenes with it, or is passed over."""
+    path = broken_input.root / "2/latent/scene_1.pkl"
+    path.write_bytes(path.read_bytes()[:500])
+    with pytest.raises(InputError, match=r"2/latent/scene_1\.pkl"):
+        reconstruct(configure(broken_input, tmp_path / "out"))
+    meta = results(broken_input, tmp_path / "out") / "meta"
+    assert files_of(meta) == {"sample_0.json"}
+
+
+@pytest.mark.parametrize("place", [".", "cosmos_predict1"])
+def test_the_tokenizer_is_found_in_either_published_folder(tmp_path: Path, place: str) -> None:
+    """Two copies of the same weights, because the stages look in different folders."""
+    folder = tmp_path / place / TOKENIZER
+    save_tokenizer(tiny_tokenizer(), folder)
+    found = find_tokenizer(WeightsConfig(tokenizer=str(tmp_path / "cosmos_predict1" / TOKENIZER)))
+    assert found.resolve() == folder.resolve()
+    with pytest.raises(InputError, match="tokenizer"):
+        find_tokenizer(WeightsConfig(tokenizer=str(tmp_path / "another/folder")))

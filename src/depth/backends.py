@@ -8,7 +8,7 @@ import importlib.util
 import math
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 import torch
 from jaxtyping import Float
@@ -30,6 +30,7 @@ MOGE_REPOSITORY = "Ruicheng/moge-vitl"
 INSTALL_MOGE = "pip install git+https://github.com/microsoft/MoGe.git (README, section Depth)"
 
 
+@runtime_checkable
 class DepthBackend(Protocol):
     """Where depth comes from."""
 

@@ -7,7 +7,7 @@ import importlib.util
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 import torch
 import torch.nn.functional as F
@@ -47,6 +47,7 @@ class VideoDepth:
         return DepthEstimate(self.depth[0], self.mask[0], self.intrinsics)
 
 
+@runtime_checkable
 class VideoDepthBackend(Protocol):
     """Where the depth of a video comes from."""
 

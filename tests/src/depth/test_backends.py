@@ -1,0 +1,136 @@
+"""Which backend a name means, and what every one of them returns."""
+
+import math
+import sys
+from pathlib import Path
+from types import ModuleType, SimpleNamespace
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor
+
+from src.depth.backends import MoGeDepth, divide_by_median, resolve_depth, scene_estimate
+from src.depth.estimate import DepthEstimate
+from src.depth.nano import NanoDepth, NanoDepthConfig, save_nano_depth
+from src.runtime import InputError
+
+IMAGE = torch.rand(3, 18, 32)
+
+
+def estimate(depth: Tensor, mask: Tensor) -> DepthEstimate:
+    return DepthEstimate(depth, mask, torch.tensor([1.0, 1, 0, 0]))
+
+
+def save_nano(checkpoint_dir: Path) -> None:
+    config = NanoDepthConfig((4, 4, 4, 4), (1, 1, 1, 1), 2, 32, 48)
+    save_nano_depth(NanoDepth(config), checkpoint_dir / "depth")
+
+
+@pytest.fixture
+def moge(monkeypatch: pytest.MonkeyPatch) -> SimpleNamespace:
+    """A package of MoGe's interface that remembers what it was asked for."""
+    seen = SimpleNamespace(source=None, image=None, device=None)
+
+    class Model(torch.nn.Module):
+        @classmethod
+        def from_pretrained(cls, source: str) -> "Model":
+            seen.source = source
+            return cls()
+
+        def infer(self, image: Tensor) -> dict[str, Tensor]:
+            seen.image = image
+            depth = torch.full(image.shape[1:], 3.0)
+            depth[0] = torch.inf
+            lens = torch.tensor([[0.8, 0, 0.5], [0, 1.4, 0.5], [0, 0, 1]])
+            return {"depth": depth, "mask": depth.isfinite(), "intrinsics": lens}
+
+    for name in ("moge", "moge.model", "moge.model.v1"):
+        module = ModuleType(name)
+        module.__spec__ = SimpleNamespace(name=name)  # pyright: ignore[reportAttributeAccessIssue]
+        monkeypatch.setitem(sys.modules, name, module)
+    monkeypatch.setattr(sys.modules["moge.model.v1"], "MoGeModel", Model, raising=False)
+    return seen
+
+
+def test_moge_keeps_its_scale_and_turns_its_camera_into_pixels(
+    moge: SimpleNamespace, tmp_path: Path
+) -> None:
+    """Catches depth divided a second time, and intrinsics left as fractions of the picture."""
+    backend = resolve_depth("moge", tmp_path)
+    result, divisor = scene_estimate(backend, IMAGE)
+    assert moge.source == "Ruicheng/moge-vitl" and torch.equal(moge.image, IMAGE)
+    assert divisor == 1 and (result.depth[1:] == 3).all() and not result.mask[0].any()
+    assert result.intrinsics.tolist() == pytest.approx([0.8 * 32, 1.4 * 18, 16, 9])
+    (tmp_path / "moge").mkdir()
+    (tmp_path / "moge" / "model.pt").write_bytes(b"")
+    MoGeDepth(tmp_path)
+    assert moge.source == str(tmp_path / "moge" / "model.pt")
+
+
+def test_auto_is_moge_where_it_is_installed(moge: SimpleNamespace, tmp_path: Path) -> None:
+    """Catches the small network in the place of the better one."""
+    save_nano(tmp_path)
+    assert resolve_depth("auto", tmp_path).name == "moge"
+    assert resolve_depth("nano", tmp_path).name == "nano"
+
+
+def test_auto_is_nano_without_moge(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Catches a demand for MoGe from a user who did not ask for it."""
+    monkeypatch.setitem(sys.modules, "moge", None)
+    monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
+    save_nano(tmp_path)
+    assert resolve_depth("auto", tmp_path).name == "nano"
+    with pytest.raises(InputError, match="pip install git.*README"):
+        resolve_depth("moge", tmp_path)
+
+
+def test_the_nano_backend_returns_a_camera_in_pixels(tmp_path: Path) -> None:
+    """Catches logarithms that are returned as they are."""
+    save_nano(tmp_path)
+    backend = resolve_depth("nano", tmp_path)
+    result = backend(IMAGE)
+    # Untrained, the network says depth 1, an undecided mask and a usual lens.
+    assert torch.allclose(result.depth, torch.ones(18, 32))
+    focal = math.exp(-0.3) * math.hypot(18, 32)
+    assert result.intrinsics.tolist() == pytest.approx([focal, focal, 16, 9])
+    assert not result.depth.requires_grad
+
+
+def test_a_path_is_a_depth_file(tmp_path: Path) -> None:
+    """Catches a file that is divided by nothing, or by a median with invalid pixels in it."""
+    depth = np.full((9, 16), 4.0, dtype=np.float32)
+    depth[:5] = np.nan
+    np.savez(tmp_path / "d.NPZ", depth=depth)
+    (tmp_path / "d.NPZ.npz").rename(tmp_path / "d.NPZ")
+    backend = resolve_depth(str(tmp_path / "d.NPZ"))
+    result, divisor = scene_estimate(backend, IMAGE)
+    assert backend.name == "d.NPZ" and divisor == 4
+    assert (result.depth[result.mask] == 1).all()
+    assert result.mask.float().mean() == pytest.approx(4 / 9, abs=0.01)
+
+
+@pytest.mark.parametrize("name", ["mog", "", "depth.tiff", "NANO"])
+def test_unknown_names_are_refused(name: str) -> None:
+    """Catches a typing error that becomes another backend."""
+    with pytest.raises(InputError, match="auto, moge, depth_anything, nano"):
+        resolve_depth(name)
+
+
+def test_missing_weights_name_every_place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Catches a bare file error where the shipped weights are not there."""
+    monkeypatch.setattr("src.depth.backends.NANO_ASSETS", tmp_path / "assets")
+    with pytest.raises(InputError) as caught:
+        resolve_depth("nano", tmp_path / "own")
+    for folder in ("own", "assets"):
+        assert str(tmp_path / folder / "depth") in str(caught.value)
+
+
+def test_the_median_counts_valid_pixels_only() -> None:
+    """Catches a sky, a hole or a masked pixel that moves the scale."""
+    depth = torch.tensor([[1.0, 2.0, 3.0], [torch.inf, 0.0, 500.0]])
+    mask = torch.tensor([[True, True, True], [True, True, False]])
+    scaled, divisor = divide_by_median(estimate(depth, mask))
+    assert divisor == 2 and scaled.depth[0].tolist() == [0.5, 1, 1.5]
+    with pytest.raises(InputError, match="no valid pixel"):
+        divide_by_median(estimate(depth, torch.zeros_like(mask)))

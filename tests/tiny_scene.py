@@ -5,9 +5,11 @@ from pathlib import Path
 
 import torch
 
+from src.config.sample import load_sample_config
 from src.geometry.cameras import Cameras
 from src.io.clip import Clip, ClipPaths, write_clip
 from src.models.recon.decoder import DecoderConfig, LatentRecon
+from src.reconstruct.run import ReconstructConfig
 from src.tokenizer.cosmos import VideoTokenizer, latent_frames
 from src.tokenizer.loading import save_tokenizer
 
@@ -74,6 +76,20 @@ class TinyInput:
         name = "lyra_dynamic_demo" if self.dynamic else "lyra_static_demo"
         folder = self.output / "static_view_indices_fixed_2_0" / name
         return folder if time is None else folder / str(time)
+
+    def configure(self, out: Path, *settings: str) -> ReconstructConfig:
+        """What `sample.py` makes of these arguments, with results below `out`."""
+        _, config, *rest = self.arguments(f"out_dir_inference={out}", *settings)
+        return load_sample_config("configs/inference/default.yaml", config, rest)
+
+    def results(self, out: Path, time: int | None = None) -> Path:
+        """The folder of the results below `out`."""
+        return out / self.tree(time).relative_to(self.output)
+
+
+def files_of(folder: Path) -> set[str]:
+    """Every file below a folder."""
+    return {str(path.relative_to(folder)) for path in folder.rglob("*") if path.is_file()}
 
 
 def write_tiny_input(folder: Path, dynamic: bool = False, scenes: int = 2) -> TinyInput:

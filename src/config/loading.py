@@ -94,9 +94,9 @@ def _merge(
     config: DictConfig, source: str, settings: list[tuple[str, dict[str, Any]]]
 ) -> DictConfig:
     """The configuration with settings on top; a bad one is named as the user wrote it."""
-    layer = OmegaConf.create()
+    layer: dict[str, Any] = {}
     for _, values in settings:
-        layer.merge_with(values)
+        _update(layer, values)
     try:
         return cast(DictConfig, OmegaConf.merge(config, layer))
     except (OmegaConfBaseException, TypeError):
@@ -108,6 +108,17 @@ def _merge(
                 found = f"{name}: {str(error).splitlines()[0]}"
                 raise InputError(source, found, "a known key with a value of its type") from error
         raise
+
+
+def _update(into: dict[str, Any], values: Mapping[str, Any]) -> None:
+    """Set nested keys, leaving those beside them."""
+    for name, value in values.items():
+        if not isinstance(value, Mapping):
+            into[name] = value
+            continue
+        if not isinstance(into.get(name), dict):
+            into[name] = {}
+        _update(into[name], value)
 
 
 def leaves(schema: object, prefix: str = "") -> Iterator[tuple[str, object]]:

@@ -1,5 +1,6 @@
 """Tiny inputs, written once."""
 
+import shutil
 from pathlib import Path
 
 import pytest
@@ -19,8 +20,6 @@ def dynamic_input(tmp_path_factory: pytest.TempPathFactory) -> TinyInput:
 @pytest.fixture
 def broken_input(static_input: TinyInput, tmp_path: Path) -> TinyInput:
     """A copy of the static input that a test may damage."""
-    import shutil
-
     shutil.copytree(static_input.folder, tmp_path / "input")
     settings = tmp_path / "input/tiny.yaml"
     text = settings.read_text().replace(str(static_input.folder), str(tmp_path / "input"))

@@ -12,13 +12,12 @@ from tiny_scene import (
     HEIGHT,
     WIDTH,
     TinyInput,
-    tiny_decoder,
+    files_of,
     tiny_tokenizer,
 )
 
 import src.reconstruct.rendering as rendering
 from src.checkpoints import TOKENIZER
-from src.config.sample import load_sample_config
 from src.gaussians import Gaussians
 from src.geometry.cameras import Cameras
 from src.io.camera_file import read_camera_file
@@ -27,7 +26,7 @@ from src.io.video import read_video, video_header
 from src.models.recon.decoder import LatentRecon
 from src.models.recon.prune import keep_count
 from src.models.recon.weights import save_decoder
-from src.reconstruct.run import ReconstructConfig, reconstruct
+from src.reconstruct.run import reconstruct
 from src.reconstruct.weights import WeightsConfig, find_tokenizer
 from src.rendering.options import RasterizeOptions
 from src.rendering.rasterize import Backend
@@ -40,16 +39,6 @@ PER_TRAJECTORY, WAVE = 3, 49
 CELLS = 2 * FRAMES * (HEIGHT // 8) * (WIDTH // 8)
 
 
-def configure(inputs: TinyInput, out: Path, *settings: str) -> ReconstructConfig:
-    arguments = inputs.arguments(f"out_dir_inference={out}", *settings)
-    config, rest = arguments[1], arguments[2:]
-    return load_sample_config("configs/inference/default.yaml", config, rest)
-
-
-def results(inputs: TinyInput, out: Path, time: int | None = None) -> Path:
-    return out / inputs.tree(time).relative_to(inputs.output)
-
-
 def frames_of(folder: Path) -> dict[str, tuple[int, int, int]]:
     """Frames, height and width of every video below a folder."""
     found = {}
@@ -60,14 +49,10 @@ def frames_of(folder: Path) -> dict[str, tuple[int, int, int]]:
     return found
 
 
-def files_of(folder: Path) -> set[str]:
-    return {str(path.relative_to(folder)) for path in folder.rglob("*") if path.is_file()}
-
-
 def test_a_static_run_writes_the_published_tree(static_input: TinyInput, tmp_path: Path) -> None:
     """A file that is missing, misnamed, or has another number or size of frames."""
-    reconstruct(configure(static_input, tmp_path, "use_depth=true"))
-    folder = results(static_input, tmp_path)
+    reconstruct(static_input.configure(tmp_path, "use_depth=true"))
+    folder = static_input.results(tmp_path)
     videos = {}
     for index in range(2):
         count = 2 * PER_TRAJECTORY
@@ -97,8 +82,8 @@ def test_a_static_run_writes_the_published_tree(static_input: TinyInput, tmp_pat
 
 def test_columns_are_what_they_should_be(static_input: TinyInput, tmp_path: Path) -> None:
     """Reference frames beside the wrong rendering, or in the order of another trajectory."""
-    reconstruct(configure(static_input, tmp_path, "num_test_images=1", "use_depth=true"))
-    folder = results(static_input, tmp_path)
+    reconstruct(static_input.configure(tmp_path, "num_test_images=1", "use_depth=true"))
+    folder = static_input.results(tmp_path)
     full = read_video(folder / "full_output/sample_0.mp4").float()
     ours, reference, _, depth = full.split(WIDTH, dim=2)
     parts = [read_video(folder / f"raw/rgb_0_view_idx_{k}.mp4").float() for k in range(2)]
@@ -117,10 +102,10 @@ def test_a_dynamic_run_has_a_folder_for_every_time(
     dynamic_input: TinyInput, tmp_path: Path
 ) -> None:
     """Times that share Gaussians, or are compared with pictures of other moments."""
-    reconstruct(configure(dynamic_input, tmp_path))
+    reconstruct(dynamic_input.configure(tmp_path))
     packed = []
     for time in (0, 8):
-        folder = results(dynamic_input, tmp_path, time)
+        folder = dynamic_input.results(tmp_path, time)
         # With the time frozen all cameras are rendered.
         assert video_header(folder / "full_output/sample_0.mp4").num_frames == 6
         packed.append(read_ply(folder / "gaussians_orig/gaussians_0.ply").packed())
@@ -134,15 +119,15 @@ def test_without_a_frozen_time_its_own_cameras_are_rendered(
 ) -> None:
     """Cameras of the first time in the folders of all others."""
     settings = ("set_manual_time_idx=false", "save_gaussians=true", "save_gaussians_orig=false")
-    reconstruct(configure(dynamic_input, tmp_path, *settings))
+    reconstruct(dynamic_input.configure(tmp_path, *settings))
     frozen = tmp_path / "frozen"
-    reconstruct(configure(dynamic_input, frozen, "save_gaussians=true", "save_gt_input=false"))
+    reconstruct(dynamic_input.configure(frozen, "save_gaussians=true", "save_gt_input=false"))
     for time in (0, 8):
-        folder = results(dynamic_input, tmp_path, time)
+        folder = dynamic_input.results(tmp_path, time)
         assert video_header(folder / "raw/rgb_0_view_idx_1.mp4").num_frames == 1
         metrics = json.loads((folder / "scenes/0/metrics.json").read_text())
         assert [part["frame"] for part in metrics["frames"]] == [time, time]
-        both = [results(dynamic_input, root, time) for root in (tmp_path, frozen)]
+        both = [dynamic_input.results(root, time) for root in (tmp_path, frozen)]
         dumps = [torch.load(path / "gaussians/gaussians_0.ply") for path in both]
         assert dumps[0].shape == (1, keep_count(CELLS, 0.5), 14)
         assert torch.equal(*dumps)
@@ -153,16 +138,16 @@ def test_an_evaluation_writes_one_video_a_trajectory(
     static_input: TinyInput, tmp_path: Path
 ) -> None:
     """Anything else in the folder that the metrics are computed from."""
-    reconstruct(configure(static_input, tmp_path, "do_eval=true", "save_grid=true"))
+    reconstruct(static_input.configure(tmp_path, "do_eval=true", "save_grid=true"))
     names = {f"{position}/scene_{index}.mp4" for position in range(2) for index in range(2)}
-    assert files_of(results(static_input, tmp_path)) == names
+    assert files_of(static_input.results(tmp_path)) == names
 
 
 def test_the_input_can_be_decoded_and_scenes_tiled(static_input: TinyInput, tmp_path: Path) -> None:
     """The re-decoded input lost, or grids of another layout."""
     settings = ("save_rgb_decoding=true", "save_video_input=true", "save_grid=true")
-    reconstruct(configure(static_input, tmp_path, *settings, "num_grid_samples=2"))
-    folder = results(static_input, tmp_path)
+    reconstruct(static_input.configure(tmp_path, *settings, "num_grid_samples=2"))
+    folder = static_input.results(tmp_path)
     videos = frames_of(folder)
     assert videos["raw/input_1"] == (2 * FRAMES, HEIGHT, WIDTH)
     # Two scenes are no square: one row.
@@ -172,8 +157,8 @@ def test_the_input_can_be_decoded_and_scenes_tiled(static_input: TinyInput, tmp_
     # At stride 1 the input has the shape of the rendering: it becomes a column.
     out = tmp_path / "all"
     settings = ("save_rgb_decoding=true", "save_video_input=true", "target_index_subsample=1")
-    reconstruct(configure(static_input, out, *settings, "num_test_images=1"))
-    videos = frames_of(results(static_input, out))
+    reconstruct(static_input.configure(out, *settings, "num_test_images=1"))
+    videos = frames_of(static_input.results(out))
     assert videos["full_output/sample_0"] == (2 * FRAMES, HEIGHT, 4 * WIDTH)
     assert "raw/input_0" not in videos
 
@@ -182,11 +167,11 @@ def test_finished_scenes_are_skipped_if_asked_for(
     static_input: TinyInput, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A resumed run that makes everything again, or believes in a scene without its end."""
-    reconstruct(configure(static_input, tmp_path))
-    folder = results(static_input, tmp_path)
+    reconstruct(static_input.configure(tmp_path))
+    folder = static_input.results(tmp_path)
     (folder / "meta/sample_1.json").unlink()
     before = {path: path.stat().st_mtime_ns for path in folder.rglob("*") if path.is_file()}
-    reconstruct(configure(static_input, tmp_path, "skip_existing=true"))
+    reconstruct(static_input.configure(tmp_path, "skip_existing=true"))
     changed = {
         str(path.relative_to(folder))
         for path in folder.rglob("*")
@@ -197,7 +182,7 @@ def test_finished_scenes_are_skipped_if_asked_for(
     assert not [name for name in changed if any(part in name for part in first)]
     # Nothing left to do: the weights are not even loaded.
     monkeypatch.setattr("src.reconstruct.run.load_scene_decoder", None)
-    reconstruct(configure(static_input, tmp_path, "skip_existing=true"))
+    reconstruct(static_input.configure(tmp_path, "skip_existing=true"))
 
 
 def test_every_frame_is_rendered_once(
@@ -214,10 +199,10 @@ def test_every_frame_is_rendered_once(
         return original(gaussians, cameras, options, backend)
 
     monkeypatch.setattr(rendering, "rasterize", counted)
-    reconstruct(configure(static_input, tmp_path, "num_test_images=1"))
+    reconstruct(static_input.configure(tmp_path, "num_test_images=1"))
     assert calls == [(PER_TRAJECTORY, True)] * 2
     calls.clear()
-    reconstruct(configure(static_input, tmp_path, "num_test_images=1", "do_eval=true"))
+    reconstruct(static_input.configure(tmp_path, "num_test_images=1", "do_eval=true"))
     assert calls == [(PER_TRAJECTORY, False)] * 2
 
 
@@ -230,11 +215,11 @@ def test_our_weights_and_a_training_run_can_be_used(
         torch.manual_seed(step)
         save_decoder(LatentRecon(DECODER), training / f"checkpoint-{step}")
     settings = ("ckpt_path=null", "num_test_images=1", "save_gaussians=true")
-    reconstruct(configure(static_input, tmp_path, *settings))
-    rest = results(static_input, tmp_path).relative_to(tmp_path)
+    reconstruct(static_input.configure(tmp_path, *settings))
+    rest = static_input.results(tmp_path).relative_to(tmp_path)
     newest = tmp_path / "checkpoint-10" / rest
     assert (newest / "meta/sample_0.json").is_file()
-    reconstruct(configure(static_input, tmp_path, *settings, "ckpt_name=checkpoint-9"))
+    reconstruct(static_input.configure(tmp_path, *settings, "ckpt_name=checkpoint-9"))
     older = tmp_path / "checkpoint-9" / rest
     dumps = [torch.load(path / "gaussians/gaussians_0.ply") for path in (newest, older)]
     assert not torch.equal(*dumps)
@@ -243,9 +228,9 @@ def test_our_weights_and_a_training_run_can_be_used(
 
 def test_pictures_can_be_the_input(static_input: TinyInput, tmp_path: Path) -> None:
     """Stages that read pictures, which no latents are needed for."""
-    config = configure(static_input, tmp_path, "model.load_latents=false", "num_test_images=1")
+    config = static_input.configure(tmp_path, "model.load_latents=false", "num_test_images=1")
     reconstruct(config)
-    assert (results(static_input, tmp_path) / "meta/sample_0.json").is_file()
+    assert (static_input.results(tmp_path) / "meta/sample_0.json").is_file()
 
 
 def test_a_failed_writer_leaves_the_scene_unfinished(
@@ -258,81 +243,8 @@ def test_a_failed_writer_leaves_the_scene_unfinished(
 
     monkeypatch.setattr("src.reconstruct.results.write_ply", fail)
     with pytest.raises(OSError, match="disk full"):
-        reconstruct(configure(static_input, tmp_path))
-    assert not files_of(results(static_input, tmp_path))
-
-
-@pytest.mark.parametrize(
-    ("setting", "parts"),
-    [
-        ("ckpt_path=nowhere.pt", ["nowhere.pt", "ckpt_path"]),
-        ("ckpt_path=null", ["training", "no checkpoint"]),
-        ("vae_path=nowhere", ["nowhere", "tokenizer"]),
-        ("dataset_root=nowhere", ["nowhere"]),
-        ("dataset_name=lyra_statik_demo", ["lyra_statik_demo", "did you mean"]),
-        ("static_view_indices_fixed=['2','7']", ["'7'", "'0', '1', '2'"]),
-        ("model.sampling.num_input_frames=17", ["9 frames", "at least 17"]),
-        ("model.img_size=[32,64]", ["latents", "32x64"]),
-        ("target_index_manual=9", ["[9]", "between 0 and 8"]),
-        ("model.use_time_embedding=true", ["use_time", "dynamic data set"]),
-        ("model.enc_depth=4", ["missing", "enc_blocks.3.norm.weight"]),
-        ("model.enc_embed_dim=64", ["deconv.weight", "32", "64"]),
-    ],
-)
-def test_bad_settings_stop_the_run(
-    static_input: TinyInput, tmp_path: Path, setting: str, parts: list[str]
-) -> None:
-    """A wrong setting that shows as wrong results, or as an error that names nothing."""
-    with pytest.raises(InputError) as caught:
-        reconstruct(configure(static_input, tmp_path, setting))
-    for part in parts:
-        assert part in str(caught.value)
-    assert not [name for name in files_of(tmp_path) if "meta" in name]
-
-
-@pytest.mark.parametrize(
-    ("damage", "part"), [("drop", "missing"), ("rename", "enc_norm.weird"), ("add", "extra.weight")]
-)
-def test_checkpoints_that_do_not_fit_are_refused(
-    broken_input: TinyInput, tmp_path: Path, damage: str, part: str
-) -> None:
-    """Weights that are left as they were initialised because their name is not known."""
-    state = dict(tiny_decoder().state_dict())
-    if damage in ("drop", "rename"):
-        tensor = state.pop("enc_norm.weight")
-    if damage == "rename":
-        state["enc_norm.weird"] = tensor
-    if damage == "add":
-        state["extra.weight"] = torch.zeros(3)
-    torch.save({"module": state}, broken_input.checkpoint)
-    with pytest.raises(InputError) as caught:
-        reconstruct(configure(broken_input, tmp_path / "out"))
-    assert part in str(caught.value)
-    assert "enc_norm.weight" in str(caught.value) or damage == "add"
-
-
-def test_a_trajectory_without_one_of_the_clips_is_named(
-    broken_input: TinyInput, tmp_path: Path
-) -> None:
-    """A missing clip in whose place another scene is shown."""
-    (broken_input.root / "0/rgb/scene_1.mp4").unlink()
-    with pytest.raises(InputError, match=r"0/rgb/scene_1\.mp4"):
-        reconstruct(configure(broken_input, tmp_path / "out"))
-    out = tmp_path / "skipped"
-    reconstruct(configure(broken_input, out, "skip_unreadable=true"))
-    assert files_of(results(broken_input, out) / "meta") == {"sample_0.json"}
-
-
-def test_a_damaged_clip_stops_the_run_after_the_scenes_before_it(
-    broken_input: TinyInput, tmp_path: Path
-) -> None:
-    """A damaged file that takes the finished scenes with it, or is passed over."""
-    path = broken_input.root / "2/latent/scene_1.pkl"
-    path.write_bytes(path.read_bytes()[:500])
-    with pytest.raises(InputError, match=r"2/latent/scene_1\.pkl"):
-        reconstruct(configure(broken_input, tmp_path / "out"))
-    meta = results(broken_input, tmp_path / "out") / "meta"
-    assert files_of(meta) == {"sample_0.json"}
+        reconstruct(static_input.configure(tmp_path))
+    assert not files_of(static_input.results(tmp_path))
 
 
 @pytest.mark.parametrize("place", [".", "cosmos_predict1"])

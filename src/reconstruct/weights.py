@@ -71,10 +71,16 @@ def find_tokenizer(config: WeightsConfig) -> Path:
 def load_scene_decoder(
     weights: WeightsConfig, decoder: DecoderConfig, device: torch.device
 ) -> SceneDecoder:
-    """The decoder and the tokenizer on `device`, frozen and in their types."""
+    """The decoder and the tokenizer on `device`, frozen and in their types.
+
+    Raises:
+        InputError: weights that are not there or don't fit, a type that the CPU can't encode in.
+    """
+    dtype = floating_type(weights.tokenizer_type, device)
+    if device.type == "cpu" and dtype != torch.float32:
+        raise InputError("tokenizer_type", weights.tokenizer_type, "float32 on the CPU")
     model = load_decoder(find_checkpoint(weights), decoder, device=device).requires_grad_(False)
     cast_trunk(model, floating_type(weights.trunk_type, device))
-    dtype = floating_type(weights.tokenizer_type, device)
     return SceneDecoder(model, load_tokenizer(find_tokenizer(weights), device, dtype))
 
 

@@ -23,6 +23,7 @@ from src.runtime import InputError
         ("model.img_size=[32,64]", ["latents", "32x64"]),
         ("target_index_manual=9", ["[9]", "between 0 and 8"]),
         ("model.use_time_embedding=true", ["use_time", "dynamic data set"]),
+        ("tokenizer_type=bfloat16", ["tokenizer_type", "float32 on the CPU"]),
         ("model.enc_depth=4", ["missing", "enc_blocks.3.norm.weight"]),
         ("model.enc_embed_dim=64", ["deconv.weight", "32", "64"]),
     ],

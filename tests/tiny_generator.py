@@ -36,9 +36,10 @@ def write_tiny_weights(folder: Path) -> Path:
     save_generator(network, folder / "generator")
     save_tokenizer(tiny_tokenizer(), folder / "tokenizer")
     depth = NanoDepth(DEPTH)
-    # Every pixel counts; a fresh network is undecided.
+    # A fresh network says that all depth is 1 and is undecided whether to trust it.
     assert depth.head.bias is not None
-    depth.head.bias.data[1] = 1
+    torch.nn.init.normal_(depth.head.weight, std=0.02)
+    depth.head.bias.data[1] = 3
     save_nano_depth(depth, folder / "depth")
     return folder
 
@@ -54,8 +55,8 @@ def write_picture(path: Path, height: int = 40, width: int = 64, seed: int = 0) 
 
 
 def write_depth(path: Path, height: int = 40, width: int = 64) -> Path:
-    """A depth file: a slope from 1 to 2, with the lens that took it."""
-    depth = np.linspace(1, 2, height, dtype=np.float32)[:, None].repeat(width, axis=1)
+    """A depth file: a slope from 1.4 to 1.6, with the lens that took it."""
+    depth = np.linspace(1.4, 1.6, height, dtype=np.float32)[:, None].repeat(width, axis=1)
     lens = np.array([50, 50, width / 2, height / 2], dtype=np.float32)
     np.savez(path, depth=depth, intrinsics=lens)
     return path

@@ -1,0 +1,376 @@
+"""Whole runs on tiny random weights: what is written, shared, resumed, refused."""
+
+import errno
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import tiny_video
+import torch
+from tiny_generator import MULTI, write_depth, write_picture, write_tiny_weights
+from tiny_scene import FRAMES, HEIGHT, WIDTH
+
+from cosmos_predict1.diffusion import preparation, sdg
+from cosmos_predict1.diffusion.config import sdg_config
+from cosmos_predict1.diffusion.flags import dynamic_parser, static_parser
+from cosmos_predict1.diffusion.inputs import SceneInput
+from cosmos_predict1.diffusion.locks import clip_lock
+from cosmos_predict1.diffusion.pipeline import Gen3C
+from cosmos_predict1.diffusion.sdg import Job, run, share
+from cosmos_predict1.diffusion.shots import Shot
+from src.geometry.trajectories import MULTI_TRAJECTORY, TrajectorySpec, make_trajectory
+from src.io.clip import ClipPaths, list_keys, list_trajectories, open_clip
+from src.io.video import VideoWriter, read_video
+from src.runtime import InputError
+
+
+@pytest.fixture(scope="module")
+def weights(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return write_tiny_weights(tmp_path_factory.mktemp("weights"))
+
+
+@pytest.fixture
+def static(weights: Path, tmp_path: Path) -> Callable[..., None]:
+    """Runs the command for pictures into `tmp_path/out`."""
+    return _command(static_parser, weights, tmp_path)
+
+
+@pytest.fixture
+def dynamic(weights: Path, tmp_path: Path) -> Callable[..., None]:
+    """Runs the command for videos into `tmp_path/out`."""
+    return _command(dynamic_parser, weights, tmp_path)
+
+
+def _command(parser: Callable, weights: Path, folder: Path) -> Callable[..., None]:
+    def call(*arguments: object) -> None:
+        common = ["--checkpoint_dir", weights, "--video_save_folder", folder / "out"]
+        line = [str(part) for part in (*common, "--device", "cpu", *arguments)]
+        run(sdg_config(parser("").parse_args(line)))
+
+    return call
+
+
+def latents(root: Path) -> dict[str, torch.Tensor]:
+    """The latents of every clip."""
+    return {
+        f"{name}/{key}": open_clip(ClipPaths(root, name, key)).latents()
+        for name in list_trajectories(root)
+        for key in list_keys(root)
+    }
+
+
+def counted(monkeypatch: pytest.MonkeyPatch, owner: Any, name: str) -> list[None]:
+    """Calls of a function or method from now on, which goes on working."""
+    calls, original = [], getattr(owner, name)
+
+    def count(*arguments: Any) -> Any:
+        calls.append(None)
+        return original(*arguments)
+
+    monkeypatch.setattr(owner, name, count)
+    return calls
+
+
+def test_one_picture_six_trajectories(static: Callable, tmp_path: Path) -> None:
+    """Files, types or shapes other than the decoder reads; cameras that are not the generated."""
+    picture = write_picture(tmp_path / "00172.png")
+    static("--input_image_path", picture, "--multi_trajectory", "--foreground_masking")
+    root = tmp_path / "out"
+    assert sorted(path.name for path in root.iterdir()) == list(MULTI)
+    for name, limits in zip(MULTI, MULTI_TRAJECTORY, strict=True):
+        clip = open_clip(ClipPaths(root, name, "00172"))
+        assert clip.num_frames == FRAMES and clip.fps == 24
+        assert clip.latents().shape == (16, 2, HEIGHT // 8, WIDTH // 8)
+        assert torch.isfinite(clip.latents()).all()
+        meta = clip.meta()
+        spec = TrajectorySpec(**meta["trajectory"])
+        assert spec.name == limits.name and limits.lowest <= spec.distance <= limits.highest
+        wanted = make_trajectory(spec, FRAMES)
+        torch.testing.assert_close(clip.cameras().w2c, wanted, atol=1e-5, rtol=0)
+        assert meta["depth"] == "nano" and meta["depth_divisor"] > 0 and meta["versions"]["torch"]
+    assert len({open_clip(ClipPaths(root, name, "00172")).meta()["seed"] for name in MULTI}) == 6
+    # The same folders and types as published: poses float32, inds int64.
+    assert {path.name for path in (root / "0").iterdir()} == set(
+        ["rgb", "pose", "intrinsics", "latent", "meta"]
+    )
+
+
+def test_networks_load_once_and_scenes_are_prepared_once(
+    static: Callable, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The original's six loads of everything, and six times the depth of one picture."""
+    for name in ("a.png", "b.jpg"):
+        write_picture(tmp_path / "photos" / name)
+    loads = counted(monkeypatch, sdg, "load_gen3c")
+    backends = counted(monkeypatch, preparation, "resolve_depth")
+    reads = counted(monkeypatch, preparation, "still_scene")
+    first = counted(monkeypatch, Gen3C, "first_latent")
+    texts = counted(monkeypatch, preparation, "prompt_contexts")
+    clips = counted(monkeypatch, Gen3C, "generate")
+    static("--input_image_path", tmp_path / "photos", "--multi_trajectory", "--num_steps", 1)
+    counts = [len(calls) for calls in (loads, backends, reads, first, texts, clips)]
+    assert counts == [1, 1, 2, 2, 1, 12]
+    assert list_keys(tmp_path / "out") == ["a", "b"]
+
+
+def test_a_second_run_makes_what_is_missing_and_nothing_else(
+    static: Callable, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Finished clips made again, unfinished ones kept, or other clips the second time."""
+    picture = write_picture(tmp_path / "a.png")
+    arguments = ("--input_image_path", picture, "--multi_trajectory", "--num_steps", 1)
+    static(*arguments)
+    root = tmp_path / "out"
+    before = latents(root)
+    (root / "2" / "meta" / "a.json").unlink()
+    (root / "4" / "latent" / "a.pkl").unlink()
+    times = {name: (root / name / "rgb" / "a.mp4").stat().st_mtime_ns for name in MULTI}
+    made = counted(monkeypatch, Gen3C, "generate")
+    static(*arguments)
+    assert len(made) == 2
+    changed = [n for n in MULTI if (root / n / "rgb" / "a.mp4").stat().st_mtime_ns != times[n]]
+    assert changed == ["2", "4"]
+    torch.testing.assert_close(latents(root), before)
+    loads = counted(monkeypatch, sdg, "load_gen3c")
+    static(*arguments)
+    assert not loads
+
+
+def test_other_settings_want_another_folder(static: Callable, tmp_path: Path) -> None:
+    """A resumed run whose clips differ from those that are there already."""
+    picture = write_picture(tmp_path / "a.png")
+    static("--input_image_path", picture, "--num_steps", 1)
+    for changed in (("--seed", 2), ("--num_steps", 2), ("--movement_distance", 0.1)):
+        with pytest.raises(InputError, match="another --video_save_folder"):
+            static("--input_image_path", picture, "--num_steps", 1, *changed)
+
+
+@pytest.mark.parametrize(("jobs", "processes"), [(6, 1), (6, 2), (6, 4), (5, 8), (13, 3)])
+def test_shares_are_everything_once_and_nearly_equal(jobs: int, processes: int) -> None:
+    """A clip that no process makes, or two do."""
+    shot = Shot("0", TrajectorySpec("left", 0.3))
+    items = [Job(SceneInput(str(number), None), shot) for number in range(jobs)]
+    parts = [list(share(items, index, processes)) for index in range(processes)]
+    assert sum(parts, []) == items
+    assert max(map(len, parts)) - min(map(len, parts)) <= 1
+
+
+def test_processes_make_the_same_clips_as_one(
+    static: Callable, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Clips that depend on which process makes them, or on what it made before."""
+    picture = write_picture(tmp_path / "a.png")
+    arguments = ("--input_image_path", picture, "--multi_trajectory", "--num_steps", 1)
+    static(*arguments)
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    for rank in ("1", "0"):
+        monkeypatch.setenv("RANK", rank)
+        static(*arguments, "--num_gpus", 2, "--video_save_folder", tmp_path / "shared")
+        assert len(list_trajectories(tmp_path / "shared")) == (3 if rank == "1" else 6)
+    torch.testing.assert_close(latents(tmp_path / "shared"), latents(tmp_path / "out"))
+
+
+def test_two_runs_on_one_folder(
+    static: Callable, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A second run that writes over the first one's clips, or loads 60 GB before it says no."""
+    picture = write_picture(tmp_path / "a.png")
+    loads = counted(monkeypatch, sdg, "load_gen3c")
+    with (
+        clip_lock(ClipPaths(tmp_path / "out", "3", "a")),
+        pytest.raises(InputError, match="being written by process"),
+    ):
+        static("--input_image_path", picture, "--multi_trajectory")
+    assert not loads
+
+
+def test_one_bad_picture_does_not_stop_the_others(static: Callable, tmp_path: Path) -> None:
+    """A batch that ends at its first bad picture, or with exit code 0 in spite of it."""
+    write_picture(tmp_path / "photos" / "a.png")
+    (tmp_path / "photos" / "b.png").write_bytes(b"")
+    (tmp_path / "photos" / "c.png").write_bytes(b"\x89PNG\r\n\x1a\nrubbish")
+    write_picture(tmp_path / "photos" / "d.png")
+    with pytest.raises(InputError, match=r"b\.png.*c\.png"):
+        static("--input_image_path", tmp_path / "photos", "--num_steps", 1)
+    assert sorted(path.stem for path in (tmp_path / "out" / "rgb").iterdir()) == ["a", "d"]
+
+
+def test_a_full_disk_ends_the_run_at_once(
+    static: Callable, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Five more clips generated for a disk that has no room for any."""
+    picture = write_picture(tmp_path / "a.png")
+    made = counted(monkeypatch, Gen3C, "generate")
+
+    def refuse(_writer: VideoWriter, _frames: torch.Tensor) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(VideoWriter, "write", refuse)
+    with pytest.raises(InputError, match="No space left"):
+        static("--input_image_path", picture, "--multi_trajectory", "--num_steps", 1)
+    assert len(made) == 1
+    assert not list((tmp_path / "out").rglob("*.json")) and not list(tmp_path.rglob("*.mp4"))
+
+
+def test_a_single_trajectory_lies_in_the_root(static: Callable, tmp_path: Path) -> None:
+    """A folder number where the published layout has none, and warps in the result."""
+    picture, z = write_picture(tmp_path / "a.png"), write_depth(tmp_path / "z.npz")
+    static("--input_image_path", picture, "--depth", z, "--trajectory", "zoom_in", "--save_buffer")
+    clip = open_clip(ClipPaths(tmp_path / "out", "", "a"))
+    wanted = make_trajectory(TrajectorySpec("zoom_in", 0.3), FRAMES)
+    torch.testing.assert_close(clip.cameras().w2c, wanted, atol=1e-6, rtol=0)
+    assert clip.meta()["depth_divisor"] == pytest.approx(1.5, abs=0.05)
+    assert clip.info.width == WIDTH
+    assert (tmp_path / "out_buffers" / "a.mp4").is_file()
+
+
+def test_more_frames_than_the_weights_can_do(static: Callable, tmp_path: Path) -> None:
+    """Pieces that do not follow on each other, or latents that are lost between them."""
+    picture = write_picture(tmp_path / "a.png")
+    count = 2 * (FRAMES - 1) + 1
+    static("--input_image_path", picture, "--num_video_frames", count, "--num_steps", 1)
+    parts = [open_clip(ClipPaths(tmp_path / "out", "", f"a_part{index}")) for index in range(2)]
+    wanted = make_trajectory(TrajectorySpec("left", 0.3), count)
+    for index, part in enumerate(parts):
+        start = index * (FRAMES - 1)
+        torch.testing.assert_close(
+            part.cameras().w2c, wanted[start : start + FRAMES], atol=1e-6, rtol=0
+        )
+        assert part.latents().shape == (16, 2, HEIGHT // 8, WIDTH // 8)
+    assert not torch.allclose(parts[0].latents(), parts[1].latents())
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (["--num_video_frames", "12"], "--num_video_frames"),
+        (["--num_video_frames", "33"], None),
+        (["--num_video_frames", "30"], "--num_video_frames"),
+        (["--height", "40"], "multiple of 16"),
+        (["--width", "112"], "at most 96"),
+        (["--prompt", "a dog"], "without a text encoder"),
+        (["--depth", "z.npz", "--num_video_frames", "17"], "--depth"),
+        (["--depth", "deep"], "depth backend"),
+        (["--input_image_path", "nowhere.jpg"], "nowhere.jpg"),
+        (["--checkpoint_dir", "nowhere"], "no weights of the generator"),
+        (["--trajectory_file", "nowhere.json"], "nowhere.json"),
+    ],
+)
+def test_what_cannot_be_done_is_said_early(
+    static: Callable,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    arguments: list[str],
+    words: str | None,
+) -> None:
+    """Minutes of loading before a mistake in the flags is noticed."""
+    picture = write_picture(tmp_path / "a.png")
+
+    class Loaded(Exception):
+        pass
+
+    def load(_config: object) -> None:
+        raise Loaded
+
+    if words == "depth backend":
+        with pytest.raises(InputError, match=words):
+            static("--input_image_path", picture, *arguments)
+        return
+    monkeypatch.setattr(sdg, "load_gen3c", load)
+    with pytest.raises(Loaded if words is None else InputError, match=words):
+        static("--input_image_path", picture, *arguments)
+
+
+@pytest.mark.parametrize("kind", ["vipe", "tensors", "folder"])
+def test_a_video_with_depth(dynamic: Callable, tmp_path: Path, kind: str) -> None:
+    """Trajectories that forget the video's own camera, its depth or its frame rate."""
+    write = {
+        "vipe": lambda: ("--vipe_path", tiny_video.write_vipe(tmp_path / "v", "dog")),
+        "tensors": lambda: ("--input_image_path", tiny_video.write_tensors(tmp_path / "dog.pt")),
+        "folder": lambda: ("--input_image_path", tiny_video.write_folder(tmp_path / "dog")),
+    }
+    dynamic(*write[kind](), "--trajectory", "right", "--num_steps", 1, "--foreground_masking")
+    clip = open_clip(ClipPaths(tmp_path / "out", "", "dog"))
+    local = make_trajectory(TrajectorySpec("right", 0.3), FRAMES, clip.meta()["center_depth"])
+    wanted = local @ tiny_video.cameras().w2c
+    torch.testing.assert_close(clip.cameras().w2c, wanted, atol=1e-4, rtol=0)
+    assert clip.meta()["center_depth"] == pytest.approx(3, abs=0.01)
+    assert clip.fps == (24 if kind == "tensors" else 12)
+
+
+def test_the_centre_depth_can_be_one(dynamic: Callable, tmp_path: Path) -> None:
+    """The published default, which is depth 1, out of reach."""
+    video = tiny_video.write_vipe(tmp_path / "v")
+    dynamic("--vipe_path", video, "--no-center_depth_quantile", "--num_steps", 1, "--fps", 30)
+    clip = open_clip(ClipPaths(tmp_path / "out", "", "clip"))
+    assert clip.meta()["center_depth"] == 1 and clip.fps == 30
+    local = make_trajectory(TrajectorySpec("left", 0.3), FRAMES)
+    wanted = local @ tiny_video.cameras().w2c
+    torch.testing.assert_close(clip.cameras().w2c, wanted, atol=1e-4, rtol=0)
+
+
+def test_flipped_supervision(dynamic: Callable, tmp_path: Path) -> None:
+    """Folders 6 to 11 whose poses run against their frames."""
+    video = tiny_video.write_vipe(tmp_path / "v", "clip")
+    dynamic(
+        *("--vipe_path", video, "--multi_trajectory", "--flip_supervision", "--num_steps", 1),
+        *("--no-center_depth_quantile", "--save_buffer"),
+    )
+    root = tmp_path / "out"
+    assert list_trajectories(root) == [str(number) for number in range(12)]
+    source = tiny_video.cameras().w2c
+    for number in range(12):
+        clip = open_clip(ClipPaths(root, str(number), "clip"))
+        local = make_trajectory(TrajectorySpec(**clip.meta()["trajectory"]), FRAMES)
+        local = local.flip(0) if number >= 6 else local
+        torch.testing.assert_close(clip.cameras().w2c, local @ source, atol=1e-4, rtol=0)
+        assert clip.has_latents == (number < 6)
+        assert clip.meta()["backwards"] == (number >= 6)
+        # The video gets brighter with time, and so do its warps; holes are black.
+        warps = read_video(tmp_path / "out_buffers" / str(number) / "clip.mp4")
+        middle = warps[:, HEIGHT // 2 - 4 : HEIGHT // 2 + 4, WIDTH // 2 - 4 : WIDTH // 2 + 4]
+        bright = middle.float().mean(dim=(1, 2, 3))
+        assert bright[-1] > bright[0] + 40, number
+
+
+def test_a_plain_video_and_a_list_of_videos(dynamic: Callable, tmp_path: Path) -> None:
+    """A video without ViPE results that needs them all the same."""
+    tiny_video.write_plain(tmp_path / "plain.mp4", fps=15.0)
+    tiny_video.write_folder(tmp_path / "posed")
+    lines = [{"visual_input": "plain.mp4"}, {"visual_input": "posed", "prompt": ""}]
+    (tmp_path / "batch.jsonl").write_text("\n".join(map(json.dumps, lines)))
+    dynamic("--batch_input_path", tmp_path / "batch.jsonl", "--num_steps", 1)
+    plain = open_clip(ClipPaths(tmp_path / "out", "", "plain"))
+    assert plain.fps == 15 and plain.meta()["depth"] == "nano"
+    wanted = make_trajectory(TrajectorySpec("left", 0.3), FRAMES)
+    torch.testing.assert_close(plain.cameras().w2c, wanted, atol=1e-5, rtol=0)
+    assert open_clip(ClipPaths(tmp_path / "out", "", "posed")).meta()["depth"] == "folder"
+
+
+def test_a_long_video_in_pieces(dynamic: Callable, tmp_path: Path) -> None:
+    """Pieces that all show the beginning of the video."""
+    count = 2 * (FRAMES - 1) + 1
+    video = tiny_video.write_vipe(tmp_path / "v", "clip", count)
+    dynamic("--vipe_path", video, "--num_video_frames", count, "--num_steps", 1, "--save_buffer")
+    local = make_trajectory(TrajectorySpec("left", 0.3), count, 3.0)
+    wanted = local @ tiny_video.cameras(count).w2c
+    for index in range(2):
+        clip = open_clip(ClipPaths(tmp_path / "out", "", f"clip_part{index}"))
+        start = index * (FRAMES - 1)
+        torch.testing.assert_close(
+            clip.cameras().w2c, wanted[start : start + FRAMES], atol=2e-3, rtol=0
+        )
+    bright = [
+        read_video(tmp_path / "out_buffers" / f"clip_part{index}.mp4").float().mean().item()
+        for index in range(2)
+    ]
+    assert bright[1] > bright[0] + 40
+
+
+def test_a_video_without_frames(dynamic: Callable, tmp_path: Path) -> None:
+    """A broken video that ends in a traceback."""
+    (tmp_path / "a.mp4").write_bytes(b"")
+    with pytest.raises(InputError, match=r"a\.mp4"):
+        dynamic("--input_image_path", tmp_path / "a.mp4", "--num_steps", 1)

@@ -21,11 +21,6 @@ GOLDEN = REPOSITORY / "tests" / "golden"
 SHARED = REPOSITORY.parent / "shared" / "fixtures"
 SHARED_FIXTURES = find_fixtures([SHARED]) if SHARED.is_dir() else []
 
-# Shrinks as the decoder and the generator are built; a kind that runs must leave it.
-NOT_SUPPORTED_YET = {
-    "recon_init",
-}
-
 
 def write_fixture(folder: Path, outputs: dict[str, Tensor], **extra: object) -> Path:
     """A fixture of kind `double`, whose input is `x`."""
@@ -224,11 +219,4 @@ def test_shared_fixtures(folder: Path) -> None:
     kinds = load_kinds()
     result = run_fixture(folder, kinds)
     assert result is not None
-    if result.kind in NOT_SUPPORTED_YET - kinds.keys():
-        pytest.skip(f"kind {result.kind}: not supported yet")
     assert result.passed, f"{result} {[str(check) for check in result.checks]}"
-
-
-def test_the_list_of_unsupported_kinds_is_up_to_date() -> None:
-    """Catches a kind that runs but is still excused."""
-    assert not NOT_SUPPORTED_YET & load_kinds().keys()

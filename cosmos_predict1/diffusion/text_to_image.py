@@ -51,9 +51,7 @@ class TextToImage:
         from diffusers import AutoPipelineForText2Image
 
         try:
-            pipeline: Any = AutoPipelineForText2Image.from_pretrained(
-                self.model, torch_dtype=self.dtype
-            )
+            pipeline: Any = AutoPipelineForText2Image.from_pretrained(self.model, dtype=self.dtype)
         except (OSError, ValueError, RuntimeError) as error:
             expected = "a text-to-image model of diffusers, on disk or on the hub"
             value = f"{self.model} ({error})"

@@ -22,6 +22,7 @@ from cosmos_predict1.diffusion.scenes import (
 )
 from src.depth.backends import resolve_depth
 from src.depth.video import resolve_video_depth
+from src.io.fit import FitMode
 from src.io.image import read_image
 from src.runtime import InputError
 
@@ -42,7 +43,7 @@ def picture_scene(folder: Path, size: SceneSize, shape: tuple[int, int] = (40, 6
 @pytest.mark.parametrize("mode", ["crop", "pad", "stretch"])
 @pytest.mark.parametrize("shape", [(40, 64), (64, 30), (16, 200)])
 def test_a_picture_of_any_shape_becomes_a_scene(
-    tmp_path: Path, mode: str, shape: tuple[int, int]
+    tmp_path: Path, mode: FitMode, shape: tuple[int, int]
 ) -> None:
     """A shape that breaks the preparation, or a camera that does not follow the picture."""
     scene = picture_scene(tmp_path, replace(SIZE, resize=mode), shape)
@@ -111,7 +112,7 @@ def test_backwards_is_everything_backwards(tmp_path: Path, kind: str) -> None:
 
 
 @pytest.mark.parametrize("mode", ["crop", "stretch"])
-def test_vipe_results_of_another_size(tmp_path: Path, mode: str) -> None:
+def test_vipe_results_of_another_size(tmp_path: Path, mode: FitMode) -> None:
     """A portrait video whose pixels are stretched by default, or a lens left behind."""
     size = SceneSize(48, 32, FRAMES, mode)
     scene = posed_scene(tiny_video.write_vipe(tmp_path), size, 0, None, 24.0, True)

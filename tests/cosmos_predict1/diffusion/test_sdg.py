@@ -91,10 +91,8 @@ def test_one_picture_six_trajectories(static: Callable, tmp_path: Path) -> None:
         torch.testing.assert_close(clip.cameras().w2c, wanted, atol=1e-5, rtol=0)
         assert meta["depth"] == "nano" and meta["depth_divisor"] > 0 and meta["versions"]["torch"]
     assert len({open_clip(ClipPaths(root, name, "00172")).meta()["seed"] for name in MULTI}) == 6
-    # The same folders and types as published: poses float32, inds int64.
-    assert {path.name for path in (root / "0").iterdir()} == set(
-        ["rgb", "pose", "intrinsics", "latent", "meta"]
-    )
+    parts = {"rgb", "pose", "intrinsics", "latent", "meta"}
+    assert {path.name for path in (root / "0").iterdir()} == parts
 
 
 def test_networks_load_once_and_scenes_are_prepared_once(

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from .materials import GAMMA
 from .palettes import Color
-from .raycast import Part, Scene, spread
+from .raycast import Part, Scene, solid_axis, spread
 from .shapes import Planes, Rays, Scalars, Vectors, dot
 from .surface import Surface
 from .textures import Painted
@@ -53,7 +53,7 @@ class Light:
 
 def _occlusion(
     part: Part, point: Vectors, normal: Vectors, light: Vectors, softness: Scalars
-) -> tuple[Float[Tensor, "camera solid ray"], Float[Tensor, "camera solid ray"]]:
+) -> tuple[Scalars, Scalars]:
     """What each solid hides: of the lamp, and of the light from all around (in [0, 1]).
 
     The former is the signed distance to the solid from the point where the ray to the lamp is
@@ -79,11 +79,11 @@ def _openness(scene: Scene, surface: Surface) -> Rays:
     """What walls, floor and ceiling leave of the light from all around, in [0, 1]."""
     shell, normal = scene.shell, spread(surface.normal)
     position, facing = shell.local(spread(surface.point)), shell.turned(normal)
-    hidden = torch.zeros_like(surface.u)
+    hidden = torch.zeros_like(surface.u).unsqueeze(solid_axis())
     for place, extent, towards in zip(position, shell.half, facing, strict=True):
         gap = (extent - place.abs()).clamp_min(0) / CORNER_REACH
-        hidden = hidden + ((-gap).exp() * (0.5 + 0.5 * towards * place.sign()))[:, 0]
-    return (-CORNER * hidden).exp()
+        hidden = hidden + (-gap).exp() * (0.5 + 0.5 * towards * place.sign())
+    return (-CORNER * hidden).exp().squeeze(solid_axis())
 
 
 def _visibility(
@@ -96,13 +96,14 @@ def _visibility(
     """How much of the lamp and of the light from all around reaches the surface, in [0, 1]."""
     clear, contact = torch.ones_like(surface.u), torch.zeros_like(surface.u)
     point, normal, along = spread(surface.point), spread(surface.normal), spread(light)
+    axis = solid_axis()
     for part in scene.parts:
         beside, near = _occlusion(part, point, normal, along, softness[:, None])
-        index = torch.arange(part.start, part.start + near.shape[1], device=solid.device)
+        index = torch.arange(near.shape[axis], device=solid.device) + part.start
         # Convex solids neither shade their own lit side nor touch themselves.
-        own = solid[:, None] == index[:, None]
-        clear = torch.minimum(clear, beside.masked_fill(own, 1).amin(1))
-        contact = contact + near.masked_fill(own, 0).sum(1)
+        own = solid.unsqueeze(axis) == (index if axis == 2 else index[:, None])
+        clear = torch.minimum(clear, beside.masked_fill(own, 1).amin(axis))
+        contact = contact + near.masked_fill(own, 0).sum(axis)
     direct = (0.5 + 0.5 * clear).clamp(0, 1)
     return direct * direct * (3 - 2 * direct), (-CONTACT * contact).exp() * _openness(
         scene, surface

@@ -31,10 +31,11 @@ def noise_volume(device: torch.device) -> Float[Tensor, "1 2 side side side"]:
     return torch.from_numpy(np.stack(fields)).float()[None].to(device)
 
 
-def sample_noise(position: Float[Tensor, "3 camera ray"]) -> Float[Tensor, "2 camera ray"]:
-    """Both fields at positions `(x, y, z)` in periods, interpolated linearly."""
+def sample_noise(
+    volume: Float[Tensor, "1 2 side side side"], position: Float[Tensor, "3 camera ray"]
+) -> Float[Tensor, "2 camera ray"]:
+    """Both fields of `noise_volume` at `(x, y, z)` in periods, interpolated linearly."""
     grid = 2 * (position - position.floor()) - 1
     # One row of points: the sampler takes (batch, depth, height, width, xyz).
     grid = grid.flatten(1).mT[None, None, None]
-    volume = noise_volume(position.device).to(position.dtype)
     return functional.grid_sample(volume, grid, align_corners=True).view(2, *position.shape[1:])

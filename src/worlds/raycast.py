@@ -4,34 +4,61 @@ Points and directions are three planes `(x, y, z)` in scene coordinates (y down,
 `camera` of a scene is one frame: its solids stand where they are at the frame's time.
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass
+from typing import TypeAlias
 
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from .shapes import SHAPES, Planes, Rays, Shape, Vectors, box_interval, sphere_interval
+from .shapes import (
+    SHAPES,
+    Planes,
+    Rays,
+    Scalars,
+    Shape,
+    Vectors,
+    box_interval,
+    sphere_interval,
+)
+
+Solids: TypeAlias = Float[Tensor, "camera 8 _"]
 
 # Kinds in `Scene.table`: the shapes in their order, then the shell.
 BOX, CYLINDER, SPHERE, SHELL = range(4)
 
 
-def vectors(planes: Float[Tensor, "3 camera solid ray"]) -> Vectors:
+def solid_axis() -> int:
+    """Where the dimension of the solids stands: before the rays, or after them when compiled.
+
+    Eager kernels like long inner loops; a compiler fuses a sum over the last dimension with all
+    that it is made of, so that nothing of its size is ever stored.
+    """
+    return 2 if torch.compiler.is_compiling() else 1
+
+
+def vectors(planes: Float[Tensor, "3 camera *solid_ray"]) -> Vectors:
     """The three components of a tensor, as the shapes take them."""
     x, y, z = planes.unbind(0)
     return x, y, z
 
 
+def spread(planes: Float[Tensor, "3 camera ray"]) -> Vectors:
+    """The three planes, with a dimension for the solids."""
+    return vectors(planes.unsqueeze(solid_axis() + 1))
+
+
 @dataclass(frozen=True)
 class Part:
-    """The solids of one shape in each row of a scene; tensors are (camera, solid, 1)."""
+    """The solids of one shape in each row of a scene; the numbers broadcast over rays."""
 
     shape: Shape
     start: int
     center: Vectors
     half: Vectors
-    cos: Float[Tensor, "camera solid 1"]
-    sin: Float[Tensor, "camera solid 1"]
+    cos: Scalars
+    sin: Scalars
 
     def turned(self, vector: Vectors) -> Vectors:
         """Directions in the solids' own axes."""
@@ -49,17 +76,16 @@ class Part:
 
 @dataclass(frozen=True)
 class Scene:
-    """Worlds at given times, a row per camera; the last entry of `table` is the shell.
+    """Worlds at given times, a row per camera.
 
-    The shell is what encloses a world: the inside of a box (floor, ceiling, walls) cut by the
-    inside of a sphere of radius `dome` about the origin (the sky). `table` holds centre, half
-    extents, cosine and sine of the yaw, and kind. `materials` has a column for each solid, then
-    those of the shell; `light` is `Light.row` of each camera.
+    `solids` are the boxes, cylinders and spheres, `shell` what encloses a world: the inside of a
+    box (floor, ceiling, walls) cut by the inside of a sphere of radius `dome` about the origin (the
+    sky). Each is centre, half extents, cosine and sine of the yaw. `materials` has a column for
+    each solid, then those of the shell; `light` is `Light.row` of each camera.
     """
 
-    parts: tuple[Part, ...]
-    shell: Part
-    table: Float[Tensor, "camera 9 entry"]
+    solids: tuple[Solids, Solids, Solids]
+    shell_box: Float[Tensor, "camera 8 1"]
     dome: Float[Tensor, "camera 1"]
     materials: Float[Tensor, "camera 20 material"]
     light: Float[Tensor, "camera 18"]
@@ -67,7 +93,46 @@ class Scene:
     @property
     def size(self) -> int:
         """How many solids a ray is tested against."""
-        return self.table.shape[-1] - 1
+        return sum(numbers.shape[2] for numbers in self.solids)
+
+    @property
+    def parts(self) -> tuple[Part, ...]:
+        """The solids of each shape that there is."""
+        parts, start = [], 0
+        for shape, numbers in zip(SHAPES, self.solids, strict=True):
+            if numbers.shape[2] > 0:
+                parts.append(_part(shape, start, numbers))
+            start += numbers.shape[2]
+        return tuple(parts)
+
+    @property
+    def shell(self) -> Part:
+        """The box of the shell; its index is that after the last solid."""
+        return _part(SHAPES[BOX], self.size, self.shell_box)
+
+    @property
+    def table(self) -> Float[Tensor, "camera 9 entry"]:
+        """The numbers of all solids and, last, of the shell; below them their kinds."""
+        groups = [*self.solids, self.shell_box]
+        kinds = [torch.full_like(numbers[:, :1], kind) for kind, numbers in enumerate(groups)]
+        return torch.cat([torch.cat(groups, dim=2), torch.cat(kinds, dim=2)], dim=1)
+
+    def map(self, function: Callable[[Tensor], Tensor]) -> "Scene":
+        """The same scene with `function` applied to each tensor."""
+        boxes, cylinders, spheres = self.solids
+        return Scene(
+            (function(boxes), function(cylinders), function(spheres)),
+            function(self.shell_box),
+            function(self.dome),
+            function(self.materials),
+            function(self.light),
+        )
+
+
+def _part(shape: Shape, start: int, numbers: Solids) -> Part:
+    # Beside the solids a dimension for the rays.
+    columns = numbers.movedim(1, 0).unsqueeze(4 - solid_axis())
+    return Part(shape, start, vectors(columns[:3]), vectors(columns[3:6]), columns[6], columns[7])
 
 
 def make_scene(
@@ -80,27 +145,10 @@ def make_scene(
     light: Float[Tensor, "camera 18"],
 ) -> Scene:
     """A scene of `counts` boxes, cylinders and spheres and, as the last entry, the shell."""
-    cos, sin = yaw.cos(), yaw.sin()
-
-    def part(shape: Shape, start: int, stop: int) -> Part:
-        where = slice(start, stop)
-        return Part(
-            shape=shape,
-            start=start,
-            center=vectors(center[:, where, :, None].movedim(2, 0)),
-            half=vectors(half[:, where, :, None].movedim(2, 0)),
-            cos=cos[:, where, None],
-            sin=sin[:, where, None],
-        )
-
-    starts = [sum(counts[:index]) for index in range(4)]
-    total = starts[3]
-    parts = [part(SHAPES[i], starts[i], starts[i + 1]) for i in range(3) if counts[i] > 0]
-    kinds = [kind for kind in (BOX, CYLINDER, SPHERE) for _ in range(counts[kind])] + [SHELL]
-    kind = yaw.new_tensor(kinds).expand_as(yaw)
-    table = torch.cat([center, half, cos[..., None], sin[..., None], kind[..., None]], dim=-1)
-    shell = part(SHAPES[BOX], total, total + 1)
-    return Scene(tuple(parts), shell, table.mT.contiguous(), dome[:, None], materials, light)
+    turn = torch.stack((yaw.cos(), yaw.sin()), dim=2)
+    numbers = torch.cat([center, half, turn], dim=2).mT.contiguous()
+    boxes, cylinders, spheres, shell = numbers.split([*counts, 1], dim=2)
+    return Scene((boxes, cylinders, spheres), shell, dome[:, None], materials, light)
 
 
 @dataclass(frozen=True)
@@ -111,26 +159,21 @@ class Hits:
     solid: Int[Tensor, "camera ray"]
 
 
-def spread(planes: Float[Tensor, "3 camera ray"]) -> Vectors:
-    """The three planes, with a dimension for the solids."""
-    return vectors(planes[:, :, None])
-
-
 def trace(scene: Scene, origin: Float[Tensor, "3 camera"], direction: Planes) -> Hits:
     """Nearest hits of rays that start inside the shell and outside every solid.
 
     The parameter `t` counts in lengths of `direction`: camera z, where its own camera z is 1.
     """
-    start, along = spread(origin[..., None]), spread(direction)
+    start, along, axis = spread(origin[..., None]), spread(direction), solid_axis()
     _, shell = box_interval(scene.shell.local(start), scene.shell.turned(along), scene.shell.half)
     radius = scene.dome[:, None]
     _, sky = sphere_interval(start, along, (radius, radius, radius))
-    background = torch.minimum(shell, sky)[:, 0]
-    entries = []
+    t = torch.minimum(shell, sky).squeeze(axis)
+    solid = torch.full_like(t, scene.size, dtype=torch.int64)
     for part in scene.parts:
         near, far = part.shape.interval(part.local(start), part.turned(along), part.half)
-        entries.append(near.masked_fill((near >= far) | (near <= 0), torch.inf))
-    if not entries:
-        return Hits(background, torch.full_like(background, scene.size, dtype=torch.int64))
-    t, solid = torch.cat(entries, dim=1).min(dim=1)
-    return Hits(torch.minimum(t, background), solid.masked_fill(t >= background, scene.size))
+        entry = near.masked_fill((near >= far) | (near <= 0), torch.inf)
+        nearest, index = entry.min(dim=axis)
+        solid = torch.where(nearest < t, index + part.start, solid)
+        t = torch.minimum(t, nearest)
+    return Hits(t, solid)

@@ -5,7 +5,8 @@ colour is one sample where the pixel and its neighbours lie on one smooth surfac
 already band-limited, and the mean of `supersample ** 2` samples elsewhere.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from typing import TypeAlias
 
 import torch
 from jaxtyping import Bool, Float, Int
@@ -13,16 +14,14 @@ from torch import Tensor
 from torch.nn import functional
 
 from ..geometry.cameras import Cameras, compose
-from .lighting import develop, illuminate
-from .raycast import Hits, Scene, trace
-from .scene import Worlds
-from .shapes import Planes, Rays
-from .surface import surface_at
-from .textures import paint
+from .noise import noise_volume
+from .raycast import Hits, Scene
+from .scene import LEAST_COUNT, Worlds
+from .shading import BLOCK, Lens, Shader, can_compile, compiled_shade, shade
 
 # Largest tensor of the computation, in numbers: one that stays in a CPU's cache, or one that
 # keeps a GPU busy.
-CPU_NUMBERS, GPU_NUMBERS = 1 << 17, 1 << 25
+CPU_NUMBERS, GPU_NUMBERS = 1 << 17, 1 << 24
 # A change of slope (in units of depth over width) beyond which a crease is antialiased.
 CREASE = 0.1
 
@@ -36,30 +35,92 @@ class WorldFrames:
 
 
 @dataclass(frozen=True)
-class _Lens:
-    """Rays of cameras in scene coordinates; a row for each camera."""
+class _Blocks:
+    """Pixels in blocks of equal size; the index of a pixel that is padding is their number."""
 
-    origin: Float[Tensor, "3 camera"]
-    rotation: Float[Tensor, "camera 3 3"]
-    intrinsics: Float[Tensor, "camera 4"]
+    camera: Int[Tensor, " block"]
+    index: Int[Tensor, "block pixel"]
 
-    def directions(self, x: Rays, y: Rays) -> Planes:
-        """Directions of camera z 1 through image points in pixels."""
-        fx, fy, cx, cy = self.intrinsics[:, :, None].unbind(1)
-        x, y = (x - cx) / fx, (y - cy) / fy
-        columns = self.rotation.permute(1, 2, 0)[..., None].unbind(1)
-        return columns[0] * x + columns[1] * y + columns[2]
+
+Cast: TypeAlias = tuple[
+    Float[Tensor, "3 block pixel"], Float[Tensor, "block ray"], Int[Tensor, "block ray"]
+]
+
+
+@dataclass(frozen=True)
+class _Caster:
+    """Casts rays into some scenes of some cameras, `rays` of them at a time."""
+
+    scene: Scene
+    lens: Lens
+    size: tuple[int, int]
+    shader: Shader
+    volume: Float[Tensor, "1 2 side side side"]
+    rays: int
+
+    @staticmethod
+    def of(
+        worlds: Worlds,
+        cameras: Cameras,
+        times: Float[Tensor, "world frame"],
+        shader: Shader,
+        rays: int,
+    ) -> "_Caster":
+        """Of the frames of worlds: a row for each frame of the first world, of the second ..."""
+        which = torch.arange(len(worlds), device=times.device).repeat_interleave(times.shape[1])
+        pose = cameras.c2w.flatten(0, 1)[:, :3]
+        pose = compose(worlds.scene_from_world[which], pose)
+        lens = Lens(pose[:, :, 3], pose[:, :, :3], cameras.intrinsics.flatten(0, 1))
+        return _Caster(
+            scene=worlds.at(which, times.flatten()),
+            lens=lens,
+            size=(cameras.width, cameras.height),
+            shader=shader,
+            volume=noise_volume(times.device).to(pose.dtype),
+            rays=rays,
+        )
+
+    def cast(self, blocks: _Blocks, grid: int) -> Cast:
+        """Mean colours of `grid` x `grid` samples in each pixel; t and solid of every sample."""
+        rows = max(self.rays // (blocks.index.shape[1] * grid**2), 1)
+        pairs = zip(blocks.camera.split(rows), blocks.index.split(rows), strict=True)
+        pieces = [self._some(_Blocks(camera, index), grid) for camera, index in pairs]
+        color, t, solid = (torch.cat(parts, dim=-2) for parts in zip(*pieces, strict=True))
+        return color, t, solid
+
+    def _some(self, blocks: _Blocks, grid: int) -> Cast:
+        width, height = self.size
+        index = blocks.index.clamp_max(width * height - 1)
+        steps = (torch.arange(grid, device=index.device) + 0.5) / grid
+        x = (index % width)[..., None, None] + steps
+        y = (index // width)[..., None, None] + steps[:, None]
+        points = torch.stack([part.expand(*index.shape, grid, grid) for part in (x, y)])
+        points = points.flatten(2).to(self.lens.origin.dtype)
+        scene = self.scene.map(lambda tensor: tensor[blocks.camera])
+        lens = self.lens.map(lambda tensor: tensor[blocks.camera])
+        spacing = torch.full_like(lens.intrinsics[:, :1], 1 / grid)
+        color, t, solid = self.shader(scene, lens, points, spacing, self.volume)
+        color = color.unflatten(2, (-1, grid * grid)).mean(3)
+        return color, t, solid
 
 
 @torch.no_grad()
 def render_worlds(
-    worlds: Worlds, cameras: Cameras, times: Float[Tensor, "world frame"], supersample: int = 2
+    worlds: Worlds,
+    cameras: Cameras,
+    times: Float[Tensor, "world frame"],
+    supersample: int = 2,
+    compile: bool | None = None,
 ) -> WorldFrames:
     """Frames of every world: `cameras` are (world, frame), times in [0, 1] (ignored when still).
 
     Cameras must lie in the free space of the worlds. All tensors are on one device; the frames of
-    a world don't depend on what else is in the batch (up to rounding). A batch is padded to its
-    fullest world: many frames of few worlds take less time than few frames of many.
+    a world don't depend on what else is in the batch (up to rounding).
+
+    With `compile` the first call of a process takes a minute or so (less when a former process left
+    its kernels in the compiler's cache), whatever the sizes of it and of later calls, which then
+    take a fraction of the time. The default is to compile on CUDA alone; say `False` for a few
+    frames. Pictures differ by rounding alone.
     """
     count, frames = times.shape
     assert cameras.c2w.shape[:2] == (count, frames), (
@@ -67,74 +128,64 @@ def render_worlds(
     )
     assert len(worlds) == count, f"{len(worlds)} worlds, cameras of {count}"
     assert supersample >= 1, f"supersample {supersample}"
-    width, height = cameras.width, cameras.height
-    pixels, total = width * height, count * frames
-    c2w, intrinsics = cameras.c2w.flatten(0, 1), cameras.intrinsics.flatten(0, 1)
-    moments = times.flatten()
-    which = torch.arange(count, device=c2w.device).repeat_interleave(frames)
-    numbers = CPU_NUMBERS if c2w.device.type == "cpu" else GPU_NUMBERS
-    rays = max(numbers // max(sum(worlds.counts), 1), 1)
-    step = max(rays // pixels, 1)
+    device, pixels = times.device, cameras.width * cameras.height
+    compiled = can_compile(device) if compile is None else compile
+    numbers = CPU_NUMBERS if device.type == "cpu" else GPU_NUMBERS
+    least = LEAST_COUNT if compiled else 0
+    sizes = worlds.sizes()
+    rays = max(numbers // max(*(sum(size) for size in sizes), 1), 1)
+    at_once = max(rays // pixels, 1)
+    step = max(at_once // frames, 1)
+    shader = compiled_shade if compiled else shade
     rgb, depth = [], []
-    for start in range(0, total, step):
-        part = slice(start, start + step)
-        turn = worlds.scene_from_world[which[part]]
-        pose = c2w[part]
-        pose = compose(turn, pose[:, :3])
-        lens = _Lens(pose[:, :, 3].T, pose[:, :, :3], intrinsics[part])
-        scene = worlds.at(which[part], moments[part])
-        colors, z = _render(scene, lens, (width, height), supersample, max(rays // step, 1))
-        rgb.append(colors)
-        depth.append(z)
+    for first in range(0, count, step):
+        some = slice(first, first + step)
+        # Padding costs as much as solids that are there.
+        boxes, cylinders, spheres = (max(least, *kind) for kind in zip(*sizes[some], strict=True))
+        group = worlds[some].trimmed((boxes, cylinders, spheres))
+        for start in range(0, frames, at_once):
+            part = (some, slice(start, start + at_once))
+            here = replace(cameras, c2w=cameras.c2w[part], intrinsics=cameras.intrinsics[part])
+            caster = _Caster.of(group, here, times[part], shader, rays)
+            color, z = _render(caster, supersample)
+            rgb.append(color)
+            depth.append(z)
+    size = (cameras.height, cameras.width)
     return WorldFrames(
-        rgb=torch.cat(rgb).view(count, frames, 3, height, width),
-        depth=torch.cat(depth).view(count, frames, height, width),
+        rgb=torch.cat(rgb).view(count, frames, 3, *size),
+        depth=torch.cat(depth).view(count, frames, *size),
     )
 
 
 def _render(
-    scene: Scene, lens: _Lens, size: tuple[int, int], supersample: int, span: int
+    caster: _Caster, supersample: int
 ) -> tuple[Float[Tensor, "camera 3 pixel"], Float[Tensor, "camera pixel"]]:
-    """Colours and depths of all pixels of some cameras, `span` rays of each at a time."""
-    width, height = size
-    rows, device = lens.intrinsics.shape[0], lens.intrinsics.device
-    index = torch.arange(width * height, device=device).expand(rows, -1)
-    spans = index.split(span, dim=1)
-    pieces = [_shade(scene, lens, chosen, size, 1) for chosen in spans]
-    color, t, solid = (torch.cat(parts, dim=-1) for parts in zip(*pieces, strict=True))
+    """Colours and depths of all pixels of some cameras."""
+    width, height = caster.size
+    pixels, rows = width * height, len(caster.lens.origin)
+    blocks = _all_blocks(rows, pixels, caster.lens.origin.device)
+    color, t, solid = caster.cast(blocks, 1)
+    color = color.view(3, rows, -1)[..., :pixels]
+    t, solid = (part.view(rows, -1)[:, :pixels] for part in (t, solid))
     if supersample > 1:
-        slots = _edge_pixels(_edges(Hits(t, solid), size, lens.intrinsics[:, 0]))
-        # Slots that are padding write to a pixel beyond the last.
-        color = functional.pad(color, (0, 1))
-        for chosen in slots.split(max(span // supersample**2, 1), dim=1):
-            fine, _, _ = _shade(scene, lens, chosen, size, supersample)
-            color.scatter_(2, chosen.expand(3, -1, -1), fine)
-        color = color[..., :-1]
+        edges = _edges(Hits(t, solid), caster.size, caster.lens.intrinsics[:, 0])
+        chosen = _edge_blocks(edges, max(BLOCK // supersample**2, 1))
+        if len(chosen.camera) > 0:
+            fine, _, _ = caster.cast(chosen, supersample)
+            # What is padding goes to a pixel beyond the last.
+            padded = functional.pad(color, (0, 1)).flatten(1)
+            place = chosen.camera[:, None] * (pixels + 1) + chosen.index
+            padded[:, place.flatten()] = fine.flatten(1)
+            color = padded.view(3, rows, -1)[..., :pixels]
     return color.transpose(0, 1).contiguous(), t
 
 
-def _shade(
-    scene: Scene, lens: _Lens, index: Int[Tensor, "camera pixel"], size: tuple[int, int], grid: int
-) -> tuple[Float[Tensor, "3 camera pixel"], Rays, Int[Tensor, "camera ray"]]:
-    """Mean colours of `grid` x `grid` samples in each pixel; t and solid of every sample."""
-    width, height = size
-    index = index.clamp_max(width * height - 1)
-    steps = (torch.arange(grid, device=index.device) + 0.5) / grid
-    x = (index % width)[..., None, None] + steps
-    y = (index // width)[..., None, None] + steps[:, None]
-    x, y = (part.expand(*index.shape, grid, grid).flatten(1) for part in (x, y))
-    direction = lens.directions(x, y)
-    hits = trace(scene, lens.origin, direction)
-    surface = surface_at(scene, lens.origin, direction, hits)
-    local = torch.where(surface.is_sky, surface.point / scene.dome, surface.local)
-    rows = scene.materials.shape[1]
-    materials = scene.materials.gather(2, surface.material[:, None].expand(-1, rows, -1))
-    angle = 1 / (lens.intrinsics[:, :1] * grid)
-    u_width, v_width = surface.widths
-    along = (surface.u, surface.v, u_width * angle, v_width * angle)
-    painted = paint(materials, local, along, surface.is_sky)
-    color = develop(illuminate(scene, surface, hits.solid, painted))
-    return color.unflatten(2, (-1, grid * grid)).mean(3), hits.t, hits.solid
+def _all_blocks(cameras: int, pixels: int, device: torch.device) -> _Blocks:
+    """Every pixel of every camera, in order; the last blocks of each camera hold the padding."""
+    parts = -(-pixels // BLOCK)
+    index = torch.arange(parts * -(-pixels // parts), device=device).clamp_max(pixels)
+    camera = torch.arange(cameras, device=device).repeat_interleave(parts)
+    return _Blocks(camera, index.view(parts, -1).repeat(cameras, 1))
 
 
 def _edges(
@@ -154,11 +205,16 @@ def _edges(
     return ((highest != lowest)[:, 0] | crease).flatten(1)
 
 
-def _edge_pixels(edges: Bool[Tensor, "camera pixel"]) -> Int[Tensor, "camera slot"]:
-    """Indices of the marked pixels of each camera, padded with the number of pixels."""
-    pixels = edges.shape[1]
-    slots = int(edges.sum(1).max())
-    place = torch.where(edges, edges.cumsum(1) - 1, slots)
-    padded = torch.full((edges.shape[0], slots + 1), pixels, device=edges.device)
-    index = torch.arange(pixels, device=edges.device).expand_as(edges)
-    return padded.scatter_(1, place, index)[:, :slots]
+def _edge_blocks(edges: Bool[Tensor, "camera pixel"], length: int) -> _Blocks:
+    """The marked pixels of each camera in blocks of `length`."""
+    (rows, pixels), device = edges.shape, edges.device
+    counts = (edges.sum(1) + length - 1) // length
+    ends = counts.cumsum(0)
+    total = int(ends[-1])
+    place = edges.cumsum(1) - 1 + (ends - counts)[:, None] * length
+    # Pixels that aren't marked write to a slot beyond the last.
+    place = torch.where(edges, place, total * length)
+    padded = torch.full((total * length + 1,), pixels, device=device)
+    padded[place.flatten()] = torch.arange(pixels, device=device).repeat(rows)
+    camera = torch.arange(rows, device=device).repeat_interleave(counts, output_size=total)
+    return _Blocks(camera, padded[:-1].view(total, length))

@@ -4,7 +4,9 @@ World coordinates are those of the default camera: its pose is the identity, and
 picture's centre is 1 at time 0. Scene coordinates are the same turned level.
 """
 
+import itertools
 import math
+import operator
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
@@ -27,6 +29,8 @@ PALETTES = ("mixed", *FAMILIES)
 # Keeps the draws of motions apart from those of layouts, which count attempts from 0.
 MOTION_STREAM = 1 << 16
 NEAREST_CENTER, FARTHEST_CENTER = 0.75, 1.5
+# Solids of each shape in a batch, at least: what `shading.py` can compile.
+LEAST_COUNT = 2
 # Where padding stands, out of reach of shadows; its extents are negative.
 NOWHERE = 1000.0
 
@@ -103,6 +107,32 @@ class Worlds:
         """The worlds at `index`, still padded alike."""
         return self.map(lambda tensor: tensor[index])
 
+    def sizes(self) -> list[tuple[int, int, int]]:
+        """How many boxes, cylinders and spheres each world has without padding."""
+        solid = (self.half[:, :-1, 0] > 0).long().split(self.counts, dim=1)
+        rows = torch.stack([part.sum(1) for part in solid], dim=1).tolist()
+        return [(boxes, cylinders, spheres) for boxes, cylinders, spheres in rows]
+
+    def trimmed(self, counts: tuple[int, int, int]) -> "Worlds":
+        """The same worlds padded to `counts` only, which are no more than those of this batch."""
+        assert all(map(operator.le, counts, self.counts)), f"{counts} of {self.counts}"
+        starts = (0, *itertools.accumulate(self.counts))
+        kept = [
+            start + i for start, count in zip(starts, counts, strict=False) for i in range(count)
+        ]
+        shown = [*kept, *range(starts[-1], starts[-1] + SHELL_MATERIALS)]
+        device = self.focal.device
+        entries = torch.tensor([*kept, starts[-1]]).to(device, non_blocking=True)
+        return replace(
+            self,
+            counts=counts,
+            center=self.center[:, entries],
+            half=self.half[:, entries],
+            yaw=self.yaw[:, entries],
+            motion=self.motion[:, entries],
+            materials=self.materials[:, :, torch.tensor(shown).to(device, non_blocking=True)],
+        )
+
     def at(self, index: Int[Tensor, " camera"], times: Float[Tensor, " camera"]) -> Scene:
         """The scenes of worlds `index` at `times`, a row for each."""
         offset, turn = displacement(self.motion[index], times[:, None])
@@ -172,7 +202,9 @@ def _pack(layouts: Sequence[Layout]) -> Worlds:
         [[(s, m) for s, m in solids if s.shape == shape.name] for shape in SHAPES]
         for solids in placed
     ]
-    boxes, cylinders, spheres = (max(len(row[kind]) for row in rows) for kind in range(3))
+    boxes, cylinders, spheres = (
+        max(LEAST_COUNT, *(len(row[kind]) for row in rows)) for kind in range(3)
+    )
     counts = (boxes, cylinders, spheres)
     nothing = [NOWHERE] * 3 + [-1.0] * 3 + [0.0] + STILL.row()
     blank = [0.0] * len(layouts[0].surroundings.shell.materials[0].row())

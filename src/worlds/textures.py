@@ -164,19 +164,20 @@ def paint(
     local: Planes,
     along: tuple[Rays, Rays, Rays, Rays],
     is_sky: Bool[Tensor, "camera ray"],
+    volume: Float[Tensor, "1 2 side side side"],
 ) -> Painted:
-    """The colours of surface points with the given materials.
+    """The colours of surface points with the given materials, with noise out of `volume`.
 
     `local` is the point in the solid's own coordinates, for the sky a unit direction; `along` is
     u, v and the extents of a pixel along them.
     """
-    pattern, *numbers = materials.unbind(1)
-    a, b = torch.stack(numbers[:3]), torch.stack(numbers[3:6])
-    noise_frequency, mottle, glow = numbers[13:16]
+    numbers = materials.movedim(1, 0)
+    pattern, a, b = numbers[0], numbers[1:4], numbers[4:7]
+    noise_frequency, mottle, glow = numbers[14:17].unbind(0)
     place = torch.where(is_sky, _sky_position(local), local)
-    position = place * noise_frequency + torch.stack(numbers[16:])
-    noise, other = sample_noise(position)
-    spot = Spot(local, *along, noise, *numbers[6:13])
+    position = place * noise_frequency + numbers[17:]
+    noise, other = sample_noise(volume, position)
+    spot = Spot(local, *along, noise, *numbers[7:14].unbind(0))
     blend = torch.zeros_like(noise)
     for name, function in PATTERN_FUNCTIONS.items():
         blend = torch.where(pattern == PATTERNS.index(name), function(spot), blend)

@@ -4,6 +4,7 @@ import numpy as np
 import torch
 
 from src.worlds.materials import OBJECTS, PATTERNS, Material, Painter
+from src.worlds.noise import noise_volume
 from src.worlds.palettes import draw_palette
 from src.worlds.textures import paint
 
@@ -21,7 +22,8 @@ def rendered(material: Material, points: torch.Tensor, factor: float) -> torch.T
     width = torch.full(rays, 0.003 * factor, dtype=torch.float64)
     along = (local[0], local[1], width, width)
     materials = row[None, :, None].expand(1, -1, rays[1])
-    return paint(materials, local, along, torch.zeros(rays, dtype=torch.bool)).color
+    volume = noise_volume(torch.device("cpu")).double()
+    return paint(materials, local, along, torch.zeros(rays, dtype=torch.bool), volume).color
 
 
 def test_scaled_materials_look_the_same_on_a_scaled_scene() -> None:

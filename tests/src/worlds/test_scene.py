@@ -110,6 +110,21 @@ def test_cameras_are_at_rest_and_see_fifty_to_sixtyfive_degrees(still_worlds: Wo
     assert (small.intrinsics[:, 2:] == torch.tensor([160.0, 88.0])).all()
 
 
+def test_trimmed_worlds_are_those_of_a_smaller_batch() -> None:
+    """Catches solids cut off, materials of other solids, and a shell that is lost."""
+    together = build_worlds(range(5))
+    for seed in range(5):
+        alone = build_worlds([seed])
+        assert alone.sizes() == [together.sizes()[seed]]
+        trimmed = together[seed : seed + 1].trimmed(alone.counts)
+        for name, value in vars(alone).items():
+            assert name == "counts" or torch.equal(getattr(trimmed, name), value), name
+    least = together.trimmed(together.sizes()[0])
+    assert least.counts == together.sizes()[0]
+    with pytest.raises(AssertionError):
+        least.trimmed(together.counts)
+
+
 @pytest.mark.parametrize("palette", PALETTES)
 def test_saturation_zero_paints_in_grey(palette: str) -> None:
     """Catches a palette that the saturation does not reach."""

@@ -5,15 +5,13 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-import torch
 from jaxtyping import UInt8
 from torch import Tensor
 
 from src.io.clip import Clip, ClipPaths, is_finished, open_clip, write_clip
-from src.io.video import to_uint8, write_video
+from src.io.video import write_video
 from src.runtime import InputError
 
-from .cache import Warps
 from .rollout import RolledPiece
 from .shots import Shot
 
@@ -76,9 +74,10 @@ class ShotFiles:
             expected = "a folder that can be written, with room on its disk"
             raise WriteError(paths.rgb.parent.parent, f"no clip ({error})", expected) from error
 
-    def write_buffer(self, index: int, warps: Warps, fps: float) -> None:
-        """Write the warps of piece `index` beside the output, all buffers side by side."""
-        frames = buffer_frames(warps)
+    def write_buffer(
+        self, index: int, frames: UInt8[Tensor, "frame h buffer_w 3"], fps: float
+    ) -> None:
+        """Write what piece `index` was made from beside the output."""
         if self.shot.backwards:
             index, frames = -1 - index, frames.flip(0)
         folder = beside(self.root, "buffers") / self.shot.folder
@@ -93,12 +92,6 @@ class ShotFiles:
 def beside(output: Path, name: str) -> Path:
     """A folder next to the output, in which published readers take everything for a clip."""
     return output.with_name(f"{output.name}_{name}")
-
-
-def buffer_frames(warps: Warps) -> UInt8[Tensor, "frame h w 3"]:
-    """The warps of all buffers side by side, holes black."""
-    image = warps.image.where(warps.mask[:, :, None], -1.0)
-    return to_uint8(torch.cat(image.unbind(0), dim=-1).permute(0, 2, 3, 1)).cpu()
 
 
 def _check_record(paths: ClipPaths, record: Mapping[str, object]) -> None:

@@ -9,10 +9,11 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 
 import torch
-from jaxtyping import Float
+from jaxtyping import Float, UInt8
 from torch import Tensor
 
 from src.depth.backends import DepthBackend
+from src.io.video import to_uint8
 
 from .cache import PointCache, SourceFrames, Warps
 from .conditioning import augment_warps
@@ -35,11 +36,14 @@ class PreparedScene:
 
 @dataclass(frozen=True)
 class RolledPiece:
-    """A generated piece, the cameras of its frames, and the warps that it was made from."""
+    """A generated piece, the cameras of its frames, and the warps that it was made from.
+
+    `buffer` shows the warps of all buffers side by side, holes black.
+    """
 
     piece: Piece
     rig: Rig
-    warps: Warps
+    buffer: UInt8[Tensor, "frame h buffer_w 3"]
 
 
 def roll_out(
@@ -65,16 +69,27 @@ def roll_out(
         noise = torch.Generator(generator.device).manual_seed(seed)
         seen = cache.render(cameras.intrinsics, cameras.w2c, start)
         seen = augment_warps(seen, noise_aug_strength, noise)
-        latents = generator.warp_latents(seen)
+        latents, buffer = generator.warp_latents(seen), buffer_frames(seen)
+        # At full size 2 GB, which would wait on the GPU for the end of the sampling.
+        del seen
         piece = generator.generate(
             first, latents, prepared.texts, replace(plan, seed=seed), progress
         )
-        yield RolledPiece(piece, cameras, seen)
+        yield RolledPiece(piece, cameras, buffer)
         if index + 1 < settings.pieces:
             first = generator.first_latent(piece.last_frame)
             if not cache.moving:
                 assert prepared.backend is not None, "no depth for the next piece"
                 cache.insert(_new_frame(piece, cameras[length - 1 :], prepared.backend))
+
+
+def buffer_frames(warps: Warps) -> UInt8[Tensor, "frame h buffer_w 3"]:
+    """The warps of all buffers side by side, holes black, on the CPU."""
+    shown = [
+        to_uint8(image.where(mask[:, None], -1.0)).permute(0, 2, 3, 1).cpu()
+        for image, mask in zip(warps.image, warps.mask, strict=True)
+    ]
+    return torch.cat(shown, dim=2)
 
 
 def _new_frame(piece: Piece, camera: Rig, backend: DepthBackend) -> SourceFrames:

@@ -72,10 +72,11 @@ def run(config: SdgConfig) -> None:
         # Another run on this folder shows here, before anything is loaded.
         with clip_lock(_files(config, settings, job).paths[0]):
             pass
+    pictured = make_pictures(config, settings, [job.scene for job in missing])
+    missing = [replace(job, scene=scene) for job, scene in zip(missing, pictured, strict=True)]
+    generator = load_gen3c(config)
     with torch.inference_mode():
-        pictured = make_pictures(config, settings, [job.scene for job in missing])
-        missing = [replace(job, scene=scene) for job, scene in zip(missing, pictured, strict=True)]
-        failures = list(_make(config, settings, load_gen3c(config), missing))
+        failures = list(_make(config, settings, generator, missing))
     if failures:
         summary = "; ".join(dict.fromkeys(str(failure) for failure in failures))
         raise InputError(config.output, f"{len(failures)} failures", f"none: {summary}")
@@ -159,6 +160,9 @@ def _make_clip(
         clip_lock(files.paths[0]),
         tqdm(total=steps, desc=title, disable=rank() != 0, leave=False) as bar,
     ):
+        if _is_finished(config, settings, job):
+            # By another run, after this one had looked.
+            return
         rolled = roll_out(
             generator,
             prepared,
@@ -170,7 +174,7 @@ def _make_clip(
         )
         for index, piece in enumerate(rolled):
             if config.save_buffer:
-                files.write_buffer(index, piece.warps, scene.fps)
+                files.write_buffer(index, piece.buffer, scene.fps)
             files.write(index, piece, scene.fps, meta | {"piece": index})
 
 
@@ -182,7 +186,13 @@ def _record(config: SdgConfig, settings: ClipSettings, job: Job) -> dict[str, ob
     """What the flags decide about a clip, and what a later run has to agree with."""
     drawn = draw(config.sampling.seed, job.scene.key, job.shot.folder)
     return {
-        "settings": asdict(settings) | {"seed": config.sampling.seed},
+        "settings": {
+            **asdict(settings),
+            **asdict(config.cache),
+            "seed": config.sampling.seed,
+            "resize": config.inputs.resize,
+            "start": config.inputs.start,
+        },
         "trajectory": describe(shot_spec(job.shot, config.cameras, drawn)),
         "prompt": job.scene.prompt,
         "negative_prompt": config.sampling.negative_prompt,

@@ -8,9 +8,9 @@ import torch
 from tiny_scene import FRAMES, HEIGHT, WIDTH
 
 from cosmos_predict1.diffusion.cache import Warps
-from cosmos_predict1.diffusion.outputs import ShotFiles, WriteError, buffer_frames
+from cosmos_predict1.diffusion.outputs import ShotFiles, WriteError
 from cosmos_predict1.diffusion.pipeline import Piece
-from cosmos_predict1.diffusion.rollout import RolledPiece
+from cosmos_predict1.diffusion.rollout import RolledPiece, buffer_frames
 from cosmos_predict1.diffusion.shots import Rig, Shot
 from src.geometry.trajectories import TrajectorySpec, make_trajectory
 from src.io.atomic import is_temporary
@@ -35,7 +35,7 @@ def rolled(offset: int = 0) -> RolledPiece:
         torch.ones(1, FRAMES, HEIGHT, WIDTH),
     )
     piece = Piece(latents, frames, torch.zeros(3, HEIGHT, WIDTH))
-    return RolledPiece(piece, Rig(lens, make_trajectory(SPEC, FRAMES)), warps)
+    return RolledPiece(piece, Rig(lens, make_trajectory(SPEC, FRAMES)), buffer_frames(warps))
 
 
 def brightness(path: Path) -> torch.Tensor:
@@ -75,7 +75,7 @@ def test_pieces_are_numbered_in_scene_time(tmp_path: Path, backwards: bool) -> N
     for index in range(3):
         assert not files.is_finished(RECORD)
         files.write(index, rolled(offset=index * 25), 24.0, META)
-        files.write_buffer(index, rolled(offset=index * 25).warps, 24.0)
+        files.write_buffer(index, rolled(offset=index * 25).buffer, 24.0)
     assert files.is_finished(RECORD)
     names = [f"scene_part{index}" for index in range(3)]
     assert [paths.key for paths in files.paths] == names
@@ -111,7 +111,7 @@ def test_a_full_disk_leaves_nothing_that_passes_for_a_clip(
         with pytest.raises(WriteError, match="No space left"):
             files.write(0, rolled(), 24.0, META)
         with pytest.raises(WriteError, match="No space left"):
-            files.write_buffer(0, rolled().warps, 24.0)
+            files.write_buffer(0, rolled().buffer, 24.0)
     assert not files.is_finished(RECORD)
     assert not any(is_temporary(path) for path in tmp_path.rglob("*"))
     files.write(0, rolled(), 24.0, META)
@@ -129,6 +129,6 @@ def test_buffers_show_holes_black_and_stand_side_by_side(tmp_path: Path) -> None
     assert (shown[0, :, :6] == 127).all() and (shown[0, :, 6:] == 255).all()
     assert (shown[1] == 0).all()
     files = ShotFiles(tmp_path / "out", Shot("", SPEC), "scene", 1)
-    files.write_buffer(0, rolled().warps, 24.0)
+    files.write_buffer(0, rolled().buffer, 24.0)
     assert video_info(tmp_path / "out_buffers" / "scene.mp4").num_frames == FRAMES
     assert not (tmp_path / "out").exists()

@@ -24,10 +24,14 @@ def clip_lock(paths: ClipPaths) -> Iterator[None]:
     """Hold the clip for as long as the block runs.
 
     Raises:
-        InputError: another process holds it; names that process.
+        InputError: another process holds it, and is named; or the folder cannot be written.
     """
     path = paths.meta.with_name(f".{paths.key}.lock")
-    descriptor = _acquire(path)
+    try:
+        descriptor = _acquire(path)
+    except OSError as error:
+        expected = "a folder that can be written, with room on its disk"
+        raise InputError(paths.root, f"no access ({error})", expected) from error
     try:
         yield
     finally:

@@ -62,6 +62,14 @@ def test_a_killed_process_blocks_nothing(tmp_path: Path) -> None:
         pass
 
 
+def test_a_folder_that_cannot_be_written_is_named(tmp_path: Path) -> None:
+    """A traceback for an output whose name is that of a file."""
+    (tmp_path / "out").write_text("a file")
+    paths = ClipPaths(tmp_path / "out", "0", "scene")
+    with pytest.raises(InputError, match="out: got no access"), clip_lock(paths):
+        pass
+
+
 def test_a_file_lock_waits(tmp_path: Path) -> None:
     """Two processes that both make the picture of a prompt."""
     order: list[str] = []

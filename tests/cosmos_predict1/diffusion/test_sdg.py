@@ -367,6 +367,23 @@ def test_a_long_video_in_pieces(dynamic: Callable, tmp_path: Path) -> None:
     assert bright[1] > bright[0] + 40
 
 
+@pytest.mark.gpu
+@pytest.mark.parametrize("parts", [("tokenizer",), ("diffusion_transformer", "tokenizer")])
+def test_offload_flags_change_no_clip(
+    weights: Path, tmp_path: Path, parts: tuple[str, ...]
+) -> None:
+    """Networks that compute before their weights have arrived, or on the wrong device."""
+    picture = write_picture(tmp_path / "a.png")
+    line = ["--checkpoint_dir", weights, "--input_image_path", picture, "--device", "cuda"]
+    for name, flags in (("plain", []), ("offloaded", [f"--offload_{part}" for part in parts])):
+        arguments = [*line, "--video_save_folder", tmp_path / name, "--multi_trajectory", *flags]
+        run(sdg_config(static_parser("").parse_args([str(part) for part in arguments])))
+    wanted = latents(tmp_path / "plain")
+    for name, found in latents(tmp_path / "offloaded").items():
+        # Sums of the splats come in any order, and bfloat16 shows it.
+        assert (found - wanted[name]).norm() < 0.03 * wanted[name].norm()
+
+
 def test_a_video_without_frames(dynamic: Callable, tmp_path: Path) -> None:
     """A broken video that ends in a traceback."""
     (tmp_path / "a.mp4").write_bytes(b"")

@@ -12,6 +12,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from ..runtime import InputError
+from .attention import install_frame_attention
 from .statistics import SIGMA_DATA, LatentStatistics
 
 __all__ = ["COMPRESSION", "SIGMA_DATA", "VideoTokenizer", "latent_frames"]
@@ -54,6 +55,7 @@ class VideoTokenizer(nn.Module):
         # A diffusers config also holds its own bookkeeping, under names with an underscore.
         self.architecture = {k: v for k, v in architecture.items() if not k.startswith("_")}
         self.autoencoder = AutoencoderKLCosmos(**cast(Any, self.architecture))
+        install_frame_attention(self.autoencoder)
         self.register_buffer("mean", mean.float(), persistent=False)
         self.register_buffer("std", std.float(), persistent=False)
 

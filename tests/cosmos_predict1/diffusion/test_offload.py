@@ -58,7 +58,7 @@ def test_streamed_blocks_compute_the_same_in_less_memory() -> None:
     conditions = Conditions(torch.randn(1, 7, 64, device=CUDA), mask, warps)
     inputs = [
         (torch.randn(1, 16, 2, 8, 8, device=CUDA), torch.full((1,), c, device=CUDA))
-        for c in (0.1, 0.7, -1)
+        for c in (0.1, 0.7, -1.0)
     ]
     with torch.inference_mode():
         prepared = network.to(CUDA).prepare(conditions)

@@ -34,7 +34,7 @@ class FrameAttention:
         query, key, value = attn.to_q(normal), attn.to_k(normal), attn.to_v(normal)
         heads = attn.num_attention_heads
         frames = [
-            _attend(*(part[:, :, index] for part in (query, key, value)), heads)
+            _attend(query[:, :, index], key[:, :, index], value[:, :, index], heads)
             for index in range(hidden_states.shape[2])
         ]
         mixed = attn.to_out[1](attn.to_out[0](torch.stack(frames, dim=2)))

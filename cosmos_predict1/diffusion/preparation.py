@@ -13,6 +13,7 @@ from src.depth.video import resolve_video_depth
 from src.io.atomic import atomic_path
 from src.io.image import read_image
 
+from .architecture import TransformerConfig
 from .cache import PointCache
 from .config import ClipSettings, SdgConfig
 from .inputs import SceneInput
@@ -26,13 +27,42 @@ from .text import PromptEncoder, prompt_contexts
 from .text_to_image import TextToImage
 
 
-class ScenePreparation:
-    """Prepares scenes for a generator; loads depth and text networks when one is needed."""
+class Prompts:
+    """The contexts of prompts, those of the latest one kept; loads T5 when one needs it."""
 
-    def __init__(self, config: SdgConfig, settings: ClipSettings, generator: Gen3C) -> None:
+    def __init__(self, config: SdgConfig, network: TransformerConfig) -> None:
+        self._network, self._negative = network, config.sampling.negative_prompt
+        hardware = config.hardware
+        self._encoder: PromptEncoder | None = None
+        if not hardware.disable_text_encoder:
+            offload = hardware.offload_text_encoder
+            self._encoder = PromptEncoder(config.checkpoint_dir, hardware.device, offload)
+        self._latest: tuple[str, tuple[Context, Context]] | None = None
+
+    def __call__(self, prompt: str) -> tuple[Context, Context]:
+        """The context of the prompt, and that of what the clips do not show.
+
+        Raises:
+            InputError: a text encoder is needed and not there, or cannot be read.
+        """
+        if self._network.sampling.text_encoder == "none":
+            # Of such weights only prompts without a picture come here: they have made one.
+            prompt = ""
+        if self._latest is None or self._latest[0] != prompt:
+            texts = prompt_contexts(self._network, self._encoder, prompt, self._negative)
+            self._latest = (prompt, texts)
+        return self._latest[1]
+
+
+class ScenePreparation:
+    """Prepares scenes for a generator; loads depth networks when one is needed."""
+
+    def __init__(
+        self, config: SdgConfig, settings: ClipSettings, generator: Gen3C, prompts: Prompts
+    ) -> None:
         self.config, self.settings, self.generator = config, settings, generator
+        self.prompts = prompts
         self._latest: tuple[str, Scene] | None = None
-        self._texts: dict[str, tuple[Context, Context]] = {}
 
     def __call__(self, source: SceneInput, backwards: bool = False) -> PreparedScene:
         """The scene of an input, or what it looks like backwards.
@@ -52,7 +82,7 @@ class ScenePreparation:
         first = self.generator.first_latent(scene.first_frame)
         follow_up = self.settings.pieces > 1 and not scene.moving
         backend = self._depth if follow_up else None
-        return PreparedScene(scene, cache, first, self._contexts(source.prompt), backend)
+        return PreparedScene(scene, cache, first, self.prompts(source.prompt), backend)
 
     def _read(self, source: SceneInput) -> Scene:
         """The scene of a picture or a video."""
@@ -84,29 +114,6 @@ class ScenePreparation:
     @property
     def _size(self) -> tuple[int, int]:
         return self.settings.height, self.settings.width
-
-    @cached_property
-    def _encoder(self) -> PromptEncoder | None:
-        hardware = self.config.hardware
-        if hardware.disable_text_encoder:
-            return None
-        offload = hardware.offload_text_encoder
-        return PromptEncoder(self.config.checkpoint_dir, hardware.device, offload)
-
-    def _contexts(self, prompt: str) -> tuple[Context, Context]:
-        if self.generator.network.config.sampling.text_encoder == "none":
-            # Of such weights only prompts without a picture come here: they have made one.
-            prompt = ""
-        if prompt not in self._texts:
-            self._texts = {
-                prompt: prompt_contexts(
-                    self.generator.network.config,
-                    self._encoder,
-                    prompt,
-                    self.config.sampling.negative_prompt,
-                )
-            }
-        return self._texts[prompt]
 
 
 def make_pictures(

@@ -25,8 +25,8 @@ from .config import ClipSettings, SdgConfig, clip_settings
 from .inputs import SceneInput, scene_inputs
 from .locks import clip_lock
 from .outputs import ShotFiles, WriteError
-from .pipeline import Gen3C, SamplingPlan, load_gen3c
-from .preparation import ScenePreparation, make_pictures
+from .pipeline import SamplingPlan, load_gen3c
+from .preparation import Prompts, ScenePreparation, make_pictures
 from .rollout import PreparedScene, roll_out
 from .shots import Shot, describe, draw, list_shots, shot_rig, shot_spec
 
@@ -74,9 +74,13 @@ def run(config: SdgConfig) -> None:
             pass
     pictured = make_pictures(config, settings, [job.scene for job in missing])
     missing = [replace(job, scene=scene) for job, scene in zip(missing, pictured, strict=True)]
+    prompts = Prompts(config, network)
+    # A text encoder that is missing shows before the larger network is loaded.
+    prompts(missing[0].scene.prompt)
     generator = load_gen3c(config)
+    prepare = ScenePreparation(config, settings, generator, prompts)
     with torch.inference_mode():
-        failures = list(_make(config, settings, generator, missing))
+        failures = list(_make(prepare, missing))
     if failures:
         summary = "; ".join(dict.fromkeys(str(failure) for failure in failures))
         raise InputError(config.output, f"{len(failures)} failures", f"none: {summary}")
@@ -114,11 +118,8 @@ def _checked_scenes(
     return scenes
 
 
-def _make(
-    config: SdgConfig, settings: ClipSettings, generator: Gen3C, jobs: Sequence[Job]
-) -> Iterator[InputError]:
+def _make(prepare: ScenePreparation, jobs: Sequence[Job]) -> Iterator[InputError]:
     """Make the clips of `jobs`; yields what went wrong with a scene."""
-    prepare = ScenePreparation(config, settings, generator)
     with tqdm(total=len(jobs), desc="trajectories", disable=rank() != 0) as bar:
         for _, members in groupby(jobs, key=lambda job: job.group):
             group = list(members)
@@ -131,7 +132,7 @@ def _make(
                 continue
             for job in group:
                 try:
-                    _make_clip(config, settings, generator, prepared, job)
+                    _make_clip(prepare, prepared, job)
                 except WriteError:
                     raise
                 except InputError as error:
@@ -140,14 +141,9 @@ def _make(
                 bar.update()
 
 
-def _make_clip(
-    config: SdgConfig,
-    settings: ClipSettings,
-    generator: Gen3C,
-    prepared: PreparedScene,
-    job: Job,
-) -> None:
+def _make_clip(prepare: ScenePreparation, prepared: PreparedScene, job: Job) -> None:
     """Generate the clip of one shot and write it, piece by piece."""
+    config, settings = prepare.config, prepare.settings
     files, scene = _files(config, settings, job), prepared.scene
     drawn = draw(config.sampling.seed, job.scene.key, job.shot.folder)
     spec = shot_spec(job.shot, config.cameras, drawn)
@@ -164,7 +160,7 @@ def _make_clip(
             # By another run, after this one had looked.
             return
         rolled = roll_out(
-            generator,
+            prepare.generator,
             prepared,
             rig,
             settings,

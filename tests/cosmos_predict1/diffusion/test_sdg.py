@@ -2,6 +2,7 @@
 
 import errno
 import json
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -279,6 +280,23 @@ def test_what_cannot_be_done_is_said_early(
     monkeypatch.setattr(sdg, "load_gen3c", load)
     with pytest.raises(Loaded if words is None else InputError, match=words):
         static("--input_image_path", picture, *arguments)
+
+
+def test_a_missing_text_encoder_is_noticed_before_the_networks_load(
+    weights: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """14 GB loaded for a run that lacks T5, or no way to go on without it."""
+    shutil.copytree(weights, tmp_path / "weights")
+    path = tmp_path / "weights" / "generator" / "config.json"
+    path.write_text(path.read_text().replace('"text_encoder": "none"', '"text_encoder": "t5"'))
+    static = _command(static_parser, tmp_path / "weights", tmp_path)
+    picture = write_picture(tmp_path / "a.png")
+    loads = counted(monkeypatch, sdg, "load_gen3c")
+    with pytest.raises(InputError, match="--disable_prompt_encoder"):
+        static("--input_image_path", picture, "--num_steps", 1)
+    assert not loads
+    static("--input_image_path", picture, "--num_steps", 1, "--disable_prompt_encoder")
+    assert open_clip(ClipPaths(tmp_path / "out", "", "a")).has_latents
 
 
 @pytest.mark.parametrize("kind", ["vipe", "tensors", "folder"])

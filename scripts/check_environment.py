@@ -40,7 +40,6 @@ LOST = {
     "tqdm": "progress bars, which every command shows",
     "transformers": "text prompts",
     "gsplat": "fast rendering (the CPU twin renders, slowly)",
-    "fla-core": "the fast Mamba-2 scan (the torch twin scans, slowly)",
     "tensorboard": "training curves",
     "peft": "low-rank fine-tuning",
     "webdataset": "training from sharded archives",
@@ -170,6 +169,15 @@ def check_ffmpeg() -> Finding:
     return Finding("ffmpeg", state, f"{version} {executable}".strip(), "mp4 files", core=True)
 
 
+def check_triton() -> Finding:
+    """Triton, which comes with torch where torch is a CUDA build for Linux."""
+    name, lost = "triton", "the fast Mamba-2 scan (the torch twin scans, slowly)"
+    try:
+        return Finding(name, "found", importlib.metadata.version(name), lost)
+    except importlib.metadata.PackageNotFoundError:
+        return Finding(name, "missing", "", lost)
+
+
 def check_moge() -> Finding:
     """Look for MoGe, which is installed from its repository and is not among the dependencies."""
     state = "found" if importlib.util.find_spec("moge") else "missing"
@@ -221,6 +229,7 @@ def main() -> int:
         *check_packages(project),
         check_ffmpeg(),
         *check_cuda(),
+        check_triton(),
         check_moge(),
         *check_weights(REPOSITORY),
         *check_room(REPOSITORY),

@@ -20,7 +20,7 @@ IMPORTERS = {
     "cosmos_predict1": ("cosmos_predict1",),
     "cosmos_predict1.diffusion.inference": (),
     "diffusers": ("src.tokenizer", "cosmos_predict1"),
-    "fla": ("src.models.recon.scan",),
+    "fla": (),
     "gsplat": ("src.rendering.rasterize",),
     "omegaconf": ("src.config", "cosmos_predict1.diffusion.config"),
     "sample": (),
@@ -83,7 +83,7 @@ def test_packages_are_imported_in_their_one_place_only() -> None:
     [
         ("src.depth.align", "def f():\n    import gsplat.cuda\n", False),
         ("src.rendering.rasterize", "def f():\n    from gsplat import rasterization\n", True),
-        ("src.models.recon.scan_reference", "from fla import ops\n", False),
+        ("src.models.recon.scan", "from fla import ops\n", False),
         ("src.reconstruct", "import omegaconf\n", False),
         ("src.io.clip", "import transformers_of_mine\n", True),
         ("src.io.clip", "from cosmos_predict1.diffusion import cache\n", False),

@@ -15,6 +15,7 @@ from typing import NoReturn
 import torch
 from tqdm import tqdm
 
+from src import __version__
 from src.checkpoints import find_checkpoint
 from src.io.depth_file import SUFFIXES
 from src.runtime import InputError, get_logger, rank
@@ -31,7 +32,7 @@ from .rollout import PreparedScene, roll_out
 from .shots import Shot, describe, draw, list_shots, shot_rig, shot_spec
 
 LOGGER = get_logger(__name__)
-VERSIONS = ("open-lyra", "torch", "diffusers")
+LIBRARIES = ("torch", "diffusers")
 
 
 @dataclass(frozen=True)
@@ -201,7 +202,7 @@ def _provenance(job: Job, seed: int) -> dict[str, object]:
         "seed": seed,
         "input": str(job.scene.path),
         "backwards": job.shot.backwards,
-        "versions": {name: version(name) for name in VERSIONS},
+        "versions": {"open-lyra": __version__} | {name: version(name) for name in LIBRARIES},
     }
 
 

@@ -1,62 +1,10 @@
-"""The configuration of the decoder's training, composed of those of its parts."""
+"""The configuration of the decoder's training, as files and arguments give it."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
 
-from ..models.data.reading import ReadingConfig
-from ..models.data.sampling import SamplingConfig
-from ..models.recon.decoder import DecoderConfig
-from ..rendering.options import RasterizeOptions
-from ..runtime import InputError
-from ..training.loop import LoopConfig
-from ..training.losses import LossConfig
-from ..training.optim import OptimConfig
+from ..training.decoder_config import DecoderTrainConfig
 from .loading import Layer, load_config
 from .published import TRAINING
-
-TOKENIZER = "./checkpoints/cosmos_predict1/Cosmos-Tokenize1-CV8x8x8-720p"
-
-
-@dataclass
-class DatasetUse:
-    """A data set of the registry, and how often an epoch goes through it."""
-
-    name: str = "lyra_static"
-    repeat: int = 1
-
-
-@dataclass
-class DataConfig:
-    """Which clips, at which height and width; `root` replaces the folder of every set."""
-
-    sets: list[DatasetUse] = field(default_factory=lambda: [DatasetUse()])
-    root: str | None = None
-    image_size: tuple[int, int] = (704, 1280)
-
-    def __post_init__(self) -> None:
-        if not self.sets:
-            raise InputError("data.sets", self.sets, "at least one data set")
-        if any(size < 16 or size % 16 for size in self.image_size):
-            raise InputError("data.image_size", self.image_size, "multiples of 16")
-
-
-@dataclass
-class DecoderTrainConfig:
-    """A training run of the decoder; the defaults are those of the published `default.yaml`."""
-
-    loop: LoopConfig = field(default_factory=LoopConfig)
-    optim: OptimConfig = field(default_factory=OptimConfig)
-    loss: LossConfig = field(default_factory=LossConfig)
-    data: DataConfig = field(default_factory=DataConfig)
-    reading: ReadingConfig = field(default_factory=lambda: ReadingConfig(depth=True))
-    sampling: SamplingConfig = field(default_factory=SamplingConfig)
-    decoder: DecoderConfig = field(default_factory=lambda: DecoderConfig(checkpointing=True))
-    render: RasterizeOptions = field(default_factory=RasterizeOptions)
-    tokenizer: str = TOKENIZER
-    # Render again in the backward pass instead of keeping what it needs.
-    deferred: bool = True
-    # Frames that go through LPIPS at once.
-    lpips_chunk: int = 32
 
 
 def load_decoder_train_config(layers: Sequence[Layer]) -> DecoderTrainConfig:

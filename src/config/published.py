@@ -114,6 +114,8 @@ KEYS: dict[str, Key] = {
 
 # The one value that these can have: they choose variants that the published weights don't use.
 FIXED: dict[str, Any] = {
+    # Written into every `config.yaml` of ours: those of other tasks are no decoders.
+    "task": "decoder",
     "vae_backbone": "cosmos1",
     "patch_size_temporal": 1,
     "num_block_channels_reduce": None,

@@ -13,7 +13,8 @@ from ..reconstruct.scenes import ScenesConfig
 from ..reconstruct.weights import WeightsConfig
 from ..rendering.rasterize import Backend
 from ..runtime import InputError
-from .decoder import DecoderTrainConfig, load_decoder_train_config
+from ..training.decoder_config import DecoderTrainConfig
+from .decoder import load_decoder_train_config
 from .loading import Layer, command_line_layer, file_layer, find_path, load_config
 from .published import TRAINING
 from .translation import KEEP, Key, KeyTable, choice, to

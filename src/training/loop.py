@@ -57,9 +57,10 @@ def train(task: Task[Batch], loop: LoopConfig, optim: OptimConfig, settings: str
         torch.set_float32_matmul_precision("high" if loop.allow_tf32 else "highest")
         from_main(task.prepare)
         checkpoint = find_checkpoint(task, loop)
-        training = _Training(accelerator, task, loop, optim, checkpoint)
-        return training.run(settings)
+        return _Training(accelerator, task, loop, optim, checkpoint).run(settings)
     finally:
+        # Before the processes part: sharded networks hold on to what they speak through.
+        accelerator.free_memory()
         accelerator.end_training()
 
 
@@ -83,7 +84,8 @@ def _start(loop: LoopConfig, optim: OptimConfig) -> "Accelerator":
         project_dir=str(Path(loop.output_dir) / loop.logging_dir),
     )
     if loop.tracker is not None:
-        accelerator.init_trackers(loop.name)
+        names = {"name": loop.run_name, "group": loop.group_name}
+        accelerator.init_trackers(loop.name, init_kwargs={"wandb": names})
     return accelerator
 
 
@@ -161,14 +163,15 @@ class _Training(Generic[Batch]):
         for group in self.optimizer.param_groups:
             group["lr"] = rate
         figures: dict[str, float] = {}
-        with self.clock("seconds"):
+        with self.clock("step"):
             for _ in range(self.optim.accumulation_steps):
                 for name, value in self._accumulate(batches).items():
                     figures[name] = figures.get(name, 0.0) + value / self.optim.accumulation_steps
         self.step += 1
         if self.average is not None:
             self.average.update(self.step)
-        return {"step": self.step, "lr": rate, **figures, **self.clock.take()}
+        seconds = {f"seconds_{name}": value for name, value in self.clock.take().items()}
+        return {"step": self.step, "lr": rate, **figures, **seconds}
 
     def _accumulate(self, batches: Iterator[Batch]) -> dict[str, float]:
         """One batch forward and backward, and with the last one of a step the update."""
@@ -206,7 +209,7 @@ class _Training(Generic[Batch]):
     def _report(self, record: dict[str, float], bar: "tqdm[Any]") -> None:
         """Send a step's figures to where they are shown and kept."""
         number = self.loop.batch_size * self.optim.accumulation_steps
-        record["samples_per_second"] = number * self.share.world_size / record["seconds"]
+        record["samples_per_second"] = number * self.share.world_size / record["seconds_step"]
         bar.update()
         bar.set_postfix(loss=f"{record['loss']:.4g}", lr=f"{record['lr']:.2g}")
         self.journal.write(record)

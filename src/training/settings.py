@@ -33,6 +33,8 @@ class LoopConfig:
         validate_every: steps between validations on held-out scenes; 0 for none.
         mixed_precision: type of the forward pass.
         allow_tf32: let float32 matrix products round their inputs to 10 bits.
+        run_name: of this run among those of its `name`, for Weights & Biases.
+        group_name: of the runs that belong together, for Weights & Biases.
         timing: wait for the device after each part of a step, to know its seconds.
     """
 
@@ -57,6 +59,8 @@ class LoopConfig:
     validate_every: int = 500
     mixed_precision: Literal["no", "bf16"] = "bf16"
     allow_tf32: bool = True
+    run_name: str | None = None
+    group_name: str | None = None
     timing: bool = False
 
     def __post_init__(self) -> None:

@@ -1,0 +1,142 @@
+"""A small set of clips of procedural worlds, for trainings that are given no data.
+
+`<folder>/static` has the six trajectories of a still scene, `<folder>/dynamic` those of a moving
+one and the same six backwards, as if its video had been reversed: at any time of the scene the two
+cameras of a trajectory stand at different places.
+"""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from ..geometry.cameras import Cameras, invert_rigid
+from ..geometry.trajectories import MULTI_TRAJECTORY, make_trajectory
+from ..io.clip import Clip, ClipPaths, is_finished, open_clip, write_clip
+from ..runtime import InputError, get_logger, progress
+from ..tokenizer.cosmos import VideoTokenizer, latent_frames
+from ..tokenizer.loading import load_tokenizer, save_tokenizer
+from ..worlds.render import render_worlds
+from ..worlds.scene import build_worlds, world_cameras
+
+LOGGER = get_logger(__name__)
+FPS = 24
+# A tokenizer that has learned nothing still gives latents that depend on the pictures.
+UNTRAINED = {
+    "encoder_block_out_channels": (16, 16, 32, 32),
+    "decode_block_out_channels": (16, 16, 32, 32),
+    "num_layers": 1,
+}
+LATENT_CHANNELS = 16
+
+
+@dataclass
+class WorldsConfig:
+    """Which worlds become clips.
+
+    Attributes:
+        scenes: how many of each kind; 0 for none.
+        frames: of each clip.
+        seed: of the first world; the others follow.
+        folder: where the clips are, or are written to.
+        supersample: samples of a pixel at edges, along each axis.
+    """
+
+    scenes: int = 0
+    frames: int = 17
+    seed: int = 0
+    folder: str = "outputs/nano/data"
+    supersample: int = 2
+
+    def __post_init__(self) -> None:
+        if self.scenes < 0 or self.supersample < 1:
+            value = (self.scenes, self.supersample)
+            raise InputError("worlds.scenes, worlds.supersample", value, "at least 0 and 1")
+        latent_frames(self.frames)
+
+
+def untrained_tokenizer(folder: Path, num_frames: int) -> Path:
+    """The folder of a random tokenizer, the same everywhere; written if it is not there."""
+    if not (folder / "config.json").is_file():
+        generator_state = torch.get_rng_state()
+        torch.manual_seed(0)
+        length = latent_frames(num_frames)
+        mean, std = torch.zeros(LATENT_CHANNELS, length), torch.ones(LATENT_CHANNELS, length)
+        save_tokenizer(VideoTokenizer(UNTRAINED, mean, std), folder)
+        torch.set_rng_state(generator_state)
+        LOGGER.warning("%s: a tokenizer with random weights, for want of a trained one", folder)
+    return folder
+
+
+def write_world_clips(
+    config: WorldsConfig, dynamic: bool, size: tuple[int, int], tokenizer: Path
+) -> Path:
+    """The folder of the clips with latents and exact depth; those that are there stay.
+
+    Args:
+        config: which worlds.
+        dynamic: things move, and the reversed trajectories are written too.
+        size: height and width.
+        tokenizer: folder of the tokenizer that gives the latents.
+    """
+    root = Path(config.folder) / ("dynamic" if dynamic else "static")
+    names = [str(number) for number in range((2 if dynamic else 1) * len(MULTI_TRAJECTORY))]
+    made = {"frames": config.frames, "size": list(size), "tokenizer": str(tokenizer.resolve())}
+    wanted = {seed: f"world_{seed:05d}" for seed in range(config.seed, config.seed + config.scenes)}
+    missing = {
+        seed: key
+        for seed, key in wanted.items()
+        if not all(_is_made(ClipPaths(root, name, key), made) for name in names)
+    }
+    if not missing:
+        return root
+    encoder = load_tokenizer(tokenizer)
+    for seed, key in progress(missing.items(), f"clips of worlds for {root}", len(missing)):
+        for name, clip in zip(names, _clips(seed, config, dynamic, size), strict=True):
+            latents = _latents(encoder, clip)
+            meta = {**made, "seed": seed}
+            full = Clip(clip.cameras, FPS, clip.frames, latents, clip.depth, meta)
+            write_clip(ClipPaths(root, name, key), full)
+    return root
+
+
+def world_trajectories(
+    seed: int, num_frames: int, dynamic: bool
+) -> Float[Tensor, "traj {num_frames} 4 4"]:
+    """Camera-to-world poses of the six trajectories of a world, then of the reversed ones."""
+    generator = np.random.default_rng(seed)
+    specs = [kind.spec(float(generator.uniform())) for kind in MULTI_TRAJECTORY]
+    poses = torch.stack([invert_rigid(make_trajectory(spec, num_frames)) for spec in specs])
+    return torch.cat([poses, poses.flip(1)]) if dynamic else poses
+
+
+def _clips(seed: int, config: WorldsConfig, dynamic: bool, size: tuple[int, int]) -> list[Clip]:
+    """A world along all its trajectories; frame numbers are times of the scene."""
+    height, width = size
+    worlds = build_worlds([seed], dynamic)
+    c2w = world_trajectories(seed, config.frames, dynamic)
+    count, frames = c2w.shape[:2]
+    intrinsics = world_cameras(worlds, width, height).intrinsics.expand(count * frames, 4)
+    cameras = Cameras(c2w.flatten(0, 1)[None], intrinsics[None].contiguous(), width, height)
+    times = torch.linspace(0, 1, frames).repeat(count)[None]
+    pictures = render_worlds(worlds, cameras, times, config.supersample)
+    color = (pictures.rgb[0] * 255).round().to(torch.uint8).movedim(1, -1)
+    return [
+        Clip(cameras[0][part], FPS, color[part], depth=pictures.depth[0][part])
+        for part in (slice(first, first + frames) for first in range(0, count * frames, frames))
+    ]
+
+
+@torch.no_grad()
+def _latents(tokenizer: VideoTokenizer, clip: Clip) -> Float[Tensor, "channel latent_frame lh lw"]:
+    assert clip.frames is not None, "a clip without pictures"
+    video = clip.frames.movedim(-1, 0)[None].float() / 127.5 - 1
+    return tokenizer.normalise(tokenizer.encode(video))[0]
+
+
+def _is_made(paths: ClipPaths, made: dict[str, object]) -> bool:
+    """Whether a clip is there and was made alike."""
+    return is_finished(paths) and made.items() <= open_clip(paths).meta().items()

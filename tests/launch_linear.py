@@ -1,0 +1,36 @@
+"""What each of several processes runs: the linear task; its size and settings are arguments."""
+
+import os
+import sys
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+
+from linear_task import LinearTask  # noqa: E402
+
+from src.runtime import InputError  # noqa: E402
+from src.training.loop import train  # noqa: E402
+from src.training.optim import OptimConfig  # noqa: E402
+from src.training.settings import LoopConfig  # noqa: E402
+
+
+def main() -> None:
+    folder, size, steps, settings = sys.argv[1:5]
+    # A different rank may be told something else.
+    settings = settings.replace("RANK", os.environ["RANK"])
+    loop = LoopConfig(
+        output_dir=folder,
+        max_steps=int(steps),
+        checkpoint_every=2,
+        mixed_precision="no",
+        validate_every=2,
+        ema=True,
+    )
+    try:
+        train(LinearTask(int(size), noise=0), loop, OptimConfig(learning_rate=1e-2), settings)
+    except InputError as error:
+        sys.exit(f"input error: {error}")
+
+
+if __name__ == "__main__":
+    main()

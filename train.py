@@ -1,0 +1,63 @@
+"""Train a part of the system; goes on where a stopped run left off.
+
+    accelerate launch --config_file configs/accelerate/accelerate_config.yaml train.py \
+        --config configs/training/3dgs_res_704_1280_views_121.yaml dataset_root=CLIPS
+
+Later settings win: --config_default, then --config, then the key=value arguments. The keys are
+those of configs/training/default.yaml; `task` says what is trained (decoder). `bash train.sh` runs
+the nine stages of the decoder. Written below output_dir:
+
+    config.yaml               all settings, as `sample.py` and `inference.sh` read them
+    checkpoint-<step>/        weights, optimizer, generators, position in the data
+    steps.jsonl               the figures of every step
+    validation/step-<n>.png   held-out scenes: rendered, true, depth
+    failed/                   the scenes of a step whose loss was not a number
+"""
+
+import argparse
+import importlib
+import sys
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).resolve().parent))
+
+# What loads the settings, and what is trained with them.
+TASKS = {
+    "decoder": ("src.config.decoder:load_decoder_train_config", "src.training.decoder:DecoderTask"),
+}
+
+
+def main() -> None:
+    """Read the arguments, load the configuration, train."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--config", required=True, help="YAML file of the stage")
+    parser.add_argument("--config_default", default="configs/training/default.yaml")
+    for name in ("run", "group"):
+        setting = f"loop.{name}_name={{}}".format
+        parser.add_argument(f"--wandb_{name}_name", action="append", dest="names", type=setting)
+    parser.add_argument("settings", nargs="*", metavar="KEY=VALUE")
+    arguments = parser.parse_intermixed_args()
+
+    from src.config.loading import command_line_layer, file_layer
+    from src.config.training import settings_text, split_task
+    from src.runtime import InputError, setup_logging
+    from src.training.journal import NonFiniteStep
+    from src.training.loop import train
+
+    setup_logging()
+    try:
+        layers = [file_layer(arguments.config_default), file_layer(arguments.config)]
+        layers += [command_line_layer([*(arguments.names or []), *arguments.settings])]
+        name, layers = split_task(layers, [*TASKS])
+        paths = (path.split(":") for path in TASKS[name])
+        load, task = (getattr(importlib.import_module(module), part) for module, part in paths)
+        config = load(layers)
+        train(task(config), config.loop, config.optim, settings_text(config, name))
+    except (InputError, NonFiniteStep) as error:
+        sys.exit(f"train.py: {error}")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,70 @@
+#!/usr/bin/env bash
+# Train the decoder: nine stages, each from the newest checkpoint of the one it continues.
+#
+#   bash train.sh [STAGE [LAST]] [KEY=VALUE ...]
+#
+# Without numbers all nine; with one number that stage; with two the stages from one to the other.
+# Called again, finished stages are passed over and a stopped one goes on. The first failure stops.
+#
+# DATA     folder of the clips, or one with `static` (stages 1-7) and `dynamic` (8, 9) in it
+# CONFIGS  folder of one configuration a stage (configs/training)
+# OUTPUT   training/<stage> below it holds the checkpoints (outputs)
+# STEPS    so many steps of each stage, instead of what its configuration says
+# LAUNCH   how to start a command (accelerate launch; python where there is no GPU)
+set -euo pipefail
+here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
+configs=${CONFIGS:-$here/configs/training}
+output=${OUTPUT:-outputs}
+launcher=python
+if command -v nvidia-smi > /dev/null; then launcher="accelerate launch"; fi
+read -r -a launch <<< "${LAUNCH:-$launcher}"
+
+stages=(
+    176_320_views_17
+    176_320_views_49
+    352_640_views_49
+    704_1280_views_49
+    704_1280_views_121
+    704_1280_views_121_multi_6
+    704_1280_views_121_multi_6_prune
+    704_1280_views_121_multi_6_dynamic
+    704_1280_views_121_multi_6_dynamic_prune
+)
+# Which stage each continues: dynamic scenes start from the static decoder before its pruning.
+sources=(0 1 2 3 4 5 6 6 8)
+
+numbers=()
+while [[ ${1:-} =~ ^[1-9]$ ]]; do
+    numbers+=("$1")
+    shift
+done
+first=${numbers[0]:-1}
+last=${numbers[1]:-${numbers[0]:-9}}
+if ((${#numbers[@]} > 2 || first > last)); then
+    echo "train.sh: stages ${numbers[*]}: expected STAGE, or FIRST LAST, in 1 ... 9" >&2
+    exit 1
+fi
+
+for ((number = first; number <= last; number++)); do
+    stage=3dgs_res_${stages[number - 1]}
+    settings=("output_dir=$output/training/$stage" "data.worlds.folder=$output/data")
+    source=${sources[number - 1]}
+    if ((source > 0)); then
+        settings+=("resume_from_checkpoint_dir=$output/training/3dgs_res_${stages[source - 1]}")
+    fi
+    if [[ -n ${STEPS:-} ]]; then
+        settings+=("loop.stage_steps=$STEPS")
+    fi
+    if [[ -n ${DATA:-} ]]; then
+        kind=static
+        if ((number > 7)); then kind=dynamic; fi
+        if [[ -d $DATA/$kind ]]; then
+            settings+=("dataset_root=$DATA/$kind")
+        else
+            settings+=("dataset_root=$DATA")
+        fi
+    fi
+    echo "== stage $number: $stage"
+    "${launch[@]}" "$here/train.py" --config_default "$configs/default.yaml" \
+        --config "$configs/$stage.yaml" "${settings[@]}" "$@"
+done

@@ -16,7 +16,6 @@ from ..runtime import InputError, get_logger
 from .lpips import BACKBONE_FILE, LINEAR_FILE, LPIPS, load_lpips
 from .metrics import SSIM_WINDOW, psnr, ssim
 from .sources import Footage, open_footage
-from .ssim import ssim_torch
 
 LOGGER = get_logger(__name__)
 Measure = Callable[[Tensor, Tensor], Tensor]
@@ -81,8 +80,7 @@ def load_measures(
     unknown = [name for name in names if name not in METRICS]
     if unknown or not names:
         raise InputError("metrics", unknown or "none", f"some of {', '.join(METRICS)}")
-    on_device = ssim_torch if device.type == "cuda" else ssim
-    table: dict[str, Measure] = {"psnr": psnr, "ssim": on_device}
+    table: dict[str, Measure] = {"psnr": psnr, "ssim": ssim}
     functions = {name: table[name] for name in names if name in table}
     missing = {}
     if "lpips" in names:

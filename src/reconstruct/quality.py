@@ -10,7 +10,6 @@ from jaxtyping import UInt8
 from torch import Tensor
 
 from ..evaluation.metrics import SSIM_WINDOW, psnr, ssim
-from ..evaluation.ssim import ssim_torch
 from ..io.atomic import atomic_path
 from ..models.data.example import Example
 from .rendering import RenderedTrajectory
@@ -41,8 +40,7 @@ def trajectory_quality(
         theirs = reference[places].to(ours.device).permute(0, 3, 1, 2) / 255
         similarity: list[float | None] = [None] * len(batch)
         if min(ours.shape[-2:]) >= SSIM_WINDOW:
-            on_device = ssim_torch if ours.is_cuda else ssim
-            similarity = list(on_device(ours, theirs).tolist())
+            similarity = list(ssim(ours, theirs).tolist())
         frames, decibels = targets.frame[places].tolist(), psnr(ours, theirs).tolist()
         for frame, ratio, similar in zip(frames, decibels, similarity, strict=True):
             found.append(FrameQuality(name, frame, _finite(ratio), similar))

@@ -1,4 +1,4 @@
-"""PSNR and SSIM against closed forms."""
+"""PSNR and SSIM against closed forms and scikit-image."""
 
 import torch
 
@@ -26,3 +26,31 @@ def test_ssim_of_constant_frames() -> None:
     c1 = 0.01**2
     expected = (2 * 0.2 * 0.6 + c1) / (0.2**2 + 0.6**2 + c1)
     torch.testing.assert_close(ssim(first, second), torch.tensor([expected]), rtol=1e-4, atol=0)
+
+
+def test_ssim_equals_scikit_image() -> None:
+    """Would catch another window, border, covariance or average."""
+    from skimage.metrics import structural_similarity
+
+    generator = torch.Generator().manual_seed(0)
+    for height, width in ((11, 11), (16, 32), (33, 47)):
+        target = torch.rand(3, 3, height, width, generator=generator)
+        target[1] = target[1, :, :1, :1]
+        noise = torch.randn(target.shape, generator=generator)
+        predicted = target + noise * torch.tensor([0.05, 0.2, 1.0])[:, None, None, None]
+        expected = [
+            structural_similarity(
+                *pair, win_size=11, gaussian_weights=True, channel_axis=0, data_range=1
+            )
+            for pair in zip(predicted.clamp(0, 1).numpy(), target.numpy(), strict=True)
+        ]
+        found = ssim(predicted, target)
+        torch.testing.assert_close(found, torch.tensor(expected).float(), rtol=0, atol=2e-5)
+
+
+def test_ssim_of_flat_frames_keeps_its_precision() -> None:
+    """Would catch rounding of the variances, small differences of squares, in bright frames."""
+    ours, theirs = torch.rand(2, 50, 3, 1, 1, generator=torch.Generator().manual_seed(0)).double()
+    expected = ((2 * ours * theirs + 1e-4) / (ours**2 + theirs**2 + 1e-4)).mean(dim=(1, 2, 3))
+    found = ssim(*(level.float().expand(-1, -1, 20, 20) for level in (ours, theirs)))
+    torch.testing.assert_close(found, expected.float(), rtol=0, atol=2e-6)

@@ -27,7 +27,6 @@ LOST = {
     "diffusers": "the tokenizer and the generator",
     "einops": "everything",
     "huggingface_hub": "the download of weights",
-    "imageio": "reading and writing of videos and pictures",
     "jaxtyping": "everything",
     "numpy": "everything",
     "omegaconf": "every command that reads a config",
@@ -35,7 +34,6 @@ LOST = {
     "pillow": "reading and writing of pictures",
     "plyfile": "reading and writing of PLY files",
     "safetensors": "loading of weights",
-    "scikit-image": "depth alignment and metrics",
     "torch": "everything",
     "tqdm": "progress bars, which every command shows",
     "transformers": "text prompts",
@@ -154,21 +152,6 @@ def check_cuda() -> list[Finding]:
     ]
 
 
-def check_ffmpeg() -> Finding:
-    """Look for the ffmpeg binary that imageio uses."""
-    executable, version = "", ""
-    if importlib.util.find_spec("imageio_ffmpeg"):
-        import imageio_ffmpeg
-
-        try:
-            executable = imageio_ffmpeg.get_ffmpeg_exe()
-            version = imageio_ffmpeg.get_ffmpeg_version()
-        except RuntimeError:
-            executable = ""
-    state = "found" if executable else "missing"
-    return Finding("ffmpeg", state, f"{version} {executable}".strip(), "mp4 files", core=True)
-
-
 def check_triton() -> Finding:
     """Triton, which comes with torch where torch is a CUDA build for Linux."""
     name, lost = "triton", "the fast Mamba-2 scan (the torch twin scans, slowly)"
@@ -227,7 +210,6 @@ def main() -> int:
     project = tomllib.loads((REPOSITORY / "pyproject.toml").read_text())["project"]
     findings = [
         *check_packages(project),
-        check_ffmpeg(),
         *check_cuda(),
         check_triton(),
         check_moge(),

@@ -11,7 +11,7 @@ import pytest
 REPOSITORY = Path(__file__).resolve().parents[1]
 # Found nowhere when the modules are imported: each is imported inside the function that needs it.
 LAZY = (
-    "accelerate,av,diffusers,fla,gsplat,imageio,moge,OpenEXR,peft,plyfile,skimage,tensorboard,"
+    "accelerate,av,diffusers,fla,gsplat,moge,OpenEXR,peft,plyfile,tensorboard,"
     "transformers,viser,webdataset"
 )
 # Package -> the only modules (with what is below them) that may import it, lazily or not.
@@ -22,9 +22,11 @@ IMPORTERS = {
     "diffusers": ("src.tokenizer", "cosmos_predict1"),
     "fla": (),
     "gsplat": ("src.rendering.rasterize",),
+    "imageio": (),
     "omegaconf": ("src.config", "cosmos_predict1.diffusion.config"),
     "sample": (),
     "scripts": (),
+    "skimage": (),
     "tests": (),
     "torchvision": (),
     "train": (),

@@ -3,6 +3,8 @@
 from dataclasses import dataclass
 from typing import Literal
 
+from ..runtime import InputError
+
 Mode = Literal["3dgut", "ewa"]
 MODES: tuple[Mode, ...] = ("3dgut", "ewa")
 
@@ -15,6 +17,9 @@ class RasterizeOptions:
     only decide which Gaussians and tiles meet (no gradient through the projection). `ewa` blends
     the 2D Gaussians of a local affine projection. Means nearer than `near` or farther than `far`
     (world units along the camera's z axis) are dropped. Without `depth` the depth is all zero.
+
+    Raises:
+        InputError: an unknown mode, or not 0 < near < far.
     """
 
     mode: Mode = "3dgut"
@@ -24,8 +29,11 @@ class RasterizeOptions:
     depth: bool = True
 
     def __post_init__(self) -> None:
-        assert self.mode in MODES, f"mode of {MODES} expected, got {self.mode!r}"
-        assert 0 < self.near < self.far, f"0 < near < far expected, got {self.near}, {self.far}"
+        if self.mode not in MODES:
+            raise InputError("mode of the rasterizer", repr(self.mode), f"one of {MODES}")
+        if not 0 < self.near < self.far:
+            value = f"{self.near} and {self.far}"
+            raise InputError("near and far depth of renderings", value, "0 < near < far")
 
 
 DEFAULTS = RasterizeOptions()

@@ -14,6 +14,8 @@ import torch.nn.functional as F
 from jaxtyping import Bool, Float
 from torch import Tensor
 
+from ..runtime import InputError
+
 # Bounds of the mean absolute deviation that scales a depth map, in scene units.
 MIN_DEPTH_SPREAD, MAX_DEPTH_SPREAD = 1e-3, 1e3
 
@@ -34,8 +36,8 @@ class LossConfig:
     def __post_init__(self) -> None:
         for name in ("mse", "lpips", "depth", "opacity"):
             weight = getattr(self, name)
-            if weight < 0:
-                raise ValueError(f"loss weight {name}: got {weight}, expected >= 0")
+            if not weight >= 0:
+                raise InputError(f"loss weight {name}", weight, "a number >= 0")
 
 
 @dataclass(frozen=True)
@@ -123,7 +125,7 @@ def decoder_loss(
         perceptual: LPIPS of two batches of frames in [0, 1], needed where its weight is not 0.
 
     Raises:
-        ValueError: a term has a weight but not what it needs.
+        InputError: a term has a weight but not what it needs.
     """
     color, reference = predicted.color.float(), target.color.float()
     zero = color.new_zeros(())
@@ -131,15 +133,15 @@ def decoder_loss(
     mse = F.mse_loss(color, reference)
     if config.lpips:
         if perceptual is None:
-            raise ValueError("the LPIPS loss has a weight but no network; set its weight to 0")
+            raise InputError("weight of the LPIPS loss", config.lpips, "0 without its network")
         lpips = perceptual(color.flatten(0, -4), reference.flatten(0, -4)).mean()
     if config.depth:
         if predicted.depth is None or target.depth is None:
-            raise ValueError("the depth loss has a weight but the clips hold no depth")
+            raise InputError("weight of the depth loss", config.depth, "0 for clips without depth")
         depth = depth_loss(predicted.depth, target.depth, config.published_depth_median)
     if config.opacity:
         if predicted.opacities is None:
-            raise ValueError("the opacity loss has a weight but no opacities were given")
+            raise InputError("weight of the opacity loss", config.opacity, "0 without opacities")
         opacity = opacity_loss(predicted.opacities, config.published_opacity)
     total = config.mse * mse + config.lpips * lpips + config.depth * depth
     total = total + config.opacity * opacity

@@ -6,6 +6,7 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
+from src.runtime import InputError
 from src.training.losses import (
     LossConfig,
     Supervision,
@@ -91,11 +92,11 @@ def test_a_weighted_term_needs_its_data(term: str) -> None:
     """Would catch a term that vanishes in silence because its data is absent."""
     weights = {"lpips": 0.0, "depth": 0.0, "opacity": 0.0} | {term: 1.0}
     frames = Supervision(torch.zeros(1, 1, 3, 4, 4))
-    with pytest.raises(ValueError, match=term if term != "lpips" else "LPIPS"):
+    with pytest.raises(InputError, match=term if term != "lpips" else "LPIPS"):
         decoder_loss(frames, frames, LossConfig(**weights))
 
 
 def test_negative_weights_are_refused() -> None:
     """Would catch a sign error in a config that turns a loss into a reward."""
-    with pytest.raises(ValueError, match="depth: got -1"):
+    with pytest.raises(InputError, match="depth: got -1"):
         LossConfig(depth=-1.0)

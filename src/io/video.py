@@ -174,7 +174,7 @@ class VideoWriter:
 
 def write_video(
     path: Path | str,
-    frames: UInt8[Tensor, "frame h w 3"] | Iterable[UInt8[Tensor, "batch h w 3"]],
+    frames: UInt8[Tensor, "frame h w 3"] | Iterable[UInt8[Tensor, "_ h w 3"]],
     fps: float | int,
     quality: float | int = 8,
 ) -> None:

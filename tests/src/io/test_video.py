@@ -56,6 +56,14 @@ def test_frames_come_back_nearly_unchanged(tmp_path: Path, pictures: Pictures) -
     assert list(path.parent.iterdir()) == [path]
 
 
+def test_batches_differ_in_length(tmp_path: Path, pictures: Pictures) -> None:
+    """Batches that the shape checks hold to the length of the first one, a short last one above."""
+    frames = pictures(7, 32, 48)
+    for name, batches in (("list", list(frames.split(3))), ("stream", iter(frames.split(3)))):
+        write_video(tmp_path / f"{name}.mp4", batches, fps=24)
+        assert video_info(tmp_path / f"{name}.mp4").num_frames == 7
+
+
 def test_colours_equal_ffmpeg_and_the_published_decoder(shared: Path) -> None:
     """Another conversion from YUV than the original pipeline's decoder."""
     fixture = shared / "fixtures" / "sdg_vipe"

@@ -4,6 +4,7 @@ A part is one network with its files; a place is where it may lie, relative to t
 folder. `assets/nano` is a checkpoint folder of ours.
 """
 
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -74,17 +75,15 @@ PLACES: dict[str, tuple[Place, ...]] = {
 def find_checkpoint(part: str, *roots: Path | str) -> Path:
     """The file or folder of `part` (a key of `PLACES`) under the first of `roots` that has it.
 
+    A root that is a file stands for its folder.
+
     Raises:
         InputError: it is nowhere; names every place and what is missing there.
     """
     found = search_checkpoint(part, *roots)
     if found is not None:
         return found
-    looked = [
-        f"{Path(root) / place.path}{_state(Path(root), place)}"
-        for root in roots
-        for place in PLACES[part]
-    ]
+    looked = [f"{root / place.path}{_state(root, place)}" for root, place in _looks(part, roots)]
     expected = "its files in one of: " + "; ".join(dict.fromkeys(looked))
     names = " or ".join(str(root) for root in roots)
     raise InputError(names, f"no weights of the {part.replace('_', ' ')}", expected)
@@ -93,11 +92,21 @@ def find_checkpoint(part: str, *roots: Path | str) -> Path:
 def search_checkpoint(part: str, *roots: Path | str) -> Path | None:
     """The same, or None where it is nowhere."""
     assert part in PLACES and roots, f"{part} under {roots}, parts {sorted(PLACES)}"
-    for root in map(Path, roots):
-        for place in PLACES[part]:
-            if not place.missing(root):
-                return root / place.path
+    for root, place in _looks(part, roots):
+        if not place.missing(root):
+            return root / place.path
     return None
+
+
+def _looks(part: str, roots: Iterable[Path | str]) -> Iterator[tuple[Path, Place]]:
+    """Folders and the places to try there, best first."""
+    for root in map(Path, roots):
+        if not root.is_file():
+            yield from ((root, place) for place in PLACES[part])
+            continue
+        # Who names a file wants no other weights that lie below its folder.
+        own = [place for place in PLACES[part] if place.path == "."]
+        yield from ((root.parent, place) for place in own or PLACES[part])
 
 
 def _state(root: Path, place: Place) -> str:

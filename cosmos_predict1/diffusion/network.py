@@ -18,10 +18,12 @@ from torch import Tensor, nn
 from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils.checkpoint import checkpoint
 
+from src.checkpoints import find_checkpoint
+
 from .architecture import PATCH, RopePrecision, TransformerConfig, read_config, write_config
 from .conditions import Conditions, Prepared
 from .positions import position_embedding, rotary_angles
-from .weights import check_state, find_generator, read_state, write_state
+from .weights import check_state, read_state, write_state
 
 NORM_EPSILON = 1e-6
 # On Hopper, cuDNN's attention is the fastest of torch's own; the others follow where it declines.
@@ -150,7 +152,7 @@ def load_generator(
     Raises:
         InputError: no weights, an unreadable file, or missing, unexpected and mis-shaped tensors.
     """
-    network, state = _read_checked(find_generator(folder), rope_precision)
+    network, state = _read_checked(find_checkpoint("generator", folder), rope_precision)
     # One at a time, so that no second copy of all weights is ever held.
     for name in list(state):
         state[name] = state[name].to(device, _dtype_of(name, dtype))
@@ -176,7 +178,7 @@ def convert_generator(
 
     It holds one shard in memory at a time. `dtype` None keeps the types of the source.
     """
-    network, state = _read_checked(find_generator(source), None)
+    network, state = _read_checked(find_checkpoint("generator", source), None)
     write_state(state, Path(target), max_shard_bytes, dtype)
     write_config(network.config, Path(target))
     return network.config

@@ -16,7 +16,6 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
-from src.checkpoints import find_checkpoint
 from src.io.atomic import atomic_path
 from src.runtime import InputError
 
@@ -28,16 +27,6 @@ SAFETENSORS_FILE = f"{STEM}.safetensors"
 INDEX_FILE = f"{SAFETENSORS_FILE}.index.json"
 NAMES_SHOWN = 8
 UNREADABLE = (pickle.UnpicklingError, RuntimeError, ValueError, TypeError, EOFError, OSError)
-
-
-def find_generator(path: Path | str) -> Path:
-    """The folder with the generator's weights: `path`, that of a file, or a known place below.
-
-    Raises:
-        InputError: no weights there; names the places.
-    """
-    path = Path(path)
-    return path.parent if path.is_file() else find_checkpoint("generator", path)
 
 
 def read_state(folder: Path) -> dict[str, Tensor]:

@@ -49,6 +49,13 @@ def test_the_first_folder_wins_and_the_second_helps_out(tmp_path: Path) -> None:
     assert find_checkpoint("depth", tmp_path / "own", tmp_path / "nano").parent.name == "own"
 
 
+def test_a_file_stands_for_its_folder(tmp_path: Path) -> None:
+    """Catches a named file that is refused, or others' weights that are taken instead of it."""
+    touch(tmp_path, "model.pt", "generator/model.pt")
+    assert find_checkpoint("generator", tmp_path) == tmp_path / "generator"
+    assert find_checkpoint("generator", tmp_path / "model.pt") == tmp_path
+
+
 def test_the_error_lists_all_places_and_what_they_lack(tmp_path: Path) -> None:
     """Catches a message that leaves the user guessing where weights belong."""
     touch(tmp_path, f"{TOKENIZER}/encoder.jit")

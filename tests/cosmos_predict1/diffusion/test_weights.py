@@ -17,7 +17,6 @@ from cosmos_predict1.diffusion.network import (
     load_generator,
     save_generator,
 )
-from cosmos_predict1.diffusion.weights import find_generator
 from src.runtime import InputError
 
 WEIGHTS = "diffusion_pytorch_model.safetensors"
@@ -233,6 +232,6 @@ def test_folders_without_weights_are_named(tmp_path: Path) -> None:
     """Would catch a message that does not say where the weights were looked for."""
     save_file({"a": torch.zeros(1)}, tmp_path / "other.safetensors")
     with pytest.raises(InputError, match="Gen3C-Cosmos-7B"):
-        find_generator(tmp_path)
+        load_generator(tmp_path)
     with pytest.raises(InputError, match="nowhere.*generator"):
-        find_generator(tmp_path / "nowhere")
+        load_generator(tmp_path / "nowhere")

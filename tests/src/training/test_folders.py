@@ -1,0 +1,105 @@
+"""Checkpoint folders: whole or not there, rotated, handed over; nothing is lost by an accident."""
+
+from pathlib import Path
+
+import pytest
+
+from src.runtime import InputError
+from src.training.folders import (
+    defect,
+    first_step,
+    hand_over,
+    list_checkpoints,
+    new_folder,
+    remove_old,
+    write_state,
+)
+
+
+def make(output_dir: Path, step: int) -> Path:
+    with new_folder(output_dir, step) as folder:
+        (folder / "data.bin").write_bytes(bytes(step))
+        write_state(folder, step, [step])
+    return output_dir / f"checkpoint-{step}"
+
+
+def names(output_dir: Path) -> set[str]:
+    return {path.name for path in output_dir.iterdir()}
+
+
+def test_a_folder_that_is_interrupted_leaves_nothing_with_its_name(tmp_path: Path) -> None:
+    """A half written checkpoint that a later run takes for one; leftovers that pile up."""
+    with pytest.raises(KeyboardInterrupt), new_folder(tmp_path, 7) as folder:
+        (folder / "data.bin").write_bytes(b"1")
+        raise KeyboardInterrupt
+    assert list_checkpoints(tmp_path) == []
+    make(tmp_path, 8)
+    assert names(tmp_path) == {"checkpoint-8"}
+
+
+@pytest.mark.parametrize("size", [0, 5, 8])
+def test_a_file_of_another_size_is_a_defect(tmp_path: Path, size: int) -> None:
+    """A truncated file that goes unnoticed."""
+    folder = make(tmp_path, 6)
+    assert defect(folder) is None
+    (folder / "data.bin").write_bytes(bytes(size))
+    assert "data.bin" in str(defect(folder))
+    (folder / "data.bin").unlink()
+    assert "missing" in str(defect(folder))
+    (folder / "state.json").write_text('{"step": 6}')
+    assert "state.json" in str(defect(folder))
+
+
+def test_the_newest_and_the_permanent_ones_are_kept(tmp_path: Path) -> None:
+    """A rotation that removes permanent or damaged ones, or counts them."""
+    for step in (10, 20, 30, 40, 50, 60, 70):
+        make(tmp_path, step)
+    (tmp_path / "checkpoint-20" / "data.bin").write_bytes(b"")
+    removed = remove_old(tmp_path, keep_last=2, keep_every=30)
+    assert [path.name for path in removed] == ["checkpoint-10", "checkpoint-40"]
+    kept = {f"checkpoint-{step}" for step in (20, 30, 50, 60, 70)}
+    assert names(tmp_path) == kept
+    assert remove_old(tmp_path, keep_last=2, keep_every=30) == []
+
+
+def test_a_damaged_folder_makes_room_without_being_lost(tmp_path: Path) -> None:
+    """A checkpoint that is deleted because it could not be read."""
+    for content in (b"first", b"second"):
+        (make(tmp_path, 4) / "data.bin").write_bytes(content)
+    make(tmp_path, 4)
+    assert defect(tmp_path / "checkpoint-4") is None
+    assert (tmp_path / "damaged-checkpoint-4" / "data.bin").read_bytes() == b"first"
+    assert (tmp_path / "damaged-checkpoint-4-2" / "data.bin").read_bytes() == b"second"
+
+
+def test_a_sound_folder_is_replaced(tmp_path: Path) -> None:
+    """Copies that pile up when steps are made again."""
+    make(tmp_path, 4)
+    make(tmp_path, 4)
+    assert names(tmp_path) == {"checkpoint-4"}
+
+
+def test_the_newest_sound_checkpoint_is_handed_over_once(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """A stage that starts from a damaged or an early checkpoint, or starts over."""
+    source, stage = tmp_path / "source", tmp_path / "stage"
+    for step in (9, 10, 100):
+        make(source, step)
+    (source / "checkpoint-100" / "data.bin").unlink()
+    assert first_step(stage) == 0
+    assert hand_over(source, stage) == stage / "checkpoint-10"
+    assert "checkpoint-100" in caplog.text
+    assert first_step(stage) == 10
+    assert (stage / "checkpoint-10" / "data.bin").read_bytes() == bytes(10)
+    make(source, 11)
+    assert hand_over(source, stage) is None
+    assert [path.name for path in list_checkpoints(stage)] == ["checkpoint-10"]
+
+
+def test_a_source_without_a_sound_checkpoint_is_an_error(tmp_path: Path) -> None:
+    """An empty stage that passes for a finished one."""
+    (tmp_path / "source" / "checkpoint-5").mkdir(parents=True)
+    with pytest.raises(InputError, match="no complete checkpoint"):
+        hand_over(tmp_path / "source", tmp_path / "stage")
+    assert not (tmp_path / "stage").exists()

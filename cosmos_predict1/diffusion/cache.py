@@ -4,7 +4,7 @@ A buffer is a frame whose pixels have a place in the world. Images are in [-1, 1
 in world units, pixel centres lie at integer coordinates (see `src/geometry/warping.py`).
 """
 
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, fields
 from typing import Any, Literal
 
 import torch
@@ -14,7 +14,7 @@ from torch import Tensor
 from src.depth.align import align_non_rigid, align_rigid
 from src.depth.estimate import clamp_depth
 from src.geometry.splatting import Warp
-from src.geometry.warping import PointFrames, lift, point_frames, warp_frames
+from src.geometry.warping import PointFrames, point_frames, warp_frames
 from src.runtime import InputError
 
 # Farther points, and pixels without a known depth, stand at this distance, as published.
@@ -110,7 +110,7 @@ class PointCache:
         warp = warp_frames(points, *repeated, drop_invalid=self.settings.drop_invalid)
         image, mask, depth = (
             part.unflatten(0, (count, buffers)).transpose(0, 1)
-            for part in (warp.image, warp.mask, warp.depth.to(warp.image))
+            for part in (warp.image, warp.mask, warp.depth)
         )
         return Warps(image, mask, depth)
 
@@ -146,19 +146,17 @@ class PointCache:
         return Warp(warps.image[0], mask, depth.where(mask, 0))
 
     def _lift(self, sources: SourceFrames) -> PointFrames:
-        depth = clamp_depth(sources.depth, FARTHEST_DEPTH)
-        camera = (sources.intrinsics, sources.w2c)
-        points = point_frames(
+        # In float64 for the sake of targets that stand at their source, see `lift`.
+        depth = clamp_depth(sources.depth, FARTHEST_DEPTH).double()
+        return point_frames(
             sources.image,
             depth,
-            *camera,
+            sources.intrinsics,
+            sources.w2c,
             self.settings.threshold,
             sources.mask,
             foreground_masking=self.settings.foreground_masking,
         )
-        # Where a target stands at its source, points fall onto pixel centres, and an error of 1e-6
-        # pixels, that of float32, decides whether the hole next to a surface is filled.
-        return replace(points, points=lift(depth.double(), *camera))
 
 
 def center_depth(depth: Float[Tensor, "*batch h w"], *, published: bool = False) -> float:

@@ -54,7 +54,7 @@ def splat(samples: Samples, height: int, width: int) -> Warp:
     sums = [weight.new_zeros(targets * pixels) for _ in values]
     total = weight.new_zeros(targets * pixels)
     for corner_weight, index in corners(samples.xy, height, width):
-        share = weight * corner_weight
+        share = weight * corner_weight.to(weight.dtype)
         total.index_add_(0, index, share.flatten())
         for value, plane in zip(values, sums, strict=True):
             plane.index_add_(0, index, (share * value).flatten())

@@ -38,7 +38,12 @@ def lift(
     intrinsics: Float[Tensor, "source 4"],
     w2c: Float[Tensor, "source 4 4"],
 ) -> Float[Tensor, "source h w 3"]:
-    """The world points of depth maps, the world's origin where depth is not positive."""
+    """The world points of depth maps, the world's origin where depth is not positive.
+
+    Where a target stands at its source, points fall onto pixel centres, and an error of 1e-6
+    pixels, that of float32, decides whether the hole next to a surface is filled; depth in float64
+    gives points without it.
+    """
     # The exact inverse, not the transpose: float32 rotations are orthonormal to 1e-7 only. Where a
     # target equals its source, a shift of 1e-5 pixels to one side fills all holes of that side.
     c2w = torch.linalg.inv(w2c.double()).to(depth.dtype)
@@ -58,15 +63,15 @@ def point_frames(
 ) -> PointFrames:
     """Frames lifted into the world, of which pixels that are reliable at `threshold` are warped.
 
-    Depth is finite. A `threshold` of 1 or more warps all pixels, also those without depth (as
-    published). `mask` further restricts the pixels; `foreground_masking` lets depth edges hide what
-    lies behind them.
+    Depth is finite; the points have its type (see `lift`). A `threshold` of 1 or more warps all
+    pixels, also those without depth (as published). `mask` further restricts the pixels;
+    `foreground_masking` lets depth edges hide what lies behind them.
     """
     reliable = None
     if threshold < 1:
-        reliable = reliable_mask(depth, threshold)
+        reliable = reliable_mask(depth.float(), threshold)
         reliable = reliable if mask is None else reliable & mask
-    boundary = ~reliable_mask(depth, BOUNDARY_THRESHOLD) if foreground_masking else None
+    boundary = ~reliable_mask(depth.float(), BOUNDARY_THRESHOLD) if foreground_masking else None
     return PointFrames(lift(depth, intrinsics, w2c), image, reliable, boundary)
 
 
@@ -93,7 +98,7 @@ def warp_frames(
     if sources.boundary is not None:
         mesh = boundary_mesh(sources.points, sources.boundary, drop_invalid=drop_invalid)
     image = sources.image.new_empty(count, 3, height, width)
-    depth = sources.points.new_empty(count, height, width)
+    depth = image.new_empty(count, height, width)
     mask = torch.empty_like(depth, dtype=torch.bool)
     step = max(samples_per_chunk // (height * width) // PAIR, 1) * PAIR
     for start in range(0, count, step):
@@ -120,7 +125,9 @@ def _splat_frames(
     height, width = points.shape[1:3]
     xy, z = project(points.flatten(1, 2), intrinsics.to(points.dtype), w2c.to(points.dtype))
     mask = None if sources.mask is None else sources.mask[chosen].flatten(1)
-    return splat(Samples(xy, z, sources.image[chosen].flatten(2), mask), height, width)
+    rgb = sources.image[chosen].flatten(2)
+    # Positions keep their precision, which decides on their pixels; nothing else needs it.
+    return splat(Samples(xy, z.to(rgb.dtype), rgb, mask), height, width)
 
 
 def _hide(warp: Warp, mesh_depth: Float[Tensor, "target h w"]) -> Warp:

@@ -102,7 +102,7 @@ def test_the_cache_agrees_with_the_warps_in_float32() -> None:
             foreground_masking=masking,
         )
         expected = warp_frames(frames, *targets)
-        # Rounding fills single pixels beside holes, see `_lift`.
+        # Rounding fills single pixels beside holes, see `lift`.
         differ = (warps.mask[0] != expected.mask).float().mean()
         assert differ < 0.02
         # Not at the source camera itself, where rounding also decides who blends.

@@ -19,7 +19,14 @@ from src.runtime import InputError
 REPOSITORY = Path(__file__).resolve().parents[2]
 GOLDEN = REPOSITORY / "tests" / "golden"
 SHARED = REPOSITORY.parent / "shared" / "fixtures"
-SHARED_FIXTURES = find_fixtures([SHARED]) if SHARED.is_dir() else []
+# Tens of thousands of draws of frames, whose annotations are checked each time.
+SLOW_FIXTURES = ("recon_indices",)
+SHARED_FIXTURES = [
+    pytest.param(
+        folder, marks=pytest.mark.slow if folder.name in SLOW_FIXTURES else (), id=folder.name
+    )
+    for folder in (find_fixtures([SHARED]) if SHARED.is_dir() else [])
+]
 
 
 def write_fixture(folder: Path, outputs: dict[str, Tensor], **extra: object) -> Path:
@@ -213,7 +220,7 @@ def test_the_golden_fixtures_stay_small() -> None:
     assert size < 300_000
 
 
-@pytest.mark.parametrize("folder", SHARED_FIXTURES, ids=lambda folder: folder.name)
+@pytest.mark.parametrize("folder", SHARED_FIXTURES)
 def test_shared_fixtures(folder: Path) -> None:
     """Catches a difference from the original implementation."""
     kinds = load_kinds()

@@ -64,6 +64,7 @@ def run_alone(check: str) -> None:
     assert done.returncode == 0, done.stderr[-3000:]
 
 
+@pytest.mark.slow
 def test_one_graph_serves_all_worlds_pictures_and_samples() -> None:
     """Catches breaks of the graph, padding that shows, and a compilation for each size."""
     run_alone("graph")

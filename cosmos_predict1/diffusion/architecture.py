@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any, Literal, get_args
 
 from src.io.atomic import atomic_path
+from src.io.json_object import read_json_object
 from src.runtime import InputError
 from src.tokenizer.cosmos import COMPRESSION, latent_frames
 
@@ -133,12 +134,9 @@ def read_config(folder: Path) -> TransformerConfig:
     path = folder / CONFIG_NAME
     if not path.is_file():
         return TransformerConfig()
-    try:
-        values = json.loads(path.read_text(encoding="utf-8"))
-    except ValueError as error:
-        raise InputError(path, f"malformed JSON ({error})", "a JSON object") from error
+    values = read_json_object(path)
     # The published folder may hold a config.json of another program.
-    if not isinstance(values, dict) or "_class_name" not in values:
+    if "_class_name" not in values:
         return TransformerConfig()
     if values["_class_name"] != CLASS_NAME:
         raise InputError(path, values["_class_name"], CLASS_NAME)

@@ -19,11 +19,12 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils.checkpoint import checkpoint
 
 from src.checkpoints import find_checkpoint
+from src.io.state_dict import check_tensors
 
 from .architecture import PATCH, RopePrecision, TransformerConfig, read_config, write_config
 from .conditions import Conditions, Prepared
 from .positions import position_embedding, rotary_angles
-from .weights import check_state, read_state, write_state
+from .weights import read_state, write_state
 
 NORM_EPSILON = 1e-6
 # On Hopper, cuDNN's attention is the fastest of torch's own; the others follow where it declines.
@@ -194,7 +195,7 @@ def _read_checked(
     with torch.device("meta"):
         network = Gen3CTransformer(config)
     state = read_state(folder)
-    check_state(folder, state, network.state_dict())
+    check_tensors(folder, state, network.state_dict(), "the configured generator")
     return network, state
 
 

@@ -12,11 +12,11 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 import torch
-from safetensors import SafetensorError
-from safetensors.torch import load_file, save_file
+from safetensors.torch import save_file
 from torch import Tensor
 
 from src.io.atomic import atomic_path
+from src.io.state_dict import listed, read_safetensors
 from src.runtime import InputError
 
 from .convert import our_name, to_our_names
@@ -25,7 +25,6 @@ PUBLISHED_FILE = "model.pt"
 STEM = "diffusion_pytorch_model"
 SAFETENSORS_FILE = f"{STEM}.safetensors"
 INDEX_FILE = f"{SAFETENSORS_FILE}.index.json"
-NAMES_SHOWN = 8
 UNREADABLE = (pickle.UnpicklingError, RuntimeError, ValueError, TypeError, EOFError, OSError)
 
 
@@ -38,10 +37,10 @@ def read_state(folder: Path) -> dict[str, Tensor]:
     if (folder / INDEX_FILE).is_file():
         state: dict[str, Tensor] = {}
         for shard in _shards(folder / INDEX_FILE):
-            state |= _read_safetensors(folder / shard)
+            state |= read_safetensors(folder / shard)
         return state
     if (folder / SAFETENSORS_FILE).is_file():
-        return _read_safetensors(folder / SAFETENSORS_FILE)
+        return read_safetensors(folder / SAFETENSORS_FILE)
     return to_our_names(_read_published(folder / PUBLISHED_FILE))
 
 
@@ -73,35 +72,6 @@ def write_state(
         temporary.write_text(json.dumps(index, indent=1) + "\n", encoding="utf-8")
 
 
-def check_state(source: Path, found: Mapping[str, Tensor], wanted: Mapping[str, Tensor]) -> None:
-    """`InputError` with names and shapes unless `found` has exactly the `wanted` tensors."""
-    described = {
-        "missing": [f"{name} {list(wanted[name].shape)}" for name in wanted if name not in found],
-        "unexpected": [f"{name} {list(found[name].shape)}" for name in found if name not in wanted],
-        "of another shape": [
-            f"{name} {list(found[name].shape)} instead of {list(wanted[name].shape)}"
-            for name in wanted
-            if name in found and found[name].shape != wanted[name].shape
-        ],
-        "not floating-point": [
-            f"{name} {tensor.dtype}"
-            for name, tensor in found.items()
-            if not tensor.is_floating_point()
-        ],
-    }
-    problems = [
-        f"{len(names)} {what}: {_listed(names)}" for what, names in described.items() if names
-    ]
-    if problems:
-        expected = f"the {len(wanted)} tensors of the generator that its configuration describes"
-        raise InputError(source, "; ".join(problems), expected)
-
-
-def _listed(names: list[str]) -> str:
-    more = f" and {len(names) - NAMES_SHOWN} more" if len(names) > NAMES_SHOWN else ""
-    return ", ".join(names[:NAMES_SHOWN]) + more
-
-
 def _shards(index: Path) -> list[str]:
     """The names of the shard files that an index lists."""
     try:
@@ -113,13 +83,6 @@ def _shards(index: Path) -> list[str]:
         if not isinstance(shard, str) or Path(shard).name != shard:
             raise InputError(index, f"shard {shard!r}", "the name of a file beside the index")
     return shards
-
-
-def _read_safetensors(path: Path) -> dict[str, Tensor]:
-    try:
-        return load_file(path)
-    except (SafetensorError, OSError) as error:
-        raise InputError(path, f"unreadable ({error})", "a complete safetensors file") from error
 
 
 def _write_safetensors(
@@ -147,7 +110,7 @@ def _read_published(path: Path) -> dict[str, Tensor]:
     kept = {str(name): part for name, part in value.items() if our_name(str(name)) is not None}
     foreign = [name for name, part in kept.items() if not isinstance(part, Tensor)]
     if foreign:
-        raise InputError(path, f"no tensors under {_listed(foreign)}", expected)
+        raise InputError(path, f"no tensors under {listed(foreign)}", expected)
     return kept
 
 

@@ -4,7 +4,6 @@ A folder with `fixture.json` (kind, description, config, tolerance) and `tensors
 keys are `weights/...`, `inputs/...`, `outputs/...` and `aux/...` (informational).
 """
 
-import json
 import math
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,6 +12,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import Tensor
 
+from src.io.json_object import read_json_object
 from src.runtime import InputError
 
 
@@ -79,11 +79,8 @@ def load_fixture(folder: Path | str) -> Fixture:
     source = path / "fixture.json"
     if not source.is_file():
         raise InputError(source, "no such file", "a fixture folder with fixture.json")
-    try:
-        raw = json.loads(source.read_text(encoding="utf-8"))
-    except ValueError as error:
-        raise InputError(source, f"malformed JSON ({error})", "a JSON object") from error
-    if not isinstance(raw, dict) or not isinstance(raw.get("kind"), str):
+    raw = read_json_object(source)
+    if not isinstance(raw.get("kind"), str):
         raise InputError(source, "no kind", "a JSON object with a string `kind`")
     config = raw.get("config", {})
     if not isinstance(config, dict):

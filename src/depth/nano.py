@@ -6,7 +6,6 @@ its logarithm, the focal length as the logarithm of its ratio to the picture's d
 
 import json
 import math
-from collections.abc import Mapping
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import Any
@@ -17,6 +16,8 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from ..io.atomic import atomic_path
+from ..io.json_object import read_json_object
+from ..io.state_dict import check_tensors, read_safetensors
 from ..runtime import InputError
 
 WEIGHTS_FILE, CONFIG_FILE = "model.safetensors", "config.json"
@@ -156,21 +157,14 @@ def load_nano_depth(folder: Path | str, device: torch.device | str = "cpu") -> N
         InputError: a missing or damaged file, an unknown configuration, tensors that are missing,
             left over or of another shape.
     """
-    from safetensors import SafetensorError
-    from safetensors.torch import load_file
-
     folder = Path(folder)
     network = NanoDepth(_read_config(folder / CONFIG_FILE))
     path = folder / WEIGHTS_FILE
     if not path.is_file():
         raise InputError(path, "no such file", "the weights of the nano depth network")
-    try:
-        state = {name: tensor.float() for name, tensor in load_file(path).items()}
-        network.load_state_dict(state)
-    except SafetensorError as error:
-        raise InputError(path, error, "a complete safetensors file") from error
-    except RuntimeError as error:
-        raise InputError(path, error, "the tensors of the network in config.json") from error
+    state = read_safetensors(path)
+    check_tensors(path, state, network.state_dict(), f"the network in {CONFIG_FILE}")
+    network.load_state_dict({name: tensor.float() for name, tensor in state.items()})
     return network.requires_grad_(False).eval().to(device)
 
 
@@ -192,12 +186,9 @@ def save_nano_depth(
 def _read_config(path: Path) -> NanoDepthConfig:
     if not path.is_file():
         raise InputError(path, "no such file", "the configuration of the nano depth network")
-    try:
-        stored = json.loads(path.read_text())
-    except ValueError as error:
-        raise InputError(path, error, "JSON") from error
+    stored = read_json_object(path)
     known = {field.name for field in fields(NanoDepthConfig)}
-    if not isinstance(stored, Mapping) or not stored.keys() <= known:
+    if not stored.keys() <= known:
         raise InputError(path, stored, f"an object with the keys {sorted(known)}")
     values: dict[str, Any] = {
         key: tuple(v) if isinstance(v, list) else v for key, v in stored.items()

@@ -9,7 +9,6 @@ entry of the root for a trajectory, so nothing else may lie there.
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from pathlib import Path
 
 import torch
 from jaxtyping import Float, UInt8
@@ -21,6 +20,7 @@ from .atomic import atomic_path
 from .clip_paths import SUFFIXES, ClipPaths, list_keys, list_trajectories
 from .depth_archive import read_depth_archive, write_depth_archive
 from .frame_table import FrameTable, read_intrinsics, read_poses, write_frame_table
+from .json_object import read_json_object
 from .latent_pickle import read_latents, write_latents
 from .video import VideoInfo, read_video, video_header, write_video
 
@@ -91,7 +91,7 @@ def is_finished(paths: ClipPaths) -> bool:
     """Whether `write_clip` wrote the clip to its end and all that it wrote is still there."""
     if not paths.meta.is_file():
         return False
-    parts = _read_meta(paths.meta).get("files")
+    parts = read_json_object(paths.meta).get("files")
     expected = f"a list of {list(SUFFIXES)}, at least {list(REQUIRED)}"
     if not isinstance(parts, list) or any(part not in list(SUFFIXES) for part in parts):
         raise InputError(paths.meta, f"files {parts}", expected)
@@ -153,7 +153,7 @@ class ClipReader:
 
     def meta(self) -> dict:
         """How the clip was made; empty for published clips, which don't tell."""
-        return _read_meta(self.paths.meta) if self.paths.meta.is_file() else {}
+        return read_json_object(self.paths.meta) if self.paths.meta.is_file() else {}
 
 
 def open_clip(paths: ClipPaths) -> ClipReader:
@@ -170,13 +170,3 @@ def open_clip(paths: ClipPaths) -> ClipReader:
             expected = f"{info.num_frames} rows, as many as {paths.rgb} has frames"
             raise InputError(table.path, f"{len(table)} rows", expected)
     return ClipReader(paths, info, poses, intrinsics)
-
-
-def _read_meta(path: Path) -> dict:
-    try:
-        meta = json.loads(path.read_text(encoding="utf-8"))
-    except ValueError as error:
-        raise InputError(path, f"unreadable ({error})", "a JSON object") from error
-    if not isinstance(meta, dict):
-        raise InputError(path, f"a JSON {type(meta).__name__}", "a JSON object")
-    return meta

@@ -14,6 +14,8 @@ from jaxtyping import Float
 from torch import Tensor
 
 from ..io.atomic import atomic_path
+from ..io.json_object import read_json_object
+from ..io.state_dict import check_tensors, read_safetensors
 from ..runtime import InputError
 from .cosmos import VideoTokenizer
 from .keys import native_architecture, to_diffusers_names
@@ -23,7 +25,6 @@ SAFETENSORS = (
     ("diffusion_pytorch_model.safetensors",),
     ("encoder.safetensors", "decoder.safetensors"),
 )
-LISTED = 8
 CLASS_NAME = "AutoencoderKLCosmos"
 
 
@@ -51,7 +52,7 @@ def load_tokenizer(
         mean, std = read_mean_std(folder / "mean_std.pt", int(str(architecture["latent_channels"])))
     # Not on the meta device: the wavelets are buffers that no checkpoint holds.
     tokenizer = VideoTokenizer(architecture, mean, std)
-    check_tensors(folder, state, tokenizer.autoencoder.state_dict())
+    check_tensors(folder, state, tokenizer.autoencoder.state_dict(), "this architecture")
     state = {name: tensor.to(dtype) for name, tensor in state.items()}
     tokenizer.autoencoder.load_state_dict(state, assign=True)
     return tokenizer.requires_grad_(False).eval().to(device)
@@ -107,29 +108,6 @@ def statistics_from_config(path: Path, config: Mapping[str, object]) -> tuple[Te
     return _check_statistics(path, torch.tensor(mean), torch.tensor(std), channels)
 
 
-def check_tensors(source: Path, found: Mapping[str, Tensor], wanted: Mapping[str, Tensor]) -> None:
-    """Raise `InputError` naming missing, left-over and mis-shaped tensors of `found`."""
-    problems = [
-        ("missing", sorted(wanted.keys() - found.keys())),
-        ("left over", sorted(found.keys() - wanted.keys())),
-    ]
-    shared = sorted(wanted.keys() & found.keys())
-    shapes = [
-        f"{name} {tuple(found[name].shape)} instead of {tuple(wanted[name].shape)}"
-        for name in shared
-        if found[name].shape != wanted[name].shape
-    ]
-    problems.append(("mis-shaped", shapes))
-    if not any(names for _, names in problems):
-        return
-    text = "; ".join(
-        f"{len(names)} {kind}: {', '.join(names[:LISTED])}{' …' if len(names) > LISTED else ''}"
-        for kind, names in problems
-        if names
-    )
-    raise InputError(source, text, f"the {len(wanted)} tensors of this architecture")
-
-
 def _check_statistics(
     path: Path, mean: Float[Tensor, "..."], std: Float[Tensor, "..."], channels: int
 ) -> tuple[Tensor, Tensor]:
@@ -146,27 +124,17 @@ def _diffusers_config(folder: Path) -> dict[str, object] | None:
     path = folder / "config.json"
     if not path.is_file():
         return None
-    try:
-        config = json.loads(path.read_text())
-    except (json.JSONDecodeError, UnicodeDecodeError) as error:
-        raise InputError(path, error, "JSON") from error
-    is_diffusers = isinstance(config, dict) and config.get("_class_name") == CLASS_NAME
-    return config if is_diffusers else None
+    config = read_json_object(path)
+    return config if config.get("_class_name") == CLASS_NAME else None
 
 
 def _read_safetensors(folder: Path) -> dict[str, Tensor]:
-    from safetensors import SafetensorError
-    from safetensors.torch import load_file
-
     for names in SAFETENSORS:
         paths = [folder / name for name in names]
         if all(path.is_file() for path in paths):
             state: dict[str, Tensor] = {}
             for path in paths:
-                try:
-                    state |= load_file(path)
-                except SafetensorError as error:
-                    raise InputError(path, error, "a complete safetensors file") from error
+                state |= read_safetensors(path)
             return state
     expected = " or ".join(" and ".join(names) for names in SAFETENSORS)
     raise InputError(folder, "no weights", expected)

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from ..io.atomic import atomic_path
+from ..io.json_object import read_json_object
 from ..runtime import InputError, get_logger
 
 LOGGER = get_logger(__name__)
@@ -104,7 +105,7 @@ def hand_over(source: Path, output_dir: Path) -> Path | None:
 def first_step(output_dir: Path) -> int:
     """The step at which a stage began: where it was handed over, otherwise 0."""
     path = output_dir / STAGE
-    return int(_read_json(path).get("first_step", 0)) if path.is_file() else 0
+    return int(read_json_object(path).get("first_step", 0)) if path.is_file() else 0
 
 
 @contextmanager
@@ -133,7 +134,7 @@ def read_state(folder: Path) -> dict[str, Any]:
         InputError: it is no such file.
     """
     path = folder / STATE
-    state = _read_json(path)
+    state = read_json_object(path)
     kinds = {"step": int, "positions": list, "files": dict}
     wrong = [name for name, kind in kinds.items() if not isinstance(state.get(name), kind)]
     if wrong:
@@ -172,13 +173,3 @@ def _flush(path: Path) -> None:
         os.fsync(descriptor)
     finally:
         os.close(descriptor)
-
-
-def _read_json(path: Path) -> dict[str, Any]:
-    try:
-        value = json.loads(path.read_text(encoding="utf-8"))
-    except ValueError as error:
-        raise InputError(path, f"unreadable ({error})", "a JSON object") from error
-    if not isinstance(value, dict):
-        raise InputError(path, f"a JSON {type(value).__name__}", "a JSON object")
-    return value

@@ -7,11 +7,12 @@ from dataclasses import asdict, fields
 from pathlib import Path
 
 import torch
-from safetensors import SafetensorError
-from safetensors.torch import load_file, save_file
+from safetensors.torch import save_file
 from torch import Tensor
 
 from ...io.atomic import atomic_path
+from ...io.json_object import read_json_object
+from ...io.state_dict import check_tensors, listed, read_safetensors
 from ...runtime import InputError
 from .archive import MALFORMED, read_archive
 from .decoder import DecoderConfig, LatentRecon
@@ -20,7 +21,6 @@ WEIGHTS_NAME = "model.safetensors"
 CONFIG_NAME = "config.json"
 # Choices of a run rather than of the weights.
 NOT_STORED = {"backend", "checkpointing"}
-NAMES_SHOWN = 40
 
 
 def load_decoder(
@@ -49,14 +49,14 @@ def load_decoder(
     if not path.is_file():
         raise InputError(path, "no such file", "a checkpoint of the decoder")
     if path.suffix == ".safetensors":
-        state = _read_safetensors(path)
+        state = read_safetensors(path)
         config = config or read_config(path.with_name(CONFIG_NAME))
     else:
         state = _read_checkpoint(path)
         config = config or DecoderConfig()
     with torch.device("meta"):
         model = LatentRecon(config)
-    _check(path, state, model.state_dict())
+    check_tensors(path, state, model.state_dict(), "the configured decoder")
     state = {name: tensor.to(device, dtype) for name, tensor in state.items()}
     model.load_state_dict(state, assign=True)
     return model.eval()
@@ -77,12 +77,7 @@ def read_config(path: Path) -> DecoderConfig:
     """The configuration stored beside our weights; `InputError` for unknown keys or values."""
     if not path.is_file():
         raise InputError(path, "no such file", "the configuration beside the weights")
-    try:
-        values = json.loads(path.read_text(encoding="utf-8"))
-    except ValueError as error:
-        raise InputError(path, f"malformed JSON ({error})", "a JSON object") from error
-    if not isinstance(values, dict):
-        raise InputError(path, type(values).__name__, "a JSON object")
+    values = read_json_object(path)
     known = {field.name: type(field.default) for field in fields(DecoderConfig)}
     for name, value in values.items():
         if name not in known:
@@ -91,13 +86,6 @@ def read_config(path: Path) -> DecoderConfig:
         if type(value) is not known[name] and not number:
             raise InputError(path, f"{name} = {value!r}", f"a value of {known[name].__name__}")
     return DecoderConfig(**values)
-
-
-def _read_safetensors(path: Path) -> dict[str, Tensor]:
-    try:
-        return load_file(path)
-    except (SafetensorError, OSError) as error:
-        raise InputError(path, f"unreadable ({error})", "a safetensors file") from error
 
 
 def _read_checkpoint(path: Path) -> dict[str, Tensor]:
@@ -115,30 +103,5 @@ def _read_checkpoint(path: Path) -> dict[str, Tensor]:
         raise InputError(path, f"a {type(value).__name__}", "a dictionary of tensors")
     foreign = [str(name) for name, part in value.items() if not isinstance(part, Tensor)]
     if foreign:
-        raise InputError(path, f"no tensors under {_listed(foreign)}", "a dictionary of tensors")
+        raise InputError(path, f"no tensors under {listed(foreign)}", "a dictionary of tensors")
     return {str(name): part for name, part in value.items()}
-
-
-def _check(path: Path, state: dict[str, Tensor], wanted: dict[str, Tensor]) -> None:
-    """Raise `InputError` with all names unless `state` has exactly the tensors of the model."""
-    problems = {
-        "missing": sorted(wanted.keys() - state.keys()),
-        "unexpected": sorted(state.keys() - wanted.keys()),
-        "of another shape": [
-            f"{name} {list(state[name].shape)} instead of {list(wanted[name].shape)}"
-            for name in sorted(state.keys() & wanted.keys())
-            if state[name].shape != wanted[name].shape
-        ],
-        "not floating-point": sorted(
-            name for name, tensor in state.items() if not tensor.is_floating_point()
-        ),
-    }
-    found = [f"{what}: {_listed(names)}" for what, names in problems.items() if names]
-    if found:
-        expected = f"exactly the {len(wanted)} tensors of the configured decoder"
-        raise InputError(path, "; ".join(found), expected)
-
-
-def _listed(names: list[str]) -> str:
-    more = f" and {len(names) - NAMES_SHOWN} more" if len(names) > NAMES_SHOWN else ""
-    return ", ".join(names[:NAMES_SHOWN]) + more

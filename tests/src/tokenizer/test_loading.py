@@ -90,9 +90,9 @@ def test_wrong_tensors_are_named(tmp_path: Path) -> None:
         load_tokenizer(tmp_path)
     for part in (
         str(tmp_path),
-        "missing: quant_conv.bias",
+        "1 missing: quant_conv.bias",
         "decoder.extra.weight",
-        "post_quant_conv.bias (5,) instead of (16,)",
+        "post_quant_conv.bias [5] instead of [16]",
     ):
         assert part in str(caught.value)
 

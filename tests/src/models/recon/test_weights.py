@@ -130,10 +130,13 @@ def test_every_wrong_tensor_is_named(decoder: Decoder, tmp_path: Path) -> None:
     message = str(caught.value)
     assert str(tmp_path / "model.pt") in message
     for part in (
-        f"missing: deconv.bias, {NAME};",
-        "unexpected: enc_blocks.0.mamba.renamed.weight, extra;",
+        "2 missing: ",
+        f"{NAME} [",
+        "deconv.bias [",
+        "2 unexpected: enc_blocks.0.mamba.renamed.weight [",
+        "extra [3];",
         "enc_norm.weight [63] instead of [64]",
-        "not floating-point: enc_norm.bias",
+        "1 not floating-point: enc_norm.bias torch.int64",
     ):
         assert part in message, part
 

@@ -3,9 +3,8 @@
     accelerate launch --config_file configs/accelerate/accelerate_config.yaml train.py \
         --config configs/training/3dgs_res_704_1280_views_121.yaml dataset_root=CLIPS
 
-Later settings win: --config_default, then --config, then the key=value arguments. The keys are
-those of configs/training/default.yaml; `task` says what is trained (decoder). `bash train.sh` runs
-the nine stages of the decoder. Written below output_dir:
+Later settings win: --config_default (which has all keys), then --config, then KEY=VALUE; `task`
+says what is trained. `bash train.sh` runs the decoder's nine stages. Written below output_dir:
 
     config.yaml               all settings, as `sample.py` and `inference.sh` read them
     checkpoint-<step>/        weights, optimizer, generators, position in the data
@@ -21,7 +20,6 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parent))
 
-# What loads the settings, and what is trained with them.
 TASKS = {
     "decoder": ("src.config.decoder:load_decoder_train_config", "src.training.decoder:DecoderTask"),
 }
@@ -29,9 +27,8 @@ TASKS = {
 
 def main() -> None:
     """Read the arguments, load the configuration, train."""
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    formatter = argparse.RawDescriptionHelpFormatter
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=formatter)
     parser.add_argument("--config", required=True, help="YAML file of the stage")
     parser.add_argument("--config_default", default="configs/training/default.yaml")
     for name in ("run", "group"):

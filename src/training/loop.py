@@ -68,7 +68,7 @@ def _start(loop: LoopConfig, optim: OptimConfig) -> "Accelerator":
     """The processes, devices and trackers of this launch.
 
     Raises:
-        InputError: a tracker that is not installed.
+        InputError: a tracker that is not installed, DeepSpeed.
     """
     from accelerate import Accelerator
     from accelerate.tracking import get_available_trackers
@@ -83,6 +83,9 @@ def _start(loop: LoopConfig, optim: OptimConfig) -> "Accelerator":
         log_with=loop.tracker,
         project_dir=str(Path(loop.output_dir) / loop.logging_dir),
     )
+    if str(accelerator.distributed_type.value) == "DEEPSPEED":
+        expected = "DDP, or FSDP2 (configs/accelerate/fsdp2.yaml): its checkpoints are not ours"
+        raise InputError("accelerate configuration", "DeepSpeed", expected)
     if loop.tracker is not None:
         names = {"name": loop.run_name, "group": loop.group_name}
         accelerator.init_trackers(loop.name, init_kwargs={"wandb": names})

@@ -5,6 +5,8 @@ one and the same six backwards, as if its video had been reversed: at any time o
 cameras of a trajectory stand at different places.
 """
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -95,7 +97,9 @@ def write_world_clips(
         return root
     encoder = load_tokenizer(tokenizer)
     for seed, key in progress(missing.items(), f"clips of worlds for {root}", len(missing)):
-        for name, clip in zip(names, _clips(seed, config, dynamic, size), strict=True):
+        with _one_thread():
+            clips = _clips(seed, config, dynamic, size)
+        for name, clip in zip(names, clips, strict=True):
             latents = _latents(encoder, clip)
             meta = {**made, "seed": seed}
             full = Clip(clip.cameras, FPS, clip.frames, latents, clip.depth, meta)
@@ -111,6 +115,17 @@ def world_trajectories(
     specs = [kind.spec(float(generator.uniform())) for kind in MULTI_TRAJECTORY]
     poses = torch.stack([invert_rigid(make_trajectory(spec, num_frames)) for spec in specs])
     return torch.cat([poses, poses.flip(1)]) if dynamic else poses
+
+
+@contextmanager
+def _one_thread() -> Iterator[None]:
+    """Worlds are many small tensors: threads gain little, and lose much on a busy machine."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(threads)
 
 
 def _clips(seed: int, config: WorldsConfig, dynamic: bool, size: tuple[int, int]) -> list[Clip]:

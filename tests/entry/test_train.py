@@ -7,7 +7,6 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -31,7 +30,14 @@ STAGES = {
     "704_1280_views_121_multi_6_dynamic": ("704_1280_views_121_multi_6", 14),
     "704_1280_views_121_multi_6_dynamic_prune": ("704_1280_views_121_multi_6_dynamic", 16),
 }
-Run = Callable[..., subprocess.CompletedProcess]
+# What `accelerate launch --config_file configs/accelerate/fsdp2.yaml` sets.
+SHARDED = {
+    "ACCELERATE_USE_FSDP": "true",
+    "FSDP_VERSION": "2",
+    "FSDP_AUTO_WRAP_POLICY": "TRANSFORMER_BASED_WRAP",
+    "FSDP_TRANSFORMER_CLS_TO_WRAP": "MambaBlock,AttentionBlock",
+    "FSDP_RESHARD_AFTER_FORWARD": "true",
+}
 pytestmark = pytest.mark.slow
 
 
@@ -63,7 +69,7 @@ def test_nine_stages_in_a_row(tmp_path: Path) -> None:
     """A stage that does not run, starts from the wrong one, or is made again when finished."""
     output = tmp_path / "out"
     settings = {"CONFIGS": "configs/nano/training", "STEPS": "2", "OUTPUT": str(output)}
-    settings |= {"LAUNCH": sys.executable}
+    settings |= {"LAUNCH": sys.executable, "OMP_NUM_THREADS": "1"}
     done = run(["bash", "train.sh"], **settings)
     assert done.returncode == 0, done.stderr[-4000:]
     for suffix, (source, last) in STAGES.items():
@@ -112,15 +118,17 @@ def wait_for(folder: Path, step: int, process: subprocess.Popen) -> None:
         time.sleep(0.02)
 
 
+@pytest.mark.parametrize("environment", [{}, SHARDED], ids=["replicated", "sharded"])
 def test_two_processes_give_the_loss_of_one_with_twice_the_batch(
-    tiny: TinyInput, tmp_path: Path
+    tiny: TinyInput, tmp_path: Path, environment: dict[str, str]
 ) -> None:
     """Processes that see the same scenes, draw other numbers, or don't average."""
     settings = ("max_train_steps=4", "num_test_scenes=0")
     one = command(tiny, tmp_path / "one", *settings, "batch_size=2")
     assert run([sys.executable, *one]).returncode == 0
     launcher = [sys.executable, "-m", "torch.distributed.run", "--nproc_per_node=2", "--standalone"]
-    two = run([*launcher, *command(tiny, tmp_path / "two", *settings)], OMP_NUM_THREADS="1")
+    program = [*launcher, *command(tiny, tmp_path / "two", *settings)]
+    two = run(program, OMP_NUM_THREADS="1", **environment)
     assert two.returncode == 0, two.stderr
     first, second = (read_journal(tmp_path / name) for name in ("one", "two"))
     # Later gradients differ: Adam divides even rounding errors by their own size, and Gaussians

@@ -28,6 +28,7 @@ def latent_encoder(tokenizer: VideoTokenizer) -> Encode:
     """The encoder of videos to normalised latents that this module works with."""
 
     def encode(video: Tensor) -> Tensor:
+        """Normalised latents of a video."""
         return tokenizer.normalise(tokenizer.encode(video))
 
     return encode

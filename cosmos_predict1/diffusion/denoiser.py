@@ -82,6 +82,7 @@ def guided(
     conditional, unconditional = both.chunk(2)
 
     def predict(x: Tensor, noise: Tensor) -> Tensor:
+        """F drawn away from the unconditional branch, in float32."""
         if batch_guidance:
             wanted, unwanted = network(x.repeat(2, 1, 1, 1, 1), noise.repeat(2), both).chunk(2)
         else:

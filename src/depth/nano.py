@@ -129,6 +129,7 @@ class NanoDepth(nn.Module):
     def forward(self, image: Float[Tensor, "batch 3 h w"]) -> NanoPrediction:
         """Depth, valid pixels and focal length of RGB pictures in [0, 1], of any size."""
         size = image.shape[-2:]
+        # A fixed area: what the network has learnt of sizes does not depend on the resolution.
         small = F.interpolate(image, self.working_size(*size), mode="bilinear", antialias=True)
         x = torch.cat([2 * small - 1, _positions(small)], dim=1)
         skips = []
@@ -136,6 +137,7 @@ class NanoDepth(nn.Module):
             x = stage(down(x))
             skips.append(x)
         x = self.attention(x)
+        # One lens a picture, read where attention has seen all of it.
         log_focal = self.focal(x.mean(dim=(2, 3)))[:, 0] + USUAL_LOG_FOCAL
         for up, merge, skip in zip(self.up[::-1], self.merge[::-1], skips[-2::-1], strict=True):
             x = merge(F.interpolate(up(x), skip.shape[-2:], mode="bilinear") + skip)

@@ -108,6 +108,7 @@ def read_vipe(
     video = root / "rgb" / f"{clip}.mp4"
     info = video_info(video)
     indices = torch.arange(start, start + num_frames).clamp(max=info.num_frames - 1)
+    # Each frame is read and resized once, however often it is repeated.
     frames, repeats = torch.unique_consecutive(indices, return_counts=True)
 
     c2w = read_poses(root / "pose" / f"{clip}.npz").at(frames)
@@ -126,6 +127,7 @@ def read_vipe(
             mask[row] = size.picture(valid[None], mode="nearest")
 
     K = intrinsics_to_matrix(intrinsics)
+    # Inverted, not transposed: rotations in files are orthonormal to a few digits only.
     parts = [image, depth, mask, torch.linalg.inv(c2w.double()).float(), K]
     if len(wanted) < num_frames:
         parts = [part.repeat_interleave(repeats, dim=0) for part in parts]
@@ -156,6 +158,7 @@ def _iterate_masks(path: Path, indices: Sequence[int]) -> Iterator[Float[Tensor,
         except (UnidentifiedImageError, OSError, SyntaxError, ValueError) as error:
             value = f"an unreadable mask for frame {index} ({error})"
             raise InputError(path, value, "PNG pictures") from error
+        # A pixel of a coloured mask counts if any of its channels does.
         if picture.ndim == 3:
             picture = picture.max(axis=2)
         yield torch.from_numpy((picture > 0).astype(np.float32))

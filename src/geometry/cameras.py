@@ -109,6 +109,7 @@ class Cameras:
 
     def resized(self, width: int, height: int) -> "Cameras":
         """The same cameras at another picture size; intrinsics scale with it, axis by axis."""
+        # Pixel centres at halves let the principal point scale like the size, without a shift.
         sx, sy = width / self.width, height / self.height
         scale = self.intrinsics.new_tensor([sx, sy, sx, sy])
         return Cameras(self.c2w, self.intrinsics * scale, width, height)

@@ -36,6 +36,7 @@ class BoundaryMesh:
 
         `size` is the targets' height and width; pixel centres lie at integer coordinates.
         """
+        # Boundaries are a small part of a frame: only quads that exist become triangles.
         target, row, column = self.quads[source].nonzero(as_tuple=True)
         frame = source[target]
         quads = torch.stack(
@@ -67,6 +68,7 @@ def boundary_mesh(
     """
     height, width = points.shape[1:3]
     size = (max(height // DOWNSAMPLING, 1), max(width // DOWNSAMPLING, 1))
+    # Bilinear at a ratio of 4 is the mean of the four middle pixels of each 4 x 4 block.
     vertices = F.interpolate(points.movedim(-1, 1), size, mode="bilinear", align_corners=False)
     chosen = any_corner(F.interpolate(boundary[:, None].float(), size, mode="nearest")[:, 0] > 0)
     if drop_invalid:

@@ -19,6 +19,7 @@ from ..gaussians import Gaussians
 from ..runtime import InputError
 from .atomic import atomic_path
 
+# The constant spherical harmonic: colours are stored as its factor, with 0.5 taken off.
 SH_CONSTANT = 0.5 / math.sqrt(math.pi)
 OPACITY_MARGIN = 1e-6
 SCALE_OFFSET = 1e-8

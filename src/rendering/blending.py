@@ -56,6 +56,7 @@ def _blocks(
     last = int(start[-1]) - 1
     alive = (end > begin).nonzero()[:, 0]
     while len(alive) > 0:
+        # All tiles advance in step: the fewer are left, the more pairs of each fit a block.
         pairs = min(max(size // (PIXELS * len(alive)), PAIRS_MIN), PAIRS_MAX)
         steps = torch.arange(pairs, device=start.device)
         for tiles in alive.split(max(size // (PIXELS * pairs), 1)):
@@ -190,6 +191,7 @@ def _response_gradient(
     """Gradients of a block's response columns from that of `log alpha`."""
     axis = _axis(response)
     v, u = (part.flatten() for part in torch.meshgrid(axis, axis, indexing="ij"))
+    # The responses are quadratic in u and v: their gradients need no more than these sums.
     moments = torch.stack([torch.ones_like(u), u, v, u * u, u * v, v * v], dim=1)
     d_opacity = d_log.sum(dim=2, keepdim=True)
     if weights.denominator is None:

@@ -34,6 +34,7 @@ class _Deferred(torch.autograd.Function):
     def forward(
         ctx: Any, cameras: Cameras, options: RasterizeOptions, backend: Backend, *parameters: Tensor
     ) -> tuple[Tensor, Tensor, Tensor]:
+        """Colour, alpha and depth of all frames."""
         ctx.save_for_backward(*parameters)
         ctx.cameras, ctx.options, ctx.backend = cameras, options, backend
         gaussians = Gaussians(*(tensor.detach() for tensor in parameters))
@@ -50,11 +51,13 @@ class _Deferred(torch.autograd.Function):
     @staticmethod
     @torch.autograd.function.once_differentiable
     def backward(ctx: Any, *upstream: Tensor) -> tuple[Tensor | None, ...]:
+        """Gradients of the Gaussians' parameters, where they are needed."""
         needed = ctx.needs_input_grad[3:]
         leaves = [
             tensor.detach().requires_grad_(need)
             for tensor, need in zip(ctx.saved_tensors, needed, strict=True)
         ]
+        # All frames share the leaves, in which their gradients add up.
         for index in range(len(ctx.cameras)):
             camera = ctx.cameras[index : index + 1]
             with torch.enable_grad():

@@ -60,6 +60,7 @@ def to_camera_space(
     """The Gaussians seen by the cameras, batch dimensions broadcast against each other."""
     rotation, translation = w2c[..., :3, :3], w2c[..., :3, 3]
     mean = (rotation @ gaussians.means[..., None])[..., 0] + translation
+    # Columns are the principal axes, each as long as its standard deviation.
     axes = rotation @ (quaternions_to_matrices(gaussians.quats) * gaussians.scales[..., None, :])
     batch = mean.shape[:-1]
     return CameraGaussians(

@@ -136,6 +136,7 @@ def _gsplat_3dgut(
     def render(
         colors: Float[Tensor, "*frame gaussian 3"], background: tuple[float, float, float]
     ) -> tuple[Float[Tensor, "frame height width 3"], Float[Tensor, "frame height width 1"]]:
+        """The Gaussians in `colors`, and their alpha."""
         pictures, alpha, _ = rasterization(
             gaussians.means,
             gaussians.quats,

@@ -67,12 +67,14 @@ def intersect_tiles(
 
     Depths are compared as float32; the order of equal ones is arbitrary.
     """
+    # Boxes in tiles, first inclusive, last exclusive, cut to the picture.
     limit = torch.tensor([grid.columns, grid.rows], device=frame.device)
     first = ((footprint.center - footprint.radius) / TILE).floor().long()
     last = ((footprint.center + footprint.radius) / TILE).ceil().long()
     first, last = first.clamp(min=0).minimum(limit), last.clamp(min=0).minimum(limit)
     extent = last - first
     counts = extent.prod(dim=-1)
+    # Every splat once for each tile of its box, with the tile's number within the box.
     splat = torch.repeat_interleave(counts)
     local = torch.arange(len(splat), device=splat.device) - (counts.cumsum(0) - counts)[splat]
     columns = extent[splat, 0]

@@ -68,6 +68,7 @@ def normalise_depth(
     if count_unknown:
         median = masked.median(dim=-1, keepdim=True).values
     else:
+        # The lower of two middle values too, and NaN where nothing is known.
         median = masked.masked_fill(~flat, torch.nan).nanmedian(dim=-1, keepdim=True).values
         median = median.nan_to_num(0)
     centred = torch.where(flat, masked - median, 0)

@@ -29,6 +29,7 @@ def find_checkpoint(task: Task[Batch], loop: LoopConfig) -> Checkpoint | None:
     folder = Path(loop.output_dir)
 
     def choose() -> Path | None:
+        """The folder to read, handed over from an earlier stage if need be."""
         if loop.resume is None:
             return None
         if loop.resume_dir is not None:

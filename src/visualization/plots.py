@@ -42,6 +42,7 @@ class _Plane:
     y: tuple[float, float]
 
     def place(self, x: float, y: float) -> tuple[float, float]:
+        """Where a point of the data lies on the canvas, in pixels."""
         across = (x - self.x[0]) / (self.x[1] - self.x[0])
         up = (y - self.y[0]) / (self.y[1] - self.y[0])
         return LEFT + across * (RIGHT - LEFT), BOTTOM - up * (BOTTOM - TOP)

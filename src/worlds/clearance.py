@@ -28,6 +28,7 @@ HALVINGS = 4
 def camera_paths() -> Float[np.ndarray, "point 3"]:
     """Camera centres that must lie free, relative to the default camera."""
     specs = [TrajectorySpec(name, reach) for name, reach in REACHES.items()]
+    # The widest of the published spirals; straight ones are shorter than the reaches.
     specs.append(MULTI_TRAJECTORY[-1].spec(1.0))
     poses = [invert_rigid(make_trajectory(spec, 13).double()) for spec in specs]
     return np.concatenate([pose[:, :3, 3].numpy() for pose in poses])
@@ -111,5 +112,6 @@ def _is_apart(layout: Layout, index: int) -> bool:
         if np.hypot(*between.T).min() < thing.prop.radius + other.prop.radius + GAP / 2:
             return False
     shell = layout.surroundings.shell
+    # Only the footprint matters: heights are taken at the shell's middle.
     track[:, 1] += shell.center[1]
     return shell.contains(track, thing.prop.radius)

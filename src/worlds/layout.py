@@ -76,6 +76,7 @@ def draw_layout(rng: np.random.Generator, family: str, saturation: float) -> Lay
     palette = draw_palette(rng, chosen if family == "mixed" else family, outdoors)
     painter = Painter(rng, palette, saturation)
     hero = draw_prop(painter, HEROES, rng.uniform(0.09, 0.15))
+    # The picture's centre shows the hero's front, which is to be at depth 1.
     distance = 1 + 0.7 * hero.solids[0].half[2]
     aim = hero.height * rng.uniform(0.5, 0.8)
     slope = math.tan(math.radians(rng.uniform(5, 12) if outdoors else rng.uniform(9, 19)))
@@ -86,6 +87,7 @@ def draw_layout(rng: np.random.Generator, family: str, saturation: float) -> Lay
     weights, farthest = (OUTDOORS, 3.4) if outdoors else (INDOORS, 2.5)
     standing = [first]
     total = int(rng.integers(FEWEST_SOLIDS, MOST_SOLIDS + 1))
+    # Places are tried at random: in a crowded world some things find none.
     for _ in range(TRIES):
         missing = total - sum(len(thing.prop.solids) for thing in standing)
         if missing <= 0:
@@ -104,6 +106,7 @@ def _draw_standing(
     rng = painter.rng
     z = rng.uniform(0.75, farthest)
     x = rng.uniform(-0.92, 0.92) * spread * z
+    # Far things are larger, so that they are not lost in the picture.
     size = rng.uniform(0.07, 0.15) * (0.7 + 0.3 * z)
     return Standing(draw_prop(painter, weights, size), x, z)
 
@@ -115,10 +118,12 @@ def _fits(thing: Standing, others: list[Standing], surroundings: Surroundings) -
         if math.hypot(x - other.x, z - other.z) < radius + other.prop.radius + GAP:
             return False
     hero = others[0]
+    # On the picture's plane: what stands before the hero may cover no more than its edge.
     aside = abs(x / z - hero.x / hero.z) - radius / z
     if z < hero.z + 0.1 and aside < 0.2 * hero.prop.radius:
         return False
     distance = math.hypot(x, z)
+    # Nothing fills the picture or stands at the camera.
     if radius / distance > 0.3 or distance - radius < NEAREST:
         return False
     return surroundings.shell.contains(

@@ -105,6 +105,7 @@ def _visibility(
         clear = torch.minimum(clear, beside.masked_fill(own, 1).amin(axis))
         contact = contact + near.masked_fill(own, 0).sum(axis)
     direct = (0.5 + 0.5 * clear).clamp(0, 1)
+    # A smooth step: half shadows begin and end without an edge.
     return direct * direct * (3 - 2 * direct), (-CONTACT * contact).exp() * _openness(
         scene, surface
     )
@@ -122,6 +123,7 @@ def illuminate(
     along = towards / distance
     direct, around = _visibility(scene, surface, solid, along, softness)
     facing = (along * surface.normal).sum(0).clamp_min(0)
+    # The inverse square beyond `reach`, without its pole at the lamp.
     lamp = facing * direct / (1 + (distance / reach).square())
     # The y axis points down: a normal of y = -1 faces the sky.
     ambient = torch.lerp(below, above, 0.5 - 0.5 * surface.normal[1]) * around

@@ -12,6 +12,7 @@ import numpy as np
 from .palettes import Color, Palette, saturate, shade
 
 PATTERNS = ("gradient", "noise", "marble", "wood", "stripes", "bricks", "dots", "sky")
+# Close to the sRGB curve, without its linear piece at black.
 GAMMA = 2.2
 
 Range = tuple[float, float]
@@ -42,6 +43,7 @@ class Material:
 
     def row(self) -> list[float]:
         """The numbers, in the order that `textures.py` unpacks."""
+        # Patterns blend light, not display values.
         linear = [part**GAMMA for part in (*self.a, *self.b)]
         turn = [math.cos(self.angle), math.sin(self.angle)]
         shape = [self.frequency, self.aspect, *turn, self.level, self.softness, self.warp]

@@ -122,6 +122,7 @@ def draw_palette(rng: np.random.Generator, name: str, outdoors: bool) -> Palette
     wall, other_wall = family.wall.draw(rng), family.wall.draw(rng)
     walls = (wall, wall if rng.random() < SAME_WALLS else other_wall)
     ground = family.ground
+    # A ground of any hue is a painted floor; outdoors it mostly takes a natural one.
     if outdoors and (not ground.hues and rng.random() < 0.6):
         ground = replace(ground, hues=(GRASS, GRASS, SAND, CLAY, STONE))
     sky = SKIES[int(rng.integers(len(SKIES)))]

@@ -165,6 +165,7 @@ def trace(scene: Scene, origin: Float[Tensor, "3 camera"], direction: Planes) ->
     The parameter `t` counts in lengths of `direction`: camera z, where its own camera z is 1.
     """
     start, along, axis = spread(origin[..., None]), spread(direction), solid_axis()
+    # Seen from inside, the shell is where rays leave its volumes, whichever comes first.
     _, shell = box_interval(scene.shell.local(start), scene.shell.turned(along), scene.shell.half)
     radius = scene.dome[:, None]
     _, sky = sphere_interval(start, along, (radius, radius, radius))
@@ -172,6 +173,7 @@ def trace(scene: Scene, origin: Float[Tensor, "3 camera"], direction: Planes) ->
     solid = torch.full_like(t, scene.size, dtype=torch.int64)
     for part in scene.parts:
         near, far = part.shape.interval(part.local(start), part.turned(along), part.half)
+        # Missed, or behind the origin, which lies in no solid.
         entry = near.masked_fill((near >= far) | (near <= 0), torch.inf)
         nearest, index = entry.min(dim=axis)
         solid = torch.where(nearest < t, index + part.start, solid)

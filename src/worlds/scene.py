@@ -166,8 +166,11 @@ def pack_worlds(worlds: Sequence[World]) -> Worlds:
     attempt = 0
     while len(layouts) < len(worlds):
         pending = [index for index in range(len(worlds)) if index not in layouts]
+        # Drafts are rejected until one fits, each from a stream of its own: a world does not
+        # depend on its batch.
         drafts = [worlds[index].draft(attempt) for index in pending]
         for index, draft, depth in zip(pending, drafts, _center_depths(drafts), strict=True):
+            # Scaled afterwards, so that the depth at the centre is 1 exactly.
             layout = draft.scaled(1 / depth)
             if NEAREST_CENTER <= depth <= FARTHEST_CENTER and is_clear(layout):
                 layouts[index] = worlds[index].animated(layout)
@@ -202,6 +205,7 @@ def _pack(layouts: Sequence[Layout]) -> Worlds:
         [[(s, m) for s, m in solids if s.shape == shape.name] for shape in SHAPES]
         for solids in placed
     ]
+    # Solids of one shape stand together, as many as the fullest world has.
     boxes, cylinders, spheres = (
         max(LEAST_COUNT, *(len(row[kind]) for row in rows)) for kind in range(3)
     )

@@ -65,9 +65,11 @@ def shade(
     origin, direction = lens.origin.T, lens.directions(points)
     hits = trace(scene, origin, direction)
     surface = surface_at(scene, origin, direction, hits)
+    # The sky is painted by direction: as a point of the unit sphere.
     local = torch.where(surface.is_sky, surface.point / scene.dome, surface.local)
     rows = scene.materials.shape[1]
     materials = scene.materials.gather(2, surface.material[:, None].expand(-1, rows, -1))
+    # Radians between neighbouring samples, from which patterns know how wide a sample is.
     angle = spacing / lens.intrinsics[:, :1]
     u_width, v_width = surface.widths
     along = (surface.u, surface.v, u_width * angle, v_width * angle)

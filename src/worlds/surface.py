@@ -49,6 +49,7 @@ def surface_at(
     center, half, (cos, sin, kind) = gathered[:3], gathered[3:6], gathered[6:]
     moved = [part - middle for part, middle in zip(point, center, strict=True)]
     x, y, z = cos * moved[0] - sin * moved[2], moved[1], sin * moved[0] + cos * moved[2]
+    # The face is the one whose plane is nearest: the hit itself is off by rounding.
     gap_x, gap_y, gap_z = (
         (extent - part.abs()).abs() for part, extent in zip((x, y, z), half, strict=True)
     )
@@ -61,6 +62,7 @@ def surface_at(
     normal = torch.stack((cos * nx + sin * nz, ny, cos * nz - sin * nx))
     reached = (point * point).sum(0).sqrt() > 0.999 * scene.dome
     is_sky = is_shell & reached
+    # Around a curved side u is the arc, so that patterns keep their scale on it.
     u = torch.where(is_curved, torch.atan2(x, z) * half[0], torch.where(on_x, z, x))
     v = torch.where(on_y & ~is_curved, z, y)
     face = torch.where(on_y, (y < 0) * CEILING, torch.where(on_x, WALL_X, WALL_Z))

@@ -86,6 +86,7 @@ def draw_ground(painter: Painter, floor: float) -> Surroundings:
     ground = painter.tone(palette.ground)
     horizon, zenith = painter.tone(palette.horizon), painter.tone(palette.zenith)
     surface = painter.draw(GROUNDS, ground)
+    # Below the horizon there are none to be seen.
     hills = rng.uniform(0.02, 0.1) if rng.random() < 0.7 else -1.0
     sky = Material(
         "sky",

@@ -78,6 +78,7 @@ def stripes(spot: Spot) -> Rays:
     place = (spot.u * spot.cos + spot.v * spot.sin) * spot.frequency + spot.warp * spot.noise
     width = (spot.u_width * spot.cos.abs() + spot.v_width * spot.sin.abs()) * spot.frequency
     edge = torch.maximum(spot.softness, width)
+    # A sine that is cut off: its flanks are `edge` repeats wide.
     return _faded((0.5 + (TAU * place).sin() / (TAU * edge)).clamp(0, 1), width, 0.5)
 
 
@@ -179,6 +180,8 @@ def paint(
     noise, other = sample_noise(volume, position)
     spot = Spot(local, *along, noise, *numbers[7:14].unbind(0))
     blend = torch.zeros_like(noise)
+    # Every pattern everywhere, then a choice: a gather of each pattern's points costs more,
+    # and its sizes would break the compiled graph.
     for name, function in PATTERN_FUNCTIONS.items():
         blend = torch.where(pattern == PATTERNS.index(name), function(spot), blend)
     tint = torch.where(pattern == PATTERNS.index("bricks"), brick_tint(spot), 1.0)

@@ -124,6 +124,7 @@ def _times(selection: Selection) -> tuple[Float[Tensor, " frame"], float | None]
     """Input and target times, from 0 for the earliest input frame to 1 for the latest."""
     frames = torch.tensor(selection.inputs[0], dtype=torch.float32)
     first = frames.min().item()
+    # A clip of one frame has no length: its time is 0.
     span = max(frames.max().item() - first, 1.0)
     frame = selection.time_frame
     return (frames - first) / span, None if frame is None else (frame - first) / span

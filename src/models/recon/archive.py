@@ -135,6 +135,7 @@ def _tensor_builder() -> Callable[..., StoredTensor]:
         stride: tuple[int, ...],
         *_: object,
     ) -> StoredTensor:
+        """What `torch._utils._rebuild_tensor_v2` is called with, not yet read."""
         dtype, key = storage
         return StoredTensor(dtype, key, offset, size, stride)
 

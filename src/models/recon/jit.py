@@ -24,6 +24,7 @@ def kernel(*variants: Variant) -> Callable[[Callable[..., None]], Any]:
     """
 
     def compiled(function: Callable[..., None]) -> Any:
+        """The kernel; without Triton the function itself, which nobody calls."""
         if triton is None:
             return function
         # Triton reads the source: wrappers (the type checker of the tests) must come off.

@@ -45,6 +45,7 @@ def gated_norm(
     batch, length, channels = y.shape
     assert y.is_contiguous() and gate.stride(-1) == 1, f"strides {y.stride()}, {gate.stride()}"
     out = torch.empty_like(y) if total is None else total
+    # A token is one block, whose size must be a power of two.
     block = 1 << (channels - 1).bit_length()
     with torch.cuda.device_of(y):
         _norm[(length, batch)](
@@ -81,6 +82,7 @@ def _conv(  # noqa: PLR0913 (a kernel takes pointers, strides and sizes one by o
     result += tl.load(bias + channel, mask=known, other=0).to(tl.float32)[None, :]
     for tap in tl.static_range(TAPS):
         seen = step + (TAPS - 1 - tap) if REVERSE else step - (TAPS - 1 - tap)
+        # Tokens beyond either end count as zeros, as in a padded convolution.
         mask = ((seen >= 0) & (seen < length))[:, None] & known[None, :]
         at = sequence + seen[:, None] * step_stride + channel[None, :]
         factor = tl.load(weight + channel * TAPS + tap, mask=known, other=0).to(tl.float32)

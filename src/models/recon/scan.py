@@ -63,6 +63,7 @@ class _KernelScan(torch.autograd.Function):
         D: Tensor,
         reverse: bool,
     ) -> Tensor:
+        """The outputs; the inputs alone are kept."""
         from .scan_kernels import CHUNK, chunk_scan
 
         ctx.save_for_backward(x, dt, A, B, C, D)
@@ -71,6 +72,7 @@ class _KernelScan(torch.autograd.Function):
 
     @staticmethod
     def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor | None, ...]:
+        """Gradients of all inputs but `reverse`."""
         from .scan_kernels import CHUNK, chunk_scan
 
         parts = scan_gradients(chunk_scan, ctx.saved_tensors, gradients[0], ctx.reverse, CHUNK)

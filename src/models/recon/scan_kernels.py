@@ -38,6 +38,7 @@ def chunk_scan(
     reach = steps.flip(-1).cumsum(-1).flip(-1) if reverse else steps.cumsum(-1)
     chunks, state = reach.shape[2], keys.shape[-1]
     skip = torch.zeros(heads, device=x.device) if skip is None else skip
+    # Float32 asks for all its bits, of which TF32 keeps 10; bfloat16 has no such choice.
     precision = "ieee" if x.dtype == torch.float32 else "tf32"
 
     sizes = {"H": heads, "P": width, "N": state, "Q": chunk, "REVERSE": reverse}
@@ -103,15 +104,18 @@ def _states(  # noqa: PLR0913 (a kernel takes pointers, strides and sizes one by
     """What each chunk adds to the state at the edge where the scan leaves it."""
     # Heads are neighbours in the grid: they share the keys, which then come from the cache.
     head, block = tl.program_id(0) % H, tl.program_id(0) // H
+    # In 64 bits: offsets into long sequences exceed 2^31.
     chunk, batch = tl.program_id(1).to(tl.int64), tl.program_id(2).to(tl.int64)
     p, n = tl.arange(0, P), block * BLOCK_N + tl.arange(0, BLOCK_N)
     row = ((batch * H + head) * chunks + chunk) * Q
     x += (batch * length + chunk * Q) * x_step + head * P
     keys += (batch * length + chunk * Q) * key_step
+    # The way through the whole chunk is where the running sum ends.
     total = tl.load(reach + row + (0 if REVERSE else Q - 1))
     added = tl.zeros([P, BLOCK_N], dtype=tl.float32)
     for start in range(0, Q, BLOCK_S):
         s = start + tl.arange(0, BLOCK_S)
+        # `weight` and `reach` are padded to whole chunks, the sequences are not.
         inside = chunk * Q + s < length
         factor = tl.load(weight + row + s) * tl.exp(total - tl.load(reach + row + s))
         value = tl.load(x + s[None, :] * x_step + p[:, None], mask=inside[None, :], other=0)
@@ -143,6 +147,7 @@ def _entering(  # noqa: PLR0913
     at += tl.program_id(0) * BLOCK + tl.arange(0, BLOCK)
     way = reach + ((batch * H + head) * chunks + first) * Q + (0 if REVERSE else Q - 1)
     kind = states.dtype.element_ty
+    # Carried in float32: only what is stored is rounded, so errors don't add up.
     state = tl.zeros([BLOCK], dtype=tl.float32)
     for start in range(0, chunks, 4):
         # Four loads are under way at once: each alone would wait for the memory.

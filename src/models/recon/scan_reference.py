@@ -48,12 +48,15 @@ def chunk_scan(
     reach = cumulative_decay(steps, reverse)
     total = steps.sum(dim=2)
 
+    # Within a chunk: what each step reads of the steps that it sees (Dao & Gu 2024, listing 1).
     inside = (queries @ keys.mT)[:, :, None] * pair_decay(reach, reverse)
     y = torch.einsum("bchts,bcshp->bcthp", inside, values)
 
+    # Between chunks: values decayed from their steps to the edge where they leave the chunk.
     to_edge = torch.exp(total[:, :, None] - reach)
     outer = (values * to_edge[..., None]).flatten(-2).mT @ keys
     entering = entering_states(outer.unflatten(2, values.shape[-2:]), total, reverse)
+    # What entered the chunk is read after its decay up to the step.
     across = queries @ entering.flatten(2, 3).mT
     y = y + across.unflatten(-1, values.shape[-2:]) * torch.exp(reach)[..., None]
     return y.flatten(1, 2)[:, :length], entering
@@ -98,6 +101,7 @@ def entering_states(
     """What all earlier chunks (reversed: later ones) leave at the edge of each chunk."""
     factors = torch.exp(total)[..., None, None].unbind(dim=1)
     parts = list(zip(states.unbind(dim=1), factors, strict=True))
+    # A loop, since chunks are few: a product over all pairs of them would cost their square.
     running = torch.zeros_like(states[:, 0])
     entering = []
     for state, factor in reversed(parts) if reverse else parts:

@@ -70,6 +70,7 @@ class SceneDecoder:
 
     def __init__(self, model: LatentRecon, tokenizer: VideoTokenizer) -> None:
         self.model, self.tokenizer = model, tokenizer
+        # By picture size: an encoded time depends on nothing else of a scene.
         self._time_encoders: dict[tuple[int, int], TimeEncoder] = {}
 
     @property

@@ -25,7 +25,7 @@ from src.runtime import InputError
         ("model.use_time_embedding=true", ["use_time", "dynamic data set"]),
         ("tokenizer_type=bfloat16", ["tokenizer_type", "float32 on the CPU"]),
         ("model.enc_depth=4", ["missing", "enc_blocks.3.norm.weight"]),
-        ("model.enc_embed_dim=64", ["deconv.weight", "32", "64"]),
+        ("model.enc_embed_dim=64", ["enc_blocks.0.norm.weight [32] instead of [64]"]),
     ],
 )
 def test_bad_settings_stop_the_run(

@@ -58,7 +58,6 @@ class DecoderObjective(Objective):
         # Not a module itself, so the tokenizer does not become a part of this one.
         self.scenes = scenes
         self.config, self.loss, self.perceptual, self.clock = config, loss, perceptual, clock
-        self.render_options = replace(config.render, depth=loss.depth > 0)
         for part in (self.network.patch_time_embed, self.network.patch_time_embed_tgt):
             part.requires_grad_(config.decoder.use_time)
 
@@ -73,7 +72,7 @@ class DecoderObjective(Objective):
         decoded = self._decode(batch)
         with self.clock("render"), torch.autocast(device.type, enabled=False):
             renders = [
-                self._render(decoded.gaussians.map(lambda tensor, i=i: tensor[i]), target)
+                self._render(decoded.gaussians.map(lambda part, i=i: part[i]), target, pictures)
                 for i, target in enumerate(targets)
             ]
         with self.clock("loss"), torch.autocast(device.type, enabled=False):
@@ -112,9 +111,11 @@ class DecoderObjective(Objective):
                 times,
             )
 
-    def _render(self, gaussians: Gaussians, targets: Targets) -> Render:
+    def _render(self, gaussians: Gaussians, targets: Targets, depth: bool) -> Render:
+        """The targets, with depth if it is asked for or the loss compares it."""
+        options = replace(self.config.render, depth=depth or self.loss.depth > 0)
         draw = rasterize_deferred if self.config.deferred else rasterize
-        return draw(gaussians, targets.cameras, self.render_options)
+        return draw(gaussians, targets.cameras, options)
 
 
 class DecoderTask:

@@ -5,6 +5,7 @@ one and the same six backwards, as if its video had been reversed: at any time o
 cameras of a trajectory stand at different places.
 """
 
+import hashlib
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -18,7 +19,8 @@ from torch import Tensor
 from ..geometry.cameras import Cameras, invert_rigid
 from ..geometry.trajectories import MULTI_TRAJECTORY, make_trajectory
 from ..io.clip import Clip, ClipPaths, is_finished, open_clip, write_clip
-from ..runtime import InputError, get_logger, progress
+from ..models.recon.scene_decoder import floating_type
+from ..runtime import InputError, default_device, get_logger, progress
 from ..tokenizer.cosmos import VideoTokenizer, latent_frames
 from ..tokenizer.loading import load_tokenizer, save_tokenizer
 from ..worlds.render import render_worlds
@@ -86,7 +88,7 @@ def write_world_clips(
     """
     root = Path(config.folder) / ("dynamic" if dynamic else "static")
     names = [str(number) for number in range((2 if dynamic else 1) * len(MULTI_TRAJECTORY))]
-    made = {"frames": config.frames, "size": list(size), "tokenizer": str(tokenizer.resolve())}
+    made = {"frames": config.frames, "size": list(size), "tokenizer": _fingerprint(tokenizer)}
     wanted = {seed: f"world_{seed:05d}" for seed in range(config.seed, config.seed + config.scenes)}
     missing = {
         seed: key
@@ -95,10 +97,11 @@ def write_world_clips(
     }
     if not missing:
         return root
-    encoder = load_tokenizer(tokenizer)
+    device = default_device()
+    encoder = load_tokenizer(tokenizer, device, floating_type("auto", device))
     for seed, key in progress(missing.items(), f"clips of worlds for {root}", len(missing)):
         with _one_thread():
-            clips = _clips(seed, config, dynamic, size)
+            clips = _clips(seed, config, dynamic, size, device)
         for name, clip in zip(names, clips, strict=True):
             latents = _latents(encoder, clip)
             meta = {**made, "seed": seed}
@@ -128,28 +131,37 @@ def _one_thread() -> Iterator[None]:
         torch.set_num_threads(threads)
 
 
-def _clips(seed: int, config: WorldsConfig, dynamic: bool, size: tuple[int, int]) -> list[Clip]:
+def _clips(
+    seed: int, config: WorldsConfig, dynamic: bool, size: tuple[int, int], device: torch.device
+) -> list[Clip]:
     """A world along all its trajectories; frame numbers are times of the scene."""
     height, width = size
     worlds = build_worlds([seed], dynamic)
-    c2w = world_trajectories(seed, config.frames, dynamic)
-    count, frames = c2w.shape[:2]
-    intrinsics = world_cameras(worlds, width, height).intrinsics.expand(count * frames, 4)
-    cameras = Cameras(c2w.flatten(0, 1)[None], intrinsics[None].contiguous(), width, height)
-    times = torch.linspace(0, 1, frames).repeat(count)[None]
-    pictures = render_worlds(worlds, cameras, times, config.supersample)
-    color = (pictures.rgb[0] * 255).round().to(torch.uint8).movedim(1, -1)
-    return [
-        Clip(cameras[0][part], FPS, color[part], depth=pictures.depth[0][part])
-        for part in (slice(first, first + frames) for first in range(0, count * frames, frames))
-    ]
+    intrinsics = world_cameras(worlds, width, height).intrinsics.expand(config.frames, 4)
+    times = torch.linspace(0, 1, config.frames, device=device)[None]
+    clips = []
+    for c2w in world_trajectories(seed, config.frames, dynamic):
+        cameras = Cameras(c2w, intrinsics.contiguous(), width, height)
+        batch = Cameras(c2w[None], intrinsics[None].contiguous(), width, height)
+        shown = render_worlds(worlds.to(device), batch.to(device), times, config.supersample)
+        color = (shown.rgb[0] * 255).round().to(torch.uint8).movedim(1, -1).cpu()
+        clips.append(Clip(cameras, FPS, color, depth=shown.depth[0].cpu()))
+    return clips
 
 
 @torch.no_grad()
 def _latents(tokenizer: VideoTokenizer, clip: Clip) -> Float[Tensor, "channel latent_frame lh lw"]:
     assert clip.frames is not None, "a clip without pictures"
-    video = clip.frames.movedim(-1, 0)[None].float() / 127.5 - 1
-    return tokenizer.normalise(tokenizer.encode(video))[0]
+    video = clip.frames.to(tokenizer.mean.device).movedim(-1, 0)[None].float() / 127.5 - 1
+    return tokenizer.normalise(tokenizer.encode(video))[0].cpu()
+
+
+def _fingerprint(folder: Path) -> str:
+    """A digest of all files of a folder: latents of other weights are made again."""
+    digest = hashlib.sha256()
+    for path in sorted(path for path in folder.iterdir() if path.is_file()):
+        digest.update(path.read_bytes())
+    return digest.hexdigest()
 
 
 def _is_made(paths: ClipPaths, made: dict[str, object]) -> bool:

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from accelerate.state import AcceleratorState
 from tiny_scene import FRAMES, HEIGHT, WIDTH, TinyInput, write_tiny_input
 from tiny_training import checkpoint_names, losses, training_config
 
@@ -161,6 +162,30 @@ def test_training_validates_and_can_be_sampled_from(static: TinyInput, tmp_path:
     assert task._data is not None and task._data[1] is not None
     keys = [set(data.keys) for data in task._data if data is not None]
     assert len(keys[1]) == 1 and not keys[0] & keys[1]
+
+
+def test_bfloat16_changes_the_loss_little(static: TinyInput, tmp_path: Path) -> None:
+    """Rays, rendering or the loss in bfloat16, and types that do not meet."""
+    found = []
+    for precision in ("no", "bf16"):
+        weights = f"resume_pretrained_model_ckpt={static.checkpoint}"
+        settings = (f"mixed_precision='{precision}'", "max_train_steps=2", weights)
+        config = training_config(static, tmp_path / precision, *settings)
+        train(DecoderTask(config), config.loop, config.optim)
+        found.append(losses(tmp_path / precision))
+        AcceleratorState._reset_state(reset_partial_state=True)
+    assert found[0] != found[1]
+    assert found[0] == pytest.approx(found[1], rel=2e-2)
+
+
+def test_pictures_come_with_depth_whatever_the_loss(
+    static: TinyInput, build: Callable[..., Built], tmp_path: Path
+) -> None:
+    """Validation pictures whose depth is empty when the loss does without it."""
+    objective, batch = build(training_config(static, tmp_path, "lambda_depth=0"))
+    shown = objective(batch, pictures=True)
+    assert shown["color"].shape == (1, len(batch[0].targets), 3, HEIGHT, WIDTH)
+    assert shown["depth"].max() > 0
 
 
 def test_exported_and_published_checkpoints_are_read_as_weights(

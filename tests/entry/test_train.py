@@ -60,11 +60,11 @@ def run(program: list[str], **environment: str) -> subprocess.CompletedProcess:
         env={**os.environ, **environment},
         capture_output=True,
         text=True,
-        timeout=900,
+        timeout=1700,
     )
 
 
-@pytest.mark.timeout(900)
+@pytest.mark.timeout(1800)
 def test_nine_stages_in_a_row(tmp_path: Path) -> None:
     """A stage that does not run, starts from the wrong one, or is made again when finished."""
     output = tmp_path / "out"

@@ -1,0 +1,89 @@
+"""Errors of clips on some of their pixels, and of their luma and chroma; what moves in a clip.
+
+Colours are RGB in [0, 1]. The PSNR of a clip is that of its mean square error over all compared
+values; a figure over clips is the mean of theirs, or pooled: that of all squared errors together.
+"""
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+from jaxtyping import Bool, Float
+from torch import Tensor
+
+# Rows Y, Cb, Cr of ITU-R BT.601 in full range, each of which spans 1; grey has no chroma.
+YCBCR = (
+    (0.299, 0.587, 0.114),
+    (-0.168736, -0.331264, 0.5),
+    (0.5, -0.418688, -0.081312),
+)
+# The least change of a colour that counts as motion, in the channel that changes most: twice what
+# the eye just sees, above the noise of 8 bits and of antialiasing.
+MOTION = 16 / 255
+
+
+@dataclass(frozen=True)
+class ClipErrors:
+    """Squared errors of clips, summed, and over how many values; float64."""
+
+    squared: Float[Tensor, " clip"]
+    count: Float[Tensor, " clip"]
+
+    def psnr(self) -> Float[Tensor, " clip"]:
+        """PSNR of each clip in dB: infinite where nothing differs, NaN where nothing counts."""
+        return -10 * torch.log10(self.squared / self.count)
+
+    def summary(self) -> dict[str, float | int | None]:
+        """Mean PSNR of the clips in which something counts, the pooled PSNR, and their number."""
+        found = self.psnr()
+        finite = found[found.isfinite()]
+        squared, count = self.squared.sum().item(), self.count.sum().item()
+        pooled = -10 * math.log10(squared / count) if squared > 0 else None
+        mean = finite.mean().item() if len(finite) else None
+        return {"psnr": mean, "pooled": pooled, "clips": len(finite)}
+
+    @staticmethod
+    def concatenate(parts: "Sequence[ClipErrors]") -> "ClipErrors":
+        """The clips of all parts, on the CPU."""
+        squared = torch.cat([part.squared.cpu() for part in parts])
+        return ClipErrors(squared, torch.cat([part.count.cpu() for part in parts]))
+
+
+def clip_errors(
+    predicted: Float[Tensor, "clip 3 frame h w"],
+    target: Float[Tensor, "clip 3 frame h w"],
+    mask: Bool[Tensor, "clip frame h w"] | None = None,
+) -> ClipErrors:
+    """The errors of clips on the pixels of `mask` (None: all); both are clipped to [0, 1] first."""
+    squared = (predicted.float().clamp(0, 1) - target.float().clamp(0, 1)) ** 2
+    pixels = squared.sum(dim=1, dtype=torch.float64)
+    if mask is None:
+        mask = torch.ones_like(pixels, dtype=torch.bool)
+    total = pixels.where(mask, 0).sum(dim=(1, 2, 3))
+    return ClipErrors(total, predicted.shape[1] * mask.sum(dim=(1, 2, 3)).double())
+
+
+def ycbcr(rgb: Float[Tensor, "clip 3 frame h w"]) -> Float[Tensor, "clip 3 frame h w"]:
+    """Luma in [0, 1], then the two chroma channels in [-0.5, 0.5]."""
+    red, green, blue = rgb.unbind(dim=1)
+    return torch.stack([r * red + g * green + b * blue for r, g, b in YCBCR], dim=1)
+
+
+def channel_errors(
+    predicted: Float[Tensor, "clip 3 frame h w"], target: Float[Tensor, "clip 3 frame h w"]
+) -> dict[str, ClipErrors]:
+    """The errors of `y`, `cb` and `cr`, each relative to its full range, which is 1."""
+    ours, theirs = (ycbcr(rgb.float().clamp(0, 1)) for rgb in (predicted, target))
+    squared = ((ours - theirs) ** 2).sum(dim=(2, 3, 4), dtype=torch.float64)
+    count = torch.full_like(squared[:, 0], ours[0, 0].numel())
+    return {name: ClipErrors(squared[:, k], count) for k, name in enumerate(("y", "cb", "cr"))}
+
+
+def moving_pixels(
+    frames: Float[Tensor, "*batch 3 h w"],
+    others: Float[Tensor, "*batch 3 h w"],
+    least: float = MOTION,
+) -> Bool[Tensor, "*batch h w"]:
+    """Where two moments of one camera differ: by `least` or more in any channel."""
+    return (frames - others).abs().amax(dim=-3) >= least

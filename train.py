@@ -22,7 +22,13 @@ sys.path.insert(0, str(Path(__file__).resolve().parent))
 
 TASKS = {
     "decoder": ("src.config.decoder:load_decoder_train_config", "src.training.decoder:DecoderTask"),
+    "generator": (
+        "cosmos_predict1.training.config:load_generator_train_config",
+        "cosmos_predict1.training.task:GeneratorTask",
+    ),
 }
+# Files of all keys, for tasks whose defaults are not those in the code.
+DEFAULTS = {"decoder": "configs/training/default.yaml"}
 
 
 def main() -> None:
@@ -30,7 +36,7 @@ def main() -> None:
     formatter = argparse.RawDescriptionHelpFormatter
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=formatter)
     parser.add_argument("--config", required=True, help="YAML file of the stage")
-    parser.add_argument("--config_default", default="configs/training/default.yaml")
+    parser.add_argument("--config_default", help=f"YAML file of all keys {DEFAULTS}")
     for name in ("run", "group"):
         setting = f"loop.{name}_name={{}}".format
         parser.add_argument(f"--wandb_{name}_name", action="append", dest="names", type=setting)
@@ -40,19 +46,22 @@ def main() -> None:
     from src.config.loading import command_line_layer, file_layer
     from src.config.training import settings_text, split_task
     from src.runtime import InputError, setup_logging
-    from src.training.journal import NonFiniteStep
+    from src.training.interruption import Stopped
     from src.training.loop import train
 
     setup_logging()
     try:
-        layers = [file_layer(arguments.config_default), file_layer(arguments.config)]
+        files = [arguments.config_default] if arguments.config_default else []
+        layers = [file_layer(path) for path in [*files, arguments.config]]
         layers += [command_line_layer([*(arguments.names or []), *arguments.settings])]
         name, layers = split_task(layers, [*TASKS])
+        if not files and name in DEFAULTS:
+            layers.insert(0, file_layer(DEFAULTS[name]))
         paths = (path.split(":") for path in TASKS[name])
         load, task = (getattr(importlib.import_module(module), part) for module, part in paths)
         config = load(layers)
         train(task(config), config.loop, config.optim, settings_text(config, name))
-    except (InputError, NonFiniteStep) as error:
+    except (InputError, Stopped) as error:
         sys.exit(f"train.py: {error}")
 
 

@@ -41,8 +41,8 @@ ReadWeights = Callable[[Path], dict[str, Tensor]]
 class Checkpoint:
     """A training after `step` updates, counted over all stages.
 
-    `random` and `positions` are by process. Everything but the weights is missing where only they
-    are known.
+    `random` and `positions` are by process, `minutes` those of training that the run took.
+    Everything but the weights is missing where only they are known.
     """
 
     step: int
@@ -51,6 +51,7 @@ class Checkpoint:
     average: dict[str, Tensor] | None = None
     random: list[dict[str, Any]] = field(default_factory=list)
     positions: list[int] = field(default_factory=list)
+    minutes: float = 0.0
 
 
 def write_checkpoint(output_dir: Path, checkpoint: Checkpoint, write: WriteWeights) -> Path:
@@ -61,7 +62,7 @@ def write_checkpoint(output_dir: Path, checkpoint: Checkpoint, write: WriteWeigh
             save_file(checkpoint.average, folder / AVERAGE)
         torch.save(checkpoint.optimizer, folder / OPTIMIZER)
         torch.save(checkpoint.random, folder / RANDOM)
-        write_state(folder, checkpoint.step, checkpoint.positions)
+        write_state(folder, checkpoint.step, checkpoint.positions, checkpoint.minutes)
     return output_dir / f"checkpoint-{checkpoint.step}"
 
 
@@ -81,7 +82,8 @@ def read_checkpoint(folder: Path, read: ReadWeights) -> Checkpoint:
     average = _read_tensors(folder / AVERAGE) if AVERAGE in state["files"] else None
     optimizer, generators = _read_objects(folder / OPTIMIZER), _read_objects(folder / RANDOM)
     weights = read(folder)
-    return Checkpoint(state["step"], weights, optimizer, average, generators, state["positions"])
+    known = (average, generators, state["positions"], float(state.get("minutes", 0)))
+    return Checkpoint(state["step"], weights, optimizer, *known)
 
 
 def choose_checkpoint(output_dir: Path, name: str, read: ReadWeights) -> Path | None:

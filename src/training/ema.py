@@ -25,8 +25,10 @@ class MovingAverage:
     def update(self, step: int) -> None:
         """Take in the weights after update number `step`, counted from 1."""
         decay = min(self.decay, (1 + step) / (10 + step))
-        for name, parameter in self.network.named_parameters():
-            self.values[name].mul_(decay).add_(parameter.detach(), alpha=1 - decay)
+        own = dict(self.network.named_parameters())
+        averages = list(self.values.values())
+        # All at once: a few kernels instead of two for each parameter.
+        torch._foreach_lerp_(averages, [own[name] for name in self.values], 1 - decay)
 
     @contextmanager
     def applied(self) -> Iterator[None]:

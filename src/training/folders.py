@@ -128,7 +128,7 @@ def new_folder(output_dir: Path, step: int) -> Iterator[Path]:
 
 
 def read_state(folder: Path) -> dict[str, Any]:
-    """The `state.json` of a checkpoint: step, positions by process, sizes of files by name.
+    """The `state.json` of a checkpoint: step, positions by process, minutes, sizes of files.
 
     Raises:
         InputError: it is no such file.
@@ -142,11 +142,11 @@ def read_state(folder: Path) -> dict[str, Any]:
     return state
 
 
-def write_state(folder: Path, step: int, positions: list[int]) -> None:
+def write_state(folder: Path, step: int, positions: list[int], minutes: float = 0.0) -> None:
     """Write the `state.json` of a folder that is complete but for it."""
     paths = sorted(path for path in folder.rglob("*") if path.is_file())
     files = {str(path.relative_to(folder)): path.stat().st_size for path in paths}
-    state = {"step": step, "positions": positions, "files": files}
+    state = {"step": step, "positions": positions, "minutes": minutes, "files": files}
     (folder / STATE).write_text(json.dumps(state, indent=2) + "\n", encoding="utf-8")
 
 

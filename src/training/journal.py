@@ -7,12 +7,13 @@ from pathlib import Path
 
 from ..io.atomic import atomic_path
 from ..runtime import InputError
+from .interruption import Stopped
 
 JOURNAL, FAILED = "steps.jsonl", "failed"
 
 
-class NonFiniteStep(RuntimeError):
-    """A loss or a gradient is infinite or not a number; nothing was updated with it."""
+class NonFiniteStep(Stopped):
+    """A loss or a gradient is infinite or not a number; no checkpoint was updated with it."""
 
 
 class Journal:

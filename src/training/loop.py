@@ -3,30 +3,32 @@
 A step is one update of the weights; steps are counted over all stages of a training.
 """
 
-import math
 from collections.abc import Iterator, Mapping
 from contextlib import nullcontext
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Generic, NoReturn
+from typing import TYPE_CHECKING, Any, Generic
 
 import torch
 from torch import Tensor
-from tqdm import tqdm
 
-from ..io.atomic import atomic_path
-from ..runtime import InputError, get_logger, seed_everything
+from ..runtime import get_logger, seed_everything
 from .checkpoints import Checkpoint, write_checkpoint
 from .ema import MovingAverage
+from .figures import Entry, Figures
 from .folders import first_step, remove_old
-from .journal import Journal, NonFiniteStep, record_failure
+from .interruption import Interrupted, Terminations
+from .journal import NonFiniteStep, record_failure
+from .launch import start_launch
 from .optim import OptimConfig, build_optimizer, learning_rate
 from .processes import agree, from_main
+from .progress import Minutes, Span
+from .report import Report
 from .resume import capture, find_checkpoint, restore
 from .settings import LoopConfig
-from .snapshot import load_weights
+from .snapshot import gathered, load_weights
 from .stopwatch import Stopwatch
 from .task import Batch, Share, Task
-from .validation import show_picture, validate, write_picture
+from .validation import validate
 
 if TYPE_CHECKING:
     from accelerate import Accelerator
@@ -34,7 +36,6 @@ if TYPE_CHECKING:
 __all__ = ["LoopConfig", "train"]
 
 LOGGER = get_logger(__name__)
-CONFIG_NAME = "config.yaml"
 
 
 def train(task: Task[Batch], loop: LoopConfig, optim: OptimConfig, settings: str = "") -> int:
@@ -50,46 +51,20 @@ def train(task: Task[Batch], loop: LoopConfig, optim: OptimConfig, settings: str
         InputError: whatever a user gave wrongly, settings that differ between processes, a stage
             to continue that has no checkpoint, checkpoints none of which can be read.
         NonFiniteStep: a loss or gradient that is not finite; the keys of its batch are saved.
+        Interrupted: told to stop by SIGTERM, after a checkpoint.
     """
-    accelerator = _start(loop, optim)
+    minutes = Minutes(loop.max_minutes, loop.total_minutes)
+    accelerator = start_launch(loop, optim)
     try:
         agree(settings)
         torch.set_float32_matmul_precision("high" if loop.allow_tf32 else "highest")
         from_main(task.prepare)
         checkpoint = find_checkpoint(task, loop)
-        return _Training(accelerator, task, loop, optim, checkpoint).run(settings)
+        return _Training(accelerator, task, loop, optim, checkpoint, minutes).run(settings)
     finally:
         # Before the processes part: sharded networks hold on to what they speak through.
         accelerator.free_memory()
         accelerator.end_training()
-
-
-def _start(loop: LoopConfig, optim: OptimConfig) -> "Accelerator":
-    """The processes, devices and trackers of this launch.
-
-    Raises:
-        InputError: a tracker that is not installed, DeepSpeed.
-    """
-    from accelerate import Accelerator
-    from accelerate.tracking import get_available_trackers
-
-    available = [str(tracker) for tracker in get_available_trackers()]
-    if loop.tracker is not None and loop.tracker not in available:
-        raise InputError("loop.tracker", loop.tracker, f"one that is installed: {available}")
-    accelerator = Accelerator(
-        cpu=not torch.cuda.is_available(),
-        mixed_precision=loop.mixed_precision,
-        gradient_accumulation_steps=optim.accumulation_steps,
-        log_with=loop.tracker,
-        project_dir=str(Path(loop.output_dir) / loop.logging_dir),
-    )
-    if str(accelerator.distributed_type.value) == "DEEPSPEED":
-        expected = "DDP, or FSDP2 (configs/accelerate/fsdp2.yaml): its checkpoints are not ours"
-        raise InputError("accelerate configuration", "DeepSpeed", expected)
-    if loop.tracker is not None:
-        names = {"name": loop.run_name, "group": loop.group_name}
-        accelerator.init_trackers(loop.name, init_kwargs={"wandb": names})
-    return accelerator
 
 
 class _Training(Generic[Batch]):
@@ -102,8 +77,12 @@ class _Training(Generic[Batch]):
         loop: LoopConfig,
         optim: OptimConfig,
         checkpoint: Checkpoint | None,
+        minutes: Minutes,
     ) -> None:
         self.accelerator, self.task, self.loop, self.optim = accelerator, task, loop, optim
+        self.minutes, self.time_share = minutes, 0.0
+        self.terminated = self.stopping = False
+        self.figures = Figures(self._mean)
         self.folder, self.device = Path(loop.output_dir), accelerator.device
         self.clock = Stopwatch(self.device, loop.timing)
         # New weights are the same everywhere.
@@ -126,118 +105,145 @@ class _Training(Generic[Batch]):
         if checkpoint is not None:
             found = restore(checkpoint, self.network, self.optimizer, self.average)
             position = position if found is None else found
+        self.reported = self.step
+        self.span = Span(first_step(self.folder), self._run_end())
+        # What an earlier stage took is not of this run.
+        begun = checkpoint is not None and self.step > self.span.first
+        self.earlier = checkpoint.minutes if checkpoint is not None and begun else 0.0
         self.share = Share(rank, accelerator.num_processes, position)
         self.batches = task.batches(self.share)
 
     def run(self, settings: str) -> int:
         """All steps that are left."""
-        loop, main = self.loop, self.accelerator.is_main_process
-        last = self._last_step()
-        if main:
-            with atomic_path(self.folder / CONFIG_NAME) as temporary:
-                temporary.write_text(settings, encoding="utf-8")
-            self.journal = Journal(self.folder, self.step)
-        if self.step >= last:
-            LOGGER.info("%s: finished at step %d", self.folder, self.step)
-            return self.step
-        with tqdm(total=last, initial=self.step, desc=loop.name, disable=not main) as bar:
-            batches = iter(self.batches)
-            while self.step < last:
-                record = self._update(batches)
-                if main:
-                    self._report(record, bar)
-                if self.step == last or self.step % loop.checkpoint_every == 0:
-                    self._save()
-                if loop.validate_every and self.step % loop.validate_every == 0:
-                    self._validate()
-        return self.step
-
-    def _last_step(self) -> int:
-        loop, last = self.loop, self.loop.max_steps
-        if loop.stage_steps is not None:
-            last = first_step(self.folder) + loop.stage_steps
+        loop, last = self.loop, self.span.last
         if loop.stop_after is not None:
             last = min(last, self.step + loop.stop_after)
-        return last
+        report = Report(self.accelerator, loop, self.step, settings)
+        self.minutes.begin_training(self.earlier)
+        if self.step >= last or self.minutes.run_is_over:
+            LOGGER.info("%s: finished at step %d", self.folder, self.step)
+            return self.step
+        with Terminations() as terminations, report.until(last):
+            batches = iter(self.batches)
+            self._agree(terminations)
+            while self.step < last and not self.stopping:
+                with self.clock("step"):
+                    self._update(batches)
+                    due = self._look(terminations, self.step == last)
+                if due:
+                    report.steps(self._summary())
+                if self.step == last or self.stopping or self.step % loop.checkpoint_every == 0:
+                    self._save()
+                if loop.validate_every and self.step % loop.validate_every == 0:
+                    self._validate(report)
+        if self.terminated and self.step < last:
+            done = f"checkpoint-{self.step} is written"
+            raise Interrupted(f"{self.folder}: told to stop (SIGTERM) at step {self.step}; {done}")
+        return self.step
 
-    def _update(self, batches: Iterator[Batch]) -> dict[str, float]:
-        """One update of the weights; its figures are means over processes and batches."""
-        rate = learning_rate(self.optim, self.step)
+    def _run_end(self) -> int:
+        """The last step of the run, whichever job makes it."""
+        if self.loop.stage_steps is None:
+            return self.loop.max_steps
+        return first_step(self.folder) + self.loop.stage_steps
+
+    def _mean(self, own: Tensor) -> Tensor:
+        """The mean over the processes."""
+        mean: Any = self.accelerator.reduce(own, "mean")
+        return mean
+
+    def _agree(self, terminations: Terminations) -> None:
+        """Let all processes know alike how much time is gone and whether to stop."""
+        told = [self.minutes.share, float(terminations.seen), float(self.minutes.over)]
+        if self.accelerator.num_processes > 1:
+            told = self._mean(torch.tensor(told, device=self.device)).tolist()
+        self.time_share, self.terminated = told[0], told[1] > 0
+        self.stopping = self.terminated or told[2] > 0
+
+    def _look(self, terminations: Terminations, last: bool) -> bool:
+        """Look at the figures since the last time, if it is time to; whether it was."""
+        loop, step = self.loop, self.step
+        due = last or step % loop.report_every == 0 or step % loop.checkpoint_every == 0
+        due |= loop.validate_every > 0 and step % loop.validate_every == 0
+        # Several processes can only agree when all of them wait for each other.
+        if due or self.accelerator.num_processes == 1:
+            self._agree(terminations)
+            due |= self.stopping
+        if due:
+            self._check()
+        return due
+
+    def _update(self, batches: Iterator[Batch]) -> None:
+        """One update of the weights."""
+        progress = max(self.span.share(self.step + 1), self.time_share)
+        self.rate = learning_rate(self.optim, self.step, progress)
         for group in self.optimizer.param_groups:
-            group["lr"] = rate
-        figures: dict[str, float] = {}
-        with self.clock("step"):
-            for _ in range(self.optim.accumulation_steps):
-                for name, value in self._accumulate(batches).items():
-                    figures[name] = figures.get(name, 0.0) + value / self.optim.accumulation_steps
+            group["lr"] = self.rate
+        for _ in range(self.optim.accumulation_steps):
+            self._accumulate(batches)
         self.step += 1
         if self.average is not None:
             self.average.update(self.step)
-        seconds = {f"seconds_{name}": value for name, value in self.clock.take().items()}
-        return {"step": self.step, "lr": rate, **figures, **seconds}
 
-    def _accumulate(self, batches: Iterator[Batch]) -> dict[str, float]:
+    def _accumulate(self, batches: Iterator[Batch]) -> None:
         """One batch forward and backward, and with the last one of a step the update."""
         accelerator = self.accelerator
         with self.clock("data"):
             batch = next(batches)
+        keys = self.task.keys(batch)
         with accelerator.accumulate(self.model):
             terms: Mapping[str, Tensor] = self.model(batch)
-            own = torch.stack([value.detach().float() for value in terms.values()])
-            means: Any = accelerator.reduce(own, "mean")
-            figures = dict(zip(terms, means.tolist(), strict=True))
-            if not math.isfinite(figures["loss"]):
-                self._fail(batch, dict(zip(terms, own.tolist(), strict=True)))
+            self._note(keys, terms)
             with self.clock("backward"):
                 accelerator.backward(terms["loss"])
             with self.clock("optimizer"):
                 if accelerator.sync_gradients:
                     parameters = self.model.parameters()
-                    norm = accelerator.clip_grad_norm_(parameters, self.optim.max_grad_norm)
-                    # Of the accumulated gradient: counts once for all batches of the step.
-                    total = 0.0 if norm is None else float(norm)
-                    figures["gradient_norm"] = total * self.optim.accumulation_steps
-                    if not math.isfinite(total):
-                        self._fail(batch, {"gradient_norm": total})
+                    norm: Any = accelerator.clip_grad_norm_(parameters, self.optim.max_grad_norm)
+                    self._note(keys, {"gradient_norm": gathered(norm)})
                 self.optimizer.step()
                 self.optimizer.zero_grad()
-        return figures
 
-    def _fail(self, batch: Batch, terms: Mapping[str, float]) -> NoReturn:
-        """Stop before the weights are harmed."""
-        keys, rank = self.task.keys(batch), self.accelerator.process_index
-        path = record_failure(self.folder, self.step + 1, rank, keys, terms)
-        raise NonFiniteStep(f"step {self.step + 1}: {dict(terms)} with the samples {keys} ({path})")
+    def _note(self, keys: list[str], figures: Mapping[str, Tensor]) -> None:
+        """Keep figures of the coming step for the next report."""
+        self.figures.add(Entry.of(self.step + 1, keys, figures))
+        if self.loop.report_every == 1:
+            # Stop before the weights are harmed.
+            self._check()
 
-    def _report(self, record: dict[str, float], bar: "tqdm[Any]") -> None:
-        """Send a step's figures to where they are shown and kept."""
-        number = self.loop.batch_size * self.optim.accumulation_steps
-        record["samples_per_second"] = number * self.share.world_size / record["seconds_step"]
-        bar.update()
-        bar.set_postfix(loss=f"{record['loss']:.4g}", lr=f"{record['lr']:.2g}")
-        self.journal.write(record)
-        self.accelerator.log(record, step=self.step)
+    def _check(self) -> None:
+        """Read the figures that nobody has looked at.
 
-    def _validate(self) -> None:
+        Raises:
+            NonFiniteStep: those of a step are not finite.
+        """
+        bad = self.figures.check()
+        if bad is None:
+            return
+        terms, rank = bad.read(), self.accelerator.process_index
+        path = record_failure(self.folder, bad.step, rank, bad.keys, terms)
+        raise NonFiniteStep(f"step {bad.step}: {terms} with the samples {bad.keys} ({path})")
+
+    def _summary(self) -> dict[str, float]:
+        """Means over the steps since the last report."""
+        steps, self.reported = self.step - self.reported, self.step
+        seconds = {f"seconds_{name}": sum_ / steps for name, sum_ in self.clock.take().items()}
+        number = self.loop.batch_size * self.optim.accumulation_steps * self.share.world_size
+        seconds["samples_per_second"] = number / seconds["seconds_step"]
+        return {"step": self.step, "lr": self.rate, **self.figures.take(), **seconds}
+
+    def _validate(self, report: Report) -> None:
         """Figures and pictures of held-out samples, with the averaged weights if there are any."""
         self.model.eval()
         with self.average.applied() if self.average is not None else nullcontext():
             result = validate(self.task, self.model, self.share, self.device)
         self.model.train()
-        if not self.accelerator.is_main_process or not result.count:
-            return
-        figures = {f"validation_{name}": value for name, value in result.figures.items()}
-        LOGGER.info("step %d, %d samples: %s", self.step, result.count, figures)
-        self.journal.write({"step": self.step, **figures})
-        self.accelerator.log(figures, step=self.step)
-        if result.picture is not None:
-            write_picture(self.folder, self.step, result.picture)
-            show_picture(self.accelerator.trackers, result.picture, self.step)
+        report.validation(self.step, result)
 
     def _save(self) -> None:
         """Write a checkpoint; all processes take part."""
-        position = self.batches.position
-        checkpoint = capture(self.step, self.network, self.optimizer, self.average, position)
+        known = (self.batches.position, self.minutes.trained)
+        checkpoint = capture(self.step, self.network, self.optimizer, self.average, *known)
         if self.accelerator.is_main_process:
             write_checkpoint(self.folder, checkpoint, self.task.write_weights)
             remove_old(self.folder, self.loop.keep_last, self.loop.keep_every)

@@ -49,6 +49,7 @@ def capture(
     optimizer: torch.optim.Optimizer,
     average: MovingAverage | None,
     position: int,
+    minutes: float,
 ) -> Checkpoint:
     """All that is needed to go on; called by all processes."""
     averaged = None
@@ -61,6 +62,7 @@ def capture(
         averaged,
         gather_all(random_state(_device(network))),
         gather_all(position),
+        minutes,
     )
 
 

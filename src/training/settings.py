@@ -19,6 +19,12 @@ class LoopConfig:
         max_steps: last step, counted over all stages.
         stage_steps: last step, counted from where the stage was handed over; None for `max_steps`.
         stop_after: stop after so many steps of this job, to be resumed.
+        max_minutes: stop after so long, counted from the start of this job.
+        total_minutes: stop after so long a training, counted over all jobs of the run; None for
+            `max_minutes`. A falling learning rate has then fallen.
+        report_every: steps between looks at the figures, which are then means; a loss that is not
+            a number is found then, and before every checkpoint. With 1 nothing is updated with it;
+            with more, the host does not wait for the device in between.
         checkpoint_every: steps between checkpoints; the last step has one too.
         keep_every: checkpoints at multiples of this step are never removed; 0 for none.
         keep_last: how many others are kept.
@@ -46,6 +52,9 @@ class LoopConfig:
     max_steps: int = 100_000_000
     stage_steps: int | None = None
     stop_after: int | None = None
+    max_minutes: float | None = None
+    total_minutes: float | None = None
+    report_every: int = 1
     checkpoint_every: int = 100
     keep_every: int = 2500
     keep_last: int = 5
@@ -66,10 +75,14 @@ class LoopConfig:
     def __post_init__(self) -> None:
         least = {"max_steps": 1, "checkpoint_every": 1, "keep_last": 1, "batch_size": 1}
         least |= {"keep_every": 0, "workers": 0, "validate_every": 0, "stage_steps": 0}
-        least |= {"stop_after": 1}
+        least |= {"stop_after": 1, "report_every": 1}
         for name, minimum in least.items():
             value = getattr(self, name)
             if value is not None and value < minimum:
                 raise InputError(f"loop.{name}", value, f"at least {minimum}")
+        for name in ("max_minutes", "total_minutes"):
+            value = getattr(self, name)
+            if value is not None and not value > 0:
+                raise InputError(f"loop.{name}", value, "a number above 0")
         if not 0 <= self.ema_decay < 1:
             raise InputError("loop.ema_decay", self.ema_decay, "a number in [0, 1)")

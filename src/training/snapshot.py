@@ -19,8 +19,12 @@ OptimizerState = dict[str, dict[str, Tensor]]
 
 def whole(tensor: Shaped[Tensor, "..."]) -> Shaped[Tensor, "..."]:
     """A copy on the CPU of a tensor, of all its shards; a collective call where it is sharded."""
-    full = tensor.full_tensor() if isinstance(tensor, DTensor) else tensor
-    return full.detach().to("cpu", copy=True)
+    return gathered(tensor).detach().to("cpu", copy=True)
+
+
+def gathered(tensor: Shaped[Tensor, "..."]) -> Shaped[Tensor, "..."]:
+    """A tensor itself, or all its shards put together on the device; then a collective call."""
+    return tensor.full_tensor() if isinstance(tensor, DTensor) else tensor
 
 
 def placed_like(value: Shaped[Tensor, "..."], like: Shaped[Tensor, "..."]) -> Shaped[Tensor, "..."]:
@@ -43,11 +47,17 @@ def load_optimizer_state(
     network: nn.Module, optimizer: torch.optim.Optimizer, state: OptimizerState
 ) -> None:
     """Give back what the optimizer knew; parameters without a state start without one."""
+    counters = {
+        id(parameter): parameter.device if group.get("fused") else torch.device("cpu")
+        for group in optimizer.param_groups
+        for parameter in group["params"]
+    }
     for name, parameter in network.named_parameters():
         if name in state:
-            # Counters have no dimension and stay on the CPU, where AdamW keeps them.
+            # Counters have no dimension; only the fused AdamW wants them beside the parameters.
+            counter = counters[id(parameter)]
             optimizer.state[parameter] = {
-                key: placed_like(value, parameter) if value.ndim else value.clone()
+                key: placed_like(value, parameter) if value.ndim else value.to(counter, copy=True)
                 for key, value in state[name].items()
             }
 

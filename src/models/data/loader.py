@@ -4,8 +4,10 @@ A batch is a list of examples, all of one shape: what consumes it may stack them
 """
 
 import random
+import signal
 from collections.abc import Iterator
 from functools import lru_cache
+from types import FrameType
 
 import numpy as np
 import torch
@@ -131,13 +133,23 @@ def _loader(
         batch_sampler=batches,
         num_workers=num_workers,
         collate_fn=list,
-        worker_init_fn=_seed_worker,
+        worker_init_fn=_begin_worker,
         generator=generator,
     )
 
 
-def _seed_worker(worker: int) -> None:
-    """Examples need no such seed; what a library draws in a worker is repeatable all the same."""
+def _begin_worker(worker: int) -> None:
+    """Seed a worker, and let it outlive the first SIGTERM.
+
+    Examples need no such seed; what a library draws in a worker is repeatable all the same. A
+    job that is told to stop ends its step first, for which it needs its workers, and the signal
+    often goes to all processes at once.
+    """
     seed = torch.initial_seed() % 2**32
     random.seed(seed)
     np.random.seed(seed)
+    signal.signal(signal.SIGTERM, _heed_the_next)
+
+
+def _heed_the_next(number: int, frame: FrameType | None) -> None:
+    signal.signal(signal.SIGTERM, signal.SIG_DFL)

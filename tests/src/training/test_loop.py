@@ -1,20 +1,25 @@
 """The loop on a toy: steps, checkpoints, resuming, failures."""
 
 import json
+import os
+import signal
+from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
 import torch
-from linear_task import WEIGHTS, LinearTask
+from linear_task import WEIGHTS, LinearTask, Points
 from safetensors.torch import load_file
 
 from src.runtime import InputError
 from src.training.folders import list_checkpoints
+from src.training.interruption import Interrupted
 from src.training.journal import NonFiniteStep, read_journal
 from src.training.loop import train
 from src.training.optim import OptimConfig
 from src.training.settings import LoopConfig
+from src.training.task import Share
 
 OPTIM = OptimConfig(learning_rate=1e-2, warmup_steps=3)
 FAST = replace(OPTIM, learning_rate=5e-2)
@@ -178,3 +183,111 @@ def test_an_unknown_tracker_is_an_error(loop: LoopConfig) -> None:
     """A tracker that is silently left out for want of its package."""
     with pytest.raises(InputError, match="installed"):
         train(LinearTask(), replace(loop, tracker="nothing"), OPTIM)
+
+
+def test_seldom_reports_change_nothing_but_the_reports(loop: LoopConfig) -> None:
+    """Figures of the wrong steps, steps that no report has, or weights that depend on reports."""
+    often, seldom = elsewhere(loop, "often"), elsewhere(loop, "seldom", report_every=4)
+    often, seldom = replace(often, checkpoint_every=6), replace(seldom, checkpoint_every=6)
+    for run in (often, seldom):
+        train(LinearTask(), replace(run, max_steps=14), replace(OPTIM, accumulation_steps=2))
+    records = read_journal(Path(seldom.output_dir))
+    # Before each checkpoint and at the end, too.
+    assert [record["step"] for record in records] == [4, 6, 8, 12, 14]
+    single, start = read_journal(Path(often.output_dir)), 0
+    for record in records:
+        end = int(record["step"])
+        for name in ("loss", "half", "gradient_norm"):
+            mean = sum(other[name] for other in single[start:end]) / (end - start)
+            assert record[name] == pytest.approx(mean)
+        start = end
+    one, other = (
+        load_file(Path(run.output_dir) / "checkpoint-14" / WEIGHTS) for run in (often, seldom)
+    )
+    assert all(torch.equal(one[key], other[key]) for key in one)
+
+
+def test_seldom_reports_still_find_what_is_not_a_number(loop: LoopConfig) -> None:
+    """A checkpoint with ruined weights, or the keys of another step."""
+    lazy = replace(loop, report_every=100, checkpoint_every=5, max_steps=20)
+    with pytest.raises(NonFiniteStep, match="step 4"):
+        train(LinearTask(bad=7), lazy, OPTIM)
+    record = json.loads((Path(loop.output_dir) / "failed" / "step-4-rank-0.json").read_text())
+    assert record["keys"] == ["6", "7"]
+    assert steps(loop.output_dir) == []
+
+
+class Told(LinearTask):
+    """The process is told to stop while it reads the batch number `at`."""
+
+    def batches(self, share: Share) -> Points:
+        return ToldPoints(self.size, share, share.position)
+
+
+class ToldPoints(Points):
+    at = 3
+
+    def __iter__(self) -> Iterator[list[int]]:
+        for batch in super().__iter__():
+            if self.position == self.at:
+                os.kill(os.getpid(), signal.SIGTERM)
+            yield batch
+
+
+@pytest.mark.parametrize("report_every", [1, 4])
+def test_a_run_that_is_told_to_stop_loses_nothing(loop: LoopConfig, report_every: int) -> None:
+    """A job that dies within a step, ends as if it were finished, or goes on otherwise."""
+    whole = elsewhere(loop, "whole", max_steps=8)
+    train(LinearTask(), whole, OPTIM)
+    handler = signal.getsignal(signal.SIGTERM)
+    told = elsewhere(loop, "told", max_steps=8, checkpoint_every=100, report_every=report_every)
+    with pytest.raises(Interrupted, match="step 3; checkpoint-3 is written"):
+        train(Told(), told, OPTIM)
+    assert signal.getsignal(signal.SIGTERM) == handler
+    assert steps(told.output_dir) == ["checkpoint-3"]
+    assert train(LinearTask(), told, OPTIM) == 8
+    one, other = (
+        load_file(Path(run.output_dir) / "checkpoint-8" / WEIGHTS) for run in (whole, told)
+    )
+    assert all(torch.equal(one[key], other[key]) for key in one)
+
+
+def test_the_rate_falls_to_its_share_at_the_last_step(loop: LoopConfig) -> None:
+    """A cosine over the steps of a job instead of the run's, or over those of earlier stages."""
+    falling = replace(OPTIM, schedule="cosine", final_share=0.1, warmup_steps=0)
+    stage = elsewhere(loop, "stage", resume_dir=loop.output_dir, stage_steps=8, stop_after=5)
+    train(LinearTask(), loop, OPTIM)
+    train(LinearTask(), stage, falling)
+    train(LinearTask(), stage, falling)
+    rates = [record["lr"] for record in read_journal(Path(stage.output_dir))]
+    assert len(rates) == 8 and rates == sorted(rates, reverse=True)
+    assert rates[3] == pytest.approx(0.55e-2)
+    assert rates[-1] == pytest.approx(1e-3)
+
+
+def test_a_limited_time_is_used_with_a_falling_rate(loop: LoopConfig) -> None:
+    """A job without an end, without a last checkpoint, or whose rate has not fallen by then."""
+    timed = replace(loop, max_steps=10**8, max_minutes=0.02, checkpoint_every=10**6)
+    falling = replace(OPTIM, schedule="cosine", final_share=0.1, warmup_steps=0)
+    last = train(LinearTask(), timed, falling)
+    rates = [record["lr"] for record in read_journal(Path(loop.output_dir))]
+    assert steps(loop.output_dir) == [f"checkpoint-{last}"]
+    assert len(rates) == last and rates == sorted(rates, reverse=True)
+    assert rates[0] > 0.9e-2
+    assert rates[-1] < 0.7e-2
+    # The minutes are those of a job.
+    assert train(LinearTask(), timed, falling) > last
+
+
+def test_a_run_of_limited_time_goes_on_in_other_jobs(loop: LoopConfig) -> None:
+    """Jobs each of which begins the run's time anew."""
+    settings = replace(loop, max_steps=10**8, checkpoint_every=10**6, total_minutes=0.03)
+    falling = replace(OPTIM, schedule="cosine", final_share=0.0, warmup_steps=0)
+    job = replace(settings, max_minutes=0.02)
+    first = train(LinearTask(), job, falling)
+    second = train(LinearTask(), job, falling)
+    rates = [record["lr"] for record in read_journal(Path(loop.output_dir))]
+    assert second > first
+    assert rates == sorted(rates, reverse=True)
+    assert rates[0] > rates[first - 1] > rates[-1]
+    assert train(LinearTask(), job, falling) == second

@@ -62,6 +62,16 @@ def test_the_rate_rises_linearly_and_stays() -> None:
     assert learning_rate(OptimConfig(learning_rate=2.0, warmup_steps=0), 0) == 2.0
 
 
+def test_a_falling_rate_follows_its_cosine() -> None:
+    """A fall that begins or ends elsewhere, or forgets the warm-up."""
+    config = OptimConfig(learning_rate=2.0, warmup_steps=2, schedule="cosine", final_share=0.2)
+    rates = [learning_rate(config, 10, progress) for progress in (0.0, 0.5, 1.0)]
+    assert rates == pytest.approx([2.0, 1.2, 0.4])
+    assert learning_rate(config, 10, 1 / 3) == pytest.approx(2 * (0.2 + 0.8 * 0.75))
+    assert learning_rate(config, 0, 0.5) == pytest.approx(0.6)
+    assert learning_rate(OptimConfig(learning_rate=2.0, warmup_steps=0), 3, 0.9) == 2.0
+
+
 @pytest.mark.parametrize(
     "change",
     [
@@ -70,6 +80,7 @@ def test_the_rate_rises_linearly_and_stays() -> None:
         {"max_grad_norm": 0.0},
         {"warmup_steps": -1},
         {"weight_decay": -0.1},
+        {"final_share": 1.5},
     ],
 )
 def test_impossible_settings_are_refused(change: dict) -> None:

@@ -13,6 +13,8 @@ from .runtime import InputError
 NANO_ASSETS = Path(__file__).resolve().parents[1] / "assets" / "nano"
 TOKENIZER = "Cosmos-Tokenize1-CV8x8x8-720p"
 DIFFUSERS = "diffusion_pytorch_model.safetensors"
+# The moving average of the weights, beside these in the checkpoints of a training.
+AVERAGE = "average.safetensors"
 
 
 @dataclass(frozen=True)

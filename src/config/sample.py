@@ -63,6 +63,7 @@ class SampleConfig:
         skip_unreadable: leave scenes out that cannot be read.
         checkpoint: the decoder's weights; None for a checkpoint of the training run.
         checkpoint_name: which one of the run; None for the last.
+        average: use the moving average of the weights where the checkpoint has one.
         tokenizer: its folder; None for that of the model's configuration.
     """
 
@@ -78,6 +79,7 @@ class SampleConfig:
     skip_unreadable: bool = False
     checkpoint: str | None = None
     checkpoint_name: str | None = None
+    average: bool = True
     tokenizer: str | None = None
     output: OutputConfig = field(default_factory=OutputConfig)
     device: Literal["auto", "cpu", "cuda"] = "auto"
@@ -139,6 +141,7 @@ def compose(sample: SampleConfig, model: DecoderTrainConfig) -> ReconstructConfi
     weights = WeightsConfig(
         path=str(find_path(sample.checkpoint)) if sample.checkpoint else None,
         name=sample.checkpoint_name,
+        average=sample.average,
         output_dir=str(find_path(model.loop.output_dir)),
         tokenizer=str(find_path(sample.tokenizer or model.tokenizer)),
         trunk_type=sample.trunk_type,

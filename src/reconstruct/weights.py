@@ -6,14 +6,15 @@ from pathlib import Path
 
 import torch
 
-from ..checkpoints import TOKENIZER
+from ..checkpoints import AVERAGE, TOKENIZER
 from ..checkpoints import find_checkpoint as find_weights
 from ..models.recon.decoder import DecoderConfig
 from ..models.recon.scene_decoder import SceneDecoder, TypeName, cast_trunk, floating_type
 from ..models.recon.weights import WEIGHTS_NAME, load_decoder
-from ..runtime import InputError
+from ..runtime import InputError, get_logger
 from ..tokenizer.loading import load_tokenizer
 
+LOGGER = get_logger(__name__)
 # Where the weights lie in a checkpoint folder: ours, then the published one's.
 IN_CHECKPOINT = (WEIGHTS_NAME, "pytorch_model/mp_rank_00_model_states.pt")
 NUMBERED = re.compile(r"checkpoint-(\d+)")
@@ -25,11 +26,13 @@ class WeightsConfig:
 
     Without `path` the decoder is the checkpoint `name` (default: the one of the highest number)
     of the training run whose output folder is `output_dir`. `auto` types are bfloat16 on CUDA and
-    float32 elsewhere.
+    float32 elsewhere. With `average` the moving average takes the place of the weights where a
+    checkpoint folder has one.
     """
 
     path: str | None = None
     name: str | None = None
+    average: bool = True
     output_dir: str = "outputs/training/cosmos3dgs"
     tokenizer: str = "checkpoints/cosmos_predict1/Cosmos-Tokenize1-CV8x8x8-720p"
     trunk_type: TypeName = "auto"
@@ -46,10 +49,11 @@ def find_checkpoint(config: WeightsConfig) -> Path:
         path = Path(config.path)
         if not path.exists():
             raise InputError(path, "no such file", "a checkpoint of the decoder (ckpt_path)")
-        return path
+        average = path / AVERAGE
+        return average if config.average and average.is_file() else path
     output_dir = Path(config.output_dir)
     folder = output_dir / config.name if config.name else _newest(output_dir)
-    for name in IN_CHECKPOINT:
+    for name in (AVERAGE, *IN_CHECKPOINT) if config.average else IN_CHECKPOINT:
         if (folder / name).is_file():
             return folder / name
     raise InputError(folder, "no weights", f"one of {', '.join(IN_CHECKPOINT)}")
@@ -79,7 +83,10 @@ def load_scene_decoder(
     dtype = floating_type(weights.tokenizer_type, device)
     if device.type == "cpu" and dtype != torch.float32:
         raise InputError("tokenizer_type", weights.tokenizer_type, "float32 on the CPU")
-    model = load_decoder(find_checkpoint(weights), decoder, device=device).requires_grad_(False)
+    path = find_checkpoint(weights)
+    kind = "the moving average of the weights" if path.name == AVERAGE else "the weights"
+    LOGGER.info("decoder: %s, %s", path, kind)
+    model = load_decoder(path, decoder, device=device).requires_grad_(False)
     cast_trunk(model, floating_type(weights.trunk_type, device))
     return SceneDecoder(model, load_tokenizer(find_tokenizer(weights), device, dtype))
 

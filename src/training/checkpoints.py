@@ -16,6 +16,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
+from ..checkpoints import AVERAGE
 from ..io.atomic import atomic_path
 from ..runtime import InputError, get_logger
 from .folders import (
@@ -31,7 +32,7 @@ from .folders import (
 from .snapshot import OptimizerState
 
 LOGGER = get_logger(__name__)
-OPTIMIZER, RANDOM, AVERAGE = "optimizer.pt", "random.pt", "average.safetensors"
+OPTIMIZER, RANDOM = "optimizer.pt", "random.pt"
 
 WriteWeights = Callable[[Path, dict[str, Tensor]], None]
 ReadWeights = Callable[[Path], dict[str, Tensor]]
@@ -113,14 +114,16 @@ def choose_checkpoint(output_dir: Path, name: str, read: ReadWeights) -> Path | 
     return None
 
 
-def export_checkpoint(folder: Path, target: Path, read: ReadWeights, average: bool = False) -> Path:
+def export_checkpoint(
+    folder: Path, target: Path, read: ReadWeights, average: bool | None = None
+) -> Path:
     """Write the weights in the published layout (bfloat16, under `module`); returns the file.
 
     Args:
         folder: one of our checkpoints.
         target: where a folder of the same name is written.
         read: the task's reader of weights.
-        average: the moving average instead of the weights.
+        average: the moving average instead of the weights; None for where there is one.
 
     Raises:
         InputError: an incomplete checkpoint, or one without the average that was asked for.
@@ -128,8 +131,11 @@ def export_checkpoint(folder: Path, target: Path, read: ReadWeights, average: bo
     checkpoint = read_checkpoint(folder, read)
     if average and checkpoint.average is None:
         raise InputError(folder, "no moving average", "a training with ema=true")
-    weights = checkpoint.average if average else checkpoint.weights
-    module = {name: tensor.to(torch.bfloat16) for name, tensor in (weights or {}).items()}
+    weights, kind = checkpoint.weights, "weights"
+    if average is not False and checkpoint.average is not None:
+        weights, kind = checkpoint.average, "moving average of the weights"
+    LOGGER.info("the %s of %s", kind, folder)
+    module = {name: tensor.to(torch.bfloat16) for name, tensor in weights.items()}
     path = target / folder.name / PUBLISHED
     with atomic_path(path) as temporary:
         torch.save({"module": module}, temporary)

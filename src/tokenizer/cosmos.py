@@ -18,6 +18,9 @@ from .statistics import SIGMA_DATA, LatentStatistics
 __all__ = ["COMPRESSION", "SIGMA_DATA", "VideoTokenizer", "latent_frames"]
 
 COMPRESSION = 8
+# Short clips go through the networks together up to so many pixels, which keeps a GPU busy; one of
+# full size (109 million) goes alone, and memory grows with one clip only.
+PIXELS_AT_ONCE = 1 << 24
 
 
 def latent_frames(num_frames: int) -> int:
@@ -72,22 +75,23 @@ class VideoTokenizer(nn.Module):
     def encode(
         self, video: Float[Tensor, "clip 3 frame h w"]
     ) -> Float[Tensor, "clip channel latent_frame lh lw"]:
-        """Raw latents of videos, clip by clip (memory grows with one clip only), in our dtype."""
+        """Raw latents of videos, in our dtype."""
         latent_frames(video.shape[2])
         _, _, _, height, width = video.shape
         if height % COMPRESSION or width % COMPRESSION:
             raise InputError("video size", f"{height}x{width}", f"multiples of {COMPRESSION}")
         encode = cast(Any, self.autoencoder.encode)
-        clips = [encode(clip.to(self.dtype)).latent_dist.mode() for clip in video.split(1)]
-        return torch.cat(clips)
+        groups = video.split(_clips_at_once(video.shape[2] * height * width))
+        return torch.cat([encode(group.to(self.dtype)).latent_dist.mode() for group in groups])
 
     def decode(
         self, latent: Float[Tensor, "clip channel latent_frame lh lw"]
     ) -> Float[Tensor, "clip 3 frame h w"]:
-        """Videos, about [-1, 1] and not clamped, of raw latents, clip by clip."""
+        """Videos, about [-1, 1] and not clamped, of raw latents."""
         decode = cast(Any, self.autoencoder.decode)
-        clips = [decode(clip.to(self.dtype)).sample for clip in latent.split(1)]
-        return torch.cat(clips)
+        pixels = latent[0, 0].numel() * COMPRESSION**3
+        groups = latent.split(_clips_at_once(pixels))
+        return torch.cat([decode(group.to(self.dtype)).sample for group in groups])
 
     @property
     def statistics(self) -> LatentStatistics:
@@ -105,3 +109,8 @@ class VideoTokenizer(nn.Module):
     ) -> Float[Tensor, "*batch channel latent_frame lh lw"]:
         """The inverse of `normalise`."""
         return self.statistics.denormalise(latent)
+
+
+def _clips_at_once(pixels: int) -> int:
+    """How many clips of so many pixels go together."""
+    return max(PIXELS_AT_ONCE // pixels, 1)

@@ -33,6 +33,21 @@ def encode_pluecker(
     return torch.cat(latents).transpose(0, 1)
 
 
+def encode_plueckers(
+    encode: Encode, cameras: Cameras, precision: Precision = "fp32"
+) -> Float[Tensor, "traj latent_frame twice_channel lh lw"]:
+    """The same of several trajectories at once, for those that fit the memory.
+
+    Args:
+        encode: videos to raw latents, a batch of them.
+        cameras: (trajectory, frame), at picture size, relative to the reference frame.
+        precision: as of `encode_pluecker`.
+    """
+    maps = pluecker(cameras, precision).transpose(1, 2)
+    latents = encode(maps.unflatten(1, (2, 3)).flatten(0, 1))
+    return latents.unflatten(0, (-1, 2)).flatten(1, 2).transpose(1, 2)
+
+
 def time_vector(times: Float[Tensor, "*batch"]) -> Float[Tensor, "*batch 3"]:
     """`(tau, cos tau, sin tau)` of times tau."""
     return torch.stack([times, times.cos(), times.sin()], dim=-1)

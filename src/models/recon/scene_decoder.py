@@ -15,8 +15,8 @@ from ...gaussians import Gaussians
 from ...geometry.cameras import Cameras
 from ...geometry.rays import coarse_rays
 from ...runtime import InputError
-from ...tokenizer.cosmos import COMPRESSION, VideoTokenizer, latent_frames
-from ...tokenizer.latents import TimeEncoder, encode_pluecker
+from ...tokenizer.cosmos import COMPRESSION, PIXELS_AT_ONCE, VideoTokenizer, latent_frames
+from ...tokenizer.latents import TimeEncoder, encode_pluecker, encode_plueckers
 from ..data.example import Example
 from .decoder import Decoded, LatentRecon
 
@@ -169,11 +169,17 @@ class SceneDecoder:
         return latents.to(self.device, self.dtype).transpose(1, 2)
 
     def _pluecker(self, cameras: Cameras) -> Float[Tensor, "traj latent_frame c2 lh lw"]:
-        """Encoded Pluecker maps, built and encoded trajectory by trajectory."""
-        precision = self.model.config.precision
-        encode = self.tokenizer.encode
-        maps = [encode_pluecker(encode, cameras[index], precision) for index in range(len(cameras))]
-        return torch.stack(maps).to(self.dtype)
+        """Encoded Pluecker maps; short trajectories go through the encoder together."""
+        precision, encode = self.model.config.precision, self.tokenizer.encode
+        halves = 2 * cameras.c2w.shape[1] * cameras.height * cameras.width
+        step = PIXELS_AT_ONCE // halves
+        if step <= 1:
+            trajectories = [cameras[index] for index in range(len(cameras))]
+            maps = [encode_pluecker(encode, part, precision)[None] for part in trajectories]
+        else:
+            groups = [cameras[at : at + step] for at in range(0, len(cameras), step)]
+            maps = [encode_plueckers(encode, part, precision) for part in groups]
+        return torch.cat(maps).to(self.dtype)
 
     def _time_encoder(self, size: tuple[int, int]) -> TimeEncoder:
         if size not in self._time_encoders:

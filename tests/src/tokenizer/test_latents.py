@@ -4,7 +4,7 @@ import torch
 
 from src.geometry.cameras import Cameras
 from src.geometry.rays import pluecker
-from src.tokenizer.latents import TimeEncoder, encode_pluecker, time_vector
+from src.tokenizer.latents import TimeEncoder, encode_pluecker, encode_plueckers, time_vector
 
 
 def stride_encoder(video: torch.Tensor) -> torch.Tensor:
@@ -21,6 +21,17 @@ def test_moment_comes_before_direction() -> None:
     maps = pluecker(cameras)
     assert latents.shape == (2, 6, 2, 3)
     torch.testing.assert_close(latents[1], maps[8, :, ::8, ::8])
+
+
+def test_trajectories_together_are_those_of_each_alone() -> None:
+    """Would catch halves or trajectories that change places in a batch."""
+    c2w = torch.eye(4).repeat(3, 9, 1, 1)
+    c2w[..., :3, 3] = torch.rand(3, 9, 3)
+    lens = torch.tensor([20.0, 20.0, 12.0, 8.0]).repeat(3, 9, 1)
+    cameras = Cameras(c2w, lens, 24, 16)
+    together = encode_plueckers(stride_encoder, cameras)
+    alone = [encode_pluecker(stride_encoder, cameras[index]) for index in range(3)]
+    torch.testing.assert_close(together, torch.stack(alone))
 
 
 def test_times_are_encoded_once() -> None:

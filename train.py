@@ -26,6 +26,11 @@ TASKS = {
         "cosmos_predict1.training.config:load_generator_train_config",
         "cosmos_predict1.training.task:GeneratorTask",
     ),
+    "depth": ("src.config.depth:load_depth_train_config", "src.training.depth:DepthTask"),
+    "tokenizer": (
+        "src.config.tokenizer:load_tokenizer_train_config",
+        "src.training.tokenizer:TokenizerTask",
+    ),
 }
 # Files of all keys, for tasks whose defaults are not those in the code.
 DEFAULTS = {"decoder": "configs/training/default.yaml"}

@@ -1,0 +1,58 @@
+"""Write the tokenizer of a training for everybody else: `export_tokenizer.py RUN TARGET`.
+
+RUN is the `loop.output_dir` of a training with `task: tokenizer`. TARGET receives `config.json`
+with the statistics of the latents, `encoder.safetensors` and `decoder.safetensors`: the moving
+average of the weights where the training kept one. Prints the figures of held-out worlds as JSON.
+"""
+
+import argparse
+import json
+import sys
+from dataclasses import asdict
+from pathlib import Path
+
+DTYPES = ("bfloat16", "float16", "float32")
+
+
+def main() -> int:
+    """Parse the arguments, write, print the figures."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("run", type=Path, metavar="RUN")
+    parser.add_argument("target", type=Path, metavar="TARGET")
+    parser.add_argument("--dtype", choices=DTYPES, default="bfloat16", help="type of the weights")
+    parser.add_argument("--held-out", type=int, default=64, help="worlds of a kind; 0: no figures")
+    parser.add_argument("--report", type=Path, help="folder for figures.json and sheets of clips")
+    arguments = parser.parse_args()
+
+    sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+    import torch
+
+    from src.config.loading import file_layer
+    from src.config.tokenizer import load_tokenizer_train_config
+    from src.config.training import split_task
+    from src.io.atomic import atomic_path
+    from src.runtime import InputError, setup_logging
+    from src.training.tokenizer_export import export_tokenizer
+
+    setup_logging()
+    try:
+        _, layers = split_task([file_layer(arguments.run / "config.yaml")], ["tokenizer"])
+        dtype = getattr(torch, arguments.dtype)
+        paths = (arguments.run, arguments.target)
+        options = (dtype, arguments.held_out, arguments.report)
+        exported = export_tokenizer(load_tokenizer_train_config(layers), *paths, *options)
+    except InputError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 1
+    figures = json.dumps(asdict(exported), indent=1)
+    print(figures)
+    if arguments.report is not None:
+        with atomic_path(arguments.report / "figures.json") as temporary:
+            temporary.write_text(figures + "\n")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

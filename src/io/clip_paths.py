@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from ..runtime import InputError
+from .packed import as_path
 
 SUFFIXES = {
     "rgb": ".mp4",
@@ -70,7 +71,7 @@ class ClipPaths:
 
 def list_trajectories(root: Path | str) -> list[str]:
     """The names of the trajectory folders under `root`, numbers in numeric order."""
-    root = Path(root)
+    root = as_path(root)
     if not root.is_dir():
         raise InputError(root, "no such folder", "a folder with one folder for each trajectory")
     names = [path.name for path in root.iterdir() if path.is_dir()]
@@ -84,7 +85,7 @@ def list_keys(root: Path | str, trajectories: Sequence[str] | None = None) -> li
     Raises:
         InputError: no clips at all, or a trajectory folder without a clip that another one has.
     """
-    root = Path(root)
+    root = as_path(root)
     names = list_trajectories(root) if trajectories is None else trajectories
     found = {name: _keys_of(root / name / "rgb") for name in names}
     keys = {key for present in found.values() for key in present}
@@ -100,7 +101,10 @@ def list_keys(root: Path | str, trajectories: Sequence[str] | None = None) -> li
 
 
 def _keys_of(folder: Path) -> set[str]:
-    return {path.stem for path in folder.glob("*.mp4") if not path.name.startswith(".")}
+    if not folder.is_dir():
+        return set()
+    names = [path.name for path in folder.iterdir() if not path.name.startswith(".")]
+    return {name.removesuffix(".mp4") for name in names if name.endswith(".mp4")}
 
 
 def _natural(name: str) -> tuple[bool, int, str]:

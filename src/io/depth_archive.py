@@ -15,6 +15,7 @@ from torch import Tensor
 
 from ..runtime import InputError
 from .frame_archive import list_frames, read_members, write_members
+from .packed import as_path
 
 CHANNEL = "Z"
 SUFFIX = ".exr"
@@ -35,7 +36,7 @@ def read_depth_archive(
         InputError: a missing, truncated or damaged archive, a frame that is not in it, a picture
             without the channel `Z`, pictures of different sizes.
     """
-    path = Path(path)
+    path = as_path(path)
     indices = _all_frames(path) if indices is None else list(indices)
     unique = sorted(set(indices))
     frames = dict(zip(unique, iterate_depth(path, unique), strict=True))
@@ -47,14 +48,14 @@ def read_depth_archive(
 
 def iterate_depth(path: Path | str, indices: Sequence[int]) -> Iterator[Float[Tensor, "h w"]]:
     """Yield the depth map of each frame in `indices` as float32."""
-    path = Path(path)
+    path = as_path(path)
     for index, content in zip(indices, read_members(path, SUFFIX, indices), strict=True):
         yield torch.from_numpy(_decode(path, index, content))
 
 
 def count(path: Path | str) -> int:
     """The number of depth maps in an archive."""
-    return len(list_frames(Path(path), SUFFIX))
+    return len(list_frames(as_path(path), SUFFIX))
 
 
 def _all_frames(path: Path) -> list[int]:

@@ -3,6 +3,7 @@
 import zipfile
 import zlib
 from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 
 from ..runtime import InputError
@@ -43,11 +44,15 @@ def write_members(path: Path, suffix: str, contents: Iterable[bytes]) -> None:
             archive.writestr(f"{index:05d}{suffix}", content)
 
 
-def _open(path: Path, suffix: str) -> zipfile.ZipFile:
+@contextmanager
+def _open(path: Path, suffix: str) -> Iterator[zipfile.ZipFile]:
     expected = f"a zip archive of %05d{suffix} files"
     if not path.is_file():
         raise InputError(path, "no such file", expected)
-    try:
-        return zipfile.ZipFile(path)
-    except UNREADABLE as error:
-        raise InputError(path, f"unreadable ({error})", expected) from error
+    with path.open("rb") as file:
+        try:
+            archive = zipfile.ZipFile(file)
+        except UNREADABLE as error:
+            raise InputError(path, f"unreadable ({error})", expected) from error
+        with archive:
+            yield archive

@@ -105,15 +105,19 @@ def _read_arrays(path: Path) -> tuple[np.ndarray, np.ndarray]:
     expected = "an npz file with the arrays data and inds"
     if not path.is_file():
         raise InputError(path, "no such file", expected)
-    if not zipfile.is_zipfile(path):
-        raise InputError(path, "unreadable content (no zip archive, or not all of it)", expected)
     try:
-        with np.load(path, allow_pickle=False) as archive:
-            names = sorted(archive.files)
-            missing = sorted({"data", "inds"} - set(names))
-            if missing:
-                raise InputError(path, f"no array {missing[0]!r} among {names}", expected)
-            return archive["data"], archive["inds"]
+        with path.open("rb") as file:
+            # Numpy takes whatever is no archive for something else.
+            if not zipfile.is_zipfile(file):
+                value = "unreadable content (no zip archive, or not all of it)"
+                raise InputError(path, value, expected)
+            file.seek(0)
+            with np.load(file, allow_pickle=False) as archive:
+                names = sorted(archive.files)
+                missing = sorted({"data", "inds"} - set(names))
+                if missing:
+                    raise InputError(path, f"no array {missing[0]!r} among {names}", expected)
+                return archive["data"], archive["inds"]
     except InputError:
         raise
     except (zipfile.BadZipFile, zlib.error, ValueError, EOFError, OSError) as error:

@@ -61,7 +61,7 @@ def _read_program(path: Path) -> bytes:
     if not path.is_file():
         raise InputError(path, "no such file", EXPECTED)
     try:
-        with zipfile.ZipFile(path) as archive:
+        with path.open("rb") as file, zipfile.ZipFile(file) as archive:
             names = [name for name in archive.namelist() if name.endswith("/data.pkl")]
             if len(names) != 1:
                 raise InputError(path, f"{len(names)} members data.pkl", EXPECTED)

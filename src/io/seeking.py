@@ -6,7 +6,7 @@ counted. Packets come in the order of decoding and carry their time of presentat
 
 from bisect import bisect_right
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -17,6 +17,7 @@ from jaxtyping import UInt8
 from torch import Tensor
 
 from ..runtime import InputError
+from .packed import PackedPath
 
 if TYPE_CHECKING:
     from av import VideoFrame
@@ -36,7 +37,11 @@ def open_video(path: Path) -> Iterator[tuple["InputContainer", "VideoStream"]]:
     if not path.is_file():
         raise InputError(path, "no such file", EXPECTED)
     try:
-        with av.open(str(path)) as container:
+        with ExitStack() as stack:
+            # A file in a tar part has no name that a library could open; others are left to it.
+            packed = isinstance(path, PackedPath)
+            content = stack.enter_context(path.open("rb")) if packed else str(path)
+            container = stack.enter_context(av.open(content))
             if not container.streams.video:
                 raise InputError(path, "no video stream", EXPECTED)
             yield container, container.streams.video[0]

@@ -18,6 +18,7 @@ from torch import Tensor
 
 from ..runtime import InputError
 from .atomic import atomic_path
+from .packed import as_path
 from .seeking import count_frames, decode_all, decode_frames, open_video
 
 if TYPE_CHECKING:
@@ -44,7 +45,7 @@ def video_info(path: Path | str) -> VideoInfo:
     Raises:
         InputError: no such file, not a readable video, no frames, an unknown frame rate.
     """
-    path = Path(path)
+    path = as_path(path)
     header = video_header(path)
     with open_video(path) as (container, stream):
         height, width = next(decode_all(path, container, stream)).shape[:2]
@@ -53,7 +54,7 @@ def video_info(path: Path | str) -> VideoInfo:
 
 def video_header(path: Path | str) -> VideoInfo:
     """The same without decoding: the stored size, rotation tags (phones set them) left aside."""
-    path = Path(path)
+    path = as_path(path)
     with open_video(path) as (container, stream):
         num_frames, rate = count_frames(container, stream), stream.guessed_rate
         if num_frames == 0 or not rate:
@@ -79,7 +80,7 @@ def read_video(
         frames = dict(iterate_video(path, sorted(set(indices))))
         assert frames, f"no frame of {path} was asked for"
         return torch.stack([frames[index] for index in indices])
-    path = Path(path)
+    path = as_path(path)
     with open_video(path) as (container, stream):
         decoded = list(decode_all(path, container, stream))
     if not decoded:
@@ -91,7 +92,7 @@ def iterate_video(
     path: Path | str, indices: Sequence[int]
 ) -> Iterator[tuple[int, UInt8[Tensor, "h w 3"]]]:
     """Yield `(index, frame)` for strictly increasing `indices`, one frame in memory at a time."""
-    path = Path(path)
+    path = as_path(path)
     with open_video(path) as (container, stream):
         yield from decode_frames(path, container, stream, list(indices))
 

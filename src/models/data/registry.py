@@ -1,13 +1,15 @@
 """The data sets by name: the one file to edit for data of one's own.
 
-A data set is a folder `<root>/<trajectory>/{rgb,pose,intrinsics,latent,depth}/<scene>.*`. To use
-another folder with the rules of a set below, `dataset_root=FOLDER` on the command line is enough.
+A data set is a folder `<root>/<trajectory>/{rgb,pose,intrinsics,latent,depth}/<scene>.*`, or such a
+folder packed in tar parts: a folder of them or a pattern (`data/part-*.tar`), read as they are. To
+use others with the rules of a set below, `dataset_root=FOLDER` on the command line is enough.
 """
 
 import difflib
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+from ...io.packed import open_root
 from ...runtime import InputError
 
 PLACEHOLDER = Path("/path/to")
@@ -80,7 +82,7 @@ def resolve_dataset(name: str, dataset_root: Path | str | None = None) -> Datase
 
     Raises:
         InputError: an unknown name (with the nearest known one), a set whose folder is still the
-            placeholder.
+            placeholder, tar parts that cannot be read (see `open_root`).
     """
     if name not in DATASETS:
         near = difflib.get_close_matches(name, DATASETS, n=1)
@@ -88,8 +90,8 @@ def resolve_dataset(name: str, dataset_root: Path | str | None = None) -> Datase
         raise InputError("dataset_name", repr(name), f"one of {sorted(DATASETS)}{hint}")
     spec = DATASETS[name]
     if dataset_root is not None:
-        return replace(spec, root=Path(dataset_root))
+        return replace(spec, root=open_root(dataset_root))
     if spec.root.is_relative_to(PLACEHOLDER):
         expected = "dataset_root=FOLDER, or the folder in src/models/data/registry.py"
         raise InputError(f"dataset {name!r}", f"the placeholder {spec.root}", expected)
-    return spec
+    return replace(spec, root=open_root(spec.root))

@@ -1,11 +1,21 @@
 """Data sets by name."""
 
+import tarfile
+from dataclasses import replace
+from itertools import chain, islice
 from pathlib import Path
+from typing import Any
 
 import pytest
+import torch
 
+from src.models.data.dataset import ClipDataset
+from src.models.data.loader import ExampleLoader
+from src.models.data.reading import ReadingConfig
 from src.models.data.registry import DATASETS, resolve_dataset
+from src.models.data.sampling import SamplingConfig
 from src.runtime import InputError
+from src.tokenizer.statistics import LatentStatistics
 
 
 def test_published_sets_have_their_published_trajectories() -> None:
@@ -41,3 +51,31 @@ def test_a_placeholder_folder_is_refused() -> None:
     """Would catch a search in /path/to/static."""
     with pytest.raises(InputError, match="dataset_root=FOLDER"):
         resolve_dataset("lyra_static")
+
+
+def test_tar_parts_take_the_place_of_a_folder(
+    static_clips: Any, statistics: LatentStatistics, tmp_path: Path
+) -> None:
+    """Packed scenes that are others than the unpacked ones, in this process or in a worker."""
+    files = sorted(path for path in static_clips.root.rglob("*") if path.is_file())
+    for number in range(2):
+        with tarfile.open(tmp_path / f"part-{number}.tar", "w") as archive:
+            for path in files[number::2]:
+                archive.add(path, path.relative_to(static_clips.root))
+    sampling = SamplingConfig(9, num_targets=2, max_trajectories=3)
+    reading = ReadingConfig(depth=True)
+    batches = []
+    for root in (static_clips.root, tmp_path / "part-*.tar", str(tmp_path)):
+        spec = resolve_dataset("lyra_static", root)
+        spec = replace(spec, buckets=None)
+        parts = (spec, sampling, (16, 32), "train")
+        dataset = ClipDataset(*parts, statistics=statistics, reading=reading)
+        workers = 0 if len(batches) < 2 else 1
+        batches.append(list(islice(ExampleLoader(dataset, 2, workers), 2)))
+    for found in batches[1:]:
+        for ours, theirs in zip(chain(*found), chain(*batches[0]), strict=True):
+            assert ours.key == theirs.key and ours.trajectories == theirs.trajectories
+            assert torch.equal(ours.latents, theirs.latents)
+            assert torch.equal(ours.cameras.c2w, theirs.cameras.c2w)
+            assert torch.equal(ours.targets.color, theirs.targets.color)
+            assert torch.equal(ours.targets.depth, theirs.targets.depth)

@@ -53,8 +53,8 @@ def seen_part(
     The part is as wide or as high as the frame allows, times a share between `closest` and 1.
     """
     draws = _Draws(len(samples.names), generator)
-    # Uniform in its logarithm: as focal lengths are compared.
-    share = draws.uniform(math.log(config.closest), 0).exp()
+    # Short lenses are the usual ones, and worlds have none that are shorter than needed.
+    share = config.closest ** draws.uniform(0, 1).square()
     flip = 1 - 2 * (draws.uniform(0, 1) < 0.5).float()
     shift = draws.uniform(-config.shift, config.shift, 2)
     return _part(samples, size, share, flip, shift)

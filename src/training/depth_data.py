@@ -16,6 +16,7 @@ from torch import Tensor
 from ..geometry.cameras import Cameras
 from ..geometry.projection import unproject
 from ..io.clip import ClipPaths, list_keys, list_trajectories, open_clip
+from ..io.packed import open_root
 from ..models.data.scenes import split_scenes
 from ..models.data.transforms import Fit
 from ..runtime import InputError, progress
@@ -145,11 +146,12 @@ def _forget_sky(pool: PooledClips) -> None:
 def clip_frames(
     root: Path, config: DepthDataConfig, share: Share, device: torch.device, held_out: bool = False
 ) -> FramePool:
-    """Frames of a folder of clips, evenly spaced in each, the part of one process.
+    """Frames of a folder of clips (or tar parts), evenly spaced in each, the part of one process.
 
     Raises:
         InputError: no clips, or clips without depth.
     """
+    root = open_root(root)
     names = list_trajectories(root)
     everything = list_keys(root, names)
     split = "validation" if held_out else "train"

@@ -10,6 +10,9 @@
 # CONFIGS  folder of one configuration a stage (configs/training)
 # OUTPUT   training/<stage> below it holds the checkpoints (outputs)
 # STEPS    so many steps of each stage, instead of what its configuration says
+# MINUTES  nine numbers: so many minutes of training of each stage, instead of steps; a stage with 0
+#          is left out, and what continues it continues the one before it
+# DYNAMIC  which stage the dynamic ones continue (6)
 # LAUNCH   how to start a command (accelerate launch; python where there is no GPU)
 set -euo pipefail
 here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
@@ -31,7 +34,12 @@ stages=(
     704_1280_views_121_multi_6_dynamic_prune
 )
 # Which stage each continues: dynamic scenes start from the static decoder before its pruning.
-sources=(0 1 2 3 4 5 6 6 8)
+sources=(0 1 2 3 4 5 6 "${DYNAMIC:-6}" 8)
+read -r -a minutes <<< "${MINUTES:-}"
+if ((${#minutes[@]} != 0 && ${#minutes[@]} != 9)); then
+    echo "train.sh: MINUTES '$MINUTES': expected nine numbers" >&2
+    exit 1
+fi
 
 numbers=()
 while [[ ${1:-} =~ ^[1-9]$ ]]; do
@@ -45,15 +53,25 @@ if ((${#numbers[@]} > 2 || first > last)); then
     exit 1
 fi
 
+is_left_out() {
+    [[ ${minutes[$1 - 1]:-1} =~ ^0*[.]?0*$ ]]
+}
+
 for ((number = first; number <= last; number++)); do
+    if is_left_out "$number"; then continue; fi
     stage=3dgs_res_${stages[number - 1]}
     settings=("output_dir=$output/training/$stage" "data.worlds.folder=$output/data")
     source=${sources[number - 1]}
+    while ((source > 0)) && is_left_out "$source"; do source=${sources[source - 1]}; done
     if ((source > 0)); then
         settings+=("resume_from_checkpoint_dir=$output/training/3dgs_res_${stages[source - 1]}")
     fi
     if [[ -n ${STEPS:-} ]]; then
         settings+=("loop.stage_steps=$STEPS")
+    fi
+    if ((${#minutes[@]})); then
+        # More steps than there is time for: the minutes end the stage.
+        settings+=("loop.stage_steps=10000000" "loop.total_minutes=${minutes[number - 1]}")
     fi
     if [[ -n ${DATA:-} ]]; then
         kind=static

@@ -184,6 +184,18 @@ def _halve(source: Path, target: Path, dtype: torch.dtype) -> None:
 
 
 def _figures(path: Path) -> str:
-    """The figures of an evaluation on held-out worlds, as they are."""
-    text = json.dumps(read_json_object(path), indent=1)
-    return f"\nFigures on held-out worlds (seeds from 900,000 on):\n\n```json\n{text}\n```\n"
+    """The figures of an evaluation on held-out worlds as a table."""
+    lines = [
+        "",
+        "On held-out worlds (seeds from 900,000 on):",
+        "",
+        "| figure | values |",
+        "|---|---|",
+    ]
+    for name, values in read_json_object(path).get("figures", {}).items():
+        pairs = (
+            f"{key} {value:.2f}" if isinstance(value, float) else f"{key} {value}"
+            for key, value in values.items()
+        )
+        lines.append(f"| {name} | {', '.join(pairs)} |")
+    return "\n".join(lines) + "\n"

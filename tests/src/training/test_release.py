@@ -1,6 +1,7 @@
 """Weights of runs on their way to a release."""
 
 import hashlib
+import json
 from pathlib import Path
 
 import pytest
@@ -65,7 +66,11 @@ def test_a_release_is_half_as_large_and_says_what_it_is(run: Path, tmp_path: Pat
     export_weights(run, source / "depth")
     with pytest.raises(InputError, match="tokenizer"):
         release.release(source, target)
+    (source / "evaluation").mkdir()
+    figures = {"figures": {"tokenizer": {"luma": 29.125, "worlds": 64}}}
+    (source / "evaluation" / "evaluation.json").write_text(json.dumps(figures))
     card = release.release(source, target, parts=["depth"]).read_text()
+    assert "| tokenizer | luma 29.12, worlds 64 |" in card
     weights = target / "depth" / "model.safetensors"
     assert hashlib.sha256(weights.read_bytes()).hexdigest() in card
     assert "| depth | " in card and "1.5" in card and "float16" in card

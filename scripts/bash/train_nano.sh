@@ -1,0 +1,179 @@
+#!/usr/bin/env bash
+# Make the small weights from nothing: every part, from seeds, in order.
+#
+#   bash scripts/bash/train_nano.sh [PART ...]
+#
+# Parts, in their order (default: all):
+#   tokenizer depth generator   trainings, a few minutes of a GPU each
+#   clips_static clips_dynamic  what the decoders learn from, made by the generator ("clips": both)
+#   base                        the decoder's stages 1 to 5: one trajectory
+#   static                      stages 6 and 7: six trajectories, then pruned
+#   dynamic                     stages 8 and 9, from stage 5: moving scenes ("decoders": these three)
+#   evaluate                    figures on held-out worlds
+#   release                     half precision and the model card, into RELEASE
+# A part whose result is there does nothing when it is called again, a stopped one goes on. The first
+# failure stops. NANO/minutes.txt tells how long each part took.
+#
+# NANO       everything is written below it (outputs/nano)
+# RELEASE    the folder that ships (assets/nano)
+# GPUS       2: clips of both kinds, then static and dynamic decoders, beside each other (1)
+# MINUTES_TOKENIZER MINUTES_DEPTH MINUTES_GENERATOR   of the whole training
+# MINUTES_STAGES   of the updates of the nine stages; 0 leaves a stage out
+# WORLDS_STATIC WORLDS_DYNAMIC   worlds that become clips
+# CLIPS SETTINGS   further KEY=VALUE of the clips, of the decoder's trainings
+# SEEDS      held-out worlds to evaluate on (64)
+# PYTHON     the interpreter (python)
+set -euo pipefail
+here=$(cd "$(dirname "${BASH_SOURCE[0]}")/../.." && pwd)
+cd "$here"
+nano=${NANO:-outputs/nano}
+python=${PYTHON:-python}
+gpus=${GPUS:-1}
+stages=${MINUTES_STAGES:-0.8 0 0.6 0 1.2 2.6 1.0 2.8 1.0}
+training="$nano/training"
+multi=3dgs_res_704_1280_views_121_multi_6
+read -r -a clip_settings <<< "${CLIPS:-}"
+read -r -a own_settings <<< "${SETTINGS:-}"
+
+# What the configurations say suits a CPU; a GPU takes more at once.
+small=()
+decoder=(loop.report_every=1)
+if command -v nvidia-smi > /dev/null; then
+    decoder=(batch_size=8 num_workers=12 mixed_precision=bf16 num_test_scenes=16
+        loop.report_every=20 loop.validate_every=1000 checkpointing_steps=500)
+else
+    small=(loop.mixed_precision=no)
+fi
+
+part=none
+say_failure() {
+    local status=$?
+    if ((status)); then
+        echo "train_nano.sh: FAILED in part $part (exit $status); call it again to go on" >&2
+    fi
+}
+trap say_failure EXIT
+
+# Whether the weights of a part are there already.
+has_weights() {
+    if [[ ! -f $nano/$1/config.json ]]; then return 1; fi
+    echo "$nano/$1 is there"
+}
+
+# export_weights RUN NAME: its newest weights, averaged where there is an average, in NANO/NAME.
+export_weights() {
+    "$python" scripts/export_nano.py weights "$training/$1" "$nano/$2"
+}
+
+# train NAME MINUTES [KEY=VALUE ...]: one training, rendering and compiling included.
+train() {
+    local name=$1 minutes=$2
+    shift 2
+    if has_weights "$name"; then return; fi
+    "$python" train.py --config "configs/nano/training/$name.yaml" \
+        loop.output_dir="$training/$name" loop.max_minutes="$minutes" "${small[@]}" "$@"
+    export_weights "$name" "$name"
+}
+
+# clips KIND WORLDS: static or dynamic ones.
+clips() {
+    local dynamic=false
+    if [[ $1 == dynamic ]]; then dynamic=true; fi
+    "$python" scripts/make_nano_clips.py output="$nano/clips" checkpoint_dir="$nano" \
+        dynamic="$dynamic" worlds="$2" workers="${WORKERS:-$(($(nproc) / gpus))}" \
+        "${clip_settings[@]}"
+}
+
+# ladder FIRST LAST: stages of the decoder.
+ladder() {
+    DATA="$nano/clips" CONFIGS=configs/nano/training OUTPUT="$nano" MINUTES="$stages" DYNAMIC=5 \
+        LAUNCH="${LAUNCH:-$python}" bash train.sh "$1" "$2" vae_path="$nano/tokenizer" \
+        "${decoder[@]}" "${own_settings[@]}"
+}
+
+run_part() {
+    part=$1
+    case $part in
+        tokenizer) train tokenizer "${MINUTES_TOKENIZER:-8.5}" ;;
+        depth) train depth "${MINUTES_DEPTH:-4}" ;;
+        generator) train generator "${MINUTES_GENERATOR:-5}" tokenizer="$nano/tokenizer" ;;
+        clips_static) clips static "${WORLDS_STATIC:-700}" ;;
+        clips_dynamic) clips dynamic "${WORLDS_DYNAMIC:-250}" ;;
+        base) ladder 1 5 ;;
+        static)
+            if has_weights decoder_static; then return; fi
+            ladder 6 7
+            export_weights "${multi}_prune" decoder_static
+            ;;
+        dynamic)
+            if has_weights decoder_dynamic; then return; fi
+            ladder 8 9
+            export_weights "${multi}_dynamic_prune" decoder_dynamic
+            ;;
+        evaluate)
+            "$python" scripts/evaluate_nano.py --nano "$nano" --output "$nano/evaluation" \
+                --seeds "${SEEDS:-64}"
+            ;;
+        release) "$python" scripts/export_nano.py release "$nano" "${RELEASE:-assets/nano}" ;;
+        *)
+            echo "train_nano.sh: no part '$part'; see the head of this file" >&2
+            exit 2
+            ;;
+    esac
+}
+
+timed() {
+    local begin=$SECONDS
+    echo "== $1"
+    run_part "$1"
+    echo "$1: $((SECONDS - begin)) s" | tee -a "$nano/minutes.txt"
+}
+
+# together PART PART: on a GPU each, where there are two; logs in NANO/PART.log.
+together() {
+    if ((gpus < 2)); then
+        for each in "$@"; do timed "$each"; done
+        return
+    fi
+    local number=0 processes=() failed=()
+    part="$*"
+    # Each with its own process group, so that what it has started ends with it.
+    set -m
+    for each in "$@"; do
+        CUDA_VISIBLE_DEVICES=$number timed "$each" > "$nano/$each.log" 2>&1 &
+        processes+=($!)
+        number=$((number + 1))
+    done
+    set +m
+    trap 'for each in "${processes[@]}"; do kill -- "-$each"; done; wait; exit 143' TERM INT
+    number=0
+    for each in "$@"; do
+        wait "${processes[number]}" || failed+=("$each")
+        tail -n 3 "$nano/$each.log"
+        number=$((number + 1))
+    done
+    trap - TERM INT
+    if ((${#failed[@]})); then
+        part="${failed[*]}"
+        echo "the end of $nano/${failed[0]}.log:" >&2
+        tail -n 30 "$nano/${failed[0]}.log" >&2
+        return 1
+    fi
+}
+
+parts=("$@")
+if ((${#parts[@]} == 0)); then
+    parts=(tokenizer depth generator clips decoders evaluate release)
+fi
+mkdir -p "$nano"
+for each in "${parts[@]}"; do
+    case $each in
+        clips) together clips_static clips_dynamic ;;
+        decoders)
+            timed base
+            together static dynamic
+            ;;
+        *) timed "$each" ;;
+    esac
+done
+echo "train_nano.sh: done: ${parts[*]}"

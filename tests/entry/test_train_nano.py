@@ -1,0 +1,65 @@
+"""`train_nano.sh` from clips to decoders, with the smallest networks."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from tiny_generator import write_tiny_weights
+from tiny_scene import FRAMES, HEIGHT, WIDTH
+
+from src.io.clip import list_keys, list_trajectories
+from src.models.recon.weights import load_decoder
+
+REPOSITORY = Path(__file__).resolve().parents[2]
+SETTINGS = [
+    f"img_size=[{HEIGHT},{WIDTH}]",
+    f"num_input_views={FRAMES}",
+    f"num_views={FRAMES + 2}",
+    *("enc_depth=3", "enc_embed_dim=32", "enc_num_heads=1", "num_test_scenes=1"),
+    "loop.validate_every=0",
+]
+pytestmark = pytest.mark.slow
+
+
+def run(*arguments: str, **environment: str) -> subprocess.CompletedProcess:
+    """The script in the repository, with its output."""
+    return subprocess.run(
+        ["bash", "scripts/bash/train_nano.sh", *arguments],
+        cwd=REPOSITORY,
+        env={**os.environ, "PYTHON": sys.executable, "OMP_NUM_THREADS": "1", **environment},
+        capture_output=True,
+        text=True,
+        timeout=900,
+    )
+
+
+@pytest.mark.timeout(1000)
+def test_clips_and_both_ladders(tmp_path: Path) -> None:
+    """Stages that start from the wrong one, parts that are made twice, weights not exported."""
+    nano = write_tiny_weights(tmp_path / "nano")
+    settings = {"NANO": str(nano), "WORLDS_STATIC": "2", "WORLDS_DYNAMIC": "2", "WORKERS": "0"}
+    settings |= {"CLIPS": "depth=truth", "SETTINGS": " ".join(SETTINGS)}
+    settings |= {"MINUTES_STAGES": "0.02 0 0.02 0 0.02 0.02 0.02 0.02 0.02"}
+    done = run("clips", "decoders", **settings)
+    assert done.returncode == 0, done.stderr[-4000:]
+    assert list_trajectories(nano / "clips" / "static") == [str(number) for number in range(6)]
+    assert list_keys(nano / "clips" / "dynamic") == ["world_100000", "world_100001"]
+    stage = nano / "training" / "3dgs_res_704_1280_views_121_multi_6"
+    assert '3dgs_res_704_1280_views_121"' in (stage / "stage.json").read_text()
+    dynamic = stage.with_name(f"{stage.name}_dynamic") / "stage.json"
+    assert '3dgs_res_704_1280_views_121"' in dynamic.read_text()
+    assert not (nano / "training" / "3dgs_res_176_320_views_49").exists()
+    assert load_decoder(nano / "decoder_static").config.prune_ratio == 0.5
+    assert load_decoder(nano / "decoder_dynamic").config.use_time
+    again = run("static", "dynamic", "depth", **settings)
+    assert again.returncode == 0 and "== stage" not in again.stdout
+
+
+def test_a_failure_is_loud(tmp_path: Path) -> None:
+    """A script that goes on after a failure, or ends in silence."""
+    done = run("clips_static", "release", NANO=str(tmp_path))
+    assert done.returncode != 0 and "FAILED in part clips_static" in done.stderr
+    assert "release" not in done.stdout
+    assert run("nothing", NANO=str(tmp_path)).returncode == 2

@@ -42,7 +42,11 @@ IDLE = (
 
 @dataclass(frozen=True)
 class SamplingDefaults:
-    """What a run uses where the user says nothing: size in pixels, frames, steps, guidance."""
+    """What a run uses where the user says nothing: size in pixels, frames, steps, guidance.
+
+    `filter_points_threshold` is that of the 3D cache (see `CacheSettings`); the smaller a picture,
+    the more depth changes from pixel to pixel on one surface.
+    """
 
     height: int = 704
     width: int = 1280
@@ -51,12 +55,16 @@ class SamplingDefaults:
     num_steps: int = 35
     guidance: float = 1.0
     text_encoder: TextEncoder = "t5"
+    filter_points_threshold: float = 0.05
 
     def __post_init__(self) -> None:
         if min(self.height, self.width, self.num_frames, self.fps, self.num_steps) <= 0:
             raise InputError("sampling defaults", self, "positive numbers")
         if self.guidance < 0:
             raise InputError("guidance", self.guidance, "a number >= 0")
+        if not self.filter_points_threshold > 0:
+            value = self.filter_points_threshold
+            raise InputError("filter_points_threshold", value, "a number > 0")
 
 
 @dataclass(frozen=True)
@@ -140,18 +148,28 @@ def read_config(folder: Path) -> TransformerConfig:
         return TransformerConfig()
     if values["_class_name"] != CLASS_NAME:
         raise InputError(path, values["_class_name"], CLASS_NAME)
+    return parse_config(path, values)
+
+
+def parse_config(source: object, values: Mapping[str, Any]) -> TransformerConfig:
+    """The configuration with `values`, which are those of a file; `source` names it in errors.
+
+    Raises:
+        InputError: an unknown key, a wrong type, or another network.
+    """
     sizes: dict[str, Any] = {k: value for k, value in values.items() if not k.startswith("_")}
     extras = sizes.pop(EXTRAS, {})
     if not isinstance(extras, dict):
-        raise InputError(path, f"{EXTRAS} = {extras!r}", "an object")
+        raise InputError(source, f"{EXTRAS} = {extras!r}", "an object")
+    extras = dict(extras)
     for name, value in FIXED.items():
         if (found := sizes.pop(name, value)) != value:
-            raise InputError(path, f"{name} = {found!r}", repr(value))
+            raise InputError(source, f"{name} = {found!r}", repr(value))
     sizes = {name: value for name, value in sizes.items() if name not in IDLE}
     if "rope_precision" in extras:
         sizes["rope_precision"] = extras.pop("rope_precision")
-    _check_values(path, sizes, TransformerConfig())
-    _check_values(path, extras, SamplingDefaults())
+    _check_values(source, sizes, TransformerConfig())
+    _check_values(source, extras, SamplingDefaults())
     sizes = {name: tuple(part) if isinstance(part, list) else part for name, part in sizes.items()}
     return TransformerConfig(**sizes, sampling=SamplingDefaults(**extras))
 
@@ -165,18 +183,18 @@ def write_config(config: TransformerConfig, folder: Path) -> None:
 
 
 def _check_values(
-    path: Path, values: Mapping[str, object], defaults: TransformerConfig | SamplingDefaults
+    source: object, values: Mapping[str, object], defaults: TransformerConfig | SamplingDefaults
 ) -> None:
     """Raise `InputError` for a key that `defaults` lacks, or a value of another type."""
     known = {part.name: getattr(defaults, part.name) for part in fields(defaults)}
     known.pop("sampling", None)
     for name, value in values.items():
         if name not in known:
-            raise InputError(path, f"unknown key {name!r}", f"keys among {sorted(known)}")
+            raise InputError(source, f"unknown key {name!r}", f"keys among {sorted(known)}")
         if name in CHOICES and value not in CHOICES[name]:
-            raise InputError(path, f"{name} = {value!r}", f"one of {CHOICES[name]}")
+            raise InputError(source, f"{name} = {value!r}", f"one of {CHOICES[name]}")
         if not _alike(value, known[name]):
-            raise InputError(path, f"{name} = {value!r}", f"a value like {known[name]!r}")
+            raise InputError(source, f"{name} = {value!r}", f"a value like {known[name]!r}")
 
 
 def _alike(value: object, default: object) -> bool:

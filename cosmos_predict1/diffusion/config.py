@@ -3,7 +3,7 @@
 import os
 from argparse import Namespace
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal
 
@@ -69,13 +69,14 @@ class SamplingConfig:
     seed: int = 1
     negative_prompt: str | None = None
     noise_aug_strength: float = 0.0
+    filter_points_threshold: float | None = None
 
     def __post_init__(self) -> None:
         if not 0 <= self.seed < 2**32:
             raise InputError("--seed", self.seed, "an integer in [0, 2**32)")
         if not self.noise_aug_strength >= 0:
             raise InputError("--noise_aug_strength", self.noise_aug_strength, "a number >= 0")
-        for name in ("fps", "num_steps"):
+        for name in ("fps", "num_steps", "filter_points_threshold"):
             value = getattr(self, name)
             if value is not None and not 0 < value < float("inf"):
                 raise InputError(f"--{name}", value, "a number > 0")
@@ -107,7 +108,7 @@ class HardwareConfig:
 
 @dataclass(frozen=True)
 class SdgConfig:
-    """A whole run: which scenes, which trajectories, how, and where to."""
+    """A whole run: which scenes, which trajectories, how, and where to; see `with_weights`."""
 
     moving: bool
     inputs: InputConfig
@@ -166,11 +167,10 @@ def sdg_config(arguments: Namespace) -> SdgConfig:
             arguments.seed,
             arguments.negative_prompt,
             arguments.noise_aug_strength,
+            arguments.filter_points_threshold,
         ),
         # A deviation: in the original, pixels without depth hide others from the world's origin.
-        CacheSettings(
-            arguments.filter_points_threshold, arguments.foreground_masking, drop_invalid=True
-        ),
+        CacheSettings(foreground_masking=arguments.foreground_masking, drop_invalid=True),
         _hardware(arguments),
         Path(arguments.checkpoint_dir).expanduser(),
         Path(arguments.video_save_folder).expanduser().resolve(),
@@ -211,6 +211,13 @@ def clip_settings(
         expected = f"at most {max_latent_frames}, which the tokenizer's statistics cover"
         raise InputError("latent frames", latent_frames(piece), expected)
     return ClipSettings(piece_frames=piece, fps=fps, **chosen)
+
+
+def with_weights(config: SdgConfig, network: TransformerConfig) -> SdgConfig:
+    """The run with the filter of the 3D cache that was asked for, else that of the weights."""
+    asked = config.sampling.filter_points_threshold
+    threshold = network.sampling.filter_points_threshold if asked is None else asked
+    return replace(config, cache=replace(config.cache, threshold=threshold))
 
 
 def _inputs(arguments: Namespace) -> InputConfig:

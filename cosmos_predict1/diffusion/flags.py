@@ -149,8 +149,7 @@ def _add_sampling(parser: ArgumentParser) -> None:
     group.add_argument(
         "--filter_points_threshold",
         type=float,
-        default=0.05,
-        help="pixels at depth edges steeper than this are not warped; 1: all are (%(default)s)",
+        help="pixels at depth edges steeper than this are not warped; 1: all are (published: 0.05)",
     )
     group.add_argument(
         "--foreground_masking",

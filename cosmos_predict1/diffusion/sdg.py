@@ -22,7 +22,7 @@ from src.runtime import InputError, get_logger, rank
 from src.tokenizer.loading import load_statistics
 
 from .architecture import TransformerConfig, read_config
-from .config import ClipSettings, SdgConfig, clip_settings
+from .config import ClipSettings, SdgConfig, clip_settings, with_weights
 from .inputs import SceneInput, scene_inputs
 from .locks import clip_lock
 from .outputs import ShotFiles, WriteError
@@ -58,6 +58,7 @@ def run(config: SdgConfig) -> None:
             the end, the scenes that failed.
     """
     network, settings = _settings(config)
+    config = with_weights(config, network)
     scenes = _checked_scenes(config, network, settings)
     shots = list_shots(config.cameras)
     jobs = [Job(scene, shot) for scene in scenes for shot in shots]

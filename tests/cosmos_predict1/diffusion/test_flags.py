@@ -5,7 +5,13 @@ import re
 import pytest
 
 from cosmos_predict1.diffusion.architecture import SamplingDefaults, TransformerConfig
-from cosmos_predict1.diffusion.config import SamplingConfig, clip_settings, sdg_config
+from cosmos_predict1.diffusion.cache import CacheSettings
+from cosmos_predict1.diffusion.config import (
+    SamplingConfig,
+    clip_settings,
+    sdg_config,
+    with_weights,
+)
 from cosmos_predict1.diffusion.flags import (
     IGNORED_SWITCHES,
     IGNORED_VALUES,
@@ -81,9 +87,19 @@ def test_both_commands_end_in_the_same_configuration() -> None:
     moving = sdg_config(dynamic_parser("").parse_args(["--vipe_path", "a"]))
     assert (still.moving, moving.moving) == (False, True)
     assert still.sampling == moving.sampling == SamplingConfig()
-    assert still.cache.threshold == 0.05 and not still.cache.foreground_masking
+    assert still.sampling.filter_points_threshold is None and not still.cache.foreground_masking
     assert (still.cameras.trajectory, still.cameras.distance) == ("left", 0.3)
     assert still.output.is_absolute()
+
+
+def test_the_filter_is_that_of_the_weights_unless_asked_for() -> None:
+    """A threshold of the weights that is ignored, or one that cannot be overruled."""
+    defaults = SamplingDefaults(filter_points_threshold=0.2)
+    network = TransformerConfig(sampling=defaults)
+    for flags, expected in (([], 0.2), (["--filter_points_threshold", "0.1"], 0.1)):
+        arguments = static_parser("").parse_args(["--input_image_path", "a.png", *flags])
+        config = with_weights(sdg_config(arguments), network)
+        assert config.cache == CacheSettings(expected, False, drop_invalid=True)
 
 
 def test_the_published_command_lines_parse() -> None:

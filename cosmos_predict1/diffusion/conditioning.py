@@ -56,8 +56,8 @@ def condition_latents(
 
 
 def condition_mask(
-    latents: Float[Tensor, "1 warp_channel latent_frame lh lw"], given: int = 1
-) -> Float[Tensor, "1 1 latent_frame lh lw"]:
+    latents: Float[Tensor, "clip warp_channel latent_frame lh lw"], given: int = 1
+) -> Float[Tensor, "clip 1 latent_frame lh lw"]:
     """1 on the first `given` latent frames, which are not denoised, and 0 on the others."""
     mask = torch.zeros_like(latents[:, :1])
     mask[:, :, :given] = 1

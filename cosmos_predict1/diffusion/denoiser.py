@@ -7,7 +7,7 @@ x0 = c_skip x + c_out F(c_in x, c_noise), Karras et al. 2022, equation 7 and tab
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, Protocol, runtime_checkable
+from typing import Any, Protocol, TypeVar, cast, runtime_checkable
 
 import torch
 from jaxtyping import Float
@@ -21,6 +21,8 @@ from .conditions import Conditions
 # not given any more, and are denoised like the others.
 CONDITION_SIGMA = 0.001
 
+# One noise level, or one for each item of a batch.
+Level = TypeVar("Level", float, Tensor)
 # F of a scaled latent and of ln(sigma) / 4 per batch item.
 Predict = Callable[[Tensor, Tensor], Tensor]
 
@@ -38,17 +40,17 @@ class Network(Protocol):
         ...
 
 
-def c_in(sigma: float) -> float:
+def c_in(sigma: Level) -> Level:
     """Scale of the network's input."""
-    return (sigma**2 + SIGMA_DATA**2) ** -0.5
+    return cast(Level, (sigma**2 + SIGMA_DATA**2) ** -0.5)
 
 
-def c_skip(sigma: float) -> float:
+def c_skip(sigma: Level) -> Level:
     """Weight of the noisy latent in the estimate."""
     return (SIGMA_DATA * c_in(sigma)) ** 2
 
 
-def c_out(sigma: float) -> float:
+def c_out(sigma: Level) -> Level:
     """Weight of the network's output in the estimate."""
     return sigma * SIGMA_DATA * c_in(sigma)
 

@@ -1,0 +1,213 @@
+"""The settings of the generator's training, composed of those of its parts."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from src.checkpoints import find_checkpoint
+from src.config.loading import Layer, find_path, load_config
+from src.config.translation import KeyTable
+from src.runtime import InputError
+from src.training.optim import OptimConfig
+from src.training.settings import LoopConfig
+
+from ..diffusion.architecture import TransformerConfig, parse_config, read_config
+
+# Worlds from this seed on are held out: nothing trains on them.
+HELD_OUT = 900_000
+TOKENIZER = "./checkpoints/cosmos_predict1/Cosmos-Tokenize1-CV8x8x8-720p"
+LORA_TARGETS = ["to_q", "to_k", "to_v", "to_out.0", "ff.net.0.proj", "ff.net.2"]
+
+
+@dataclass
+class EdmConfig:
+    """The objective of Karras et al. 2022 (EDM), section 5, with condition drop-out.
+
+    Attributes:
+        log_mean: mean of ln(sigma), the noise level of a clip.
+        log_std: its standard deviation.
+        dropout: share of clips that are shown the conditions of the branch to guide away from:
+            no warps, and the text that a clip does not show.
+    """
+
+    log_mean: float = 0.0
+    log_std: float = 1.0
+    dropout: float = 0.1
+
+    def __post_init__(self) -> None:
+        if self.log_std < 0:
+            raise InputError("edm.log_std", self.log_std, "a number >= 0")
+        if not 0 <= self.dropout <= 1:
+            raise InputError("edm.dropout", self.dropout, "a number in [0, 1]")
+
+
+@dataclass
+class WarpConfig:
+    """How the warps of a clip are made from its source; see `CacheSettings`.
+
+    `threshold` None is that of the weights' configuration, which the commands use, too.
+    `depth_noise` is the deviation of a smooth random field by which depth is multiplied (as
+    1 + field): generated clips start from estimated depth, which errs.
+    """
+
+    threshold: float | None = None
+    foreground_masking: bool = True
+    depth_noise: float = 0.0
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.depth_noise < 0.3:
+            raise InputError("warps.depth_noise", self.depth_noise, "a number in [0, 0.3)")
+
+
+@dataclass
+class WorldSetConfig:
+    """Which procedural worlds are shown, from which seeds on, each along some trajectories.
+
+    Attributes:
+        static: how many still worlds.
+        dynamic: how many moving ones, whose source is the clip of a still camera.
+        static_seed: of the first still world.
+        dynamic_seed: of the first moving one.
+        trajectories: clips of each world: of the six, and in moving worlds of the same six with
+            the time reversed.
+        palette: of the worlds.
+        saturation: of the worlds.
+    """
+
+    static: int = 0
+    dynamic: int = 0
+    static_seed: int = 0
+    dynamic_seed: int = 100_000
+    trajectories: int = 3
+    palette: str = "mixed"
+    saturation: float = 1.0
+
+    def __post_init__(self) -> None:
+        if min(self.static, self.dynamic) < 0:
+            value = (self.static, self.dynamic)
+            raise InputError("static, dynamic numbers of worlds", value, "0 or more")
+        if not 1 <= self.trajectories <= 6:
+            raise InputError("trajectories of a world", self.trajectories, "1 to 6")
+
+
+def _held_out() -> WorldSetConfig:
+    return WorldSetConfig(0, 0, HELD_OUT, HELD_OUT + 10_000, 1)
+
+
+@dataclass
+class GeneratorDataConfig:
+    """The clips to learn from: those of a folder, or of worlds, encoded once at the start.
+
+    Attributes:
+        root: folder of clips with depth; None for worlds.
+        worlds: rendered at the size and length of the weights' configuration.
+        worlds_at_once: rendered, warped and encoded together; bounds the memory.
+        storage: where the latents are kept: 0.25 MB a clip of 17 x 176 x 320, 22 MB at full size.
+        held_out: clips of a folder that are kept for validation.
+    """
+
+    root: str | None = None
+    worlds: WorldSetConfig = field(default_factory=WorldSetConfig)
+    worlds_at_once: int = 32
+    storage: str = "device"
+    held_out: int = 16
+
+    def __post_init__(self) -> None:
+        worlds = self.worlds
+        ends = (worlds.static_seed + worlds.static, worlds.dynamic_seed + worlds.dynamic)
+        if max(ends) > HELD_OUT:
+            raise InputError("data.worlds seeds", ends, f"below {HELD_OUT}: others are held out")
+        if self.worlds_at_once < 1:
+            raise InputError("data.worlds_at_once", self.worlds_at_once, "at least 1")
+        if self.storage not in ("device", "cpu"):
+            raise InputError("data.storage", self.storage, "device or cpu")
+
+
+@dataclass
+class LoraConfig:
+    """Low-rank adapters (Hu et al. 2021) instead of the weights themselves.
+
+    Attributes:
+        rank: of the adapters; 0 trains all weights.
+        alpha: scale of what they add, times 1 / rank.
+        targets: ends of the names of the adapted layers.
+        merge: checkpoints also hold the sum of weights and adapters, which generates clips.
+    """
+
+    rank: int = 0
+    alpha: int = 16
+    targets: list[str] = field(default_factory=lambda: [*LORA_TARGETS])
+    merge: bool = True
+
+    def __post_init__(self) -> None:
+        if self.rank < 0 or self.alpha < 1:
+            value = (self.rank, self.alpha)
+            raise InputError("lora.rank, lora.alpha", value, "at least 0 and 1")
+
+
+@dataclass
+class SampledConfig:
+    """What a validation samples.
+
+    Attributes:
+        worlds: held-out ones.
+        guidances: tried one after the other; the first is that of the figures and the picture.
+            Empty for the one of the weights' configuration.
+        pictured: clips in the picture.
+    """
+
+    worlds: WorldSetConfig = field(default_factory=_held_out)
+    guidances: list[float] = field(default_factory=list)
+    pictured: int = 4
+
+    def __post_init__(self) -> None:
+        if min(self.worlds.static_seed, self.worlds.dynamic_seed) < HELD_OUT:
+            raise InputError("validation.worlds seeds", self.worlds, f"{HELD_OUT} and more")
+
+
+@dataclass
+class GeneratorTrainConfig:
+    """A training run of the generator.
+
+    Attributes:
+        network: sizes as in the `config.json` of a weights folder; empty for those of
+            `loop.initial_weights`, or else the published ones.
+        tokenizer: folder of the tokenizer that encodes the clips.
+        checkpoint_dir: holds the text encoder, for weights that have one.
+        prompt: of all clips.
+        negative_prompt: None for the published one.
+        gradient_checkpointing: compute activations again in the backward pass.
+        compile: the blocks; the first step takes a minute.
+    """
+
+    loop: LoopConfig = field(default_factory=lambda: LoopConfig(name="generator"))
+    optim: OptimConfig = field(default_factory=OptimConfig)
+    edm: EdmConfig = field(default_factory=EdmConfig)
+    data: GeneratorDataConfig = field(default_factory=GeneratorDataConfig)
+    warps: WarpConfig = field(default_factory=WarpConfig)
+    lora: LoraConfig = field(default_factory=LoraConfig)
+    validation: SampledConfig = field(default_factory=SampledConfig)
+    network: dict[str, Any] = field(default_factory=dict)
+    tokenizer: str = TOKENIZER
+    checkpoint_dir: str = "checkpoints"
+    prompt: str = ""
+    negative_prompt: str | None = None
+    gradient_checkpointing: bool = False
+    compile: bool = False
+
+
+def load_generator_train_config(layers: Sequence[Layer]) -> GeneratorTrainConfig:
+    """The training configuration of the generator; see `load_config`."""
+    return load_config(GeneratorTrainConfig, layers, KeyTable({}))
+
+
+def network_config(config: GeneratorTrainConfig) -> TransformerConfig:
+    """The network to train: as configured, or that of the initial weights.
+
+    Raises:
+        InputError: an unknown size, one of a wrong type; initial weights that are not there.
+    """
+    if config.network or config.loop.initial_weights is None:
+        return parse_config("network", dict(config.network))
+    folder = find_path(config.loop.initial_weights)
+    return read_config(find_checkpoint("generator", folder))

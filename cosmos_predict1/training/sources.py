@@ -1,0 +1,108 @@
+"""Clips beside what they are generated from, and the warps of many of them at once.
+
+The warps are made by the 3D cache of the generator, so that a network sees in training what it
+will see later. Poses are world-to-camera, see `Rig`.
+"""
+
+from dataclasses import dataclass
+
+import torch
+import torch.nn.functional as F
+from jaxtyping import Float, Int, UInt8
+from torch import Tensor
+
+from src.geometry.splatting import PAIR
+
+from ..diffusion.architecture import SamplingDefaults
+from ..diffusion.cache import CacheSettings, PointCache, SourceFrames, Warps
+from .config import WarpConfig
+
+# Cells of the random field that disturbs the depth, along height and width.
+FIELD = (4, 7)
+
+
+@dataclass(frozen=True)
+class SourcedClips:
+    """True clips, and the frames with depth that they start from.
+
+    A still scene has one source frame for all frames of a clip, a moving one has one for each.
+    """
+
+    video: UInt8[Tensor, "clip frame 3 h w"]
+    source: UInt8[Tensor, "clip source 3 h w"]
+    depth: Float[Tensor, "clip source h w"]
+    source_w2c: Float[Tensor, "clip source 4 4"]
+    w2c: Float[Tensor, "clip frame 4 4"]
+    intrinsics: Float[Tensor, "clip frame 4"]
+    keys: tuple[str, ...]
+
+    def __post_init__(self) -> None:
+        sources, frames = self.source.shape[1], self.video.shape[1]
+        assert sources in (1, frames), f"{sources} sources of {frames} frames"
+
+    def __len__(self) -> int:
+        return len(self.keys)
+
+
+def unit_video(video: UInt8[Tensor, "*batch 3 h w"]) -> Float[Tensor, "*batch 3 h w"]:
+    """Bytes as the values in [-1, 1] of warps and of first frames that are not stretched."""
+    return video.float() / 127.5 - 1
+
+
+def cache_settings(config: WarpConfig, defaults: SamplingDefaults) -> CacheSettings:
+    """The settings of the 3D cache that the commands use with weights of these `defaults`."""
+    threshold = defaults.filter_points_threshold if config.threshold is None else config.threshold
+    return CacheSettings(threshold, config.foreground_masking, drop_invalid=True)
+
+
+def warp_clips(clips: SourcedClips, settings: CacheSettings) -> Warps:
+    """What the cameras of each clip see of its source, a `buffer` for each clip.
+
+    All clips are one long moving scene to the cache; a clip of a still scene repeats its source.
+    """
+    frames = _paired_frames(clips)
+    sources = frames if clips.source.shape[1] > 1 else torch.zeros_like(frames)
+    depth = clips.depth[:, sources].flatten(0, 1)
+    shown = SourceFrames(
+        unit_video(clips.source[:, sources].flatten(0, 1)),
+        depth,
+        clips.intrinsics[:, sources].flatten(0, 1),
+        clips.source_w2c[:, sources].flatten(0, 1),
+        depth > 0,
+    )
+    cache = PointCache(shown, settings, moving=True)
+    warps = cache.render(
+        clips.intrinsics[:, frames].flatten(0, 1), clips.w2c[:, frames].flatten(0, 1)
+    )
+    count = clips.video.shape[1]
+    image, mask, depth = (
+        part[0].unflatten(0, (len(clips), -1))[:, :count]
+        for part in (warps.image, warps.mask, warps.depth)
+    )
+    return Warps(image, mask, depth)
+
+
+def disturbed(
+    depth: Float[Tensor, "clip source h w"], deviation: float, generator: torch.Generator
+) -> Float[Tensor, "clip source h w"]:
+    """Depth times a smooth random field about 1, one field for all source frames of a clip.
+
+    The field is drawn on the CPU, to be the same on every device.
+    """
+    if deviation == 0:
+        return depth
+    coarse = torch.randn(len(depth), 1, *FIELD, generator=generator)
+    smooth = F.interpolate(coarse, depth.shape[-2:], mode="bicubic", align_corners=True)
+    # Interpolated fields vary less than their nodes do; depth stays positive.
+    factor = (1 + deviation * smooth.clamp(-3, 3)).clamp_min(0.1)
+    return depth * factor.to(depth.device)
+
+
+def _paired_frames(clips: SourcedClips) -> Int[Tensor, " frame"]:
+    """The frames of a clip, the last one twice where they are odd.
+
+    Pictures are blended in pairs, which must not reach from clip to clip; beside itself, a picture
+    is what it would be alone.
+    """
+    count = clips.video.shape[1]
+    return torch.arange(count + count % PAIR, device=clips.video.device).clamp_max(count - 1)

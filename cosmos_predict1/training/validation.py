@@ -1,0 +1,125 @@
+"""Held-out clips: sampled, decoded and compared with the truth.
+
+Figures are PSNR in dB, means over clips of each clip's. Pixels that the source shows are `visible`,
+those in the holes of its warps `hidden`; the hidden ones are guessed, and no method can know them.
+"""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+import torch
+from jaxtyping import Float, UInt8
+from torch import Tensor
+
+from src.evaluation.hole_filling import fill_nearest
+from src.evaluation.masked import clip_errors
+from src.io.video import to_uint8
+from src.tokenizer.cosmos import VideoTokenizer
+from src.training.task import Model, Share, Validation
+from src.visualization.sheet import contact_sheet
+
+from .latents import EncodedClips, LatentBatch
+from .objective import Sampling
+
+SEED = 0
+# Frames of a clip in the picture, first to last.
+SHOWN = 3
+
+Video = Float[Tensor, "clip 3 frame h w"]
+
+
+@dataclass(frozen=True)
+class Sampler:
+    """How held-out clips are sampled and decoded."""
+
+    model: Model
+    tokenizer: VideoTokenizer
+    num_steps: int
+    guidances: Sequence[float]
+    warp_channels: int
+
+    def latents(
+        self, batch: LatentBatch, guidance: float
+    ) -> Float[Tensor, "clip channel latent_frame lh lw"]:
+        """New latents of a batch."""
+        # Compiled blocks are for the sizes of the training.
+        with torch.compiler.set_stance("force_eager"):
+            terms = self.model(batch, sampling=Sampling(self.num_steps, guidance, SEED))
+        return terms["latents"]
+
+    def decode(self, latents: Float[Tensor, "clip channel latent_frame lh lw"]) -> Video:
+        """Videos in [0, 1]."""
+        video = self.tokenizer.decode(self.tokenizer.denormalise(latents.float()))
+        return (video.float() / 2 + 0.5).clamp(0, 1)
+
+
+class Tally:
+    """Sums of figures over the clips that have them."""
+
+    def __init__(self) -> None:
+        self._sums: dict[str, tuple[float, int]] = {}
+
+    def add(self, name: str, values: Float[Tensor, " clip"]) -> None:
+        """Take in a figure of some clips; those that are not finite don't count."""
+        finite = values[values.isfinite()]
+        total, count = self._sums.get(name, (0.0, 0))
+        self._sums[name] = (total + finite.sum().item(), count + len(finite))
+
+    def means(self) -> dict[str, float]:
+        """The mean of every figure that some clip has."""
+        return {name: total / count for name, (total, count) in self._sums.items() if count}
+
+
+@torch.no_grad()
+def evaluate(
+    sampler: Sampler, parts: Sequence[EncodedClips], share: Share, shown: int
+) -> Validation:
+    """Figures of the parts of this process, and a picture of its first `shown` clips."""
+    tally, drawn, count = Tally(), [], 0
+    # All processes call the model equally often, the last time some of them for nothing.
+    for first in range(0, len(parts), share.world_size):
+        number = first + share.rank
+        encoded = parts[number % len(parts)]
+        device = encoded.warps.image.device
+        everything = torch.arange(len(encoded.clips))
+        batch = encoded.latents.batch(everything, sampler.warp_channels, device)
+        sampled = [sampler.latents(batch, guidance) for guidance in sampler.guidances]
+        if number >= len(parts):
+            continue
+        true = encoded.clips.video.transpose(1, 2).float() / 255
+        videos = [sampler.decode(latents) for latents in sampled]
+        for guidance, video in zip(sampler.guidances[1:], videos[1:], strict=True):
+            tally.add(f"psnr_guidance_{guidance:g}", clip_errors(video, true).psnr())
+        compare(tally, "", videos[0], true, encoded)
+        compare(tally, "tokenizer_", sampler.decode(batch.latents), true, encoded)
+        compare(tally, "warp_", filled_warps(encoded), true, encoded)
+        count += len(encoded.clips)
+        drawn += list(_rows(encoded, videos[0]))[: max(shown - len(drawn), 0)]
+    picture = torch.cat(drawn) if drawn else None
+    return Validation(count, tally.means(), picture)
+
+
+def compare(tally: Tally, prefix: str, video: Video, true: Video, encoded: EncodedClips) -> None:
+    """Take in the figures of some videos under names with `prefix`."""
+    mask = encoded.warps.mask
+    # The first frame is given, so that it would only raise all figures.
+    parts = {"": torch.ones_like(mask), "_visible": mask, "_hidden": ~mask}
+    for name, chosen in parts.items():
+        errors = clip_errors(video[:, :, 1:], true[:, :, 1:], chosen[:, 1:])
+        tally.add(f"{prefix}psnr{name}", errors.psnr())
+    tally.add(f"{prefix}psnr_last", clip_errors(video[:, :, -1:], true[:, :, -1:]).psnr())
+
+
+def filled_warps(encoded: EncodedClips) -> Video:
+    """The plainest answer: warps whose holes have the colour of the nearest known pixel."""
+    filled = fill_nearest(encoded.warps.image, encoded.warps.mask)
+    return (filled / 2 + 0.5).clamp(0, 1).transpose(1, 2)
+
+
+def _rows(encoded: EncodedClips, videos: Video) -> Iterator[UInt8[Tensor, "h w 3"]]:
+    """Yield a sheet for each clip: warps, generated and true frames below each other."""
+    for warp, video, true in zip(encoded.warps.image, videos, encoded.clips.video, strict=True):
+        frames = torch.linspace(0, len(true) - 1, SHOWN + 1).round().long()[1:]
+        generated = to_uint8(video.transpose(0, 1)[frames] * 2 - 1)
+        rows = torch.cat([to_uint8(warp[frames]), generated, true[frames]])
+        yield contact_sheet(rows.movedim(1, -1).cpu(), columns=SHOWN)

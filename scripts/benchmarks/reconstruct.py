@@ -88,7 +88,7 @@ def _write_inputs(folder: Path, size: Size, device: torch.device) -> Reconstruct
         model.deconv.bias.copy_(torch.tensor(HEAD_BIAS))
     save_decoder(model, folder / "decoder")
     for position, name in enumerate(TRAJECTORIES):
-        write_clip(ClipPaths(folder / "clips", name, KEY), _clip(size, position))
+        write_clip(ClipPaths(folder / "clips", name, KEY), synthetic_clip(size, position))
     sampling = SamplingConfig(
         num_input_frames=size.frames,
         trajectory_sampling="fixed",
@@ -105,7 +105,7 @@ def _write_inputs(folder: Path, size: Size, device: torch.device) -> Reconstruct
     )
 
 
-def _clip(size: Size, position: int) -> Clip:
+def synthetic_clip(size: Size, position: int) -> Clip:
     """Random latents, a moving pattern, and a camera that moves along one of the axes."""
     rows, columns = torch.arange(size.height), torch.arange(size.width)
     shifts = 3 * torch.arange(size.frames)
@@ -189,7 +189,7 @@ def _steps(config: ReconstructConfig, size: Size, device: torch.device) -> list[
         what = "colour and depth" if depth else "colour"
         with _timed(rows, f"render {what} of {len(targets)} frames"):
             rendered = list(render_trajectories(gaussians, targets, options))
-    references = find_references(example, decoder.tokenizer, config.output)
+    references = find_references(example, decoder.tokenizer, config.output, {})
     assert references.color is not None
     with _timed(rows, f"PSNR and SSIM of {len(targets)} frames"):
         for part in rendered:

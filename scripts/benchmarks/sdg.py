@@ -46,6 +46,7 @@ SMALL_TOKENIZER = {
     "num_layers": 1,
 }
 OFFLOADS = ("diffusion_transformer", "tokenizer")
+NO_TEXT = "--disable_prompt_encoder"
 
 
 @dataclass
@@ -58,11 +59,11 @@ class Times:
         """The function, its time added to `name`."""
 
         def timed(*arguments: Any) -> Any:
-            start = _now()
+            start = now()
             try:
                 return function(*arguments)
             finally:
-                self.seconds[name] = self.seconds.get(name, 0.0) + _now() - start
+                self.seconds[name] = self.seconds.get(name, 0.0) + now() - start
 
         return timed
 
@@ -116,7 +117,7 @@ def make_clips(
 ) -> dict[str, float]:
     """Run the command into a fresh folder; returns the seconds in all, loading and sampling."""
     line = ["--checkpoint_dir", folder / "weights", "--input_image_path", folder / "picture.png"]
-    line += ["--depth", folder / "depth.npz", "--foreground_masking", "--disable_prompt_encoder"]
+    line += ["--depth", folder / "depth.npz", "--foreground_masking"]
     line += ["--num_steps", steps, "--multi_trajectory", "--device", device.type, *flags]
     times = Times()
     originals = sdg.load_gen3c, pipeline.sample, sdg.list_shots
@@ -137,7 +138,7 @@ def measure(
     folder: Path, device: torch.device, steps: int, clips: int, flags: list[str]
 ) -> Iterator[Row]:
     """Seconds of the whole, loading apart, and of its parts."""
-    seconds = make_clips(folder, device, steps, clips, flags)
+    seconds = make_clips(folder, device, steps, clips, [NO_TEXT, *flags])
     full = device.type == "cuda"
     name = " ".join([f"{clips} of {steps} steps", *flags])
     total = seconds["all"] - seconds["loading"]
@@ -159,13 +160,14 @@ def peak(
     torch.cuda.empty_cache()
     torch.cuda.reset_peak_memory_stats(device)
     flags = [f"--offload_{part}" for part in offloaded]
-    seconds = make_clips(folder, device, steps, 1, flags)
+    seconds = make_clips(folder, device, steps, 1, [NO_TEXT, *flags])
     name = " ".join(flags) or "no offload flag"
     yield Row(f"{name}, peak", torch.cuda.max_memory_allocated(device) / GIB, "GiB")
     yield Row(f"{name}, one evaluation", seconds["sampling"] / (2 * steps))
 
 
-def _now() -> float:
+def now() -> float:
+    """Seconds of a clock, the device's queue drained."""
     if torch.cuda.is_available():
         torch.cuda.synchronize()
     return time.perf_counter()

@@ -6,6 +6,8 @@ metrics/NAME.json with the values of every frame (null: identical frames, whose 
 summary.json, summary.md and a plot of each metric over the frames. A second run computes only what
 changed. Videos of different lengths or sizes are errors unless --frames and --resize bring them
 together. LPIPS needs its weights in CHECKPOINT_DIR/lpips.
+
+`evaluate.py nano` evaluates the small weights on held-out worlds: see `evaluate.py nano --help`.
 """
 
 import argparse
@@ -24,6 +26,10 @@ def frame_count(text: str) -> int | str:
 
 def main() -> int:
     """Parse the arguments, compare, print the table."""
+    if sys.argv[1:2] == ["nano"]:
+        import evaluate_nano
+
+        return evaluate_nano.main(sys.argv[2:])
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )

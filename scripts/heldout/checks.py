@@ -1,0 +1,90 @@
+"""What is asked of the small weights, and whether the figures reach it."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from .ledger import Summary
+
+DEFINITION = (
+    "The PSNR of a clip is that of its mean square error over all compared values (RGB in [0, 1], "
+    "clipped); a figure is the mean over clips (`psnr`), beside it the PSNR of the mean square "
+    "error of all clips together (`pooled`). Clips without a compared pixel don't count. Luma and "
+    "chroma are those of BT.601, each with a range of 1. Visible pixels are those that the input "
+    "shows, warped with exact depth. Ends are the frames farthest from the input. A pixel moves "
+    "where the exact picture differs from that of time 0 by 16/255 or more in a channel."
+)
+
+
+@dataclass(frozen=True)
+class Check:
+    """One line of what is asked for; `value` and `least` in dB, None where it was not measured."""
+
+    what: str
+    value: float | None
+    least: float | None
+
+    @property
+    def reached(self) -> bool | None:
+        """Whether it is; None where it was not measured."""
+        if self.value is None or self.least is None:
+            return None
+        return self.value >= self.least
+
+
+def all_checks(figures: Mapping[str, Summary]) -> list[Check]:
+    """Every line, in the order of the parts."""
+
+    def psnr(name: str) -> float | None:
+        """A figure, None where it is missing."""
+        value = figures.get(name, {}).get("psnr")
+        return None if value is None else float(value)
+
+    def above(name: str, margin: float) -> float | None:
+        """A figure and a margin."""
+        value = psnr(name)
+        return None if value is None else value + margin
+
+    checks = [Check("tokenizer", psnr("tokenizer.static.rgb"), 29.0)]
+    checks += [Check(f"tokenizer, {c}", psnr(f"tokenizer.static.{c}"), 30.0) for c in ("cb", "cr")]
+    moving = [f"time_{time}" for time in _times(figures)]
+    return [
+        *checks,
+        Check(
+            "generated clips, visible pixels: 1.5 dB below the tokenizer's ceiling",
+            psnr("generator.true.visible"),
+            above("ceiling.visible", -1.5),
+        ),
+        Check(
+            "generated clips, hidden pixels: 3 dB above the nearest pixel",
+            psnr("generator.true.hidden"),
+            above("nearest.true.hidden", 3.0),
+        ),
+        Check("Gaussians against decoded frames", psnr("static.decoded.true"), 25.0),
+        *(
+            Check(
+                f"Gaussians at the ends, {name} depth: 3 dB above the unprojected input",
+                psnr(f"static.ends.{name}"),
+                above(f"unprojected.ends.{name}", 3.0),
+            )
+            for name in ("true", "nano")
+        ),
+        *(
+            Check(
+                f"moving scenes at {time.replace('_', ' ')}: 1.5 dB below still ones",
+                psnr(f"dynamic.{time}.true"),
+                above("static.ends.true", -1.5),
+            )
+            for time in moving
+        ),
+        Check(
+            "moving pixels: better than the same Gaussians of time 0",
+            psnr("dynamic.moving.true"),
+            psnr("dynamic.moving_if_frozen.true"),
+        ),
+    ]
+
+
+def _times(figures: Mapping[str, Summary]) -> list[int]:
+    """The times at which moving scenes were decoded."""
+    parts = (name.split(".") for name in figures if name.startswith("dynamic.time_"))
+    return sorted({int(part[1].removeprefix("time_")) for part in parts})

@@ -1,0 +1,63 @@
+"""Collects errors by name and seed; sums them up, and lists them."""
+
+import csv
+import io
+import statistics
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from src.evaluation.masked import ClipErrors
+
+Summary = dict[str, float | int | None]
+
+
+@dataclass
+class Ledger:
+    """Errors of clips and plain values, each under a dotted name with the seed of its world."""
+
+    _errors: dict[str, list[ClipErrors]] = field(default_factory=dict)
+    _values: dict[str, list[float]] = field(default_factory=dict)
+    _seeds: dict[str, list[int]] = field(default_factory=dict)
+
+    def add(self, name: str, seeds: Sequence[int], errors: ClipErrors) -> None:
+        """Take in the errors of clips, equally many of each seed, in the order of the seeds."""
+        each = len(errors.count) // len(seeds)
+        self._seeds.setdefault(name, []).extend(s for s in seeds for _ in range(each))
+        self._errors.setdefault(name, []).append(errors)
+
+    def add_values(self, name: str, seeds: Sequence[int], values: Float[Tensor, " seed"]) -> None:
+        """Take in one number of each seed."""
+        self._seeds.setdefault(name, []).extend(seeds)
+        self._values.setdefault(name, []).extend(values.tolist())
+
+    def figures(self) -> dict[str, Summary]:
+        """Every name with its summary."""
+        found: dict[str, Summary] = {
+            name: ClipErrors.concatenate(parts).summary() for name, parts in self._errors.items()
+        }
+        for name, values in self._values.items():
+            middle = statistics.median(values)
+            found[name] = {"mean": statistics.fmean(values), "median": middle, "count": len(values)}
+        return found
+
+    def table(self) -> str:
+        """CSV: a line for every name and seed, PSNR being the mean over the seed's clips."""
+        numbers = {
+            name: ClipErrors.concatenate(parts).psnr() for name, parts in self._errors.items()
+        }
+        numbers |= {name: torch.tensor(values) for name, values in self._values.items()}
+        file = io.StringIO()
+        writer = csv.writer(file, lineterminator="\n")
+        writer.writerow(("figure", "seed", "value"))
+        for name, values in numbers.items():
+            seeds = torch.tensor(self._seeds[name])
+            for seed in seeds.unique().tolist():
+                chosen = values[seeds == seed]
+                chosen = chosen[chosen.isfinite()]
+                value = f"{chosen.mean().item():.4f}" if len(chosen) else ""
+                writer.writerow((name, seed, value))
+        return file.getvalue()

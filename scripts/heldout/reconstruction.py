@@ -1,0 +1,85 @@
+"""Latents in memory -> Gaussians -> pictures; and the plainest Gaussians there are, for comparison.
+
+Cameras are (trajectory, frame); frames to be rendered are listed for each trajectory.
+"""
+
+from collections.abc import Sequence
+from dataclasses import replace
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from cosmos_predict1.diffusion.scenes import Scene
+from src.gaussians import Gaussians
+from src.geometry.cameras import Cameras, invert_rigid
+from src.geometry.projection import unproject
+from src.models.data.example import Example, Targets
+from src.models.recon.scene_decoder import SceneDecoder
+from src.rendering.options import RasterizeOptions
+from src.rendering.rasterize import rasterize
+
+WHITE = (1.0, 1.0, 1.0)
+# Of an unprojected pixel: its deviation in pixels, and how opaque it is. The best of a few tried.
+FOOTPRINT, OPACITY = 0.6, 0.99
+
+
+def as_example(latents: Float[Tensor, "traj c latent_frame lh lw"], cameras: Cameras) -> Example:
+    """What the decoder reads from disk otherwise; `latents` are raw ones."""
+    nothing = torch.zeros(0, dtype=torch.long)
+    targets = Targets(cameras[0][:0], nothing, nothing)
+    names = tuple(str(number) for number in range(len(latents)))
+    times = torch.linspace(0, 1, cameras.c2w.shape[1])
+    return Example("held out", names, cameras, latents, None, times, None, targets)
+
+
+def decode_scene(
+    decoder: SceneDecoder,
+    latents: Float[Tensor, "traj c latent_frame lh lw"],
+    cameras: Cameras,
+    order: Sequence[int],
+) -> Gaussians:
+    """The Gaussians of a still scene, from the latents of the trajectories in `order`."""
+    chosen = torch.tensor(order, device=latents.device)
+    raw = decoder.tokenizer.denormalise(latents[chosen])
+    return decoder.gaussians(decoder.prepare(as_example(raw, cameras[chosen])))
+
+
+def farthest_frames(c2w: Float[Tensor, "traj frame 4 4"]) -> list[int]:
+    """For each trajectory the frame farthest from the first; circles end where they began."""
+    away = (c2w[:, :, :3, 3] - c2w[:, :1, :3, 3]).norm(dim=-1)
+    return away.argmax(dim=1).tolist()
+
+
+def render_frames(
+    gaussians: Gaussians,
+    cameras: Cameras,
+    frames: Sequence[Sequence[int]],
+    background: tuple[float, float, float] = WHITE,
+) -> Float[Tensor, "traj 3 frame h w"]:
+    """Pictures in [0, 1] from some frames of each trajectory, equally many."""
+    c2w = torch.cat([cameras.c2w[path, at] for path, at in enumerate(frames)])
+    lens = torch.cat([cameras.intrinsics[path, at] for path, at in enumerate(frames)])
+    chosen = replace(cameras, c2w=c2w, intrinsics=lens)
+    options = RasterizeOptions(background=background, depth=False)
+    color = rasterize(gaussians, chosen, options).color
+    return color.clamp(0, 1).unflatten(0, (len(frames), -1)).transpose(1, 2)
+
+
+def unproject_gaussians(scene: Scene, frame: int = 0) -> Gaussians:
+    """A small ball for each pixel of a frame of the input, at its depth, as large as the pixel."""
+    source = scene.sources
+    mask = source.depth[frame] > 0 if source.mask is None else source.mask[frame]
+    depth, lens = source.depth[frame], source.intrinsics[frame]
+    points = unproject(depth, lens, invert_rigid(source.w2c[frame]))[mask]
+    size = FOOTPRINT * depth[mask] / lens[:2].mean()
+    quats = points.new_tensor([1, 0, 0, 0]).expand(len(points), 4)
+    colors = (source.image[frame].movedim(0, -1)[mask] + 1) / 2
+    opacities = torch.full_like(size, OPACITY)
+    return Gaussians(points, opacities, size[:, None].expand(-1, 3), quats, colors)
+
+
+def mean_color(scene: Scene, frame: int = 0) -> tuple[float, float, float]:
+    """Of a frame of the input: a background less glaring than white."""
+    red, green, blue = ((scene.sources.image[frame] + 1) / 2).mean(dim=(1, 2)).tolist()
+    return red, green, blue

@@ -1,0 +1,88 @@
+"""Contact sheets of held-out worlds: a row each, exact pictures beside ours."""
+
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import torch
+from jaxtyping import Float, UInt8
+from torch import Tensor
+
+from src.io.atomic import atomic_path
+from src.visualization.sheet import contact_sheet
+
+# How many columns each sheet has, and what they show.
+COLUMNS = {
+    "tokenizer": ("world", "coded") * 2,
+    "depth": ("input", "estimated depth", "true depth") * 2,
+    "generator": ("world", "warp", "holes filled", "generated"),
+    "static": ("input", "world", "Gaussians", "unprojected input"),
+    "dynamic": ("world, first frame", "middle", "last", "Gaussians, first frame", "middle", "last"),
+}
+Picture = Float[Tensor, "3 h w"]
+Video = Float[Tensor, "clip 3 frame h w"]
+
+
+@dataclass
+class Sheets:
+    """The pictures of the first worlds, as many of each sheet as `most`."""
+
+    most: int
+    _pictures: dict[str, list[Tensor]] = field(default_factory=dict)
+    _worlds: dict[str, int] = field(default_factory=dict)
+
+    def add_coded(self, truth: Video, coded: Video, paths: int) -> None:
+        """The last frame of one trajectory of each world, before and after the tokenizer."""
+        for clip in self._chosen("tokenizer", len(truth), paths):
+            self._add("tokenizer", truth[clip, :, -1], coded[clip, :, -1])
+
+    def add_generated(
+        self, truth: Video, warps: Video, filled: Video, generated: Video, paths: int
+    ) -> None:
+        """The last frame of one trajectory of each world; warps are in [-1, 1]."""
+        for clip in self._chosen("generator", len(truth), paths):
+            parts = (truth, (warps + 1) / 2, filled, generated)
+            self._add("generator", *(part[clip, :, -1] for part in parts))
+
+    def add_depth(self, drawn: UInt8[Tensor, "world 3 h w 3"]) -> None:
+        """Input, estimated and true depth of each world."""
+        for world in self._chosen("depth", len(drawn), 1):
+            self._add("depth", *(drawn[world].movedim(-1, 1).float() / 255))
+
+    def add_scene(self, image: Picture, truth: Video, shown: Video, plain: Video) -> None:
+        """One world from the end of one trajectory."""
+        for path in self._chosen("static", len(truth), len(truth)):
+            parts = (part[path, :, 0] for part in (truth, shown, plain))
+            self._add("static", image, *parts)
+
+    def add_moments(self, truth: Video, shown: Video) -> None:
+        """One world at all moments, from the end of one trajectory."""
+        for path in self._chosen("dynamic", len(truth), len(truth)):
+            self._add("dynamic", *truth[path].unbind(1), *shown[path].unbind(1))
+
+    def write(self, folder: Path) -> dict[str, str]:
+        """Write `<name>.png` for every sheet that has pictures; returns the legends."""
+        from PIL import Image
+
+        legends = {}
+        for name, pictures in self._pictures.items():
+            stack = (torch.stack(pictures).clamp(0, 1) * 255).round().to(torch.uint8)
+            columns = COLUMNS[name]
+            sheet = contact_sheet(stack.movedim(1, -1), len(columns))
+            with atomic_path(folder / f"{name}.png") as temporary:
+                Image.fromarray(sheet.numpy()).save(temporary)
+            legends[name] = " | ".join(columns)
+        return legends
+
+    def _chosen(self, name: str, clips: int, paths: int) -> list[int]:
+        """A clip of each further world, its trajectory another one from world to world.
+
+        Never the last trajectory, a circle, which ends where it began.
+        """
+        before = self._worlds.get(name, 0)
+        worlds = max(min(clips // paths, self.most - before), 0)
+        self._worlds[name] = before + worlds
+        turns = max(paths - 1, 1)
+        return [world * paths + (before + world) % turns for world in range(worlds)]
+
+    def _add(self, name: str, *pictures: Picture) -> None:
+        self._pictures.setdefault(name, []).extend(picture.cpu() for picture in pictures)

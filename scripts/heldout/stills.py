@@ -1,0 +1,135 @@
+"""The figures of still worlds: tokenizer, depth, generated clips, Gaussians, and the baselines."""
+
+from dataclasses import dataclass
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from cosmos_predict1.diffusion.scenes import Scene
+from src.evaluation.masked import clip_errors
+from src.geometry.cameras import Cameras
+from src.training.world_clips import world_trajectories
+from src.training.world_pool import render_pool
+
+from .clips import filled_warps, record_clips, record_tokenizer
+from .depth import record_depth
+from .inputs import Group, Mask, Video
+from .ledger import Ledger
+from .networks import Networks
+from .reconstruction import (
+    decode_scene,
+    farthest_frames,
+    mean_color,
+    render_frames,
+    unproject_gaussians,
+)
+from .settings import Settings
+from .sheets import Sheets
+
+
+@dataclass(frozen=True)
+class StillScene:
+    """The clips of one world, as they should be and as they came out."""
+
+    seed: int
+    source: str
+    scene: Scene
+    cameras: Cameras
+    latents: Float[Tensor, "clip c latent_frame lh lw"]
+    generated: Video
+    truth: Video
+    visible: Mask
+
+
+class StillWorlds:
+    """Evaluates still worlds, some at a time."""
+
+    def __init__(
+        self, settings: Settings, networks: Networks, ledger: Ledger, sheets: Sheets
+    ) -> None:
+        """Write figures into `ledger` and pictures into `sheets`."""
+        self.settings, self.networks = settings, networks
+        self.ledger, self.sheets = ledger, sheets
+
+    def evaluate(self, seeds: range) -> None:
+        """All figures of the worlds `seeds` that are asked for."""
+        settings, wants = self.settings, self.settings.wants
+        poses = torch.stack([world_trajectories(seed, settings.frames, False) for seed in seeds])
+        pool = render_pool(seeds, poses, settings.size, False, self.networks.device)
+        exact = Group.of(pool, pool, moving=False)
+        if wants("tokenizer", "generator"):
+            coded, truth = self.networks.coded(exact.truth), exact.truth
+            record_tokenizer(self.ledger, "static", seeds, coded, truth)
+            record_clips(self.ledger, "ceiling", seeds, (coded, truth), exact.visible)
+            self.sheets.add_coded(truth, coded, exact.paths)
+        if wants("depth"):
+            self.sheets.add_depth(record_depth(self.networks, self.ledger, exact))
+        if wants("generator", "static"):
+            for source in settings.sources:
+                self._generate(exact, source)
+
+    def _generate(self, exact: Group, source: str) -> None:
+        """The clips that start from one source of depth, and their Gaussians."""
+        group = exact.estimated(self.networks.depth) if source == "nano" else exact
+        latents = self.networks.generate(group.starts)
+        generated, seeds = self.networks.decode(latents), group.pool.seeds
+        if self.settings.wants("generator"):
+            record_clips(
+                self.ledger,
+                f"generator.{source}",
+                seeds,
+                (generated, group.truth),
+                exact.visible,
+            )
+            filled = filled_warps(group.starts)
+            pair = (filled, group.truth)
+            record_clips(self.ledger, f"nearest.{source}", seeds, pair, exact.visible)
+            if source == "true":
+                shown = (group.truth, group.starts.image.transpose(1, 2), filled, generated)
+                self.sheets.add_generated(*shown, group.paths)
+        for world, seed in enumerate(seeds if self.settings.wants("static") else ()):
+            clips = group.clips(world)
+            made = StillScene(
+                seed,
+                source,
+                group.scenes[world],
+                group.cameras(world),
+                latents[clips],
+                generated[clips],
+                group.truth[clips],
+                exact.visible[clips],
+            )
+            self._reconstruct(made)
+
+    def _reconstruct(self, made: StillScene) -> None:
+        """Gaussians of one world, against the decoded clips and against the world itself."""
+        gaussians = decode_scene(
+            self.networks.static_decoder, made.latents, made.cameras, self.settings.trajectories
+        )
+        ends, count = farthest_frames(made.cameras.c2w), made.truth.shape[2]
+        stride = self.settings.stride
+        frames = sorted({*range(stride, count, stride), *ends})
+        shown = render_frames(gaussians, made.cameras, [frames] * len(ends))
+        truth, visible = made.truth[:, :, frames], made.visible[:, frames]
+        self._record(made, "static.decoded", (shown, made.generated[:, :, frames]))
+        self._record(made, "static.truth", (shown, truth))
+        self._record(made, "static.visible", (shown, truth), visible)
+        self._record(made, "static.hidden", (shown, truth), ~visible)
+        at_end = torch.stack([shown[i, :, [frames.index(end)]] for i, end in enumerate(ends)])
+        target = torch.stack([made.truth[i, :, [end]] for i, end in enumerate(ends)])
+        self._record(made, "static.ends", (at_end, target))
+        lifted, far = unproject_gaussians(made.scene), [[end] for end in ends]
+        plain = render_frames(lifted, made.cameras, far)
+        self._record(made, "unprojected.ends", (plain, target))
+        tinted = render_frames(lifted, made.cameras, far, mean_color(made.scene))
+        self._record(made, "unprojected.tinted", (tinted, target))
+        if made.source == "true":
+            image = (made.scene.sources.image[0] + 1) / 2
+            self.sheets.add_scene(image, target, at_end, plain)
+
+    def _record(
+        self, made: StillScene, name: str, pair: tuple[Video, Video], mask: Mask | None = None
+    ) -> None:
+        """Keep the errors of the clips of a scene."""
+        self.ledger.add(f"{name}.{made.source}", (made.seed,), clip_errors(*pair, mask))

@@ -1,0 +1,99 @@
+"""What the journals of the trainings say: steps, minutes, figures, curves."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from jaxtyping import UInt8
+from torch import Tensor
+
+from src.training.journal import JOURNAL, read_journal
+from src.visualization.plots import PlotLabels, plot_curve
+
+from .tables import markdown
+
+# Trainings in the order in which they build on each other, and what is not one of nano's.
+ORDER = ("tokenizer", "depth", "generator", "decoder_static", "decoder_dynamic")
+APART = "ablations"
+# Points of a curve, each the mean of its part of the run.
+POINTS = 60
+# The first of these that a journal has is drawn.
+DRAWN = {"psnr": "PSNR in dB", "loss": "loss"}
+
+
+@dataclass(frozen=True)
+class Training:
+    """One run: the lines of its journal, and the folder below that of all runs."""
+
+    name: str
+    records: list[dict[str, float]]
+
+    @property
+    def steps(self) -> int:
+        """The number of the last step."""
+        return int(max(record["step"] for record in self.records))
+
+    @property
+    def minutes(self) -> float:
+        """The time that its steps took, validation and start apart."""
+        seconds, before = 0.0, 0.0
+        for record in self.records:
+            if "seconds_step" in record:
+                before = before or record["step"] - 1
+                # A line stands for all steps since the one before it.
+                seconds += record["seconds_step"] * (record["step"] - before)
+                before = record["step"]
+        return seconds / 60
+
+    @property
+    def first(self) -> int:
+        """The number of the first step that is on record."""
+        return int(min(record["step"] for record in self.records))
+
+    def latest(self) -> dict[str, float]:
+        """The last value of every held-out figure."""
+        found: dict[str, float] = {}
+        for record in self.records:
+            found |= {k: v for k, v in record.items() if k.startswith("validation_")}
+        return {name.removeprefix("validation_"): value for name, value in found.items()}
+
+    def curve(self) -> UInt8[Tensor, "h w 3"] | None:
+        """What was minimised (or its PSNR), over the run."""
+        for key, words in DRAWN.items():
+            pairs = [(r["step"], r[key]) for r in self.records if key in r]
+            if len(pairs) < 2:
+                continue
+            values = torch.tensor([value for _, value in pairs])
+            parts = values.tensor_split(min(POINTS, len(values)))
+            means = [part.mean().item() for part in parts]
+            spread = [part.std(correction=0).item() for part in parts]
+            steps = f"steps {pairs[0][0]:.0f} to {pairs[-1][0]:.0f}"
+            labels = PlotLabels(f"{self.name}: {words}", steps, f"of {len(parts)} parts of the run")
+            return plot_curve(means, spread, labels)
+        return None
+
+
+def find_trainings(folder: Path) -> list[Training]:
+    """The runs below a folder, in the order of `ORDER`; ablations are left out."""
+    paths = [path.parent for path in folder.rglob(JOURNAL)]
+    names = {str(path.relative_to(folder)): path for path in paths}
+    kept = [name for name in names if Path(name).parts[0] != APART]
+    found = (Training(name, read_journal(names[name])) for name in sorted(kept, key=_place))
+    return [training for training in found if training.records]
+
+
+def trainings_table(trainings: Sequence[Training]) -> str:
+    """Steps, minutes and the last held-out figures of every run, and the sum."""
+    rows = []
+    for run in trainings:
+        figures = ", ".join(f"{name} {value:.3g}" for name, value in run.latest().items())
+        rows.append([run.name, f"{run.steps}", f"{run.minutes:.1f}", figures or "–"])
+    total = sum(run.minutes for run in trainings)
+    rows.append(["all", "", f"{total:.1f}", ""])
+    return markdown(("training", "last step", "GPU minutes", "held-out figures at the end"), rows)
+
+
+def _place(name: str) -> tuple[int, str]:
+    first = Path(name).parts[0] if name != "." else name
+    return (ORDER.index(first) if first in ORDER else len(ORDER), name)

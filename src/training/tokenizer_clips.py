@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 import numpy as np
 import torch
@@ -28,6 +28,7 @@ class WholeClips:
     keys: list[str]
 
 
+@runtime_checkable
 class ClipSource(Protocol):
     """Clips to draw from."""
 

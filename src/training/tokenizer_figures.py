@@ -21,13 +21,13 @@ LEAST_STD = 1e-4
 
 
 def measure_statistics(
-    encode: Callable[[Tensor], Tensor], videos: Iterable[Float[Tensor, "clip 3 frame h w"]]
+    encode: Callable[[Tensor], Tensor], videos: Iterable[Tensor]
 ) -> LatentStatistics:
     """Means and standard deviations of raw latents, by channel and latent frame, on the CPU.
 
     Args:
         encode: videos in [-1, 1] to raw latents.
-        videos: batches of them, all of one size.
+        videos: batches of them, of one size but for the number of clips.
     """
     total, squares, count = torch.zeros(()), torch.zeros(()), 0
     for video in videos:

@@ -16,7 +16,7 @@ from torch.utils.checkpoint import checkpoint
 from ..checkpoints import search_checkpoint
 from ..evaluation.lpips import load_lpips
 from ..gaussians import Gaussians
-from ..models.data.dataset import ClipDataset, Draw
+from ..models.data.dataset import Draw, SceneSet
 from ..models.data.example import Example, Targets, unit_color
 from ..models.data.loader import ExampleLoader
 from ..models.recon.decoder import Decoded, LatentRecon
@@ -133,7 +133,7 @@ class DecoderTask:
         if not config.reading.color:
             raise InputError("reading.color", False, "true: training compares with the targets")
         self.config = config
-        self._data: tuple[ClipDataset, ClipDataset | None] | None = None
+        self._data: tuple[SceneSet, SceneSet | None] | None = None
 
     def prepare(self) -> None:
         """Write clips of worlds where no others are given; see `Task.prepare`."""

@@ -17,10 +17,15 @@ TOKENIZER = "./checkpoints/cosmos_predict1/Cosmos-Tokenize1-CV8x8x8-720p"
 
 @dataclass
 class DatasetUse:
-    """A data set of the registry, and how often an epoch goes through it."""
+    """A data set of the registry, how often an epoch goes through it, and another folder for it."""
 
     name: str = "lyra_static"
     repeat: int = 1
+    root: str | None = None
+
+    def __post_init__(self) -> None:
+        if self.repeat < 1:
+            raise InputError("data.sets", f"{self.name} repeated {self.repeat} times", "1 or more")
 
 
 @dataclass
@@ -28,8 +33,8 @@ class DataConfig:
     """Which clips, at which height and width.
 
     Attributes:
-        sets: names of the registry.
-        root: replaces the folder of every set.
+        sets: names of the registry; several ones are all static or all dynamic.
+        root: replaces the folder of every set that has none of its own.
         image_size: height and width of all pictures and cameras.
         worlds: clips that are made where there is no `root`.
     """

@@ -2,11 +2,13 @@
 
 from pathlib import Path
 
-from ..models.data.dataset import ClipDataset
+from ..models.data.dataset import ClipDataset, SceneSet
+from ..models.data.mixture import Mixture
 from ..models.data.registry import DatasetSpec, resolve_dataset
 from ..models.data.scenes import split_scenes
 from ..runtime import InputError, get_logger
 from ..tokenizer.loading import load_statistics
+from ..tokenizer.statistics import LatentStatistics
 from .decoder_config import DecoderTrainConfig
 from .world_clips import untrained_tokenizer, write_world_clips
 
@@ -15,7 +17,9 @@ LOGGER = get_logger(__name__)
 
 def makes_clips(config: DecoderTrainConfig) -> bool:
     """Whether the clips are those of worlds, for want of others."""
-    return config.data.root is None and config.data.worlds.scenes > 0
+    data = config.data
+    given = data.root is not None or any(use.root is not None for use in data.sets)
+    return not given and data.worlds.scenes > 0
 
 
 def tokenizer_folder(config: DecoderTrainConfig) -> Path:
@@ -27,26 +31,40 @@ def tokenizer_folder(config: DecoderTrainConfig) -> Path:
 
 
 def make_clips(config: DecoderTrainConfig) -> None:
-    """Write the clips of worlds, and a tokenizer, where they are wanted and missing."""
+    """Write the clips of worlds, and a tokenizer, where they are wanted and missing.
+
+    The indexes of tar parts are made here, too, by one process for all.
+    """
+    specs = _registered(config)
     if makes_clips(config):
         tokenizer, worlds = tokenizer_folder(config), config.data.worlds
         if tokenizer != Path(config.tokenizer):
             untrained_tokenizer(tokenizer, worlds.frames)
-        dynamic = not _registered(config).is_static
-        write_world_clips(worlds, dynamic, config.data.image_size, tokenizer)
+        size = config.data.image_size
+        write_world_clips(worlds, not specs[0].is_static, size, tokenizer)
 
 
-def open_data(config: DecoderTrainConfig) -> tuple[ClipDataset, ClipDataset | None]:
+def open_data(config: DecoderTrainConfig) -> tuple[SceneSet, SceneSet | None]:
     """The scenes to learn from, and the held-out ones if there are enough scenes.
 
     Raises:
-        InputError: no scenes, or not those that the settings ask for.
+        InputError: no scenes, or not those that the settings ask for; sets of different kinds.
     """
-    spec = _registered(config)
     folder = tokenizer_folder(config)
     if not folder.is_dir():
         raise InputError(folder, "no such folder", "the tokenizer's weights (vae_path)")
     statistics = load_statistics(folder) if config.reading.latents else None
+    pairs = [_split(config, spec, statistics) for spec in _registered(config)]
+    training = [training for training, _ in pairs]
+    validation = [(held_out, 1) for _, held_out in pairs if held_out is not None]
+    repeats = [use.repeat for use in config.data.sets]
+    return _join([*zip(training, repeats, strict=True)]), _join(validation) if validation else None
+
+
+def _split(
+    config: DecoderTrainConfig, spec: DatasetSpec, statistics: LatentStatistics | None
+) -> tuple[ClipDataset, ClipDataset | None]:
+    """The scenes of one set that train, and those that validate."""
     parts = (spec, config.sampling, config.data.image_size)
     everything = ClipDataset(*parts, "train", "all", statistics, config.reading)
     limit = config.reading.num_test_scenes
@@ -59,14 +77,22 @@ def open_data(config: DecoderTrainConfig) -> tuple[ClipDataset, ClipDataset | No
     return training, validation
 
 
-def _registered(config: DecoderTrainConfig) -> DatasetSpec:
-    """The data set of the registry, its folder replaced where another one is given or made."""
-    names = [use.name for use in config.data.sets]
-    if len(names) != 1:
-        raise InputError("data_mode", names, "one data set")
-    root = config.data.root
-    if makes_clips(config):
-        # Replaced below: which folder depends on the kind of the data set.
-        spec = resolve_dataset(names[0], config.data.worlds.folder)
-        root = str(spec.root / ("static" if spec.is_static else "dynamic"))
-    return resolve_dataset(names[0], root)
+def _join(parts: list[tuple[ClipDataset, int]]) -> SceneSet:
+    """One set as it is; several, or a repeated one, as a mixture."""
+    return parts[0][0] if len(parts) == 1 and parts[0][1] == 1 else Mixture(parts)
+
+
+def _registered(config: DecoderTrainConfig) -> list[DatasetSpec]:
+    """The data sets of the registry, their folders replaced where others are given or made."""
+    specs = []
+    for use in config.data.sets:
+        root = use.root or config.data.root
+        if makes_clips(config):
+            # Replaced below: which folder depends on the kind of the data set.
+            spec = resolve_dataset(use.name, config.data.worlds.folder)
+            root = str(spec.root / ("static" if spec.is_static else "dynamic"))
+        specs.append(resolve_dataset(use.name, root))
+    if len({spec.is_static for spec in specs}) > 1:
+        names = [use.name for use in config.data.sets]
+        raise InputError("data_mode", names, "data sets of one kind, static or dynamic")
+    return specs

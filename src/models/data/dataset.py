@@ -5,7 +5,7 @@ whatever was read before, so that a resumed run goes on with the same examples.
 """
 
 from collections.abc import Iterator
-from typing import NamedTuple
+from typing import NamedTuple, Protocol, runtime_checkable
 
 import numpy as np
 from torch.utils.data import Dataset
@@ -61,6 +61,30 @@ class Unreadable(NamedTuple):
     def error(self) -> InputError:
         """The error that it stands for."""
         return InputError(self.source, self.value, self.expected)
+
+
+@runtime_checkable
+class SceneSet(Protocol):
+    """What examples are drawn from: one data set, or several as one."""
+
+    keys: list[str]
+    reading: ReadingConfig
+
+    def __len__(self) -> int:
+        """The number of draws in an epoch."""
+        ...
+
+    def __getitem__(self, item: int | Draw) -> Example:
+        """One example."""
+        ...
+
+    def try_read(self, draw: Draw) -> Example | Unreadable:
+        """One example, or why its scene cannot be read."""
+        ...
+
+    def accept(self, result: Example | Unreadable) -> Example | None:
+        """The example; None for a scene that is to be skipped."""
+        ...
 
 
 class ClipDataset(Dataset[Example]):

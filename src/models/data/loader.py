@@ -14,7 +14,7 @@ import torch
 from torch.utils.data import DataLoader, Dataset, Sampler
 
 from ...runtime import InputError
-from .dataset import OF_ORDER, ClipDataset, Draw, Unreadable
+from .dataset import OF_ORDER, Draw, SceneSet, Unreadable
 from .example import Example
 
 
@@ -69,7 +69,7 @@ class ExampleLoader:
 
     def __init__(
         self,
-        dataset: ClipDataset,
+        dataset: SceneSet,
         batch_size: int,
         num_workers: int = 0,
         rank: int = 0,
@@ -104,7 +104,7 @@ def shard(count: int, rank: int = 0, world_size: int = 1) -> range:
 
 
 def read_scenes(
-    dataset: ClipDataset, indices: range, num_workers: int = 0
+    dataset: SceneSet, indices: range, num_workers: int = 0
 ) -> Iterator[tuple[int, Example]]:
     """Yield the scenes `indices` in order with their index, skipped ones left out."""
     batches = [[Draw(index)] for index in indices]
@@ -117,7 +117,7 @@ def read_scenes(
 class _Results(Dataset[Example | Unreadable]):
     """What a worker sends: errors come as values, which keep their fields on the way."""
 
-    def __init__(self, dataset: ClipDataset) -> None:
+    def __init__(self, dataset: SceneSet) -> None:
         self.dataset = dataset
 
     def __getitem__(self, draw: Draw) -> Example | Unreadable:
@@ -125,7 +125,7 @@ class _Results(Dataset[Example | Unreadable]):
 
 
 def _loader(
-    dataset: ClipDataset, batches: Sampler[list[Draw]] | list[list[Draw]], num_workers: int
+    dataset: SceneSet, batches: Sampler[list[Draw]] | list[list[Draw]], num_workers: int
 ) -> DataLoader[Example | Unreadable]:
     generator = torch.Generator().manual_seed(dataset.reading.seed)
     return DataLoader(

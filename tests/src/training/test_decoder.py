@@ -1,8 +1,11 @@
 """The decoder's task on tiny clips: inputs and targets of all kinds of stages, weights, errors."""
 
 import json
+import shutil
+from collections import Counter
 from collections.abc import Callable
 from dataclasses import replace
+from itertools import islice
 from pathlib import Path
 
 import pytest
@@ -251,11 +254,11 @@ def test_no_scenes_are_an_error(static: TinyInput, tmp_path: Path) -> None:
 
 
 def test_other_errors_of_a_user_name_what_is_wrong(static: TinyInput, tmp_path: Path) -> None:
-    """Missing depth, a missing tokenizer, two data sets, a static scene for a dynamic decoder."""
+    """Missing depth, no tokenizer, two kinds of data sets, a static scene for a dynamic decoder."""
     cases = {
         "vae_path=nowhere": "vae_path",
         "use_depth=false": "lambda_depth",
-        "data_mode=[[lyra_static,1],[lyra_dynamic,1]]": "one data set",
+        "data_mode=[[lyra_static,1],[lyra_dynamic,1]]": "of one kind",
         "use_time_embedding=true": "target time",
     }
     for setting, named in cases.items():
@@ -272,3 +275,39 @@ def test_the_size_of_the_pictures_is_that_of_the_settings(
     _, (example,) = build(training_config(static, tmp_path, *settings))
     assert example.video is not None
     assert example.video.shape == (1, 3, FRAMES, 16, 32) and (HEIGHT, WIDTH) == (32, 48)
+
+
+def test_several_data_sets_are_mixed_and_resumed(static: TinyInput, tmp_path: Path) -> None:
+    """Sets of which only one is read, repeats that are ignored, a resumed run with other scenes."""
+    other = tmp_path / "other"
+    shutil.copytree(static.root, other)
+    for path in [*other.rglob("*")]:
+        if path.is_file():
+            path.rename(path.with_name(path.name.replace("scene_", "other_")))
+    sets = f"data.sets=[{{name: lyra_static, repeat: 2}}, {{name: lyra_static, root: {other}}}]"
+    settings = (sets, "num_test_scenes=1", "batch_size=3")
+    task = DecoderTask(training_config(static, tmp_path / "run", *settings))
+    task.build(CPU, Stopwatch())
+    # Two scenes of each train: six draws an epoch, four of them of the set that is repeated.
+    batches = islice(task.batches(Share()), 2)
+    keys = Counter(example.key.split("_")[0] for batch in batches for example in batch)
+    assert keys == {"scene": 4, "other": 2}
+    whole, pieces = (
+        training_config(static, tmp_path / name, sets, "num_test_scenes=0", "max_train_steps=4")
+        for name in ("whole", "pieces")
+    )
+    train(DecoderTask(whole), whole.loop, whole.optim)
+    train(DecoderTask(pieces), replace(pieces.loop, stop_after=2), pieces.optim)
+    train(DecoderTask(pieces), pieces.loop, pieces.optim)
+    assert losses(tmp_path / "pieces") == losses(tmp_path / "whole")
+    assert len(losses(tmp_path / "whole")) == 4
+
+
+def test_a_set_without_scenes_is_an_error_beside_others(static: TinyInput, tmp_path: Path) -> None:
+    """A mixture that silently goes on with the sets that have scenes; no repeats at all."""
+    (tmp_path / "empty" / "0" / "rgb").mkdir(parents=True)
+    for part, named in ((f"root: {tmp_path / 'empty'}", "empty"), ("repeat: 0", "0 times")):
+        sets = f"data.sets=[{{name: lyra_static}}, {{name: lyra_static, {part}}}]"
+        with pytest.raises(InputError, match=named):
+            config = training_config(static, tmp_path / "run", sets)
+            train(DecoderTask(config), config.loop, config.optim)

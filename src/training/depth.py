@@ -173,6 +173,8 @@ def draw_sample(
     if known.any():
         # Compared in shape: the scale is a figure of its own.
         depth = depth * (truth[known].median() / depth[known].median())
+    # Logarithms, so that far ground leaves some colours to what is near.
+    depth, truth = depth.log(), truth.log()
     values = truth[known] if known.any() else depth
     limits = (float(values.min()), float(values.max()))
     claimed = (prediction.mask_logit[index] > 0).cpu()

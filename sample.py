@@ -16,6 +16,7 @@ out_dir_inference (and a folder for the checkpoint, the trajectories, the data s
     raw/rgb_<i>_view_idx_<k>.mp4            one trajectory; raw/rgb_wave_<i>.mp4 the wave
     gaussians_orig/gaussians_<i>.ply        the Gaussians, for any 3DGS viewer
     scenes/<i>/cameras.json, metrics.json   the input's cameras; PSNR and SSIM by frame
+    scenes/<i>/sheet.png                    input, clips, renderings and depths at a glance
     meta/sample_<i>.json                    the scene's name, when everything else is there
 """
 

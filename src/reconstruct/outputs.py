@@ -37,6 +37,8 @@ class OutputConfig:
     tensor: bool = False
     cameras: bool = True
     metrics: bool = True
+    # Input, clips, renderings and depths on one picture.
+    sheet: bool = True
     # Videos of several scenes at once.
     grid: bool = False
     grid_scenes: int = 4
@@ -115,6 +117,10 @@ class OutputTree:
     def metrics(self, index: int) -> Path:
         """PSNR and SSIM of every rendered frame that has a reference."""
         return self.root / f"scenes/{index}/metrics.json"
+
+    def sheet(self, index: int) -> Path:
+        """The contact sheet."""
+        return self.root / f"scenes/{index}/sheet.png"
 
     def meta(self, index: int) -> Path:
         """The name of the scene; written last, so that it says that the scene is finished."""

@@ -1,5 +1,6 @@
 """What a scene's renderings are compared with: reference frames and depths, and the input clips."""
 
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -12,15 +13,20 @@ from ..models.data.example import Example
 from ..runtime import InputError
 from ..tokenizer.cosmos import VideoTokenizer
 from .outputs import OutputConfig
+from .sheet import read_input
 
 
 @dataclass(frozen=True)
 class References:
-    """Reference frames and depths of all targets and the input clips, on the CPU; None: unknown."""
+    """Reference frames and depths of all targets and the input clips, on the CPU; None: unknown.
+
+    `source` are pictures of what the clips were made from, of any size.
+    """
 
     color: UInt8[Tensor, "target h w 3"] | None = None
     depth: Float[Tensor, "target h w"] | None = None
     clips: UInt8[Tensor, "traj frame h w 3"] | None = None
+    source: Sequence[UInt8[Tensor, "_ _ 3"]] = ()
 
     @property
     def input(self) -> UInt8[Tensor, "all_frames h w 3"] | None:
@@ -29,9 +35,14 @@ class References:
 
 
 def find_references(
-    example: Example, tokenizer: VideoTokenizer, config: OutputConfig
+    example: Example,
+    tokenizer: VideoTokenizer,
+    config: OutputConfig,
+    meta: Mapping[str, object],
 ) -> References:
     """What there is to compare with; latents are decoded if the outputs ask for it.
+
+    `meta` says how the first clip was made.
 
     Raises:
         InputError: the input video is asked for, but the input is latents that are not decoded.
@@ -47,7 +58,9 @@ def find_references(
             expected = "input frames; latents need output.decode_latents (save_rgb_decoding)"
             raise InputError("output.input_video", f"latents of scene {example.key!r}", expected)
         clips = rearrange(to_uint8(example.video), "v c t h w -> v t h w c")
-    return References(color, targets.depth, clips if config.input_video else None)
+    wanted = config.sheet and not config.eval_only
+    source = read_input(meta, len(example.source_times)) if wanted else ()
+    return References(color, targets.depth, clips if config.input_video else None, source)
 
 
 def _pictures(

@@ -26,6 +26,7 @@ from .outputs import OutputConfig, OutputTree, meta_text
 from .quality import FrameQuality, trajectory_quality, write_quality
 from .references import References
 from .rendering import RenderedTrajectory, render_trajectories
+from .sheet import scene_sheet, write_sheet
 
 # Of 10; the published quality.
 QUALITY = 5
@@ -67,6 +68,10 @@ class SceneResults:
         self._queue_video(tree.main(scene.index), [wave, *frames])
         self._queue_full(scene, tree, rendered, frames)
         self._queue_quality(scene, tree, rendered)
+        if self.config.sheet:
+            references = scene.references
+            sheet = scene_sheet(references.source, rendered, references.color)
+            self.writer.submit(partial(write_sheet, tree.sheet(scene.index), sheet))
         text = meta_text(scene.example.key)
         self.writer.submit(partial(_write_text, tree.meta(scene.index), text))
 

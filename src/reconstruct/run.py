@@ -130,7 +130,8 @@ def _reconstruct_scenes(
             for time in waiting[index]:
                 example = scenes.at_time(first, index, time)
                 if references is None or example.targets is not first.targets:
-                    references = find_references(example, decoder.tokenizer, config.output)
+                    meta = scenes.meta(example)
+                    references = find_references(example, decoder.tokenizer, config.output, meta)
                 gaussians = decoder.gaussians(prepared, _target_time(decoder, example))
                 results.write(DecodedScene(index, example, references, gaussians), trees[time])
                 bar.update()

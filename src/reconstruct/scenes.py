@@ -3,6 +3,7 @@
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
 
+from ..io.clip import ClipPaths, open_clip
 from ..models.data.dataset import ClipDataset, Draw
 from ..models.data.example import Example
 from ..models.data.reading import ReadingConfig
@@ -86,6 +87,10 @@ class Scenes:
         if time not in self._datasets:
             self._datasets[time] = self._open(time)
         return self._datasets[time][index]
+
+    def meta(self, example: Example) -> dict[str, object]:
+        """How the scene's first clip was made; empty for published clips, which don't tell."""
+        return open_clip(ClipPaths(self._spec.root, example.trajectories[0], example.key)).meta()
 
     def _open(self, time: int | None) -> ClipDataset:
         return ClipDataset(

@@ -1,0 +1,78 @@
+"""Make the inputs of the quickstart again: `python scripts/make_demo_inputs.py [--output DIR]`.
+
+Three pictures and a short video of procedural worlds that no training sees (seeds from 990,000
+on), and a photograph in the public domain that comes with scikit-image. Pictures are the same to
+the last bit wherever the same encoders are installed.
+"""
+
+import argparse
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from jaxtyping import UInt8
+    from torch import Tensor
+
+REPOSITORY = Path(__file__).resolve().parents[1]
+PICTURES = {"room": 990_002, "garden": 990_011, "studio": 990_026}
+VIDEO, VIDEO_SEED = "bouncing_ball", 990_104
+PICTURE_SIZE, VIDEO_SIZE = (704, 1280), (352, 640)
+# As long as the clips of the small weights.
+FRAMES, FPS = 17, 24
+JPEG_QUALITY, VIDEO_QUALITY = 92, 8
+
+
+def main() -> None:
+    """Render and write everything."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--output", type=Path, default=REPOSITORY / "assets" / "demo")
+    folder = parser.parse_args().output
+    sys.path.insert(0, str(REPOSITORY))
+
+    import torch
+    from skimage import data
+
+    from src.io.video import write_video
+
+    # Sums of many threads may differ in their last bits.
+    torch.set_num_threads(1)
+    folder.mkdir(parents=True, exist_ok=True)
+    for name, seed in PICTURES.items():
+        write_picture(folder / f"{name}.jpg", world_frames(seed, 1, PICTURE_SIZE)[0])
+    write_picture(folder / "coffee.jpg", torch.from_numpy(data.coffee()))
+    video = world_frames(VIDEO_SEED, FRAMES, VIDEO_SIZE)
+    write_video(folder / f"{VIDEO}.mp4", video, FPS, VIDEO_QUALITY)
+
+
+def world_frames(
+    seed: int, frames: int, size: tuple[int, int]
+) -> "UInt8[Tensor, 'frame h w 3']":
+    """Frames of a world, from a camera that stands still."""
+    import torch
+
+    from src.geometry.cameras import Cameras
+    from src.worlds.render import render_worlds
+    from src.worlds.scene import build_worlds, world_cameras
+
+    height, width = size
+    worlds = build_worlds([seed], dynamic=frames > 1)
+    lens = world_cameras(worlds, width, height).intrinsics.reshape(1, 1, 4)
+    pose = torch.eye(4).expand(1, frames, 4, 4).contiguous()
+    cameras = Cameras(pose, lens.expand(1, frames, 4).contiguous(), width, height)
+    times = torch.linspace(0, 1, frames)[None]
+    shown = render_worlds(worlds, cameras, times, supersample=3, compile=False)
+    return (shown.rgb[0] * 255).round().to(torch.uint8).movedim(1, -1).contiguous()
+
+
+def write_picture(path: Path, picture: "UInt8[Tensor, 'h w 3']") -> None:
+    """Write a JPEG whose colours are not subsampled."""
+    from PIL import Image
+
+    Image.fromarray(picture.numpy()).save(path, quality=JPEG_QUALITY, subsampling=0)
+
+
+if __name__ == "__main__":
+    main()

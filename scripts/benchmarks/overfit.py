@@ -18,7 +18,7 @@ from torch import Tensor
 
 from src.config.decoder import load_decoder_train_config
 from src.config.loading import command_line_layer, file_layer
-from src.models.data.dataset import ClipDataset, Draw
+from src.models.data.dataset import Draw
 from src.models.data.example import Example, Targets, unit_color
 from src.models.recon.decoder import LatentRecon
 from src.models.recon.scene_decoder import Conditions, SceneDecoder
@@ -94,14 +94,16 @@ def prepare(folder: Path, case: Case, device: torch.device) -> tuple[DecoderObje
     """The objective of the training with a new decoder, and the scene, every frame a target."""
     config = _configure(folder, case)
     task = DecoderTask(config)
-    task.prepare()
+    # Six short clips are drawn in less time than the worlds' shader takes to compile.
+    with torch.compiler.set_stance("force_eager"):
+        task.prepare()
     torch.manual_seed(case.seed)
     torch.set_float32_matmul_precision("high")
     objective = task.build(device, Stopwatch())
     network = objective.network.train()
     _place_gaussians(network)
     objective.scenes = RememberingDecoder(network, objective.scenes.tokenizer)
-    data: ClipDataset = open_data(config)[0]
+    data = open_data(config)[0]
     return objective, data[Draw(0)].to(device)
 
 

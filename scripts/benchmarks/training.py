@@ -62,7 +62,7 @@ class Case:
         return f"stage {self.stage}" + ("" if self.lpips else " without LPIPS")
 
 
-CASES = (Case(7, 3), Case(9, 3), Case(7, 2, lpips=False))
+CASES = (Case(7, 3), Case(9, 2), Case(7, 2, lpips=False))
 
 
 @dataclass

@@ -78,10 +78,7 @@ def _part(
     # Sides of the part as shares of the frame's.
     sides = share[:, None] * share.new_tensor([fit * size[1] / width, fit * size[0] / height])
     middle = 2 * torch.minimum(shift.abs(), (1 - sides) / 2) * shift.sign()
-    matrix = torch.zeros(len(share), 2, 3, device=share.device)
-    matrix[:, 0, 0], matrix[:, 1, 1] = sides[:, 0] * flip, sides[:, 1]
-    matrix[:, :, 2] = middle
-    grid = F.affine_grid(matrix, [len(share), 3, *size], align_corners=False)
+    grid = _grid(torch.stack([sides[:, 0] * flip, sides[:, 1]], dim=1), middle, size)
     image = F.grid_sample(samples.image, grid, padding_mode="border", align_corners=False)
     depth = samples.depth[:, None].float()
     depth = F.grid_sample(depth, grid, "nearest", padding_mode="border", align_corners=False)
@@ -89,6 +86,20 @@ def _part(
     zoom = math.hypot(height, width) / (fit * math.hypot(*size)) / share
     log_focal = samples.log_focal + zoom.log()
     return DepthSamples(image.clamp(0, 1), depth[:, 0], log_focal, samples.names)
+
+
+def _grid(
+    sides: Float[Tensor, "batch 2"], middle: Float[Tensor, "batch 2"], size: tuple[int, int]
+) -> Float[Tensor, "batch h w 2"]:
+    """Where the pixels of a part lie in the frame, both from -1 to 1.
+
+    (`affine_grid` multiplies matrices, of which TF32 leaves 10 bits.)
+    """
+    count, device = len(sides), sides.device
+    y, x = (2 * (torch.arange(n, device=device) + 0.5) / n - 1 for n in size)
+    columns = (middle[:, :1] + sides[:, :1] * x)[:, None, :].expand(count, *size)
+    rows = (middle[:, 1:] + sides[:, 1:] * y)[:, :, None].expand(count, *size)
+    return torch.stack([columns, rows], dim=-1)
 
 
 def change_colors(

@@ -101,7 +101,7 @@ class DepthTrainConfig:
     loop: LoopConfig = field(
         default_factory=lambda: LoopConfig(
             name="depth",
-            output_dir="outputs/nano/depth",
+            output_dir="outputs/nano/training/depth",
             max_steps=20_000,
             checkpoint_every=500,
             keep_every=0,

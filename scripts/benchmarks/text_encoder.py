@@ -63,8 +63,11 @@ def random_encoder(sizes: dict[str, int], device: torch.device) -> Any:
         return T5EncoderModel(T5Config.from_dict(sizes)).eval().requires_grad_(False)
 
 
-def tokenise(prompt: str, max_length: int, **_: object) -> dict[str, Tensor]:
-    """Stands for T5's tokenizer: a token for every four characters or so."""
+def tokenise(
+    prompt: str, truncation: bool, max_length: int, return_tensors: str
+) -> dict[str, Tensor]:
+    """Stands for T5's tokenizer: a token for every four characters."""
+    assert truncation and return_tensors == "pt", f"{truncation}, {return_tensors}"
     ids = [sum(prompt[start : start + 4].encode()) % IDS for start in range(0, len(prompt), 4)]
     return {"input_ids": torch.tensor([ids[: max_length - 1] + [1]])}
 

@@ -1,9 +1,9 @@
 """Fill in what was measured of the small weights: `python scripts/report_nano.py`.
 
-Reads the evaluation (scripts/evaluate_nano.py), the journals of the trainings, the evaluations of
-the ablations and the weights, and puts tables, curves and contact sheets into docs/nano.md and
-the model card assets/nano/README.md, between their `<!-- begin NAME -->` and `<!-- end NAME -->`.
-What is missing is called so. Running it again changes nothing else.
+Reads what scripts/bash/train_nano.sh and scripts/bash/nano_ablations.sh leave behind (evaluations,
+journals, minutes) and puts tables, curves and contact sheets into docs/nano.md, between
+`<!-- begin NAME -->` and `<!-- end NAME -->`. What is missing is called so. Running it again
+changes nothing else.
 """
 
 import argparse
@@ -12,15 +12,12 @@ from pathlib import Path
 
 
 def main() -> int:
-    """Parse the arguments, read everything, fill in both documents."""
+    """Parse the arguments, read everything, fill in the document."""
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     add = parser.add_argument
-    add("--evaluation", type=Path, default=Path("outputs/nano/evaluation"), help="%(default)s")
-    add("--runs", type=Path, default=Path("outputs/nano"), help="holds journals (%(default)s)")
-    add("--ablations", type=Path, default=Path("outputs/nano/ablations"), help="%(default)s")
-    add("--nano", type=Path, default=Path("assets/nano"), help="the weights (%(default)s)")
+    add("--runs", type=Path, default=Path("outputs/nano"), help="NANO of the scripts; %(default)s")
     add("--document", type=Path, default=Path("docs/nano.md"), help="%(default)s")
     add("--images", type=Path, default=Path("docs/images"), help="%(default)s")
     arguments = parser.parse_args()
@@ -33,26 +30,24 @@ def main() -> int:
         read_evaluation,
         sheets_block,
         training_blocks,
-        weights_block,
     )
-    from heldout.trainings import find_trainings
+    from heldout.trainings import find_trainings, parts_table
 
     from src.runtime import InputError
 
-    document, images = arguments.document, arguments.images
-    content = read_evaluation(arguments.evaluation)
+    runs, document, images = arguments.runs, arguments.document, arguments.images
+    content = read_evaluation(runs / "evaluation")
     blocks = evaluation_blocks(content)
-    blocks |= training_blocks(find_trainings(arguments.runs), images, document)
-    blocks["ablations"] = ablation_block(arguments.ablations)
-    blocks["sheets"] = sheets_block(content, arguments.evaluation, images, document)
-    blocks["weights"] = weights_block(arguments.nano)
+    blocks |= training_blocks(find_trainings(runs / "training"), images, document)
+    blocks["minutes"] = parts_table(runs / "minutes.txt")
+    blocks["ablations"] = ablation_block(runs / "ablations")
+    blocks["sheets"] = sheets_block(content, runs / "evaluation", images, document)
     try:
-        for path in (document, arguments.nano / "README.md"):
-            fill_blocks(path, blocks)
-            print(path)
+        fill_blocks(document, blocks)
     except InputError as error:
         print(f"error: {error}", file=sys.stderr)
         return 1
+    print(document)
     return 0
 
 

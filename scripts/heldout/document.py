@@ -3,7 +3,6 @@
 The words around these blocks are written by hand and stay.
 """
 
-import hashlib
 import io
 import json
 import re
@@ -11,7 +10,6 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-import torch
 from jaxtyping import UInt8
 from torch import Tensor
 
@@ -25,7 +23,6 @@ from .tables import (
     depth_table,
     dynamic_table,
     generator_table,
-    markdown,
     static_table,
     tokenizer_table,
 )
@@ -36,6 +33,7 @@ BLOCK = re.compile(r"(<!-- begin (\w+) -->\n).*?(<!-- end \2 -->)", re.DOTALL)
 MOST_BYTES, LONGEST = 390_000, 1600
 QUALITIES = range(92, 30, -6)
 NOTHING = "Not measured yet."
+EVALUATED = "_evaluation"
 TABLES: dict[str, Callable[[Any], str]] = {
     "tokenizer": tokenizer_table,
     "depth": depth_table,
@@ -87,8 +85,9 @@ def evaluation_blocks(content: Mapping[str, Any] | None) -> dict[str, str]:
 
 
 def ablation_block(folder: Path) -> str:
-    """The table of the ablations whose evaluations lie in folders of their names."""
-    found = {path.name: read_evaluation(path) for path in sorted(folder.glob("*/"))}
+    """The table of the ablations whose evaluations lie in `<name>_evaluation`."""
+    paths = sorted(folder.glob(f"*{EVALUATED}/"))
+    found = {path.name.removesuffix(EVALUATED): read_evaluation(path) for path in paths}
     return ablation_table({name: part["figures"] for name, part in found.items() if part})
 
 
@@ -100,7 +99,7 @@ def training_blocks(trainings: Sequence[Training], images: Path, document: Path)
     for run in trainings:
         curve = run.curve()
         if curve is not None:
-            path = images / f"nano_curve_{run.name.replace('/', '_')}.png"
+            path = images / f"nano_curve_{run.name}.png"
             write_picture(path, curve)
             lines.append(_link(path, document, f"curve of {run.name}"))
     return {"trainings": trainings_table(trainings), "curves": "\n".join(lines) or NOTHING}
@@ -116,25 +115,6 @@ def sheets_block(content: Mapping[str, Any] | None, folder: Path, images: Path, 
         write_picture(path, Image.open(folder / f"{name}.png").convert("RGB"))
         parts.append(f"**{name}**, from left to right: {legend}\n\n{_link(path, at, name)}")
     return "\n\n".join(parts) or NOTHING
-
-
-def weights_block(folder: Path) -> str:
-    """Size, parameters and sha256 of every file of weights."""
-    from safetensors import safe_open
-
-    rows, total = [], 0
-    for path in sorted(p for p in folder.rglob("*") if p.suffix in (".safetensors", ".json")):
-        count = ""
-        if path.suffix == ".safetensors":
-            with safe_open(path, "pt") as file:
-                shapes = [file.get_slice(name).get_shape() for name in file.keys()]  # noqa: SIM118
-            count = f"{sum(torch.Size(shape).numel() for shape in shapes):,}"
-        size = path.stat().st_size
-        total += size
-        digest = hashlib.sha256(path.read_bytes()).hexdigest()
-        rows.append([str(path.relative_to(folder)), count, f"{size:,}", f"`{digest}`"])
-    rows.append(["all", "", f"{total:,}", ""])
-    return markdown(("file", "parameters", "bytes", "sha256"), rows)
 
 
 def write_picture(path: Path, picture: "UInt8[Tensor, 'h w 3'] | Any") -> None:

@@ -20,8 +20,6 @@ from src.training.world_pool import PooledClips
 
 # Noise of a clip; any other numbers would do.
 CLIPS_OF_A_SEED = 8
-# As the scripts for users set it.
-CACHE = CacheSettings(drop_invalid=True)
 FPS = 24.0
 
 # RGB in [0, 1], and pixels of it.
@@ -37,13 +35,14 @@ class Group:
     truth: Video
     scenes: list[Scene]
     starts: ClipStarts
+    cache: CacheSettings
 
     @staticmethod
-    def of(pool: PooledClips, filmed: PooledClips, moving: bool) -> "Group":
+    def of(pool: PooledClips, filmed: PooledClips, moving: bool, cache: CacheSettings) -> "Group":
         """Clips of worlds, whose inputs are the first (all, if moving) frames of `filmed`."""
         scenes = [_true_scene(pool, filmed, world, moving) for world in range(len(pool))]
         truth = pool.color.flatten(0, 1).float() / 255
-        return Group(pool, truth, scenes, _starts(pool, scenes))
+        return Group(pool, truth, scenes, _starts(pool, scenes, cache), cache)
 
     @property
     def paths(self) -> int:
@@ -62,7 +61,7 @@ class Group:
         ratio, so that the same cameras see the same things.
         """
         scenes = [_estimated_scene(scene, network) for scene in self.scenes]
-        return replace(self, scenes=scenes, starts=_starts(self.pool, scenes))
+        return replace(self, scenes=scenes, starts=_starts(self.pool, scenes, self.cache))
 
     def clips(self, world: int) -> slice:
         """Where the clips of a world are."""
@@ -96,7 +95,7 @@ def _estimated_scene(truth: Scene, network: NanoDepth) -> Scene:
     return replace(scene, sources=replace(found, depth=found.depth * ratio))
 
 
-def _starts(pool: PooledClips, scenes: Sequence[Scene]) -> ClipStarts:
+def _starts(pool: PooledClips, scenes: Sequence[Scene], cache: CacheSettings) -> ClipStarts:
     """What the cameras of every trajectory of every world see of its scene."""
     paths, count = pool.c2w.shape[1:3]
     parts = []
@@ -104,5 +103,5 @@ def _starts(pool: PooledClips, scenes: Sequence[Scene]) -> ClipStarts:
         lens = scene.sources.intrinsics[:1].expand(count, 4)
         rigs = [Rig(lens, invert_rigid(path)) for path in c2w]
         numbers = [CLIPS_OF_A_SEED * seed + path for path in range(paths)]
-        parts.append(scene_starts(scene, rigs, numbers, CACHE))
+        parts.append(scene_starts(scene, rigs, numbers, cache))
     return ClipStarts.concatenate(parts)

@@ -64,7 +64,7 @@ class MovingWorlds:
             return
         still = torch.eye(4).expand(len(seeds), 1, settings.frames, 4, 4)
         filmed = render_pool(seeds, still, settings.size, True, device)
-        exact = Group.of(pool, filmed, moving=True)
+        exact = Group.of(pool, filmed, True, self.networks.cache)
         moments = self._moments(pool) if wants("dynamic") else None
         for source in settings.sources:
             group = exact.estimated(self.networks.depth) if source == "nano" else exact

@@ -6,12 +6,14 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from cosmos_predict1.diffusion.architecture import read_config
+from cosmos_predict1.diffusion.cache import CacheSettings
 from cosmos_predict1.diffusion.config import HardwareConfig
 from cosmos_predict1.diffusion.network import load_generator
 from cosmos_predict1.diffusion.pipeline import Gen3C
 from cosmos_predict1.diffusion.text import prompt_contexts
 from cosmos_predict1.training.clip_sampling import BatchPlan, ClipStarts, sample_clips
-from src.checkpoints import find_checkpoint
+from src.checkpoints import find_checkpoint, search_checkpoint
 from src.depth.nano import NanoDepth, load_nano_depth
 from src.models.recon.scene_decoder import SceneDecoder, cast_trunk
 from src.models.recon.weights import load_decoder
@@ -42,6 +44,15 @@ class Networks:
         folder = find_checkpoint("generator", self.settings.nano)
         network = load_generator(folder, self.device, self.hardware.dtype)
         return Gen3C(network, self.tokenizer, self.hardware)
+
+    @cached_property
+    def cache(self) -> CacheSettings:
+        """How the 3D cache is filtered, as the scripts for users and the weights set it."""
+        folder = search_checkpoint("generator", self.settings.nano)
+        if folder is None:
+            return CacheSettings(drop_invalid=True)
+        threshold = read_config(folder).sampling.filter_points_threshold
+        return CacheSettings(threshold, drop_invalid=True)
 
     @cached_property
     def depth(self) -> NanoDepth:

@@ -57,12 +57,13 @@ class StillWorlds:
         settings, wants = self.settings, self.settings.wants
         poses = torch.stack([world_trajectories(seed, settings.frames, False) for seed in seeds])
         pool = render_pool(seeds, poses, settings.size, False, self.networks.device)
-        exact = Group.of(pool, pool, moving=False)
+        exact = Group.of(pool, pool, False, self.networks.cache)
         if wants("tokenizer", "generator"):
             coded, truth = self.networks.coded(exact.truth), exact.truth
             record_tokenizer(self.ledger, "static", seeds, coded, truth)
-            record_clips(self.ledger, "ceiling", seeds, (coded, truth), exact.visible)
             self.sheets.add_coded(truth, coded, exact.paths)
+            if wants("generator"):
+                record_clips(self.ledger, "ceiling", seeds, (coded, truth), exact.visible)
         if wants("depth"):
             self.sheets.add_depth(record_depth(self.networks, self.ledger, exact))
         if wants("generator", "static"):

@@ -10,7 +10,7 @@ DASH = "–"
 SOURCES = {"true": "exact depth", "nano": "nano's depth"}
 ABLATIONS = {
     "full": "full",
-    "ground_truth": "trained on the worlds themselves instead of the generator's clips",
+    "truth": "trained on the worlds themselves instead of the generator's clips",
     "one_trajectory": "one trajectory instead of six",
     "no_depth_loss": "without the depth loss",
     "no_pruning": "without opacity pruning",

@@ -13,9 +13,15 @@ from src.visualization.plots import PlotLabels, plot_curve
 
 from .tables import markdown
 
-# Trainings in the order in which they build on each other, and what is not one of nano's.
-ORDER = ("tokenizer", "depth", "generator", "decoder_static", "decoder_dynamic")
-APART = "ablations"
+# Trainings in the order in which they build on each other.
+STAGES = "3dgs_res_"
+ORDER = (
+    *("tokenizer", "depth", "generator"),
+    *(f"{STAGES}{size}" for size in ("176_320_views_17", "176_320_views_49", "352_640_views_49")),
+    *(f"{STAGES}704_1280_views_{rest}" for rest in ("49", "121", "121_multi_6")),
+    *(f"{STAGES}704_1280_views_121_multi_6_{rest}" for rest in ("prune", "dynamic")),
+    f"{STAGES}704_1280_views_121_multi_6_dynamic_prune",
+)
 # Points of a curve, each the mean of its part of the run.
 POINTS = 60
 # The first of these that a journal has is drawn.
@@ -75,12 +81,22 @@ class Training:
 
 
 def find_trainings(folder: Path) -> list[Training]:
-    """The runs below a folder, in the order of `ORDER`; ablations are left out."""
-    paths = [path.parent for path in folder.rglob(JOURNAL)]
-    names = {str(path.relative_to(folder)): path for path in paths}
-    kept = [name for name in names if Path(name).parts[0] != APART]
-    found = (Training(name, read_journal(names[name])) for name in sorted(kept, key=_place))
+    """The runs in a folder, in the order of `ORDER`."""
+    names = [path.parent.name for path in folder.glob(f"*/{JOURNAL}")]
+    found = (Training(name, read_journal(folder / name)) for name in sorted(names, key=_place))
     return [training for training in found if training.records]
+
+
+def parts_table(path: Path) -> str:
+    """The minutes of every part as `train_nano.sh` took them, from its lines `PART: N s`."""
+    lines = path.read_text(encoding="utf-8").splitlines() if path.is_file() else []
+    pairs = [line.removesuffix(" s").split(": ") for line in lines]
+    seconds: dict[str, int] = {}
+    for name, taken in pairs:
+        # A part that was stopped and called again has several lines.
+        seconds[name] = seconds.get(name, 0) + int(taken)
+    rows = [[name, f"{taken / 60:.1f}"] for name, taken in seconds.items()]
+    return markdown(("part", "minutes of the machine"), rows) if rows else ""
 
 
 def trainings_table(trainings: Sequence[Training]) -> str:
@@ -95,5 +111,4 @@ def trainings_table(trainings: Sequence[Training]) -> str:
 
 
 def _place(name: str) -> tuple[int, str]:
-    first = Path(name).parts[0] if name != "." else name
-    return (ORDER.index(first) if first in ORDER else len(ORDER), name)
+    return (ORDER.index(name) if name in ORDER else len(ORDER), name)

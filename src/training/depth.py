@@ -93,8 +93,6 @@ class DepthTask:
         """The objective with a new network."""
         self.device = device
         network = NanoDepth(self.config.network).to(device)
-        if device.type == "cuda":
-            network.to(memory_format=torch.channels_last)  # pyright: ignore[reportCallIssue]
         return DepthObjective(network, self.config, clock)
 
     def batches(self, share: Share) -> DepthBatches:

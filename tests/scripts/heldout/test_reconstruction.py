@@ -19,12 +19,12 @@ LENS = torch.tensor([36.0, 36.0, WIDTH / 2, HEIGHT / 2])
 
 
 def wall() -> Scene:
-    """A smooth picture on a wall that leans back."""
+    """A smooth picture on a wall that leans back and to a side: no two pixels are equally far."""
     rows, columns = torch.meshgrid(
         torch.linspace(0, 1, HEIGHT), torch.linspace(0, 1, WIDTH), indexing="ij"
     )
     image = torch.stack([rows, columns, 0.5 * (rows + columns)])[None]
-    depth = (1.5 - 0.5 * rows)[None]
+    depth = (1.5 - 0.5 * rows + 0.0937 * columns)[None]
     pose = torch.eye(4)
     sources = SourceFrames(2 * image - 1, depth, LENS[None], pose[None], depth > 0)
     rig = Rig(LENS.expand(3, 4), pose.expand(3, 4, 4))

@@ -94,7 +94,13 @@ ladder() {
 run_part() {
     part=$1
     case $part in
-        tokenizer) train tokenizer "${MINUTES_TOKENIZER:-8.5}" ;;
+        tokenizer)
+            if has_weights tokenizer; then return; fi
+            train tokenizer "${MINUTES_TOKENIZER:-8.5}"
+            # Once more, with the statistics of the averaged weights' latents.
+            "$python" scripts/export_tokenizer.py "$training/tokenizer" "$nano/tokenizer" \
+                --dtype float32 --held-out "${SEEDS:-64}"
+            ;;
         depth) train depth "${MINUTES_DEPTH:-4}" ;;
         generator) train generator "${MINUTES_GENERATOR:-5}" tokenizer="$nano/tokenizer" ;;
         clips_static) clips static "${WORLDS_STATIC:-700}" ;;

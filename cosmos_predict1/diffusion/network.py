@@ -23,7 +23,7 @@ from src.io.state_dict import check_tensors
 
 from .architecture import PATCH, RopePrecision, TransformerConfig, read_config, write_config
 from .conditions import Conditions, Prepared
-from .positions import position_embedding, rotary_angles
+from .positions import Grid, position_embedding, rotary_angles
 from .weights import read_state, write_state
 
 NORM_EPSILON = 1e-6
@@ -34,6 +34,8 @@ ATTENTION = [
     SDPBackend.EFFICIENT_ATTENTION,
     SDPBackend.MATH,
 ]
+# With gradients, the kernel whose backward pass takes every shape comes first.
+TRAINED_ATTENTION = [SDPBackend.FLASH_ATTENTION, *ATTENTION]
 POSITIONS = "learnable_pos_embed"
 SHARD_BYTES = 5 * 2**30
 
@@ -48,6 +50,7 @@ class Gen3CTransformer(nn.Module):
         super().__init__()
         self.config = config
         self.gradient_checkpointing = False
+        self._rotary: dict[tuple[Grid, float, torch.device], tuple[Tensor, Tensor]] = {}
         model = CosmosTransformer3DModel(**config.architecture)
         self.patch_embed = model.patch_embed
         self.learnable_pos_embed = cast(nn.Module, model.learnable_pos_embed)
@@ -78,7 +81,6 @@ class Gen3CTransformer(nn.Module):
         assert fits and height % PATCH == width % PATCH == 0, f"latent of {sizes}"
         grid = (frames, height // PATCH, width // PATCH)
         device = conditions.warps.device
-        angles = rotary_angles(self.config, grid, conditions.fps).to(device)
         parameters = dict(self.learnable_pos_embed.named_parameters())
         # While the weights are streamed these are on the CPU.
         frame_table, row_table, column_table = (
@@ -92,10 +94,25 @@ class Gen3CTransformer(nn.Module):
         return Prepared(
             conditions.text.to(self.dtype),
             channels.to(self.dtype),
-            angles.cos(),
-            angles.sin(),
+            *self._rotary_tables(grid, conditions.fps, device),
             position_embedding(frame_table, row_table, column_table, grid).to(self.dtype),
         )
+
+    def _rotary_tables(
+        self, grid: Grid, fps: float, device: torch.device
+    ) -> tuple[Float[Tensor, "token head_dim"], Float[Tensor, "token head_dim"]]:
+        """Cosines and sines of the rotary angles; the latest are kept.
+
+        They are made on the CPU, and a training that copied them in every step would wait for the
+        GPU every time.
+        """
+        key = (grid, fps, device)
+        if key not in self._rotary:
+            # A backward pass cannot use what is made in inference mode.
+            with torch.inference_mode(False):
+                angles = rotary_angles(self.config, grid, fps).to(device)
+                self._rotary = {key: (angles.cos(), angles.sin())}
+        return self._rotary[key]
 
     def forward(
         self,
@@ -221,5 +238,6 @@ def _attention(device: torch.device) -> Iterator[None]:
     if device.type != "cuda":
         yield
         return
-    with sdpa_kernel(ATTENTION, set_priority=True):
+    backends = TRAINED_ATTENTION if torch.is_grad_enabled() else ATTENTION
+    with sdpa_kernel(backends, set_priority=True):
         yield

@@ -45,13 +45,15 @@ LOST = {
 }
 LOST_WITHOUT_EXTRA = {"dev": "scripts/test.sh"}
 WEIGHTS = {
-    "assets/nano": "the nano commands, which run on a CPU",
+    "assets/nano": "the quickstart and all nano commands, which run on a CPU",
     "checkpoints/Gen3C-Cosmos-7B": "the full-size generator",
     "checkpoints/Cosmos-Tokenize1-CV8x8x8-720p": "the full-size tokenizer",
     "checkpoints/google-t5/t5-11b": "full-size text prompts",
     "checkpoints/Lyra": "the full-size decoder",
     "checkpoints/lpips": "the perceptual loss and metric",
 }
+# A folder with a model card alone has no weights.
+WEIGHT_SUFFIXES = (".safetensors", ".pt", ".pth", ".bin", ".jit")
 
 
 class Finding(NamedTuple):
@@ -168,10 +170,11 @@ def check_moge() -> Finding:
 
 
 def check_weights(repository: Path) -> list[Finding]:
-    """Look for weights in their folders; a folder without files counts as missing."""
+    """Look for weights in their folders; one without files of weights counts as missing."""
     findings = []
     for folder, lost in WEIGHTS.items():
-        files = [path for path in (repository / folder).rglob("*") if path.is_file()]
+        paths = (repository / folder).rglob("*")
+        files = [path for path in paths if path.suffix in WEIGHT_SUFFIXES and path.is_file()]
         size = sum(path.stat().st_size for path in files)
         text = f"{len(files)} files, {size / GIB:.2f} GiB" if files else ""
         findings.append(Finding(folder, "found" if files else "missing", text, lost))

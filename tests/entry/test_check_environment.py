@@ -91,8 +91,9 @@ def test_the_command_passes_where_the_core_is_installed() -> None:
 
 
 def test_weights_count_only_with_files(check: ModuleType, tmp_path: Path) -> None:
-    """An empty folder of a broken-off download that passes for weights."""
+    """A folder of a broken-off download, or a model card alone, that passes for weights."""
     (tmp_path / "checkpoints" / "Lyra").mkdir(parents=True)
+    (tmp_path / "checkpoints" / "Lyra" / "README.md").write_text("a card")
     (tmp_path / "assets" / "nano" / "depth").mkdir(parents=True)
     (tmp_path / "assets" / "nano" / "depth" / "model.safetensors").write_bytes(b"0" * 10)
     states = {finding.name: finding.state for finding in check.check_weights(tmp_path)}

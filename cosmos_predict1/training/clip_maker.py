@@ -193,7 +193,8 @@ class ClipMaker:
     def _generate(self, plans: Sequence[ClipPlan]) -> Footage:
         """What the generator makes of the plans."""
         # Drop what has no depth out of the way of others, as the commands do.
-        cache = CacheSettings(drop_invalid=True)
+        defaults = self.generator.network.config.sampling
+        cache = CacheSettings(defaults.filter_points_threshold, drop_invalid=True)
         parts = []
         for scene in dict.fromkeys(id(plan.scene) for plan in plans):
             own = [plan for plan in plans if id(plan.scene) == scene]

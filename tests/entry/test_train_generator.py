@@ -22,7 +22,7 @@ def run(folder: Path, *settings: str) -> subprocess.CompletedProcess:
 
 
 def test_worlds_become_weights(tmp_path: Path) -> None:
-    """A task that `train.py` does not know, the decoder's defaults in it, a run that cannot go on."""
+    """A task that `train.py` does not know, the decoder's defaults in it, a lost run."""
     done = run(tmp_path, "loop.validate_every=2")
     assert done.returncode == 0, done.stderr[-4000:]
     folder = tmp_path / "run"

@@ -1,13 +1,10 @@
 """The figures of moving worlds: their Gaussians at three moments, and whether things move there."""
 
-from dataclasses import dataclass
-
 import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from cosmos_predict1.diffusion.scenes import Scene
-from src.evaluation.masked import clip_errors, moving_pixels
+from src.evaluation.masked import moving_pixels
 from src.geometry.cameras import Cameras
 from src.training.world_clips import world_trajectories
 from src.training.world_pool import PooledClips, render_pool
@@ -16,35 +13,12 @@ from src.worlds.scene import build_worlds
 
 from .clips import filled_warps, record_clips, record_tokenizer
 from .inputs import Group, Mask, Video
-from .ledger import Ledger
-from .networks import Networks
+from .made import Evaluation, MadeScene
 from .reconstruction import as_example, farthest_frames, render_frames, unproject_gaussians
-from .settings import Settings
-from .sheets import Sheets
 
 
-@dataclass(frozen=True)
-class MovingScene:
-    """A world from the ends of its trajectories: `truth` has a frame for each moment."""
-
-    seed: int
-    source: str
-    scene: Scene
-    cameras: Cameras
-    latents: Float[Tensor, "clip c latent_frame lh lw"]
-    generated: Video
-    truth: Video
-
-
-class MovingWorlds:
-    """Evaluates moving worlds, some at a time; the input is the video of a still camera."""
-
-    def __init__(
-        self, settings: Settings, networks: Networks, ledger: Ledger, sheets: Sheets
-    ) -> None:
-        """Write figures into `ledger` and pictures into `sheets`."""
-        self.settings, self.networks = settings, networks
-        self.ledger, self.sheets = ledger, sheets
+class MovingWorlds(Evaluation):
+    """Evaluates moving worlds; the input is the video of a still camera."""
 
     @property
     def times(self) -> list[int]:
@@ -72,11 +46,10 @@ class MovingWorlds:
             generated = self.networks.decode(latents)
             if wants("generator"):
                 self._record_clips(source, group, generated, exact.visible)
-            for world, seed in enumerate(pool.seeds if moments is not None else ()):
+            for world in range(len(pool) if moments is not None else 0):
                 assert moments is not None
-                scene, clips = group.scenes[world], group.clips(world)
-                parts = (group.cameras(world), latents[clips], generated[clips], moments[world])
-                self._reconstruct(MovingScene(seed, source, scene, *parts))
+                made = (latents, generated)
+                self._reconstruct(MadeScene.of(group, world, source, made, moments[world]))
 
     def _record_clips(self, source: str, group: Group, generated: Video, visible: Mask) -> None:
         """Keep the errors of generated clips, and of warps with filled holes."""
@@ -103,7 +76,7 @@ class MovingWorlds:
         color = (shown.rgb * 255).round() / 255
         return color.unflatten(1, (paths, len(times))).transpose(2, 3)
 
-    def _reconstruct(self, made: MovingScene) -> None:
+    def _reconstruct(self, made: MadeScene) -> None:
         """Gaussians of one world at each time, against the decoded clips and the world itself."""
         decoder, order = self.networks.dynamic_decoder, list(self.settings.trajectories)
         raw = decoder.tokenizer.denormalise(made.latents[order])
@@ -118,30 +91,24 @@ class MovingWorlds:
             # The only frame of each clip that shows this moment.
             decoded = made.generated[:, :, [time]]
             same = render_frames(gaussians, made.cameras, [[time]] * len(ends))
-            self._record(made, "dynamic.decoded", (same, decoded))
+            self.record(made, "dynamic.decoded", (same, decoded))
         pictures, plain = torch.cat(shown, dim=2), torch.cat(lifted, dim=2)
         self._compare(made, pictures, plain)
         if made.source == "true":
             self.sheets.add_moments(made.truth, pictures)
 
-    def _compare(self, made: MovingScene, pictures: Video, plain: Video) -> None:
+    def _compare(self, made: MadeScene, pictures: Video, plain: Video) -> None:
         """Keep the errors at each time, and those on what moves."""
         truth = made.truth
-        self._record(made, "dynamic.ends", (pictures, truth))
-        self._record(made, "moving_unprojected.ends", (plain, truth))
+        self.record(made, "dynamic.ends", (pictures, truth))
+        self.record(made, "moving_unprojected.ends", (plain, truth))
         for place, time in enumerate(self.times):
             at = slice(place, place + 1)
-            self._record(made, f"dynamic.time_{time}", (pictures[:, :, at], truth[:, :, at]))
+            self.record(made, f"dynamic.time_{time}", (pictures[:, :, at], truth[:, :, at]))
         # What has moved since the start: had the scene stood still, it would look like time 0.
         later, first = truth[:, :, 1:], truth[:, :, :1].expand_as(truth[:, :, 1:])
         moved = moving_pixels(later.transpose(1, 2), first.transpose(1, 2))
-        self._record(made, "dynamic.moving", (pictures[:, :, 1:], later), moved)
+        self.record(made, "dynamic.moving", (pictures[:, :, 1:], later), moved)
         frozen = pictures[:, :, :1].expand_as(later)
-        self._record(made, "dynamic.moving_if_frozen", (frozen, later), moved)
-        self._record(made, "dynamic.moving_truth_frozen", (first, later), moved)
-
-    def _record(
-        self, made: MovingScene, name: str, pair: tuple[Video, Video], mask: Mask | None = None
-    ) -> None:
-        """Keep the errors of the clips of a scene."""
-        self.ledger.add(f"{name}.{made.source}", (made.seed,), clip_errors(*pair, mask))
+        self.record(made, "dynamic.moving_if_frozen", (frozen, later), moved)
+        self.record(made, "dynamic.moving_truth_frozen", (first, later), moved)

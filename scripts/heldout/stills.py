@@ -1,22 +1,14 @@
 """The figures of still worlds: tokenizer, depth, generated clips, Gaussians, and the baselines."""
 
-from dataclasses import dataclass
-
 import torch
-from jaxtyping import Float
-from torch import Tensor
 
-from cosmos_predict1.diffusion.scenes import Scene
-from src.evaluation.masked import clip_errors
-from src.geometry.cameras import Cameras
 from src.training.world_clips import world_trajectories
 from src.training.world_pool import render_pool
 
 from .clips import filled_warps, record_clips, record_tokenizer
 from .depth import record_depth
-from .inputs import Group, Mask, Video
-from .ledger import Ledger
-from .networks import Networks
+from .inputs import Group, Mask
+from .made import Evaluation, MadeScene
 from .reconstruction import (
     decode_scene,
     farthest_frames,
@@ -24,33 +16,10 @@ from .reconstruction import (
     render_frames,
     unproject_gaussians,
 )
-from .settings import Settings
-from .sheets import Sheets
 
 
-@dataclass(frozen=True)
-class StillScene:
-    """The clips of one world, as they should be and as they came out."""
-
-    seed: int
-    source: str
-    scene: Scene
-    cameras: Cameras
-    latents: Float[Tensor, "clip c latent_frame lh lw"]
-    generated: Video
-    truth: Video
-    visible: Mask
-
-
-class StillWorlds:
-    """Evaluates still worlds, some at a time."""
-
-    def __init__(
-        self, settings: Settings, networks: Networks, ledger: Ledger, sheets: Sheets
-    ) -> None:
-        """Write figures into `ledger` and pictures into `sheets`."""
-        self.settings, self.networks = settings, networks
-        self.ledger, self.sheets = ledger, sheets
+class StillWorlds(Evaluation):
+    """Evaluates still worlds; the input is the first frame."""
 
     def evaluate(self, seeds: range) -> None:
         """All figures of the worlds `seeds` that are asked for."""
@@ -89,21 +58,12 @@ class StillWorlds:
             if source == "true":
                 shown = (group.truth, group.starts.image.transpose(1, 2), filled, generated)
                 self.sheets.add_generated(*shown, group.paths)
-        for world, seed in enumerate(seeds if self.settings.wants("static") else ()):
+        for world in range(len(seeds) if self.settings.wants("static") else 0):
             clips = group.clips(world)
-            made = StillScene(
-                seed,
-                source,
-                group.scenes[world],
-                group.cameras(world),
-                latents[clips],
-                generated[clips],
-                group.truth[clips],
-                exact.visible[clips],
-            )
-            self._reconstruct(made)
+            made = MadeScene.of(group, world, source, (latents, generated), group.truth[clips])
+            self._reconstruct(made, exact.visible[clips])
 
-    def _reconstruct(self, made: StillScene) -> None:
+    def _reconstruct(self, made: MadeScene, visible: Mask) -> None:
         """Gaussians of one world, against the decoded clips and against the world itself."""
         gaussians = decode_scene(
             self.networks.static_decoder, made.latents, made.cameras, self.settings.trajectories
@@ -112,25 +72,19 @@ class StillWorlds:
         stride = self.settings.stride
         frames = sorted({*range(stride, count, stride), *ends})
         shown = render_frames(gaussians, made.cameras, [frames] * len(ends))
-        truth, visible = made.truth[:, :, frames], made.visible[:, frames]
-        self._record(made, "static.decoded", (shown, made.generated[:, :, frames]))
-        self._record(made, "static.truth", (shown, truth))
-        self._record(made, "static.visible", (shown, truth), visible)
-        self._record(made, "static.hidden", (shown, truth), ~visible)
+        truth, visible = made.truth[:, :, frames], visible[:, frames]
+        self.record(made, "static.decoded", (shown, made.generated[:, :, frames]))
+        self.record(made, "static.truth", (shown, truth))
+        self.record(made, "static.visible", (shown, truth), visible)
+        self.record(made, "static.hidden", (shown, truth), ~visible)
         at_end = torch.stack([shown[i, :, [frames.index(end)]] for i, end in enumerate(ends)])
         target = torch.stack([made.truth[i, :, [end]] for i, end in enumerate(ends)])
-        self._record(made, "static.ends", (at_end, target))
+        self.record(made, "static.ends", (at_end, target))
         lifted, far = unproject_gaussians(made.scene), [[end] for end in ends]
         plain = render_frames(lifted, made.cameras, far)
-        self._record(made, "unprojected.ends", (plain, target))
+        self.record(made, "unprojected.ends", (plain, target))
         tinted = render_frames(lifted, made.cameras, far, mean_color(made.scene))
-        self._record(made, "unprojected.tinted", (tinted, target))
+        self.record(made, "unprojected.tinted", (tinted, target))
         if made.source == "true":
             image = (made.scene.sources.image[0] + 1) / 2
             self.sheets.add_scene(image, target, at_end, plain)
-
-    def _record(
-        self, made: StillScene, name: str, pair: tuple[Video, Video], mask: Mask | None = None
-    ) -> None:
-        """Keep the errors of the clips of a scene."""
-        self.ledger.add(f"{name}.{made.source}", (made.seed,), clip_errors(*pair, mask))

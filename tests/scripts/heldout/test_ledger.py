@@ -3,7 +3,7 @@ import csv
 import pytest
 import torch
 from heldout.checks import all_checks
-from heldout.ledger import Ledger
+from heldout.ledger import Ledger, Summary
 
 from src.evaluation.masked import ClipErrors
 
@@ -34,7 +34,7 @@ def test_figures_and_table() -> None:
 
 def test_checks() -> None:
     """Would catch a margin with the wrong sign, and what was not measured taken for reached."""
-    figures = {
+    figures: dict[str, Summary] = {
         "ceiling.visible": {"psnr": 30.0},
         "generator.true.visible": {"psnr": 28.6},
         "nearest.true.hidden": {"psnr": 15.0},

@@ -116,6 +116,36 @@ def _weigh(
     return _Weights(alpha, power, denominator, products[:, :-1])
 
 
+@dataclass(frozen=True)
+class Canvas:
+    """What has been blended into every pixel of every tile, and the light that is left there."""
+
+    total: Float[Tensor, "tile channel pixel"]
+    transmittance: Float[Tensor, "tile pixel"]
+
+    @staticmethod
+    def empty(tiles: int, channels: int, like: Float[Tensor, "..."]) -> "Canvas":
+        """No pair yet, all of the light."""
+        return Canvas(like.new_zeros(tiles, channels, PIXELS), like.new_ones(tiles, PIXELS))
+
+    def add(
+        self,
+        response: Float[Tensor, "pair column"],
+        features: Float[Tensor, "pair channel"],
+        start: Int[Tensor, " boundary"],
+    ) -> None:
+        """Blend `features` of the lists `start[t]:start[t + 1]` behind what is there."""
+        for block in _blocks(start, self.transmittance):
+            weights = _weigh(response[block.index], block, self.transmittance)
+            weight = weights.alpha * weights.before
+            self.total[block.tiles] += features[block.index].mT @ weight
+
+    @property
+    def alive(self) -> Bool[Tensor, " tile"]:
+        """Tiles with light left in any of their pixels."""
+        return (self.transmittance > 0).any(dim=1)
+
+
 class Blend(torch.autograd.Function):
     """Sums of `alpha T feature` in every pixel of every tile; recomputed block-wise backwards."""
 
@@ -125,15 +155,15 @@ class Blend(torch.autograd.Function):
         response: Float[Tensor, "pair column"],
         features: Float[Tensor, "pair channel"],
         start: Int[Tensor, " boundary"],
+        total: Float[Tensor, "tile channel pixel"] | None = None,
     ) -> Float[Tensor, "tile channel pixel"]:
-        """Blend `features` of the lists `start[t]:start[t + 1]`."""
-        tiles = len(start) - 1
-        total = features.new_zeros(tiles, features.shape[1], PIXELS)
-        transmittance = features.new_ones(tiles, PIXELS)
-        for block in _blocks(start, transmittance):
-            weights = _weigh(response[block.index], block, transmittance)
-            weight = weights.alpha * weights.before
-            total[block.tiles] += features[block.index].mT @ weight
+        """Blend `features` of the lists `start[t]:start[t + 1]`; `total` if that is known."""
+        if total is None:
+            canvas = Canvas.empty(len(start) - 1, features.shape[1], features)
+            canvas.add(response, features, start)
+            total = canvas.total
+        else:
+            total = total.clone()
         ctx.save_for_backward(response, features, start, total)
         return total
 
@@ -141,7 +171,7 @@ class Blend(torch.autograd.Function):
     @torch.autograd.function.once_differentiable
     def backward(
         ctx: torch.autograd.function.FunctionCtx, grad: Float[Tensor, "tile channel pixel"]
-    ) -> tuple[Tensor, Tensor, None]:
+    ) -> tuple[Tensor, Tensor, None, None]:
         """Gradients of the responses and the features, front to back once more."""
         response, features, start, total = ctx.saved_tensors  # pyright: ignore
         transmittance = features.new_ones(len(start) - 1, PIXELS)
@@ -160,7 +190,7 @@ class Blend(torch.autograd.Function):
                     weights, weight, features[block.index] @ upstream, behind, block
                 )
                 d_response[index] = _response_gradient(forms, weights, d_log)[block.valid]
-        return d_response, d_features, None
+        return d_response, d_features, None, None
 
 
 def _log_alpha_gradient(

@@ -9,7 +9,7 @@ renderer's, it ends where the opacity falls under 1/255 or after 3.33 standard d
 from dataclasses import dataclass
 
 import torch
-from jaxtyping import Bool, Float
+from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from ..gaussians import Gaussians
@@ -39,6 +39,11 @@ class Footprint:
     radius: Float[Tensor, "*batch 2"]
     depth: Float[Tensor, "*batch"]
     visible: Bool[Tensor, "*batch"]
+
+    def at(self, index: Int[Tensor, " chosen"]) -> "Footprint":
+        """Some of a list of footprints."""
+        parts = (self.center, self.radius, self.depth, self.visible)
+        return Footprint(*(part.index_select(0, index) for part in parts))
 
 
 def quaternions_to_matrices(quats: Float[Tensor, "*batch 4"]) -> Float[Tensor, "*batch 3 3"]:

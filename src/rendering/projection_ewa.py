@@ -5,7 +5,7 @@ pixels from its centre is `exp(-power)`, `power = (a x + b y)^2 + (d y)^2`.
 """
 
 import torch
-from jaxtyping import Float
+from jaxtyping import Bool, Float
 from torch import Tensor
 
 from .options import RasterizeOptions
@@ -36,6 +36,17 @@ def project_ewa(
     products = (row_x * row_x, row_x * row_y, row_y * row_y)
     covariance = torch.stack([product.sum(-1) for product in products], dim=-1)
     return focal * slope + principal, covariance + covariance.new_tensor([BLUR, 0, BLUR])
+
+
+def meets_ewa(
+    mean: Float[Tensor, "*batch 3"],
+    intrinsics: Float[Tensor, "*#batch 4"],
+    size: tuple[int, int],
+    options: RasterizeOptions,
+) -> Bool[Tensor, "*batch"]:
+    """Whether Gaussians may be visible, by their means in camera space alone."""
+    depth = mean[..., 2]
+    return (depth > 0.999 * options.near) & (depth < 1.001 * options.far)
 
 
 def footprint_ewa(

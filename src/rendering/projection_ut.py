@@ -57,6 +57,23 @@ def project_unscented(
     return pixels[..., 0, :] + shift, covariance, valid
 
 
+def meets_ut(
+    mean: Float[Tensor, "*batch 3"],
+    intrinsics: Float[Tensor, "*#batch 4"],
+    size: tuple[int, int],
+    options: RasterizeOptions,
+) -> Bool[Tensor, "*batch"]:
+    """Whether Gaussians may be visible, by their means in camera space alone."""
+    depth = mean[..., 2]
+    focal, principal = intrinsics.split(2, dim=-1)
+    pixels = mean[..., :2] / depth[..., None] * focal + principal
+    limit = pixels.new_tensor(size)
+    # A pixel more than `project_unscented` allows, for the rounding.
+    margin = IMAGE_MARGIN * limit + 1
+    inside = ((pixels >= -margin) & (pixels < limit + margin)).all(dim=-1)
+    return inside & (depth > 0.999 * options.near) & (depth < 1.001 * options.far)
+
+
 def footprint_ut(
     gaussians: CameraGaussians, size: tuple[int, int], options: RasterizeOptions
 ) -> Footprint:

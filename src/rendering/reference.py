@@ -4,7 +4,7 @@ Projection runs in float64, so that what remains of a difference to the CUDA ker
 rounding; blending runs in the Gaussians' type.
 """
 
-from dataclasses import replace
+from dataclasses import dataclass, replace
 
 import torch
 from jaxtyping import Float, Int
@@ -12,16 +12,18 @@ from torch import Tensor
 
 from ..gaussians import Gaussians
 from ..geometry.cameras import Cameras
-from .blending import Blend
+from .blending import Blend, Canvas
 from .options import RasterizeOptions
-from .projection import to_camera_space
-from .projection_ewa import footprint_ewa, response_ewa
-from .projection_ut import footprint_ut, response_ut
+from .projection import Footprint, to_camera_space
+from .projection_ewa import footprint_ewa, meets_ewa, response_ewa
+from .projection_ut import footprint_ut, meets_ut, response_ut
 from .render import Render
-from .tiles import TileGrid, TileLists, intersect_tiles
+from .tiles import TileGrid, TileLists, count_tiles, intersect_tiles
 
 # Frames x Gaussians of one pass; more frames are rendered in several passes.
 SPLATS_PER_PASS = 2**16
+# Pairs of splats and tiles that are listed at once.
+PAIRS_CPU, PAIRS_CUDA = 2**17, 2**22
 
 
 def rasterize_torch(gaussians: Gaussians, cameras: Cameras, options: RasterizeOptions) -> Render:
@@ -38,30 +40,99 @@ def rasterize_torch(gaussians: Gaussians, cameras: Cameras, options: RasterizeOp
     )
 
 
+@dataclass(frozen=True)
+class _Scene:
+    """Gaussians and cameras in float64, and the splats that the cameras see, nearest first."""
+
+    gaussians: Gaussians
+    w2c: Float[Tensor, "frame 4 4"]
+    intrinsics: Float[Tensor, "frame 4"]
+    options: RasterizeOptions
+    grid: TileGrid
+    frame: Int[Tensor, " splat"]
+    index: Int[Tensor, " splat"]
+    footprint: Footprint
+
+    def table(
+        self, splat: Int[Tensor, " chosen"]
+    ) -> tuple[Float[Tensor, "chosen 2"], Float[Tensor, "chosen column"]]:
+        """The rows of some splats; see `_splat_table`."""
+        frame, size = self.frame[splat], (self.grid.width, self.grid.height)
+        cameras = (self.w2c[frame], self.intrinsics[frame])
+        return _splat_table(self.gaussians, *cameras, self.index[splat], self.options, size)
+
+
 def _render(gaussians: Gaussians, cameras: Cameras, options: RasterizeOptions) -> Render:
     """All frames in one pass."""
-    dtype, size = gaussians.means.dtype, (cameras.width, cameras.height)
-    exact = gaussians.to(torch.float64)
-    cameras = cameras.to(torch.float64)
-    w2c, intrinsics = cameras.w2c, cameras.intrinsics
-    footprint_of = footprint_ewa if options.mode == "ewa" else footprint_ut
+    scene = _look(gaussians.to(torch.float64), cameras.to(torch.float64), options)
+    dtype = gaussians.means.dtype
     with torch.no_grad():
-        everything = to_camera_space(exact, w2c[:, None], intrinsics[:, None])
-        footprint = footprint_of(everything, size, options)
-        frame, index = footprint.visible.nonzero(as_tuple=True)
-        visible = replace(
-            footprint,
-            center=footprint.center[frame, index],
-            radius=footprint.radius[frame, index],
-            depth=footprint.depth[frame, index],
-            visible=footprint.visible[frame, index],
-        )
-        grid = TileGrid(len(cameras), *size)
-        lists = intersect_tiles(visible, frame, grid)
-    center, table = _splat_table(exact, w2c[frame], intrinsics[frame], index, options, size)
-    response, features = _pair_table(center, table.to(dtype), lists, grid)
-    sums = grid.to_pictures(Blend.apply(response, features, lists.start))
-    return _compose(sums, options)
+        lists, total = _blend(scene, dtype)
+    if torch.is_grad_enabled() and gaussians.packed().requires_grad:
+        # Only what somebody saw has a gradient.
+        used, splat = lists.splat.unique(return_inverse=True)
+        center, table = scene.table(used)
+        lists = replace(lists, splat=splat)
+        pairs = _pair_table(center, table.to(dtype), lists, scene.grid)
+        total = Blend.apply(*pairs, lists.start, total)
+    return _compose(scene.grid.to_pictures(total), options)
+
+
+@torch.no_grad()
+def _look(gaussians: Gaussians, cameras: Cameras, options: RasterizeOptions) -> _Scene:
+    """Find what the cameras see."""
+    w2c, intrinsics = cameras.w2c, cameras.intrinsics
+    size = (cameras.width, cameras.height)
+    in_range = meets_ewa if options.mode == "ewa" else meets_ut
+    footprint_of = footprint_ewa if options.mode == "ewa" else footprint_ut
+    # Most are sorted out by their means alone.
+    mean = gaussians.means @ w2c[:, :3, :3].mT + w2c[:, None, :3, 3]
+    frame, index = in_range(mean, intrinsics[:, None], size, options).nonzero(as_tuple=True)
+    chosen = Gaussians.from_packed(gaussians.packed().index_select(0, index))
+    footprint = footprint_of(to_camera_space(chosen, w2c[frame], intrinsics[frame]), size, options)
+    seen = footprint.visible.nonzero()[:, 0]
+    seen = seen[footprint.depth[seen].argsort()]
+    grid = TileGrid(len(cameras), *size)
+    found = (frame[seen], index[seen], footprint.at(seen))
+    return _Scene(gaussians, w2c, intrinsics, options, grid, *found)
+
+
+def _blend(
+    scene: _Scene, dtype: torch.dtype
+) -> tuple[TileLists, Float[Tensor, "tile channel pixel"]]:
+    """Lists of the splats that were blended, perhaps a few more; and the sums.
+
+    The splats come a few at a time, nearest first. Once a tile is dark those behind are not even
+    listed: where Gaussians are large and opaque these are nearly all of them.
+    """
+    grid, splats = scene.grid, len(scene.frame)
+    device = scene.w2c.device
+    canvas = Canvas.empty(grid.tiles, 5, torch.empty(0, dtype=dtype, device=device))
+    ends = count_tiles(scene.footprint, grid).cumsum(0)
+    pairs = PAIRS_CUDA if device.type == "cuda" else PAIRS_CPU
+    first, listed = 0, 0
+    found: list[tuple[Tensor, Tensor]] = []
+    while first < splats:
+        last = max(int(torch.searchsorted(ends, listed + pairs)), first + 1)
+        some = torch.arange(first, min(last, splats), device=device)
+        first, listed = first + len(some), int(ends[some[-1]])
+        part = scene.footprint.at(some)
+        lists = intersect_tiles(part, scene.frame[some], grid, canvas.alive)
+        if len(lists.splat) > 0:
+            used, splat = lists.splat.unique(return_inverse=True)
+            found.append((some[lists.splat], lists.tile))
+            center, table = scene.table(some[used])
+            lists = replace(lists, splat=splat)
+            canvas.add(*_pair_table(center, table.to(dtype), lists, grid), lists.start)
+        elif not canvas.alive.any():
+            break
+    if not found:
+        none = torch.zeros(0, dtype=torch.long, device=device)
+        found = [(none, none)]
+    splat, tile = (torch.cat(parts) for parts in zip(*found, strict=True))
+    # Stable: within a tile still from front to back.
+    tile, order = tile.sort(stable=True)
+    return TileLists.of(splat[order], tile, grid), canvas.total
 
 
 def _splat_table(

@@ -7,7 +7,7 @@ other. A `splat` is one visible Gaussian of one frame, a `pair` one splat in one
 from dataclasses import dataclass
 
 import torch
-from jaxtyping import Float, Int
+from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from .projection import Footprint
@@ -32,6 +32,11 @@ class TileGrid:
     def rows(self) -> int:
         """Tiles above each other."""
         return -(-self.height // TILE)
+
+    @property
+    def tiles(self) -> int:
+        """Tiles of all frames."""
+        return self.frames * self.rows * self.columns
 
     def centers(self, device: torch.device) -> Float[Tensor, "tile 2"]:
         """Pixel coordinates (x, y) of the tiles' centres."""
@@ -59,20 +64,41 @@ class TileLists:
     tile: Int[Tensor, " pair"]
     start: Int[Tensor, " boundary"]
 
+    @staticmethod
+    def of(splat: Int[Tensor, " pair"], tile: Int[Tensor, " pair"], grid: TileGrid) -> "TileLists":
+        """The lists of pairs that are sorted by tile."""
+        boundaries = torch.arange(grid.tiles + 1, device=tile.device)
+        return TileLists(splat, tile, torch.searchsorted(tile, boundaries))
 
-def intersect_tiles(
-    footprint: Footprint, frame: Int[Tensor, " splat"], grid: TileGrid
-) -> TileLists:
-    """List, for every tile of every frame, the splats whose boxes overlap it, by depth.
 
-    Depths are compared as float32; the order of equal ones is arbitrary.
-    """
-    # Boxes in tiles, first inclusive, last exclusive, cut to the picture.
-    limit = torch.tensor([grid.columns, grid.rows], device=frame.device)
+def _boxes(
+    footprint: Footprint, grid: TileGrid
+) -> tuple[Int[Tensor, "splat 2"], Int[Tensor, "splat 2"]]:
+    """First tile (column, row) and number of tiles of each box, cut to the picture."""
+    limit = torch.tensor([grid.columns, grid.rows], device=footprint.depth.device)
     first = ((footprint.center - footprint.radius) / TILE).floor().long()
     last = ((footprint.center + footprint.radius) / TILE).ceil().long()
     first, last = first.clamp(min=0).minimum(limit), last.clamp(min=0).minimum(limit)
-    extent = last - first
+    return first, last - first
+
+
+def count_tiles(footprint: Footprint, grid: TileGrid) -> Int[Tensor, " splat"]:
+    """How many tiles the box of each splat overlaps."""
+    return _boxes(footprint, grid)[1].prod(dim=-1)
+
+
+def intersect_tiles(
+    footprint: Footprint,
+    frame: Int[Tensor, " splat"],
+    grid: TileGrid,
+    alive: Bool[Tensor, " tile"] | None = None,
+) -> TileLists:
+    """List, for every tile of every frame, the splats whose boxes overlap it, by depth.
+
+    Depths are compared as float32; the order of equal ones is arbitrary. Tiles that are not
+    `alive` get empty lists.
+    """
+    first, extent = _boxes(footprint, grid)
     counts = extent.prod(dim=-1)
     # Every splat once for each tile of its box, with the tile's number within the box.
     splat = torch.repeat_interleave(counts)
@@ -81,9 +107,10 @@ def intersect_tiles(
     row = torch.div(local, columns, rounding_mode="floor")
     column = local - row * columns + first[splat, 0]
     tile = (frame[splat] * grid.rows + row + first[splat, 1]) * grid.columns + column
+    if alive is not None:
+        kept = alive[tile]
+        splat, tile = splat[kept], tile[kept]
     # The bits of positive floats sort like the floats.
     bits = footprint.depth.float().view(torch.int32).long()
     key, order = torch.sort((tile << 32) | bits[splat])
-    tile = key >> 32
-    boundaries = torch.arange(grid.frames * grid.rows * grid.columns + 1, device=tile.device)
-    return TileLists(splat[order], tile, torch.searchsorted(tile, boundaries))
+    return TileLists.of(splat[order], key >> 32, grid)

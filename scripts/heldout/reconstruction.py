@@ -20,8 +20,8 @@ from src.rendering.options import RasterizeOptions
 from src.rendering.rasterize import rasterize
 
 WHITE = (1.0, 1.0, 1.0)
-# Of an unprojected pixel: its deviation in pixels, and how opaque it is. Of 0.4, 0.5, 0.6 ... pixels
-# this one comes closest to the worlds, on a white background.
+# Of an unprojected pixel: its deviation in pixels, and how opaque it is. Of deviations from 0.4 to
+# 0.85 this one comes closest to the worlds, on a white background.
 FOOTPRINT, OPACITY = 0.5, 0.99
 
 

@@ -139,8 +139,10 @@ folder_of() { # NAME FILE ...
 
 report() { # FOLDER
     local meta tree index key
+    # Of a video there is a folder for each moment, in the order of time.
     for meta in "$1"/scene/static_view_indices_fixed_*/*/meta/sample_*.json \
-        "$1"/scene/static_view_indices_fixed_*/*/*/meta/sample_*.json; do
+        "$1"/scene/static_view_indices_fixed_*/*/[0-9]/meta/sample_*.json \
+        "$1"/scene/static_view_indices_fixed_*/*/[0-9][0-9]*/meta/sample_*.json; do
         [[ -f $meta ]] || continue
         tree="$(dirname "$(dirname "$meta")")"
         index="${meta##*sample_}" index="${index%.json}"
@@ -181,7 +183,7 @@ done
 echo
 echo "quickstart: done in $((SECONDS - started)) s"
 for folder in "${done_folders[@]}"; do
-    report "$folder"
+    report "${folder#"$PWD"/}"
 done
 cat <<'TEXT'
 

@@ -7,6 +7,7 @@ cameras of a trajectory stand at different places.
 
 import hashlib
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -100,8 +101,8 @@ def write_world_clips(
     device = default_device()
     encoder = load_tokenizer(tokenizer, device, floating_type("auto", device))
     for seed, key in progress(missing.items(), f"clips of worlds for {root}", len(missing)):
-        with _one_thread():
-            clips = _clips(seed, config, dynamic, size, device)
+        with _thread_pool(device) as pool:
+            clips = _clips(seed, config, dynamic, size, device, pool)
         for name, clip in zip(names, clips, strict=True):
             latents = _latents(encoder, clip)
             meta = {**made, "seed": seed}
@@ -121,32 +122,44 @@ def world_trajectories(
 
 
 @contextmanager
-def _one_thread() -> Iterator[None]:
-    """Worlds are many small tensors: threads gain little, and lose much on a busy machine."""
+def _thread_pool(device: torch.device) -> Iterator[ThreadPoolExecutor]:
+    """As many threads as torch would use, each of which then computes by itself.
+
+    Worlds are many small tensors: cutting these up gains little, and loses much on a busy machine.
+    """
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
     try:
-        yield
+        with ThreadPoolExecutor(threads if device.type == "cpu" else 1) as pool:
+            yield pool
     finally:
         torch.set_num_threads(threads)
 
 
 def _clips(
-    seed: int, config: WorldsConfig, dynamic: bool, size: tuple[int, int], device: torch.device
+    seed: int,
+    config: WorldsConfig,
+    dynamic: bool,
+    size: tuple[int, int],
+    device: torch.device,
+    pool: ThreadPoolExecutor,
 ) -> list[Clip]:
     """A world along all its trajectories; frame numbers are times of the scene."""
     height, width = size
     worlds = build_worlds([seed], dynamic)
     intrinsics = world_cameras(worlds, width, height).intrinsics.expand(config.frames, 4)
     times = torch.linspace(0, 1, config.frames, device=device)[None]
-    clips = []
-    for c2w in world_trajectories(seed, config.frames, dynamic):
+    worlds = worlds.to(device)
+
+    def clip(c2w: Float[Tensor, "frame 4 4"]) -> Clip:
+        """The world along one trajectory."""
         cameras = Cameras(c2w, intrinsics.contiguous(), width, height)
         batch = Cameras(c2w[None], intrinsics[None].contiguous(), width, height)
-        shown = render_worlds(worlds.to(device), batch.to(device), times, config.supersample)
+        shown = render_worlds(worlds, batch.to(device), times, config.supersample)
         color = (shown.rgb[0] * 255).round().to(torch.uint8).movedim(1, -1).cpu()
-        clips.append(Clip(cameras, FPS, color, depth=shown.depth[0].cpu()))
-    return clips
+        return Clip(cameras, FPS, color, depth=shown.depth[0].cpu())
+
+    return list(pool.map(clip, world_trajectories(seed, config.frames, dynamic)))
 
 
 @torch.no_grad()

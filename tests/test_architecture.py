@@ -16,7 +16,13 @@ LAZY = (
 )
 # Package -> the only modules (with what is below them) that may import it, lazily or not.
 IMPORTERS = {
-    "accelerate": ("src.training.loop", "src.training.checkpoints", "src.reconstruct"),
+    "accelerate": (
+        "src.training.launch",
+        "src.training.report",
+        "src.training.loop",
+        "src.training.checkpoints",
+        "src.reconstruct",
+    ),
     "cosmos_predict1": ("cosmos_predict1",),
     "cosmos_predict1.diffusion.inference": (),
     "diffusers": ("src.tokenizer", "cosmos_predict1"),

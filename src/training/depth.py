@@ -32,10 +32,10 @@ class DepthObjective(Objective):
         """Train `network`, compiled where that is asked for and possible."""
         super().__init__()
         self.network, self.config, self.clock = network, config, clock
-        self._run: Callable[..., NanoPrediction] = network
+        # The method, not the module: names of weights stay as they are.
+        self._run: Callable[..., NanoPrediction] = network.forward
         on_cuda = next(network.parameters()).device.type == "cuda"
         if config.compile and on_cuda:
-            # The method, not the module: names of weights stay as they are.
             self._run = torch.compile(network.forward, dynamic=False)
 
     def forward(self, batch: DepthSamples, predict: bool = False) -> Mapping[str, Tensor]:

@@ -12,7 +12,12 @@ from src.runtime import InputError
 
 FOLDER = REPOSITORY / "configs/training"
 DEFAULT = FOLDER / "default.yaml"
-STAGES = sorted(path for path in FOLDER.glob("*.yaml") if path != DEFAULT)
+# Files of other tasks name them.
+STAGES = sorted(
+    path
+    for path in FOLDER.glob("*.yaml")
+    if path != DEFAULT and "task" not in file_layer(path).values
+)
 # Published stage files: image, inputs, targets, trajectories, batch, latents, last step.
 PUBLISHED = {
     "176_320_views_17": ((176, 320), 17, 17, 1, 4, False, 10_000),

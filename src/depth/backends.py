@@ -17,7 +17,7 @@ from torch import Tensor
 from ..checkpoints import NANO_ASSETS, find_checkpoint, search_checkpoint
 from ..io.depth_file import SUFFIXES
 from ..io.fit import WHOLE, Region
-from ..runtime import InputError
+from ..runtime import InputError, get_logger
 from .depth_anything import DepthAnythingModel, load_depth_anything
 from .estimate import DepthEstimate
 from .file_depth import FileDepth
@@ -25,8 +25,11 @@ from .lens import assumed_intrinsics
 from .moge import moge_estimate
 from .nano import NanoDepth, load_nano_depth
 
+LOGGER = get_logger(__name__)
 NAMES = ("auto", "moge", "depth_anything", "nano")
 MOGE_REPOSITORY = "Ruicheng/moge-vitl"
+# Of the pixels of a picture: with fewer there is no scene to move about in.
+LEAST_SHARE = 0.02
 INSTALL_MOGE = "pip install git+https://github.com/microsoft/MoGe.git (README, section Depth)"
 
 
@@ -87,16 +90,24 @@ def scene_estimate(
     median over the valid pixels, so that they turn about the scene.
     """
     estimate = backend(image, region)
-    return (estimate, 1.0) if backend.scene_scale else divide_by_median(estimate)
+    if backend.scene_scale:
+        valid_depth(estimate)
+        return estimate, 1.0
+    return divide_by_median(estimate)
 
 
 def divide_by_median(estimate: DepthEstimate) -> tuple[DepthEstimate, float]:
     """The estimate over the median of its valid depth, and that median."""
+    median = valid_depth(estimate).median().item()
+    return replace(estimate, depth=estimate.depth / median), median
+
+
+def valid_depth(estimate: DepthEstimate) -> Float[Tensor, " pixel"]:
+    """The finite depths above 0 within the mask; `InputError` where there are none."""
     valid = estimate.depth[estimate.mask & estimate.depth.isfinite() & (estimate.depth > 0)]
     if not len(valid):
         raise InputError("depth map", "no valid pixel", "one or more with a finite depth > 0")
-    median = valid.median().item()
-    return replace(estimate, depth=estimate.depth / median), median
+    return valid
 
 
 class MoGeDepth:
@@ -145,20 +156,26 @@ class DepthAnything:
 
 @dataclass(frozen=True)
 class NanoBackend:
-    """The small network of the project."""
+    """The small network of the project; the worlds that it learnt from have about unit scale."""
 
     network: NanoDepth
     device: torch.device | str = "cpu"
     name = "nano"
-    scene_scale = False
+    scene_scale = True
 
     @torch.inference_mode()
     def __call__(self, image: Float[Tensor, "3 h w"], region: Region = WHOLE) -> DepthEstimate:
-        """Depth of the picture and the network's guess of the lens."""
+        """Depth of the picture and the network's guess of the lens.
+
+        Where all but nothing of the picture passes for sky, the sky has depth too.
+        """
         height, width = image.shape[1:]
         prediction = self.network(image[None].to(self.device))
         focal = prediction.log_focal[0].exp() * math.hypot(height, width)
         centre = focal.new_tensor([width / 2, height / 2])
         intrinsics = torch.cat([focal.repeat(2), centre])
         mask = prediction.mask_logit[0] > 0
+        if mask.float().mean() < LEAST_SHARE:
+            LOGGER.warning("nano depth: hardly any pixel with a depth; all of them are taken")
+            mask = torch.ones_like(mask)
         return DepthEstimate(prediction.log_depth[0].exp(), mask, intrinsics)

@@ -18,7 +18,7 @@ from ..checkpoints import find_checkpoint, search_checkpoint
 from ..io.depth_file import SUFFIXES, read_depth_file
 from ..io.fit import WHOLE, Region
 from ..runtime import InputError
-from .backends import DepthBackend, divide_by_median, resolve_depth
+from .backends import DepthBackend, divide_by_median, resolve_depth, valid_depth
 from .estimate import DepthEstimate
 from .file_depth import cut_depth
 from .lens import assumed_intrinsics
@@ -97,10 +97,12 @@ def scene_video_depth(
 ) -> tuple[VideoDepth, float]:
     """Depth in the unit that trajectories assume, and the number it was divided by.
 
-    That is the median over the valid pixels of the first frame, about which trajectories turn.
+    That is the median over the valid pixels of the first frame, about which trajectories turn, or
+    1 for a backend that knows the unit.
     """
     video = backend(frames, region, indices)
     if backend.scene_scale:
+        valid_depth(video.first())
         return video, 1.0
     _, median = divide_by_median(video.first())
     return replace(video, depth=video.depth / median), median

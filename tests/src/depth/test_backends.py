@@ -10,9 +10,17 @@ import pytest
 import torch
 from torch import Tensor
 
-from src.depth.backends import MoGeDepth, divide_by_median, resolve_depth, scene_estimate
+from src.depth.backends import (
+    MoGeDepth,
+    NanoBackend,
+    divide_by_median,
+    resolve_depth,
+    scene_estimate,
+)
 from src.depth.estimate import DepthEstimate
 from src.depth.nano import NanoDepth, NanoDepthConfig, save_nano_depth
+from src.depth.video import FrameByFrame, scene_video_depth
+from src.io.fit import WHOLE, Region
 from src.runtime import InputError
 
 IMAGE = torch.rand(3, 18, 32)
@@ -95,6 +103,43 @@ def test_the_nano_backend_returns_a_camera_in_pixels(tmp_path: Path) -> None:
     focal = math.exp(-0.3) * math.hypot(18, 32)
     assert result.intrinsics.tolist() == pytest.approx([focal, focal, 16, 9])
     assert not result.depth.requires_grad
+
+
+def test_the_nano_backend_keeps_its_scale(tmp_path: Path) -> None:
+    """Catches depth in the unit of the worlds that is divided by its median: a third too near."""
+    save_nano(tmp_path)
+    result, divisor = scene_estimate(resolve_depth("nano", tmp_path), IMAGE)
+    assert divisor == 1 and torch.allclose(result.depth, torch.ones(18, 32))
+
+
+def test_a_picture_of_nothing_but_sky_has_depth(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Catches a close-up that passes for sky and ends in an error, or in a scene out of nothing."""
+    save_nano(tmp_path)
+    backend = resolve_depth("nano", tmp_path)
+    assert isinstance(backend, NanoBackend)
+    with torch.no_grad():
+        backend.network.head.get_parameter("bias")[1] = 5.0
+    assert backend(IMAGE).mask.all() and not caplog.records
+    with torch.no_grad():
+        backend.network.head.get_parameter("bias")[1] = -5.0
+    assert backend(IMAGE).mask.all() and "hardly any pixel" in caplog.text
+
+
+def test_no_depth_at_all_is_an_error() -> None:
+    """Catches a scene out of nothing where a network that knows the scale sees no depth."""
+
+    class Blind:
+        name, scene_scale = "blind", True
+
+        def __call__(self, image: Tensor, region: Region = WHOLE) -> DepthEstimate:
+            return estimate(torch.full((18, 32), torch.inf), torch.zeros(18, 32, dtype=torch.bool))
+
+    with pytest.raises(InputError, match="no valid pixel"):
+        scene_estimate(Blind(), IMAGE)
+    with pytest.raises(InputError, match="no valid pixel"):
+        scene_video_depth(FrameByFrame(Blind()), IMAGE[None])
 
 
 def test_a_path_is_a_depth_file(tmp_path: Path) -> None:

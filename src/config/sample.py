@@ -1,7 +1,7 @@
 """The configuration of `sample.py`: which scenes, which weights, what is written."""
 
-from collections.abc import Sequence
-from dataclasses import dataclass, field, replace
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, fields, replace
 from typing import Any, Literal
 
 from ..models.data.reading import ReadingConfig
@@ -17,7 +17,7 @@ from ..training.decoder_config import DecoderTrainConfig
 from .decoder import load_decoder_train_config
 from .loading import Layer, command_line_layer, file_layer, find_path, load_config
 from .published import TRAINING
-from .translation import KEEP, Key, KeyTable, choice, to
+from .translation import KEEP, Key, KeyTable, Translator, choice, to
 
 
 @dataclass
@@ -142,6 +142,7 @@ def compose(sample: SampleConfig, model: DecoderTrainConfig) -> ReconstructConfi
         path=str(find_path(sample.checkpoint)) if sample.checkpoint else None,
         name=sample.checkpoint_name,
         average=sample.average,
+        chosen=_chosen(sample.model),
         output_dir=str(find_path(model.loop.output_dir)),
         tokenizer=str(find_path(sample.tokenizer or model.tokenizer)),
         trunk_type=sample.trunk_type,
@@ -156,6 +157,13 @@ def compose(sample: SampleConfig, model: DecoderTrainConfig) -> ReconstructConfi
         output=sample.output,
         device=sample.device,
     )
+
+
+def _chosen(model: Mapping[str, Any]) -> tuple[str, ...]:
+    """The settings of the decoder among the user's keys on top of the model's configuration."""
+    translator = Translator(TRAINING, [field.name for field in fields(DecoderTrainConfig)])
+    parts = [nested.get("decoder", {}) for _, nested in translator.translate("model", model)]
+    return tuple(sorted({name for part in parts for name in part}))
 
 
 def _sampling(sample: SampleConfig, sampling: SamplingConfig) -> SamplingConfig:

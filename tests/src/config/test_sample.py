@@ -1,5 +1,6 @@
 """The settings of `sample.py`: shipped files, published names, precedence."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -106,6 +107,15 @@ def test_arguments_win_over_files(tmp_path: Path) -> None:
     assert config.scenes.reading.num_test_scenes == 3 and config.scenes.reading.depth
     assert (config.decoder.prune_ratio, config.decoder.precision) == (0.25, "parity")
     assert config.weights.tokenizer == "/somewhere"
+    assert config.weights.chosen == ("precision", "prune_ratio")
+
+
+def test_the_nano_demo_is_what_nano_was_trained_as() -> None:
+    """Sizes or ranges of another decoder, which sends Gaussians elsewhere."""
+    decoder = load("configs/demo/nano_static.yaml").decoder
+    assert (decoder.depth, decoder.width, decoder.heads, decoder.attention_every) == (6, 192, 3, 3)
+    assert (decoder.far, decoder.distance_shift, decoder.prune_ratio) == (50.0, -3.6, 0.5)
+    assert decoder == replace(load("configs/demo/nano_dynamic.yaml").decoder, use_time=False)
 
 
 @pytest.mark.parametrize(

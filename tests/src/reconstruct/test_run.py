@@ -2,6 +2,7 @@
 
 import json
 import shutil
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -27,7 +28,7 @@ from src.models.recon.decoder import LatentRecon
 from src.models.recon.prune import keep_count
 from src.models.recon.weights import save_decoder
 from src.reconstruct.run import reconstruct
-from src.reconstruct.weights import WeightsConfig, find_tokenizer
+from src.reconstruct.weights import WeightsConfig, check_configuration, find_tokenizer
 from src.rendering.options import RasterizeOptions
 from src.rendering.rasterize import Backend
 from src.rendering.render import Render
@@ -224,6 +225,23 @@ def test_our_weights_and_a_training_run_can_be_used(
     dumps = [torch.load(path / "gaussians/gaussians_0.ply") for path in (newest, older)]
     assert not torch.equal(*dumps)
     shutil.rmtree(training)
+
+
+def test_weights_of_other_settings_are_refused(tmp_path: Path) -> None:
+    """Another pruning or range than in training: the tensors fit, the scene is another one."""
+    save_decoder(LatentRecon(DECODER), tmp_path)
+    other = replace(DECODER, prune_ratio=0.25, far=80.0, checkpointing=True)
+    for path in (tmp_path, tmp_path / "model.safetensors"):
+        check_configuration(path, replace(DECODER, checkpointing=True))
+        with pytest.raises(InputError, match=r"decoder\.far = 500\.0.*80\.0, as configured"):
+            check_configuration(path, other)
+        with pytest.raises(
+            InputError, match=r"prune_ratio = 0\.5.*model\.decoder\.prune_ratio=0\.25"
+        ):
+            check_configuration(path, other, ["far"])
+        check_configuration(path, other, ["far", "prune_ratio"])
+    # A published checkpoint says nothing of its settings, whatever lies beside it.
+    check_configuration(tmp_path / "lyra.pt", other)
 
 
 def test_pictures_can_be_the_input(static_input: TinyInput, tmp_path: Path) -> None:

@@ -7,6 +7,7 @@
 # Sets the environment up (scripts/setup.sh), then runs the two commands of the project: one makes
 # six clips along six camera paths, the other makes Gaussians of them and renders these. Without an
 # argument the input is assets/demo/garden.jpg; of a FOLDER every picture and every video is taken.
+# Videos need weights of the decoder of moving scenes (decoder_dynamic, see docs/nano.md).
 #
 #   --output DIR          where the results go (outputs/quickstart)
 #   --seed N              other noise and other camera paths (1)
@@ -91,6 +92,13 @@ else
         video) films=("$input") ;;
         *) fail "$input: unknown type of file, expected $known" ;;
     esac
+fi
+# The decoder of moving scenes may be missing: pictures do without it.
+if [[ ${#films[@]} -gt 0 && ! -f $weights/decoder_dynamic/config.json ]]; then
+    without="$weights/decoder_dynamic: no weights, without which videos become no scenes"
+    [[ ${#stills[@]} -gt 0 ]] || fail "$without, expected a picture instead of $(basename "${films[0]}")"
+    echo "quickstart: $without; leaving out ${films[*]##*/}" >&2
+    films=()
 fi
 for part in generator tokenizer depth ${stills[0]+decoder_static} ${films[0]+decoder_dynamic}; do
     [[ -f $weights/$part/config.json ]] || fail "$weights/$part: no weights, expected those of assets/nano, which come with the project"

@@ -11,7 +11,7 @@ from tiny_generator import write_picture, write_tiny_weights
 from tiny_scene import FRAMES, HEIGHT, SETTINGS, WIDTH, tiny_decoder
 from tiny_video import frames
 
-from src.checkpoints import NANO_ASSETS
+from src.checkpoints import NANO_ASSETS, search_checkpoint
 from src.io.image import read_image
 from src.io.ply import read_ply
 from src.io.video import video_header, write_video
@@ -120,12 +120,46 @@ def test_mistakes_show_at_once(tmp_path: Path) -> None:
         assert len(done.stderr.splitlines()) == 1 and not done.stdout
 
 
+def test_a_video_without_its_decoder_is_refused_at_once(tmp_path: Path) -> None:
+    """Six clips made, then no decoder; or pictures refused because of a video beside them."""
+    write_tiny_weights(tmp_path / "weights")
+    save_decoder(tiny_decoder(), tmp_path / "weights/decoder_static")
+    (tmp_path / "folder").mkdir()
+    write_video(tmp_path / "folder/clip.mp4", frames(), 12)
+    common = ("--checkpoint_dir", "weights")
+    for given in ("folder/clip.mp4", "folder"):
+        done = quickstart(tmp_path, given, *common)
+        assert done.returncode == 2 and not done.stdout
+        assert "decoder_dynamic" in done.stderr and "clip.mp4" in done.stderr
+    # Beside pictures videos are left out: it fails later, at what is no folder.
+    write_picture(tmp_path / "folder/photo.png")
+    done = quickstart(tmp_path, "folder", *common, "--output", "folder/photo.png")
+    assert "leaving out clip.mp4" in done.stderr and "photo.png: cannot be made" in done.stderr
+
+
+def missing(*parts: str) -> pytest.MarkDecorator:
+    """Skips where one of these parts is not among the shipped weights."""
+    absent = [part for part in parts if search_checkpoint(part, NANO_ASSETS) is None]
+    return pytest.mark.skipif(bool(absent), reason=f"{', '.join(absent)} not in assets/nano")
+
+
 @pytest.mark.slow
-@pytest.mark.skipif(not NANO_ASSETS.is_dir(), reason="needs the weights of assets/nano")
-def test_the_shipped_weights_and_demo_pictures(tmp_path: Path) -> None:
+@missing("tokenizer", "generator", "depth", "decoder_static")
+def test_the_shipped_weights_and_a_demo_picture(tmp_path: Path) -> None:
     """Weights that the commands cannot read, or the wrong sizes in the configurations."""
     shutil.copy(REPOSITORY / "assets/demo/garden.jpg", tmp_path)
     done = quickstart(tmp_path, "garden.jpg", "target_index_subsample=8")
     assert done.returncode == 0, done.stderr
     (path,) = (tmp_path / "outputs").rglob("gaussians_0.ply")
     assert len(read_ply(path)) > 1000
+
+
+@pytest.mark.slow
+@missing("tokenizer", "generator", "depth", "decoder_dynamic")
+def test_the_shipped_weights_and_the_demo_video(tmp_path: Path) -> None:
+    """The same for the decoder of moving scenes."""
+    shutil.copy(REPOSITORY / "assets/demo/bouncing_ball.mp4", tmp_path)
+    done = quickstart(tmp_path, "bouncing_ball.mp4", "target_index_subsample=8")
+    assert done.returncode == 0, done.stderr
+    paths = sorted((tmp_path / "outputs").rglob("gaussians_0.ply"))
+    assert len(paths) == 3 and all(len(read_ply(path)) > 1000 for path in paths)

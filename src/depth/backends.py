@@ -156,12 +156,13 @@ class DepthAnything:
 
 @dataclass(frozen=True)
 class NanoBackend:
-    """The small network of the project; the worlds that it learnt from have about unit scale."""
+    """The small network of the project."""
 
     network: NanoDepth
     device: torch.device | str = "cpu"
     name = "nano"
-    scene_scale = True
+    # The worlds it learnt from have about unit depth at the centre, photographs need not.
+    scene_scale = False
 
     @torch.inference_mode()
     def __call__(self, image: Float[Tensor, "3 h w"], region: Region = WHOLE) -> DepthEstimate:

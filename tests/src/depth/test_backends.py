@@ -105,11 +105,15 @@ def test_the_nano_backend_returns_a_camera_in_pixels(tmp_path: Path) -> None:
     assert not result.depth.requires_grad
 
 
-def test_the_nano_backend_keeps_its_scale(tmp_path: Path) -> None:
-    """Catches depth in the unit of the worlds that is divided by its median: a third too near."""
+def test_the_nano_backend_turns_about_the_scene(tmp_path: Path) -> None:
+    """Catches trajectories that turn about a point of the network's own unit."""
     save_nano(tmp_path)
-    result, divisor = scene_estimate(resolve_depth("nano", tmp_path), IMAGE)
-    assert divisor == 1 and torch.allclose(result.depth, torch.ones(18, 32))
+    backend = resolve_depth("nano", tmp_path)
+    assert isinstance(backend, NanoBackend)
+    with torch.no_grad():
+        backend.network.head.get_parameter("bias")[0] += math.log(3)
+    result, divisor = scene_estimate(backend, IMAGE)
+    assert divisor == pytest.approx(3) and result.depth.median() == pytest.approx(1)
 
 
 def test_a_picture_of_nothing_but_sky_has_depth(

@@ -12,14 +12,16 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from ..runtime import InputError
+from . import planar
 from .attention import install_frame_attention
 from .statistics import SIGMA_DATA, LatentStatistics
 
 __all__ = ["COMPRESSION", "SIGMA_DATA", "VideoTokenizer", "latent_frames"]
 
 COMPRESSION = 8
-# Short clips go through the networks together up to so many pixels, which keeps a GPU busy; one of
-# full size (109 million) goes alone, and memory grows with one clip only.
+# Short clips go through the networks together up to so many pixels, which keeps a GPU busy, and in
+# few kernels (`planar.py`). One of full size (109 million) goes alone through diffusers' own, whose
+# memory at that size is known.
 PIXELS_AT_ONCE = 1 << 24
 
 
@@ -80,18 +82,24 @@ class VideoTokenizer(nn.Module):
         _, _, _, height, width = video.shape
         if height % COMPRESSION or width % COMPRESSION:
             raise InputError("video size", f"{height}x{width}", f"multiples of {COMPRESSION}")
+        pixels = video.shape[2] * height * width
+        groups = video.split(_clips_at_once(pixels))
+        if pixels <= PIXELS_AT_ONCE:
+            return torch.cat([planar.encode(self.autoencoder, group) for group in groups])
         encode = cast(Any, self.autoencoder.encode)
-        groups = video.split(_clips_at_once(video.shape[2] * height * width))
         return torch.cat([encode(group.to(self.dtype)).latent_dist.mode() for group in groups])
 
     def decode(
         self, latent: Float[Tensor, "clip channel latent_frame lh lw"]
     ) -> Float[Tensor, "clip 3 frame h w"]:
         """Videos, about [-1, 1] and not clamped, of raw latents."""
-        decode = cast(Any, self.autoencoder.decode)
         pixels = latent[0, 0].numel() * COMPRESSION**3
-        groups = latent.split(_clips_at_once(pixels))
-        return torch.cat([decode(group.to(self.dtype)).sample for group in groups])
+        groups = [group.to(self.dtype) for group in latent.split(_clips_at_once(pixels))]
+        if pixels <= PIXELS_AT_ONCE:
+            decoded = [planar.decode(self.autoencoder, group) for group in groups]
+            return torch.cat(decoded).to(self.dtype)
+        decode = cast(Any, self.autoencoder.decode)
+        return torch.cat([decode(group).sample for group in groups])
 
     @property
     def statistics(self) -> LatentStatistics:

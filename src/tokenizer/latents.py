@@ -13,8 +13,11 @@ from torch import Tensor
 
 from ..geometry.cameras import Cameras
 from ..geometry.rays import Precision, pluecker
+from .kept import Kept
 
 Encode = Callable[[Tensor], Tensor]
+# For encoded times: those of 121 frames of full size, and the sources of some clips.
+TIME_BYTES = 1 << 28
 
 
 def encode_pluecker(
@@ -54,10 +57,10 @@ def time_vector(times: Float[Tensor, "*batch"]) -> Float[Tensor, "*batch 3"]:
 
 
 class TimeEncoder:
-    """Encodes source and target times, each distinct clip once.
+    """Encodes source and target times, clips that come again once.
 
-    The source times of a clip are the same for every scene and the target times are as many as
-    the clip has frames, so both are kept: 0.5 MB a target time at full size.
+    The source times of a clip are mostly the same for every scene and the target times are as many
+    as the clip has frames, so both are kept: 0.5 MB a target time at full size.
     """
 
     def __init__(
@@ -71,17 +74,19 @@ class TimeEncoder:
         """Encode with `encode` at `height` x `width`; time maps are rounded to `dtype` first."""
         self._encode, self._size = encode, (height, width)
         self._dtype, self._device = dtype, device
-        self._kept: dict[tuple[float, ...], Tensor] = {}
+        self._kept = Kept(TIME_BYTES)
 
     def __call__(self, times: Sequence[float]) -> Float[Tensor, "latent_frame channel lh lw"]:
         """Latents of a clip whose frames lie at `times`, each in [0, 1]."""
         key = tuple(float(time) for time in times)
-        if key not in self._kept:
+        found = self._kept.get(key)
+        if found is None:
             vectors = time_vector(torch.tensor(key, device=self._device)).to(self._dtype)
             colors = (2 * vectors - 1).T[None, :, :, None, None]
             video = colors.expand(-1, -1, -1, *self._size).contiguous()
-            self._kept[key] = self._encode(video)[0].transpose(0, 1)
-        return self._kept[key]
+            found = self._encode(video)[0].transpose(0, 1)
+            self._kept.add(key, found)
+        return found
 
     def source_and_target(
         self, source_times: Sequence[float], target_time: float

@@ -1,4 +1,4 @@
-"""The autoencoder for training: the same function of the same weights, in fewer, faster kernels.
+"""The autoencoder for short clips: the same function of the same weights in fewer, faster kernels.
 
 diffusers filters wavelets with grouped 3D convolutions and pads each convolution's input apart. All
 its convolutions act on space or on time alone, so they are 2D ones here, and a Haar step is a sum
@@ -27,7 +27,9 @@ def encode(
         video: 8k + 1 frames; height and width are multiples of 8.
     """
     encoder = autoencoder.encoder
-    x = _projected(encoder.conv_in, analyse(video, encoder.patch_embed.patch_size))
+    bands = analyse(video, encoder.patch_embed.patch_size)
+    # The networks' own type; under autocast the convolutions choose.
+    x = _projected(encoder.conv_in, bands.to(encoder.conv_in.conv_s.weight.dtype))
     for block in encoder.down_blocks:
         for resnet in _resnets(block):
             x = _residual(resnet, x)

@@ -96,7 +96,7 @@ class DecoderObjective(Objective):
         times = None
         device = self.scenes.device
         with self.clock("encode"), torch.autocast(device.type, enabled=False):
-            seen = [self.scenes.conditions(example) for example in batch]
+            seen = self.scenes.batch_conditions(batch)
             if self.config.decoder.use_time:
                 size = (batch[0].cameras.height, batch[0].cameras.width)
                 sources = [part.source_times for part in seen if part.source_times is not None]
@@ -146,7 +146,8 @@ class DecoderTask:
         dtype = floating_type("auto", device)
         tokenizer = load_tokenizer(tokenizer_folder(self.config), device, dtype)
         loss, perceptual = _perceptual(self.config, device)
-        scenes = SceneDecoder(network, tokenizer)
+        kept = int(self.config.pluecker_cache_gib * 2**30)
+        scenes = SceneDecoder(network, tokenizer, kept)
         return DecoderObjective(scenes, self.config, loss, perceptual, clock)
 
     def batches(self, share: Share) -> ExampleLoader:

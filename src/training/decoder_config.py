@@ -70,3 +70,10 @@ class DecoderTrainConfig:
     deferred: bool = True
     # Frames that go through LPIPS at once.
     lpips_chunk: int = 32
+    # Of each process, on its device, for encoded Pluecker maps of trajectories that come again: at
+    # 17 frames of 176x320 0.17 MB each, of full size 14 MB. 0 keeps none.
+    pluecker_cache_gib: float = 2.0
+
+    def __post_init__(self) -> None:
+        if not self.pluecker_cache_gib >= 0:
+            raise InputError("pluecker_cache_gib", self.pluecker_cache_gib, "0 or more")

@@ -4,6 +4,7 @@ What does not depend on the target time (latents, encoded Pluecker maps, rays, e
 patch embeddings) is prepared once a scene; a dynamic scene is then decoded once per target time.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
@@ -15,8 +16,9 @@ from ...gaussians import Gaussians
 from ...geometry.cameras import Cameras
 from ...geometry.rays import coarse_rays
 from ...runtime import InputError
-from ...tokenizer.cosmos import COMPRESSION, PIXELS_AT_ONCE, VideoTokenizer, latent_frames
-from ...tokenizer.latents import TimeEncoder, encode_pluecker, encode_plueckers
+from ...tokenizer.cosmos import COMPRESSION, VideoTokenizer, latent_frames
+from ...tokenizer.latents import TimeEncoder
+from ...tokenizer.plueckers import PlueckerEncoder
 from ..data.example import Example
 from .decoder import Decoded, LatentRecon
 
@@ -66,10 +68,15 @@ class Prepared:
 
 
 class SceneDecoder:
-    """A decoder and its frozen tokenizer, both on one device; scenes go in one at a time."""
+    """A decoder and its frozen tokenizer, both on one device."""
 
-    def __init__(self, model: LatentRecon, tokenizer: VideoTokenizer) -> None:
+    def __init__(
+        self, model: LatentRecon, tokenizer: VideoTokenizer, pluecker_bytes: int = 0
+    ) -> None:
+        """Keep up to `pluecker_bytes` of encoded Pluecker maps, for scenes that come again."""
         self.model, self.tokenizer = model, tokenizer
+        precision = model.config.precision
+        self._plueckers = PlueckerEncoder(tokenizer.encode, precision, pluecker_bytes)
         # By picture size: an encoded time depends on nothing else of a scene.
         self._time_encoders: dict[tuple[int, int], TimeEncoder] = {}
 
@@ -114,26 +121,21 @@ class SceneDecoder:
         """The one set of Gaussians of a prepared scene; see `decode`."""
         return self.decode(prepared, target_time).gaussians.map(lambda tensor: tensor[0])
 
-    @torch.no_grad()
     def conditions(self, example: Example) -> Conditions:
         """The inputs of the decoder, in the type of its trunk; rays keep theirs.
 
         Raises:
             InputError: latents that don't belong to pictures of this size and number.
         """
-        cameras = example.cameras.to(self.device)
-        origins, directions = coarse_rays(cameras, COMPRESSION, self.model.config.precision)
-        source_times = None
-        if self.model.config.use_time:
-            encoder = self._time_encoder((cameras.height, cameras.width))
-            source_times = encoder(example.source_times.tolist())[None].to(self.dtype)
-        return Conditions(
-            self._latents(example)[None],
-            self._pluecker(cameras)[None],
-            origins[None],
-            directions[None],
-            source_times,
-        )
+        return self.batch_conditions([example])[0]
+
+    @torch.no_grad()
+    def batch_conditions(self, examples: Sequence[Example]) -> list[Conditions]:
+        """The same of scenes with pictures of one size and equally many frames."""
+        seen = Cameras.concatenate([example.cameras for example in examples])
+        encoded = self._plueckers(seen, self.device).to(self.dtype)
+        maps = encoded.split([len(example.cameras) for example in examples])
+        return [self._conditions(*pair) for pair in zip(examples, maps, strict=True)]
 
     @torch.no_grad()
     def target_time(
@@ -168,18 +170,22 @@ class SceneDecoder:
             raise InputError(f"latents of scene {example.key!r}", tuple(latents.shape), wanted)
         return latents.to(self.device, self.dtype).transpose(1, 2)
 
-    def _pluecker(self, cameras: Cameras) -> Float[Tensor, "traj latent_frame c2 lh lw"]:
-        """Encoded Pluecker maps; short trajectories go through the encoder together."""
-        precision, encode = self.model.config.precision, self.tokenizer.encode
-        halves = 2 * cameras.c2w.shape[1] * cameras.height * cameras.width
-        step = PIXELS_AT_ONCE // halves
-        if step <= 1:
-            trajectories = [cameras[index] for index in range(len(cameras))]
-            maps = [encode_pluecker(encode, part, precision)[None] for part in trajectories]
-        else:
-            groups = [cameras[at : at + step] for at in range(0, len(cameras), step)]
-            maps = [encode_plueckers(encode, part, precision) for part in groups]
-        return torch.cat(maps).to(self.dtype)
+    def _conditions(
+        self, example: Example, pluecker: Float[Tensor, "traj latent_frame c2 lh lw"]
+    ) -> Conditions:
+        cameras = example.cameras.to(self.device)
+        origins, directions = coarse_rays(cameras, COMPRESSION, self.model.config.precision)
+        source_times = None
+        if self.model.config.use_time:
+            encoder = self._time_encoder((cameras.height, cameras.width))
+            source_times = encoder(example.source_times.tolist())[None].to(self.dtype)
+        return Conditions(
+            self._latents(example)[None],
+            pluecker[None],
+            origins[None],
+            directions[None],
+            source_times,
+        )
 
     def _time_encoder(self, size: tuple[int, int]) -> TimeEncoder:
         if size not in self._time_encoders:

@@ -6,6 +6,7 @@ import pytest
 import torch
 
 from src.runtime import InputError
+from src.tokenizer import cosmos
 from src.tokenizer.cosmos import SIGMA_DATA, VideoTokenizer, latent_frames
 
 TINY = {
@@ -33,6 +34,25 @@ def test_first_latent_frame_needs_the_first_frame_only(tokenizer: VideoTokenizer
     """Would catch a tokenizer that looks ahead in time."""
     video = torch.rand(1, 3, 9, 16, 24) * 2 - 1
     torch.testing.assert_close(tokenizer.encode(video)[:, :, :1], tokenizer.encode(video[:, :, :1]))
+
+
+@pytest.mark.parametrize(
+    ("dtype", "near"), [(torch.float32, 1e-4), (torch.bfloat16, 0.1)], ids=["float32", "bfloat16"]
+)
+def test_short_clips_are_those_that_go_alone(
+    tokenizer: VideoTokenizer, monkeypatch: pytest.MonkeyPatch, dtype: torch.dtype, near: float
+) -> None:
+    """Would catch two ways through the networks that differ in function, type or order."""
+    ours = copy.deepcopy(tokenizer).to(dtype)
+    video = torch.rand(3, 3, 9, 16, 24) * 2 - 1
+    latent = ours.encode(video)
+    short = ours.decode(latent)
+    assert latent.dtype == short.dtype == dtype
+    monkeypatch.setattr(cosmos, "PIXELS_AT_ONCE", 100)
+    # In float32: diffusers' own way does not know bfloat16 on a CPU.
+    torch.testing.assert_close(latent.float(), tokenizer.encode(video), rtol=0, atol=near)
+    expected = tokenizer.decode(latent.float())
+    torch.testing.assert_close(short.float(), expected, rtol=0, atol=near)
 
 
 def test_normalisation_round_trips_per_latent_frame(tokenizer: VideoTokenizer) -> None:

@@ -303,6 +303,24 @@ def test_several_data_sets_are_mixed_and_resumed(static: TinyInput, tmp_path: Pa
     assert len(losses(tmp_path / "whole")) == 4
 
 
+def test_kept_rays_leave_no_trace_in_a_resumed_run(static: TinyInput, tmp_path: Path) -> None:
+    """Latents that differ with what was encoded beside or before them; a cache of no use."""
+    weights = f"resume_pretrained_model_ckpt={static.checkpoint}"
+    settings = (weights, "batch_size=3", "num_test_scenes=0", "max_train_steps=4")
+    runs = {"kept": 2.0, "small": 2e-6, "none": 0.0}
+    for name, room in runs.items():
+        given = (*settings, f"pluecker_cache_gib={room}")
+        config = training_config(static, tmp_path / name, *given)
+        if name == "small":
+            train(DecoderTask(config), replace(config.loop, stop_after=2), config.optim)
+        train(DecoderTask(config), config.loop, config.optim)
+    found = [losses(tmp_path / name) for name in runs]
+    assert len(found[0]) == 4 and found[0] == found[1]
+    assert found[0] == pytest.approx(found[2], rel=1e-4)
+    with pytest.raises(InputError, match="pluecker_cache_gib"):
+        training_config(static, tmp_path, "pluecker_cache_gib=-1")
+
+
 def test_a_set_without_scenes_is_an_error_beside_others(static: TinyInput, tmp_path: Path) -> None:
     """A mixture that silently goes on with the sets that have scenes; no repeats at all."""
     (tmp_path / "empty" / "0" / "rgb").mkdir(parents=True)

@@ -1,4 +1,4 @@
-"""What each of several processes runs: the linear task; its size and settings are arguments."""
+"""What each of several processes runs: the linear task; its sizes and settings are arguments."""
 
 import os
 import sys
@@ -15,7 +15,7 @@ from src.training.settings import LoopConfig  # noqa: E402
 
 
 def main() -> None:
-    folder, size, steps, settings = sys.argv[1:5]
+    folder, size, steps, settings, accumulation = sys.argv[1:6]
     # A different rank may be told something else.
     settings = settings.replace("RANK", os.environ["RANK"])
     loop = LoopConfig(
@@ -26,8 +26,9 @@ def main() -> None:
         validate_every=2,
         ema=True,
     )
+    optim = OptimConfig(learning_rate=1e-2, accumulation_steps=int(accumulation))
     try:
-        train(LinearTask(int(size), noise=0), loop, OptimConfig(learning_rate=1e-2), settings)
+        train(LinearTask(int(size), noise=0), loop, optim, settings)
     except InputError as error:
         sys.exit(f"input error: {error}")
 

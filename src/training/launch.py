@@ -8,6 +8,7 @@ import torch
 from ..runtime import InputError
 from .optim import OptimConfig
 from .settings import LoopConfig
+from .zero import zero_plugin, zero_requested
 
 if TYPE_CHECKING:
     from accelerate import Accelerator
@@ -17,24 +18,28 @@ def start_launch(loop: LoopConfig, optim: OptimConfig) -> "Accelerator":
     """The processes, devices and trackers of this launch.
 
     Raises:
-        InputError: a tracker that is not installed, DeepSpeed.
+        InputError: a tracker that is not installed, a DeepSpeed that is not ZeRO-2.
     """
-    from accelerate import Accelerator
+    from accelerate import Accelerator, PartialState
     from accelerate.tracking import get_available_trackers
 
     available = [str(tracker) for tracker in get_available_trackers()]
     if loop.tracker is not None and loop.tracker not in available:
         raise InputError("loop.tracker", loop.tracker, f"one that is installed: {available}")
+    zero = zero_plugin(loop, optim) if zero_requested() else None
+    on_cpu = not torch.cuda.is_available()
+    if zero is not None and on_cpu:
+        # Accelerate takes DeepSpeed only where it is not told to use the CPU.
+        PartialState(cpu=True)
     accelerator = Accelerator(
-        cpu=not torch.cuda.is_available(),
-        mixed_precision=loop.mixed_precision,
+        cpu=on_cpu and zero is None,
+        # With DeepSpeed the precision is part of its own settings.
+        mixed_precision=loop.mixed_precision if zero is None else "no",
+        deepspeed_plugin=zero,
         gradient_accumulation_steps=optim.accumulation_steps,
         log_with=loop.tracker,
         project_dir=str(Path(loop.output_dir) / loop.logging_dir),
     )
-    if str(accelerator.distributed_type.value) == "DEEPSPEED":
-        expected = "DDP, or FSDP2 (configs/accelerate/fsdp2.yaml): its checkpoints are not ours"
-        raise InputError("accelerate configuration", "DeepSpeed", expected)
     if loop.tracker is not None:
         names = {"name": loop.run_name, "group": loop.group_name}
         accelerator.init_trackers(loop.name, init_kwargs={"wandb": names})

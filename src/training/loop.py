@@ -29,6 +29,7 @@ from .snapshot import gathered, load_weights
 from .stopwatch import Stopwatch
 from .task import Batch, Share, Task
 from .validation import validate
+from .zero import group_by_age, zero_requested
 
 if TYPE_CHECKING:
     from accelerate import Accelerator
@@ -95,6 +96,9 @@ class _Training(Generic[Batch]):
         elif loop.initial_weights is not None:
             load_weights(self.network, task.read_weights(Path(loop.initial_weights)))
         optimizer = build_optimizer(self.network, optim)
+        if zero_requested():
+            known = checkpoint.optimizer if checkpoint is not None else {}
+            group_by_age(self.network, optimizer, known)
         prepared: Any = accelerator.prepare(objective, optimizer)
         self.model, self.optimizer = prepared
         self.average = MovingAverage(self.network, loop.ema_decay) if loop.ema else None
@@ -200,6 +204,8 @@ class _Training(Generic[Batch]):
                 if accelerator.sync_gradients:
                     parameters = self.model.parameters()
                     norm: Any = accelerator.clip_grad_norm_(parameters, self.optim.max_grad_norm)
+                    # DeepSpeed has made the update by now, and tells the norm as a number.
+                    norm = norm if isinstance(norm, Tensor) else torch.tensor(norm).to(self.device)
                     self._note(keys, {"gradient_norm": gathered(norm)})
                 self.optimizer.step()
                 self.optimizer.zero_grad()

@@ -14,6 +14,8 @@ from jaxtyping import Shaped
 from torch import Tensor, nn
 from torch.distributed.tensor import DTensor, distribute_tensor
 
+from .zero import gather_zero, scatter_zero, zero_optimizer
+
 OptimizerState = dict[str, dict[str, Tensor]]
 
 
@@ -36,6 +38,9 @@ def placed_like(value: Shaped[Tensor, "..."], like: Shaped[Tensor, "..."]) -> Sh
 
 def optimizer_state(network: nn.Module, optimizer: torch.optim.Optimizer) -> OptimizerState:
     """What the optimizer remembers of each parameter of `network`; empty before its first step."""
+    zero = zero_optimizer(optimizer)
+    if zero is not None:
+        return gather_zero(network, zero)
     return {
         name: {key: whole(value) for key, value in optimizer.state[parameter].items()}
         for name, parameter in network.named_parameters()
@@ -47,6 +52,10 @@ def load_optimizer_state(
     network: nn.Module, optimizer: torch.optim.Optimizer, state: OptimizerState
 ) -> None:
     """Give back what the optimizer knew; parameters without a state start without one."""
+    zero = zero_optimizer(optimizer)
+    if zero is not None:
+        scatter_zero(network, zero, state)
+        return
     counters = {
         id(parameter): parameter.device if group.get("fused") else torch.device("cpu")
         for group in optimizer.param_groups

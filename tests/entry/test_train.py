@@ -7,6 +7,7 @@ import signal
 import subprocess
 import sys
 import time
+from importlib.util import find_spec
 from pathlib import Path
 
 import pytest
@@ -38,6 +39,9 @@ SHARDED = {
     "FSDP_TRANSFORMER_CLS_TO_WRAP": "MambaBlock,AttentionBlock",
     "FSDP_RESHARD_AFTER_FORWARD": "true",
 }
+# The same for deepspeed_zero2.yaml.
+ZERO = {"ACCELERATE_USE_DEEPSPEED": "true", "ACCELERATE_DEEPSPEED_ZERO_STAGE": "2"}
+without = pytest.mark.skipif(find_spec("deepspeed") is None, reason="DeepSpeed is not installed")
 pytestmark = pytest.mark.slow
 
 
@@ -146,7 +150,11 @@ def wait_for(folder: Path, step: int, process: subprocess.Popen) -> None:
         time.sleep(0.02)
 
 
-@pytest.mark.parametrize("environment", [{}, SHARDED], ids=["replicated", "sharded"])
+@pytest.mark.parametrize(
+    "environment",
+    [{}, SHARDED, pytest.param(ZERO, marks=without)],
+    ids=["replicated", "sharded", "zero"],
+)
 def test_two_processes_give_the_loss_of_one_with_twice_the_batch(
     tiny: TinyInput, tmp_path: Path, environment: dict[str, str]
 ) -> None:

@@ -3,6 +3,7 @@
 import os
 import subprocess
 import sys
+from importlib.util import find_spec
 from pathlib import Path
 
 import pytest
@@ -12,13 +13,17 @@ from safetensors.torch import load_file
 
 from src.training.journal import read_journal
 
-PROGRAM = Path(__file__).resolve().parents[2] / "launch_linear.py"
+TESTS = Path(__file__).resolve().parents[2]
+PROGRAM = TESTS / "launch_linear.py"
+ZERO_FILE = TESTS.parent / "configs" / "accelerate" / "deepspeed_zero2.yaml"
 SHARDED = {
     "ACCELERATE_USE_FSDP": "true",
     "FSDP_VERSION": "2",
     "FSDP_AUTO_WRAP_POLICY": "SIZE_BASED_WRAP",
     "FSDP_MIN_NUM_PARAMS": "8",
 }
+ZERO = {"ACCELERATE_USE_DEEPSPEED": "true", "ACCELERATE_DEEPSPEED_ZERO_STAGE": "2"}
+without = pytest.mark.skipif(find_spec("deepspeed") is None, reason="DeepSpeed is not installed")
 pytestmark = pytest.mark.slow
 
 
@@ -29,15 +34,27 @@ def launch(
     steps: int,
     settings: str = "a: 1",
     environment: dict[str, str] | None = None,
+    accumulation: int = 1,
+    config: Path | None = None,
 ) -> subprocess.CompletedProcess:
-    """Train the linear task with batches of `size` in each process."""
+    """Train the linear task with batches of `size` in each process; by accelerate's `config`."""
     launcher = ["-m", "torch.distributed.run", "--nproc_per_node", str(processes), "--standalone"]
+    if config is not None:
+        launcher = ["-m", "accelerate.commands.accelerate_cli", "launch", "--config_file", config]
+        launcher += ["--num_processes", str(processes)]
     return subprocess.run(
-        [sys.executable, *launcher, PROGRAM, folder, str(size), str(steps), settings],
+        [
+            sys.executable,
+            *launcher,
+            PROGRAM,
+            folder,
+            *map(str, (size, steps, settings, accumulation)),
+        ],
         env={**os.environ, "OMP_NUM_THREADS": "1", **(environment or {})},
         capture_output=True,
         text=True,
-        timeout=300,
+        # Until DeepSpeed has compiled what it needs, once a machine, it takes minutes.
+        timeout=600,
     )
 
 
@@ -45,7 +62,11 @@ def losses(folder: Path) -> torch.Tensor:
     return torch.tensor([record["loss"] for record in read_journal(folder) if "loss" in record])
 
 
-@pytest.mark.parametrize("environment", [{}, SHARDED], ids=["replicated", "sharded"])
+@pytest.mark.parametrize(
+    "environment",
+    [{}, SHARDED, pytest.param(ZERO, marks=without)],
+    ids=["replicated", "sharded", "zero"],
+)
 def test_two_processes_are_one_with_twice_the_batch(
     tmp_path: Path, environment: dict[str, str]
 ) -> None:
@@ -59,6 +80,47 @@ def test_two_processes_are_one_with_twice_the_batch(
         one, two = (load_file(tmp_path / run / "checkpoint-4" / name) for run in ("one", "two"))
         for key, value in one.items():
             torch.testing.assert_close(two[key], value)
+
+
+@without
+def test_zero_goes_on_to_the_bit(tmp_path: Path) -> None:
+    """Parts of the optimizer's state, or of its counters, that a checkpoint forgets."""
+    for run, stops in (("whole", [4]), ("resumed", [2, 4])):
+        for steps in stops:
+            done = launch(2, tmp_path / run, 2, steps, accumulation=2, config=ZERO_FILE)
+            assert done.returncode == 0, done.stderr
+    assert losses(tmp_path / "resumed").equal(losses(tmp_path / "whole"))
+    whole, resumed = (optimizer_tensors(tmp_path / run) for run in ("whole", "resumed"))
+    assert whole.keys() == resumed.keys() and len(whole) == 6 * 3
+    assert all(resumed[key].equal(value) for key, value in whole.items())
+
+
+@without
+@pytest.mark.parametrize("first", [{}, ZERO], ids=["to_zero", "from_zero"])
+def test_zero_shares_checkpoints_with_other_launches(tmp_path: Path, first: dict[str, str]) -> None:
+    """A state that only the kind and number of processes can read that wrote it.
+
+    One process with four samples, twice accumulated, is two processes with two samples each.
+    """
+    assert launch(1, tmp_path / "one", 4, 4, accumulation=2).returncode == 0
+    second = {} if first else ZERO
+    for steps, environment in ((2, first), (4, second)):
+        processes = 2 if environment else 1
+        size = 4 // processes
+        kind = {"environment": environment, "accumulation": 2}
+        done = launch(processes, tmp_path / "mixed", size, steps, **kind)
+        assert done.returncode == 0, done.stderr
+    torch.testing.assert_close(losses(tmp_path / "mixed"), losses(tmp_path / "one"))
+    one, mixed = (optimizer_tensors(tmp_path / run) for run in ("one", "mixed"))
+    assert one.keys() == mixed.keys()
+    for key, value in one.items():
+        torch.testing.assert_close(mixed[key], value, msg=str(key))
+
+
+def optimizer_tensors(folder: Path) -> dict[tuple[str, str], torch.Tensor]:
+    """What the optimizer remembers after four steps, by parameter and kind."""
+    state = torch.load(folder / "checkpoint-4" / "optimizer.pt", weights_only=True)
+    return {(name, key): value for name, part in state.items() for key, value in part.items()}
 
 
 def test_processes_with_different_settings_all_stop(tmp_path: Path) -> None:

@@ -8,7 +8,7 @@ alone, so the same command goes on where a stopped one left off. The keys:
     output=outputs/nano/clips     checkpoint_dir=outputs/nano   dynamic=false
     first_seed=0                  worlds=8                      worlds_at_once=8
     depth=nano|truth|mixed        targets=generated|truth       archives=nano|truth|none
-    seed=1    spread=0    workers=(one a core)    max_minutes=(no limit)
+    seed=1    spread=0    workers=(one a core)    max_minutes=(no limit)    timing=false
 
 `targets=truth` shows the worlds themselves (the ablation on real data), and wants depth=truth.
 """
@@ -27,14 +27,15 @@ def main() -> int:
 
     sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
     from cosmos_predict1.training.clip_config import load_clips_config
-    from cosmos_predict1.training.clip_maker import make_clips
+    from cosmos_predict1.training.clip_run import make_clips
     from src.runtime import InputError, setup_logging
+    from src.training.interruption import Stopped
 
     setup_logging()
     try:
         config = load_clips_config(arguments.settings)
         print(f"{config.output}: {make_clips(config)} clips made")
-    except InputError as error:
+    except (InputError, Stopped) as error:
         print(f"error: {error}", file=sys.stderr)
         return 1
     return 0

@@ -29,6 +29,7 @@ class ClipsConfig:
         worlds_at_once: worlds that are sampled together.
         workers: processes that write clips; None for one a core. 0: none but this one.
         max_minutes: start no more worlds after so long; None for no such limit.
+        timing: wait for the device after each part, to know its seconds.
     """
 
     output: str = "outputs/nano/clips"
@@ -44,6 +45,7 @@ class ClipsConfig:
     worlds_at_once: int = 8
     workers: int | None = None
     max_minutes: float | None = None
+    timing: bool = False
 
     def __post_init__(self) -> None:
         for name, least in (("worlds", 1), ("worlds_at_once", 1), ("workers", 0)):

@@ -6,9 +6,9 @@ trajectories, seeds, warps and sampling. The teacher is the generator's own RGB 
 """
 
 import hashlib
-import time
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass, replace
+from itertools import islice
 from pathlib import Path
 
 import torch
@@ -19,9 +19,10 @@ from src.checkpoints import find_checkpoint
 from src.depth.nano import load_nano_depth
 from src.geometry.cameras import Cameras
 from src.io.clip import Clip, ClipPaths, is_finished, open_clip
-from src.io.clip_writers import ClipWriters
-from src.runtime import default_device, get_logger, progress
+from src.io.clip_paths import SUFFIXES
+from src.runtime import default_device
 from src.tokenizer.loading import load_tokenizer
+from src.training.stopwatch import Stopwatch
 from src.worlds.scene import Worlds, build_worlds
 
 from ..diffusion.cache import CacheSettings
@@ -43,7 +44,6 @@ from .clip_scenes import (
     world_scene,
 )
 
-LOGGER = get_logger(__name__)
 PARTS = ("generator", "tokenizer", "depth")
 
 
@@ -73,33 +73,9 @@ class Footage:
     depth: Float[Tensor, "clip frame h w"] | None = None
 
     def cpu(self) -> "Footage":
-        """The same on the CPU, in one copy each."""
-        depth = None if self.depth is None else self.depth.cpu()
+        """The same on the CPU, in one copy each; depth as half floats, which archives hold."""
+        depth = None if self.depth is None else self.depth.half().cpu()
         return Footage(self.frames.cpu(), self.latents.float().cpu(), depth)
-
-
-def make_clips(config: ClipsConfig) -> int:
-    """Make the clips that are missing, or were made otherwise; returns how many.
-
-    Raises:
-        InputError: missing or damaged weights.
-    """
-    begin, made = time.monotonic(), 0
-    with ClipWriters(config.processes) as writers:
-        maker = ClipMaker(config)
-        missing = [seed for seed in config.seeds if not maker.is_made(seed)]
-        step = config.worlds_at_once
-        groups = [missing[at : at + step] for at in range(0, len(missing), step)]
-        for group in progress(groups, f"clips for {maker.root}", len(groups)):
-            minutes = (time.monotonic() - begin) / 60
-            if config.max_minutes is not None and minutes >= config.max_minutes:
-                LOGGER.warning("%d clips after %.1f minutes, not all of them", made, minutes)
-                break
-            for paths, clip in maker(group):
-                writers.write(paths, clip)
-                made += 1
-    LOGGER.info("%s: %d clips in %.1f s", maker.root, made, time.monotonic() - begin)
-    return made
 
 
 class ClipMaker:
@@ -108,6 +84,7 @@ class ClipMaker:
     def __init__(self, config: ClipsConfig) -> None:
         """Load the networks from the checkpoint folder, onto the GPU if there is one."""
         self.config, self.device = config, default_device()
+        self.clock = Stopwatch(self.device, config.timing)
         self.root = Path(config.output) / ("dynamic" if config.dynamic else "static")
         folders = {part: find_checkpoint(part, config.checkpoint_dir) for part in PARTS}
         hardware = HardwareConfig(self.device)
@@ -135,28 +112,63 @@ class ClipMaker:
                 return False
         return True
 
+    def drop_partial(self, seeds: Sequence[int]) -> int:
+        """Remove worlds some of whose clips are missing; returns how many.
+
+        Readers take every key of a folder for a scene of all folders.
+        """
+        dropped = 0
+        for seed in seeds:
+            clips = [ClipPaths(self.root, shot.folder, _key(seed)) for shot in self.shots]
+            # What a reader looks at last goes first.
+            files = [paths.part(part) for paths in clips for part in reversed(SUFFIXES)]
+            there = [path for path in files if path.exists()]
+            if there and not all(is_finished(paths) for paths in clips):
+                for path in there:
+                    path.unlink()
+                dropped += 1
+        return dropped
+
     @torch.no_grad()
-    def __call__(self, seeds: Sequence[int]) -> Iterator[tuple[ClipPaths, Clip]]:
-        """The clips of some worlds, world by world."""
-        worlds = build_worlds(seeds, self.config.dynamic).to(self.device)
-        plans = [plan for scene in self._scenes(seeds, worlds) for plan in self._plans(*scene)]
+    def __call__(
+        self, seeds: Sequence[int], worlds: Worlds | None = None
+    ) -> list[tuple[ClipPaths, Clip]]:
+        """The clips of some worlds, world by world; `worlds` are those if they are built."""
+        if worlds is None:
+            worlds = build_worlds(seeds, self.config.dynamic)
+        with self.clock("scenes"):
+            worlds = worlds.to(self.device)
+            plans = [plan for scene in self._scenes(seeds, worlds) for plan in self._plans(*scene)]
+        footage = self._footage(worlds, plans)
+        with self.clock("copies"):
+            footage = footage.cpu()
+            cameras = [plan.cameras(self.size) for plan in plans]
+            # Two copies instead of two of each clip.
+            c2w = torch.stack([each.c2w for each in cameras]).cpu()
+            lenses = torch.stack([each.intrinsics for each in cameras]).cpu()
+        clips = []
+        for index, plan in enumerate(plans):
+            # Latents of reversed clips are those of the video played backwards.
+            latents = None if plan.shot.backwards else footage.latents[index]
+            depth = None if footage.depth is None else footage.depth[index]
+            seen = replace(cameras[index], c2w=c2w[index], intrinsics=lenses[index])
+            clip = Clip(seen, self.fps, footage.frames[index], latents, depth, plan.meta)
+            clips.append((ClipPaths(self.root, plan.shot.folder, plan.key), clip))
+        return clips
+
+    def _footage(self, worlds: Worlds, plans: Sequence[ClipPlan]) -> Footage:
+        """What the clips show, with latents and, if archives are wanted, depth."""
         if self.config.targets == "truth" or self.config.archives == "truth":
-            truth = self._film(worlds, plans)
-            footage = truth
+            with self.clock("truth"):
+                footage = truth = self._film(worlds, plans)
             if self.config.targets == "generated":
                 footage = replace(self._generate(plans), depth=truth.depth)
         else:
             footage = self._generate(plans)
         if self.config.archives != "truth":
-            footage = replace(footage, depth=self._estimate(footage.frames))
-        footage = footage.cpu()
-        for index, plan in enumerate(plans):
-            # Latents of reversed clips are those of the video played backwards.
-            latents = None if plan.shot.backwards else footage.latents[index]
-            depth = None if footage.depth is None else footage.depth[index]
-            cameras, fps = plan.cameras(self.size), self.fps
-            clip = Clip(cameras, fps, footage.frames[index], latents, depth, plan.meta)
-            yield ClipPaths(self.root, plan.shot.folder, plan.key), clip
+            with self.clock("archives"):
+                footage = replace(footage, depth=self._estimate(footage.frames))
+        return footage
 
     def _scenes(self, seeds: Sequence[int], worlds: Worlds) -> Iterator[tuple[int, Scene]]:
         """Each world's seed and scene, seen by a camera that stands still."""
@@ -164,14 +176,16 @@ class ClipMaker:
         still = torch.eye(4, device=self.device).expand(len(seeds), count, 4, 4)
         # Few frames: compiling the renderer would take longer than it saves.
         films = film_worlds(worlds, still, self._times(count), self.size, compile=False)
-        for index, (seed, name) in enumerate(
-            zip(seeds, depth_names(self.config.depth, seeds), strict=True)
-        ):
+        names = depth_names(self.config.depth, seeds)
+        estimated = [index for index, name in enumerate(names) if name == "nano"]
+        # The frames of all worlds go through the network together.
+        estimates = estimate_depths(self.depth, films.color[estimated].flatten(0, 1))
+        for index, (seed, name) in enumerate(zip(seeds, names, strict=True)):
             color = films.color[index]
             if name == "truth":
                 backend = ReplayedDepth(name, true_depths(films, index))
             else:
-                backend = ReplayedDepth(name, estimate_depths(self.depth, color))
+                backend = ReplayedDepth(name, [*islice(estimates, count)])
             yield seed, world_scene(color, backend, self.settings.num_frames, self.fps)
 
     def _plans(self, seed: int, scene: Scene) -> Iterator[ClipPlan]:
@@ -196,15 +210,17 @@ class ClipMaker:
         defaults = self.generator.network.config.sampling
         cache = CacheSettings(defaults.filter_points_threshold, drop_invalid=True)
         parts = []
-        for scene in dict.fromkeys(id(plan.scene) for plan in plans):
-            own = [plan for plan in plans if id(plan.scene) == scene]
-            rigs, seeds = [plan.rig for plan in own], [plan.seed for plan in own]
-            parts.append((own, scene_starts(own[0].scene, rigs, seeds, cache)))
-        starts = ClipStarts.concatenate([part for _, part in parts])
+        with self.clock("warps"):
+            for scene in dict.fromkeys(id(plan.scene) for plan in plans):
+                own = [plan for plan in plans if id(plan.scene) == scene]
+                rigs, seeds = [plan.rig for plan in own], [plan.seed for plan in own]
+                parts.append((own, scene_starts(own[0].scene, rigs, seeds, cache)))
+            starts = ClipStarts.concatenate([part for _, part in parts])
         settings = self.settings
         plan = BatchPlan(settings.num_steps, settings.guidance, self.fps)
-        latents = sample_clips(self.generator, starts, self.texts, plan)
-        frames = decode_clips(self.generator, latents)
+        latents = sample_clips(self.generator, starts, self.texts, plan, self.clock)
+        with self.clock("decode"):
+            frames = decode_clips(self.generator, latents)
         # Scenes forwards and backwards lie apart here: back to the order of the plans.
         made = {id(plan): at for at, plan in enumerate(p for own, _ in parts for p in own)}
         order = torch.tensor([made[id(plan)] for plan in plans], device=self.device)

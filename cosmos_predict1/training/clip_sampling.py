@@ -13,6 +13,7 @@ from torch import Tensor
 
 from src.geometry.splatting import PAIR
 from src.io.video import to_uint8
+from src.training.stopwatch import Stopwatch
 
 from ..diffusion.cache import CacheSettings, PointCache
 from ..diffusion.conditioning import condition_mask, latent_encoder
@@ -104,11 +105,22 @@ def condition_clips(
 
 @torch.inference_mode()
 def sample_clips(
-    generator: Gen3C, starts: ClipStarts, texts: tuple[Context, Context], plan: BatchPlan
+    generator: Gen3C,
+    starts: ClipStarts,
+    texts: tuple[Context, Context],
+    plan: BatchPlan,
+    clock: Stopwatch | None = None,
 ) -> Float[Tensor, "clip channel latent_frame lh lw"]:
-    """The sampled latents of all clips, some at once."""
-    indices = torch.arange(len(starts.seeds)).split(plan.at_once)
-    return torch.cat([_sample(generator, _part(starts, index), texts, plan) for index in indices])
+    """The sampled latents of all clips, some at once; `clock` gets "encode" and "sample"."""
+    clock = clock or Stopwatch()
+    latents = []
+    for index in torch.arange(len(starts.seeds)).split(plan.at_once):
+        part = _part(starts, index)
+        with clock("encode"):
+            first, warps = condition_clips(generator, part)
+        with clock("sample"):
+            latents.append(_sample(generator, first, warps, part.seeds, texts, plan))
+    return torch.cat(latents)
 
 
 @torch.inference_mode()
@@ -127,14 +139,18 @@ def _part(starts: ClipStarts, index: Tensor) -> ClipStarts:
 
 
 def _sample(
-    generator: Gen3C, starts: ClipStarts, texts: tuple[Context, Context], plan: BatchPlan
+    generator: Gen3C,
+    first: Float[Tensor, "clip channel 1 lh lw"],
+    warps: Float[Tensor, "clip warp_channel latent_frame lh lw"],
+    seeds: Sequence[int],
+    texts: tuple[Context, Context],
+    plan: BatchPlan,
 ) -> Float[Tensor, "clip channel latent_frame lh lw"]:
     """One batch, with the noise that each clip would have alone."""
-    first, warps = condition_clips(generator, starts)
     count, device = len(warps), generator.device
     shape = (1, generator.network.config.out_channels, *warps.shape[2:])
-    given = torch.cat([condition_noise(shape, seed)[:, :, :1] for seed in starts.seeds])
-    noise = torch.cat([initial_noise(shape, seed) for seed in starts.seeds]).to(device)
+    given = torch.cat([condition_noise(shape, seed)[:, :, :1] for seed in seeds])
+    noise = torch.cat([initial_noise(shape, seed) for seed in seeds]).to(device)
     positive, negative = (text.to(device).expand(count, -1, -1) for text in texts)
     mask = condition_mask(warps[:1]).expand(count, -1, -1, -1, -1)
     conditions = Conditions(positive, mask, warps, plan.fps)

@@ -1,6 +1,9 @@
 """Clips written by processes of their own, so that encoding them holds nobody up."""
 
 import multiprocessing
+import os
+import signal
+import threading
 from collections.abc import Mapping
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
 from dataclasses import dataclass, replace
@@ -43,9 +46,13 @@ class ClipWriters:
         if processes:
             # Not forked: the parent has threads, and mostly a GPU.
             context = multiprocessing.get_context("spawn")
-            self._pool = ProcessPoolExecutor(processes, context, initializer=_one_thread)
+            self._pool = ProcessPoolExecutor(processes, context, initializer=_begin)
+            # A signal to all processes of a job: what ends is for the parent to say. Children
+            # inherit what is blocked, and begin with the first submissions.
+            before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM, signal.SIGINT})
             for _ in range(processes):
                 self._pool.submit(_one_thread)
+            signal.pthread_sigmask(signal.SIG_SETMASK, before)
         self._running: set[Future[None]] = set()
 
     def __enter__(self) -> "ClipWriters":
@@ -57,12 +64,19 @@ class ClipWriters:
         error: BaseException | None,
         traceback: TracebackType | None,
     ) -> None:
-        if self._pool is None:
-            return
         try:
             if error is None:
-                self._collect(0)
+                self.finish()
         finally:
+            self.close()
+
+    def finish(self) -> None:
+        """Wait for all clips."""
+        self._collect(0)
+
+    def close(self) -> None:
+        """End the processes after the clips that they have begun; others are not written."""
+        if self._pool is not None:
             self._pool.shutdown(wait=True, cancel_futures=True)
 
     def write(self, paths: ClipPaths, clip: Clip) -> None:
@@ -103,6 +117,19 @@ def _write(packed: _Packed) -> None:
     clip = Clip(Cameras(c2w, intrinsics, *packed.size), packed.fps, meta=packed.meta)
     clip = replace(clip, frames=parts["frames"], latents=parts["latents"])
     write_clip(packed.paths, clip if depth is None else replace(clip, depth=depth.float()))
+
+
+def _begin() -> None:
+    _one_thread()
+    threading.Thread(target=_follow, daemon=True).start()
+
+
+def _follow() -> None:
+    """End this process when its parent has ended, of which a killed one says nothing."""
+    parent = multiprocessing.parent_process()
+    assert parent is not None, "not a process of a pool"
+    parent.join()
+    os._exit(1)
 
 
 def _one_thread() -> None:

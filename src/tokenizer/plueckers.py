@@ -24,7 +24,8 @@ class PlueckerEncoder:
 
     def __init__(self, encode: Encode, precision: Precision = "fp32", keep_bytes: int = 0) -> None:
         """Encode with `encode` (videos to raw latents); keep up to `keep_bytes` of the latents."""
-        self._encode, self._precision = encode, precision
+        self._encode = encode
+        self._precision: Precision = precision
         self.kept = Kept(keep_bytes)
         # By frames, height and width: how many trajectories are always encoded together.
         self._groups: dict[tuple[int, ...], int] = {}

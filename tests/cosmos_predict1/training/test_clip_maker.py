@@ -1,5 +1,8 @@
 """Clips of worlds made together, beside what the product makes one by one."""
 
+import multiprocessing
+import os
+import signal
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -17,13 +20,15 @@ from cosmos_predict1.diffusion.rollout import PreparedScene, roll_out
 from cosmos_predict1.diffusion.sdg import run
 from cosmos_predict1.training import clip_maker
 from cosmos_predict1.training.clip_config import ClipsConfig, load_clips_config
-from cosmos_predict1.training.clip_maker import ClipMaker, make_clips
+from cosmos_predict1.training.clip_maker import ClipMaker
+from cosmos_predict1.training.clip_run import make_clips
 from cosmos_predict1.training.clip_scenes import film_worlds
 from src.geometry.cameras import invert_rigid
-from src.io.clip import ClipPaths, list_keys, list_trajectories, open_clip
+from src.io.clip import Clip, ClipPaths, list_keys, list_trajectories, open_clip
 from src.io.depth_archive import count
 from src.runtime import InputError
-from src.worlds.scene import build_worlds
+from src.training.interruption import Interrupted
+from src.worlds.scene import Worlds, build_worlds
 
 
 @pytest.fixture(scope="module")
@@ -118,7 +123,7 @@ def test_truth_is_the_world_itself(config: ClipsConfig, dynamic: bool) -> None:
         film = film_worlds(world, c2w, times, (HEIGHT, WIDTH), compile=False)
         assert clip.frames is not None and clip.depth is not None
         assert (clip.frames.int() - film.color[0].int()).abs().float().mean() < 0.1
-        torch.testing.assert_close(clip.depth, film.depth[0], rtol=1e-3, atol=1e-3)
+        torch.testing.assert_close(clip.depth.float(), film.depth[0], rtol=2e-3, atol=1e-3)
         torch.testing.assert_close(clip.cameras.intrinsics[0], film.intrinsics[0])
         if name == "9":
             continue
@@ -157,6 +162,32 @@ def test_a_second_run_makes_what_is_missing(config: ClipsConfig, tmp_path: Path)
     assert [ClipMaker(config).is_made(seed) for seed in config.seeds] == [True, False]
     assert not any(maker.is_made(seed) for seed in config.seeds)
     assert make_clips(replace(config, worlds=4, max_minutes=0)) == 0
+
+
+def test_a_stopped_run_leaves_whole_worlds(
+    config: ClipsConfig, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Worlds in some folders only, on which trainings stop; writers that a signal ends."""
+    config = replace(config, archives="none", worlds=3, worlds_at_once=1, workers=1)
+    make = ClipMaker.__call__
+
+    def told_to_stop(
+        maker: ClipMaker, seeds: Sequence[int], worlds: Worlds | None = None
+    ) -> list[tuple[ClipPaths, Clip]]:
+        for process in [*multiprocessing.active_children()]:
+            if process.pid is not None:
+                os.kill(process.pid, signal.SIGTERM)
+        os.kill(os.getpid(), signal.SIGTERM)
+        return make(maker, seeds, worlds)
+
+    monkeypatch.setattr(ClipMaker, "__call__", told_to_stop)
+    with pytest.raises(Interrupted, match="6 clips"):
+        make_clips(config)
+    root = Path(config.output) / "static"
+    assert [path.stem for path in root.glob("*/meta/*")] == ["world_000000"] * len(MULTI)
+    (root / "3" / "meta" / "world_000000.json").unlink()
+    assert make_clips(replace(config, workers=0, max_minutes=0)) == 0
+    assert not [path for path in root.rglob("*") if path.is_file()]
 
 
 def test_depth_alternates_and_distances_vary(config: ClipsConfig) -> None:

@@ -17,7 +17,9 @@
 # NANO       everything is written below it (outputs/nano)
 # RELEASE    the folder that ships (assets/nano)
 # GPUS       2: clips of both kinds, then static and dynamic decoders, beside each other (1)
-# MINUTES_TOKENIZER MINUTES_DEPTH MINUTES_GENERATOR   of the whole training
+# TOGETHER   1: beside each other on one GPU too, which either of them keeps busy in part only (0)
+# MINUTES_TOKENIZER MINUTES_TOKENIZER_FINISH MINUTES_DEPTH MINUTES_GENERATOR   of the whole training
+# MINUTES_CLIPS    start no more worlds after so long, for each kind (no limit)
 # MINUTES_STAGES   of the updates of the nine stages; 0 leaves a stage out
 # WORLDS_STATIC WORLDS_DYNAMIC   worlds that become clips
 # CLIPS SETTINGS   further KEY=VALUE of the clips, of the decoder's trainings
@@ -29,6 +31,8 @@ cd "$here"
 nano=${NANO:-outputs/nano}
 python=${PYTHON:-python}
 gpus=${GPUS:-1}
+# What shares the processor cores.
+beside=$((gpus > 1 || ${TOGETHER:-0} ? 2 : 1))
 stages=${MINUTES_STAGES:-0.8 0 0.6 0 1.2 2.6 1.0 2.8 1.0}
 training="$nano/training"
 multi=3dgs_res_704_1280_views_121_multi_6
@@ -39,10 +43,11 @@ read -r -a own_settings <<< "${SETTINGS:-}"
 small=()
 decoder=(loop.report_every=1)
 if command -v nvidia-smi > /dev/null; then
-    decoder=(batch_size=8 num_workers=12 mixed_precision=bf16 num_test_scenes=16
+    decoder=(batch_size=8 "num_workers=$((12 / beside))" mixed_precision=bf16 num_test_scenes=16
         loop.report_every=20 loop.validate_every=1000 checkpointing_steps=500)
 else
-    small=(loop.mixed_precision=no)
+    # Quoted twice: a bare no is a boolean.
+    small=('loop.mixed_precision="no"')
 fi
 
 part=none
@@ -75,13 +80,36 @@ train() {
     export_weights "$name" "$name"
 }
 
+# The tokenizer: crops in all colours, then whole frames from these weights.
+tokenizer() {
+    local first=$training/tokenizer finish=$training/tokenizer_finish
+    local configs=configs/nano/training
+    if has_weights tokenizer; then return; fi
+    if ! has_weights training/tokenizer_first; then
+        "$python" train.py --config "$configs/tokenizer.yaml" loop.output_dir="$first" \
+            loop.max_minutes="${MINUTES_TOKENIZER:-7.4}" "${small[@]}"
+        export_weights tokenizer training/tokenizer_first
+    fi
+    "$python" train.py --config_default "$configs/tokenizer.yaml" \
+        --config "$configs/tokenizer_finish.yaml" loop.output_dir="$finish" \
+        loop.initial_weights="$training/tokenizer_first" \
+        loop.max_minutes="${MINUTES_TOKENIZER_FINISH:-5}" "${small[@]}"
+    # With the statistics of the averaged weights' latents.
+    export_weights tokenizer_finish training/tokenizer_last
+    "$python" scripts/export_tokenizer.py "$finish" "$nano/tokenizer" \
+        --dtype float32 --held-out "${SEEDS:-64}"
+    cp "$training/tokenizer_last/origin.json" "$nano/tokenizer/"
+}
+
 # clips KIND WORLDS: static or dynamic ones.
 clips() {
     local dynamic=false
     if [[ $1 == dynamic ]]; then dynamic=true; fi
+    local limit=()
+    if [[ -n ${MINUTES_CLIPS:-} ]]; then limit=("max_minutes=$MINUTES_CLIPS"); fi
     "$python" scripts/make_nano_clips.py output="$nano/clips" checkpoint_dir="$nano" \
-        dynamic="$dynamic" worlds="$2" workers="${WORKERS:-$(($(nproc) / gpus))}" \
-        "${clip_settings[@]}"
+        dynamic="$dynamic" worlds="$2" workers="${WORKERS:-$(($(nproc) / beside))}" \
+        "${limit[@]}" "${clip_settings[@]}"
 }
 
 # ladder FIRST LAST: stages of the decoder.
@@ -94,13 +122,7 @@ ladder() {
 run_part() {
     part=$1
     case $part in
-        tokenizer)
-            if has_weights tokenizer; then return; fi
-            train tokenizer "${MINUTES_TOKENIZER:-8.5}"
-            # Once more, with the statistics of the averaged weights' latents.
-            "$python" scripts/export_tokenizer.py "$training/tokenizer" "$nano/tokenizer" \
-                --dtype float32 --held-out "${SEEDS:-64}"
-            ;;
+        tokenizer) tokenizer ;;
         depth) train depth "${MINUTES_DEPTH:-4}" ;;
         generator) train generator "${MINUTES_GENERATOR:-5}" tokenizer="$nano/tokenizer" ;;
         clips_static) clips static "${WORLDS_STATIC:-700}" ;;
@@ -135,9 +157,9 @@ timed() {
     echo "$1: $((SECONDS - begin)) s" | tee -a "$nano/minutes.txt"
 }
 
-# together PART PART: on a GPU each, where there are two; logs in NANO/PART.log.
+# together PART PART: on a GPU each, where there are two, or both on one; logs in NANO/PART.log.
 together() {
-    if ((gpus < 2)); then
+    if ((beside < 2)); then
         for each in "$@"; do timed "$each"; done
         return
     fi
@@ -146,7 +168,7 @@ together() {
     # Each with its own process group, so that what it has started ends with it.
     set -m
     for each in "$@"; do
-        CUDA_VISIBLE_DEVICES=$number timed "$each" > "$nano/$each.log" 2>&1 &
+        CUDA_VISIBLE_DEVICES=$((number % gpus)) timed "$each" > "$nano/$each.log" 2>&1 &
         processes+=($!)
         number=$((number + 1))
     done

@@ -1,6 +1,7 @@
 """`train_nano.sh` from clips to decoders, with the smallest networks."""
 
 import os
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -41,6 +42,7 @@ def test_clips_and_both_ladders(tmp_path: Path) -> None:
     nano = write_tiny_weights(tmp_path / "nano")
     settings = {"NANO": str(nano), "WORLDS_STATIC": "2", "WORLDS_DYNAMIC": "2", "WORKERS": "0"}
     settings |= {"CLIPS": "depth=truth", "SETTINGS": " ".join(SETTINGS)}
+    settings |= {"TOGETHER": "1", "MINUTES_CLIPS": "20"}
     settings |= {"MINUTES_STAGES": "0.02 0 0.02 0 0.02 0.02 0.02 0.02 0.02"}
     done = run("clips", "decoders", **settings)
     assert done.returncode == 0, done.stderr[-4000:]
@@ -55,6 +57,36 @@ def test_clips_and_both_ladders(tmp_path: Path) -> None:
     assert load_decoder(nano / "decoder_dynamic").config.use_time
     again = run("static", "dynamic", "depth", **settings)
     assert again.returncode == 0 and "== stage" not in again.stdout
+
+
+# Notes what it is called with, and writes what exports do.
+PRETENDER = """#!/usr/bin/env bash
+echo "$@" >> "$CALLS"
+case $1 in
+    scripts/export_nano.py) mkdir -p "$4" && touch "$4/config.json" "$4/origin.json" ;;
+    scripts/export_tokenizer.py) mkdir -p "$3" && touch "$3/config.json" ;;
+esac
+"""
+
+
+def test_the_tokenizer_is_two_trainings(tmp_path: Path) -> None:
+    """A second training that starts anew, settings of another type, statistics of the first."""
+    python, calls, nano = tmp_path / "python", tmp_path / "calls", tmp_path / "nano"
+    python.write_text(PRETENDER)
+    python.chmod(0o755)
+    done = run("tokenizer", NANO=str(nano), PYTHON=str(python), CALLS=str(calls))
+    assert done.returncode == 0, done.stderr
+    first, kept, second, _, last = calls.read_text().splitlines()
+    assert "training/tokenizer.yaml" in first and "initial_weights" not in first
+    assert f"{nano}/training/tokenizer {nano}/training/tokenizer_first" in kept
+    assert f"loop.initial_weights={nano}/training/tokenizer_first" in second
+    assert "--config_default configs/nano/training/tokenizer.yaml" in second
+    assert f"export_tokenizer.py {nano}/training/tokenizer_finish {nano}/tokenizer" in last
+    assert (nano / "tokenizer" / "origin.json").is_file()
+    precise = 'loop.mixed_precision="no"'
+    assert shutil.which("nvidia-smi") or (precise in first and precise in second)
+    assert run("tokenizer", NANO=str(nano), PYTHON=str(python), CALLS=str(calls)).returncode == 0
+    assert len(calls.read_text().splitlines()) == 5
 
 
 def test_a_failure_is_loud(tmp_path: Path) -> None:

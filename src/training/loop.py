@@ -138,7 +138,9 @@ class _Training(Generic[Batch]):
                     report.steps(self._summary())
                 if self.step == last or self.stopping or self.step % loop.checkpoint_every == 0:
                     self._save()
-                if loop.validate_every and self.step % loop.validate_every == 0:
+                # Time that is over ends a run where nobody planned it: its end counts, too.
+                ended = self.stopping and not self.terminated
+                if loop.validate_every and (ended or self.step % loop.validate_every == 0):
                     self._validate(report)
         if self.terminated and self.step < last:
             done = f"checkpoint-{self.step} is written"

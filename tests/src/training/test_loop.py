@@ -267,6 +267,8 @@ def test_the_rate_falls_to_its_share_at_the_last_step(loop: LoopConfig) -> None:
 
 def test_a_limited_time_is_used_with_a_falling_rate(loop: LoopConfig) -> None:
     """A job without an end, without a last checkpoint, or whose rate has not fallen by then."""
+    # What is imported once is no part of the time.
+    train(LinearTask(), elsewhere(loop, "before", max_steps=1), OPTIM)
     timed = replace(loop, max_steps=10**8, max_minutes=0.02, checkpoint_every=10**6)
     falling = replace(OPTIM, schedule="cosine", final_share=0.1, warmup_steps=0)
     last = train(LinearTask(), timed, falling)
@@ -275,8 +277,10 @@ def test_a_limited_time_is_used_with_a_falling_rate(loop: LoopConfig) -> None:
     assert len(rates) == last and rates == sorted(rates, reverse=True)
     assert rates[0] > 0.9e-2
     assert rates[-1] < 0.7e-2
-    # The minutes are those of a job.
-    assert train(LinearTask(), timed, falling) > last
+    # The minutes are those of a job; its last step is looked at on held-out samples, too.
+    task = LinearTask()
+    assert train(task, replace(timed, validate_every=10**7), falling) > last
+    assert len(task.validations) == 1
 
 
 def test_a_run_of_limited_time_goes_on_in_other_jobs(loop: LoopConfig) -> None:

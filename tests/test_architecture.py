@@ -21,6 +21,7 @@ IMPORTERS = {
         "src.training.report",
         "src.training.loop",
         "src.training.checkpoints",
+        "src.training.zero",
         "src.reconstruct",
     ),
     "cosmos_predict1": ("cosmos_predict1",),

@@ -47,9 +47,7 @@ def main() -> None:
     write_video(folder / f"{VIDEO}.mp4", video, FPS, VIDEO_QUALITY)
 
 
-def world_frames(
-    seed: int, frames: int, size: tuple[int, int]
-) -> "UInt8[Tensor, 'frame h w 3']":
+def world_frames(seed: int, frames: int, size: tuple[int, int]) -> "UInt8[Tensor, 'frame h w 3']":
     """Frames of a world, from a camera that stands still."""
     import torch
 

@@ -8,7 +8,7 @@ import math
 import os
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -64,11 +64,11 @@ FULL, SMALL = Case(), Case(48, 64, 9, 6, seconds=30)
 class RememberingDecoder(SceneDecoder):
     """Encodes a scene once: the same one comes again and again."""
 
-    def conditions(self, example: Example) -> Conditions:
+    def batch_conditions(self, examples: Sequence[Example]) -> list[Conditions]:
         """Those of the first call."""
-        if not hasattr(self, "_conditions"):
-            self._conditions = super().conditions(example)
-        return self._conditions
+        if not hasattr(self, "_first"):
+            self._first = super().batch_conditions(examples)
+        return self._first
 
 
 def run(device: torch.device) -> Iterator[Row]:

@@ -48,7 +48,7 @@ def condition_latents(
     parts = []
     for image, mask in zip(warps.image, warps.mask, strict=True):
         parts.append(encode(image.transpose(0, 1)[None].contiguous()))
-        parts.append(encode(mask_video(mask, image.dtype)))
+        parts.append(encode(mask_video(mask[None], image.dtype)))
     latents = torch.cat(parts, dim=1)
     # Zeros and not the encoding of a black video, as published.
     missing = (max_buffers - buffers) * (latents.shape[1] // buffers)
@@ -65,11 +65,10 @@ def condition_mask(
 
 
 def mask_video(
-    mask: Bool[Tensor, "frame h w"], dtype: torch.dtype
-) -> Float[Tensor, "1 3 frame h w"]:
-    """A mask as a video to encode: 1 where it is true and -1 elsewhere, in all three colours."""
-    values = 2 * mask.to(dtype) - 1
-    return values[None, None].expand(1, 3, *mask.shape)
+    mask: Bool[Tensor, "clip frame h w"], dtype: torch.dtype
+) -> Float[Tensor, "clip 3 frame h w"]:
+    """Masks as videos to encode: 1 where they are true and -1 elsewhere, in all three colours."""
+    return (2 * mask.to(dtype) - 1)[:, None].expand(-1, 3, -1, -1, -1)
 
 
 def first_frame_image(

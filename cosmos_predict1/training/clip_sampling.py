@@ -11,12 +11,11 @@ import torch.nn.functional as F
 from jaxtyping import Bool, Float, UInt8
 from torch import Tensor
 
-from src.geometry.splatting import PAIR
 from src.io.video import to_uint8
 from src.training.stopwatch import Stopwatch
 
 from ..diffusion.cache import CacheSettings, PointCache
-from ..diffusion.conditioning import condition_mask, latent_encoder
+from ..diffusion.conditioning import condition_mask, latent_encoder, mask_video
 from ..diffusion.conditions import Conditions
 from ..diffusion.denoiser import Denoiser, guided
 from ..diffusion.pipeline import Context, Gen3C
@@ -24,6 +23,7 @@ from ..diffusion.sampler import sample
 from ..diffusion.scenes import Scene
 from ..diffusion.schedule import condition_noise, initial_noise, noise_levels
 from ..diffusion.shots import Rig
+from .sources import paired_frames
 
 
 @dataclass(frozen=True)
@@ -63,9 +63,7 @@ def scene_starts(
     """What the clips of one scene along some trajectories, equally long, are made from."""
     count, paths = len(rigs[0]), len(rigs)
     assert all(len(rig) == count for rig in rigs) and len(seeds) == paths, f"{paths} trajectories"
-    # Consecutive frames are blended in pairs: a last one that is alone is paired with itself, and
-    # not with the next clip's first.
-    order = torch.arange(count + count % PAIR, device=scene.first_frame.device).clamp_max(count - 1)
+    order = paired_frames(count, scene.first_frame.device)
     sources = scene.sources
     if scene.moving:
         frames = order.repeat(paths)
@@ -97,8 +95,8 @@ def condition_clips(
     """Latents of the first frames, and of the warps with their masks (one buffer, others zero)."""
     encode = latent_encoder(generator.tokenizer)
     first = encode(starts.first[:, :, None].to(generator.device))
-    known = (2 * starts.mask.to(starts.image.dtype) - 1)[:, None].expand(-1, 3, -1, -1, -1)
-    latents = torch.cat([encode(starts.image.transpose(1, 2).contiguous()), encode(known)], dim=1)
+    known = encode(mask_video(starts.mask, starts.image.dtype))
+    latents = torch.cat([encode(starts.image.transpose(1, 2).contiguous()), known], dim=1)
     missing = generator.network.config.warp_channels - latents.shape[1]
     return first, F.pad(latents, (0, 0, 0, 0, 0, 0, 0, missing))
 

@@ -4,7 +4,6 @@ Depth is that of the small network, put to scale as the commands do it, or the w
 is kept in the world's unit.
 """
 
-import math
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Literal
@@ -13,6 +12,7 @@ import torch
 from jaxtyping import Float, UInt8
 from torch import Tensor
 
+from src.depth.backends import nano_estimates
 from src.depth.estimate import DepthEstimate
 from src.depth.moge import prepare_image
 from src.depth.nano import NanoDepth
@@ -69,19 +69,12 @@ def film_worlds(
     return WorldFilms(color.contiguous(), shown.depth, intrinsics)
 
 
-@torch.inference_mode()
 def estimate_depths(
     network: NanoDepth, color: UInt8[Tensor, "frame h w 3"]
 ) -> Iterator[DepthEstimate]:
     """The network's estimate of each frame, some frames at once; yields in order."""
     for part in color.split(FRAMES_AT_ONCE):
-        image = part.movedim(-1, 1).float() / 255
-        height, width = image.shape[2:]
-        found = network(image)
-        focal = found.log_focal.exp() * math.hypot(height, width)
-        centre = focal.new_tensor([width / 2, height / 2]).expand(len(part), 2)
-        lens = torch.cat([focal[:, None].expand(-1, 2), centre], dim=1)
-        yield from map(DepthEstimate, found.log_depth.exp(), found.mask_logit > 0, lens)
+        yield from nano_estimates(network, part.movedim(-1, 1).float() / 255)
 
 
 def true_depths(films: WorldFilms, world: int) -> Iterator[DepthEstimate]:

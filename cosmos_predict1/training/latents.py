@@ -12,11 +12,10 @@ import torch.nn.functional as F
 from jaxtyping import Float, Float16, Int
 from torch import Tensor
 
-from src.tokenizer import planar
-from src.tokenizer.cosmos import PIXELS_AT_ONCE, VideoTokenizer
+from src.tokenizer.cosmos import VideoTokenizer
 
 from ..diffusion.cache import CacheSettings, Warps
-from ..diffusion.conditioning import Encode, latent_encoder, mask_video
+from ..diffusion.conditioning import latent_encoder, mask_video
 from .sources import SourcedClips, disturbed, unit_video, warp_clips
 
 
@@ -83,33 +82,11 @@ class ClipEncoder:
         depth = disturbed(clips.depth, self.depth_noise, self.generator)
         parts = (clips.video, clips.source, depth, clips.source_w2c, clips.w2c, clips.intrinsics)
         warps = warp_clips(SourcedClips(*parts, clips.keys), self.settings)
-        encode = batch_encoder(self.tokenizer)
+        encode = latent_encoder(self.tokenizer)
         latents = encode(unit_video(clips.video).transpose(1, 2))
-        masks = torch.cat([mask_video(mask, warps.image.dtype) for mask in warps.mask])
+        masks = mask_video(warps.mask, warps.image.dtype)
         seen = torch.cat([encode(warps.image.transpose(1, 2)), encode(masks)], dim=1)
         return EncodedClips(clips, warps, LatentClips(latents.half(), seen.half(), clips.keys))
-
-
-def batch_encoder(tokenizer: VideoTokenizer) -> Encode:
-    """The encoder of videos to normalised latents for many small clips at once.
-
-    It is the same function as `latent_encoder` in fewer kernels; clips beyond `PIXELS_AT_ONCE` take
-    that one, which needs less memory.
-    """
-    precise = tokenizer.dtype == torch.float32
-    plain = latent_encoder(tokenizer)
-
-    def encode(video: Float[Tensor, "clip 3 frame h w"]) -> Tensor:
-        """Normalised latents of videos."""
-        pixels = video[0, 0].numel()
-        if pixels > PIXELS_AT_ONCE:
-            return plain(video)
-        with torch.autocast(video.device.type, tokenizer.dtype, enabled=not precise):
-            groups = video.split(max(PIXELS_AT_ONCE // pixels, 1))
-            raw = torch.cat([planar.encode(tokenizer.autoencoder, group) for group in groups])
-        return tokenizer.normalise(raw)
-
-    return encode
 
 
 def encode_all(

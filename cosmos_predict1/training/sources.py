@@ -60,7 +60,8 @@ def warp_clips(clips: SourcedClips, settings: CacheSettings) -> Warps:
 
     All clips are one long moving scene to the cache; a clip of a still scene repeats its source.
     """
-    frames = _paired_frames(clips)
+    count = clips.video.shape[1]
+    frames = paired_frames(count, clips.video.device)
     sources = frames if clips.source.shape[1] > 1 else torch.zeros_like(frames)
     depth = clips.depth[:, sources].flatten(0, 1)
     shown = SourceFrames(
@@ -74,7 +75,6 @@ def warp_clips(clips: SourcedClips, settings: CacheSettings) -> Warps:
     warps = cache.render(
         clips.intrinsics[:, frames].flatten(0, 1), clips.w2c[:, frames].flatten(0, 1)
     )
-    count = clips.video.shape[1]
     image, mask, depth = (
         part[0].unflatten(0, (len(clips), -1))[:, :count]
         for part in (warps.image, warps.mask, warps.depth)
@@ -98,11 +98,10 @@ def disturbed(
     return depth * factor.to(depth.device)
 
 
-def _paired_frames(clips: SourcedClips) -> Int[Tensor, " frame"]:
-    """The frames of a clip, the last one twice where they are odd.
+def paired_frames(count: int, device: torch.device) -> Int[Tensor, " frame"]:
+    """The frames of a clip of `count`, the last one twice where they are odd.
 
     Pictures are blended in pairs, which must not reach from clip to clip; beside itself, a picture
     is what it would be alone.
     """
-    count = clips.video.shape[1]
-    return torch.arange(count + count % PAIR, device=clips.video.device).clamp_max(count - 1)
+    return torch.arange(count + count % PAIR, device=device).clamp_max(count - 1)

@@ -166,17 +166,24 @@ class NanoBackend:
 
     @torch.inference_mode()
     def __call__(self, image: Float[Tensor, "3 h w"], region: Region = WHOLE) -> DepthEstimate:
-        """Depth of the picture and the network's guess of the lens.
+        """Depth of the picture and the network's guess of the lens; see `nano_estimates`."""
+        return nano_estimates(self.network, image[None].to(self.device))[0]
 
-        Where all but nothing of the picture passes for sky, the sky has depth too.
-        """
-        height, width = image.shape[1:]
-        prediction = self.network(image[None].to(self.device))
-        focal = prediction.log_focal[0].exp() * math.hypot(height, width)
-        centre = focal.new_tensor([width / 2, height / 2])
-        intrinsics = torch.cat([focal.repeat(2), centre])
-        mask = prediction.mask_logit[0] > 0
-        if mask.float().mean() < LEAST_SHARE:
-            LOGGER.warning("nano depth: hardly any pixel with a depth; all of them are taken")
-            mask = torch.ones_like(mask)
-        return DepthEstimate(prediction.log_depth[0].exp(), mask, intrinsics)
+
+@torch.inference_mode()
+def nano_estimates(network: NanoDepth, images: Float[Tensor, "batch 3 h w"]) -> list[DepthEstimate]:
+    """Depth of pictures in [0, 1] and the network's guess of their lenses, on its device.
+
+    Where all but nothing of a picture passes for sky, the sky has depth too.
+    """
+    height, width = images.shape[2:]
+    found = network(images)
+    focal = found.log_focal.exp() * math.hypot(height, width)
+    centre = focal.new_tensor([width / 2, height / 2]).expand(len(images), 2)
+    intrinsics = torch.cat([focal[:, None].expand(-1, 2), centre], dim=1)
+    mask = found.mask_logit > 0
+    nothing = mask.flatten(1).float().mean(1) < LEAST_SHARE
+    if nothing.any():
+        LOGGER.warning("nano depth: hardly any pixel with a depth; all of them are taken")
+        mask = mask | nothing[:, None, None]
+    return list(map(DepthEstimate, found.log_depth.exp(), mask, intrinsics))

@@ -58,7 +58,7 @@ def test_more_buffers_than_the_network_takes_are_refused() -> None:
 
 def test_masks_are_grey_videos() -> None:
     """Catches a mask that colours see differently."""
-    video = mask_video(torch.tensor([[[True, False]]]), torch.float32)
+    video = mask_video(torch.tensor([[[[True, False]]]]), torch.float32)
     assert video.shape == (1, 3, 1, 1, 2)
     assert video[0, :, 0, 0].tolist() == [[1, -1]] * 3
 

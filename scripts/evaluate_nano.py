@@ -32,8 +32,11 @@ def main(words: Sequence[str] | None = None) -> int:
     add("--decoder_static", type=Path, help="instead of the one below --nano")
     add("--decoder_dynamic", type=Path, help="instead of the one below --nano")
     add("--trajectories", type=int, nargs="+", choices=range(6), help="which the decoders see")
+    add("--minutes", type=float, help="begin no further worlds after so many; default: see all")
     add("--device", choices=("auto", "cpu", "cuda"), default="auto")
     arguments = parser.parse_args(words)
+    if arguments.minutes is not None and arguments.minutes <= 0:
+        parser.error("--minutes is more than 0")
     if arguments.seeds < 1 or arguments.stride < 1:
         parser.error("--seeds and --stride are at least 1")
 
@@ -57,6 +60,7 @@ def main(words: Sequence[str] | None = None) -> int:
         tuple(arguments.depth),
         {name: path for name, path in decoders.items() if path is not None},
         tuple(arguments.trajectories or ORDER),
+        minutes=arguments.minutes,
     )
     device = default_device() if arguments.device == "auto" else torch.device(arguments.device)
     try:

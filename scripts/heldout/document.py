@@ -76,12 +76,22 @@ def evaluation_blocks(content: Mapping[str, Any] | None) -> dict[str, str]:
     blocks = {name: table(content["figures"]) for name, table in TABLES.items()}
     blocks["checks"] = checks_table(content["checks"])
     seconds = ", ".join(f"{name} {value:.0f} s" for name, value in content["seconds"].items())
-    worlds = content["settings"]["seeds"]
     blocks["evaluation"] = (
-        f"{worlds} worlds of each kind, on {content['hardware']}: {seconds}.\n\n"
-        f"{content['definition']}"
+        f"{_seen_worlds(content)}, on {content['hardware']}: {seconds}.\n\n{content['definition']}"
     )
     return blocks
+
+
+def _seen_worlds(content: Mapping[str, Any]) -> str:
+    """How many worlds were seen; where the time did not suffice for all, of every part."""
+    wished, seen = int(content["settings"]["seeds"]), content.get("worlds", {})
+    if all(count == wished for kinds in seen.values() for count in kinds.values()):
+        return f"{wished} worlds of each kind"
+    parts = (
+        f"{part} {' and '.join(f'{count} {kind}' for kind, count in kinds.items())}"
+        for part, kinds in seen.items()
+    )
+    return f"Fewer than {wished} worlds of each kind were seen ({'; '.join(parts)})"
 
 
 def ablation_block(folder: Path) -> str:

@@ -1,8 +1,9 @@
 """The whole evaluation: worlds in groups through the networks, figures and sheets to the disk."""
 
 import json
+import math
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import asdict
 from pathlib import Path
 
@@ -15,13 +16,18 @@ from .checks import DEFINITION, all_checks
 from .ledger import Ledger
 from .moving import MovingWorlds
 from .networks import Networks
-from .settings import Settings
+from .settings import PARTS, Settings
 from .sheets import Sheets
 from .stills import StillWorlds
 
 LOGGER = get_logger(__name__)
 # Worlds that go through the networks together; each has six clips.
 GROUP = {"cuda": 8, "cpu": 1}
+# The parts that see each kind of worlds.
+KINDS = {
+    "still": ("tokenizer", "depth", "generator", "static"),
+    "moving": ("tokenizer", "generator", "dynamic"),
+}
 FIGURES, TABLE = "evaluation.json", "seeds.csv"
 
 
@@ -35,15 +41,22 @@ def evaluate(settings: Settings, device: torch.device) -> dict[str, object]:
     ledger, sheets = Ledger(), Sheets(settings.pictured)
     networks = Networks(settings, device)
     parts = (settings, networks, ledger, sheets)
-    seconds = {}
-    if settings.wants("tokenizer", "depth", "generator", "static"):
-        seconds["still worlds"] = _in_groups(StillWorlds(*parts).evaluate, settings, False, device)
-    if settings.wants("tokenizer", "generator", "dynamic"):
-        seconds["moving worlds"] = _in_groups(MovingWorlds(*parts).evaluate, settings, True, device)
+    minutes = math.inf if settings.minutes is None else settings.minutes
+    works = {"still": StillWorlds(*parts).evaluate, "moving": MovingWorlds(*parts).evaluate}
+    end = time.monotonic() + 60 * minutes
+    seconds, seen = {}, {}
+    for kind, work in works.items():
+        if settings.wants(*KINDS[kind]):
+            groups = _groups(settings, kind, device)
+            seen[kind], seconds[f"{kind} worlds"] = _in_groups(work, groups, kind, end)
     figures = ledger.figures()
-    stated = {name: str(value) for name, value in asdict(settings).items()}
     content: dict[str, object] = {
-        "settings": stated,
+        "settings": settings.jsonable(),
+        "worlds": {
+            part: {kind: count for kind, count in seen.items() if part in KINDS[kind]}
+            for part in PARTS
+            if settings.wants(part)
+        },
         "hardware": torch.cuda.get_device_name(device) if device.type == "cuda" else "CPU",
         "seconds": seconds,
         "definition": DEFINITION,
@@ -56,20 +69,33 @@ def evaluate(settings: Settings, device: torch.device) -> dict[str, object]:
     return content
 
 
+def _groups(settings: Settings, kind: str, device: torch.device) -> list[range]:
+    seeds, step = settings.worlds(kind == "moving"), GROUP[device.type]
+    return [seeds[start : start + step] for start in range(0, len(seeds), step)]
+
+
 def _in_groups(
-    work: Callable[[range], None], settings: Settings, dynamic: bool, device: torch.device
-) -> float:
-    """Let `work` see all worlds, some at a time; returns the seconds that it took."""
-    seeds, step = settings.worlds(dynamic), GROUP[device.type]
-    begin = time.perf_counter()
+    work: Callable[[range], None], groups: Sequence[range], kind: str, end: float
+) -> tuple[int, float]:
+    """Let `work` see one group of worlds after another, beginning none after the moment `end`.
+
+    Returns how many worlds it saw and the seconds that it took.
+    """
+    begin, seen = time.perf_counter(), 0
     # Compiling the renderer takes longer than rendering so few worlds.
     with torch.compiler.set_stance("force_eager"):
-        groups = [seeds[start : start + step] for start in range(0, len(seeds), step)]
-        for group in progress(groups, "moving worlds" if dynamic else "still worlds", len(groups)):
+        for group in progress(groups, f"{kind} worlds", len(groups)):
+            if time.monotonic() >= end:
+                break
             work(group)
-    if device.type == "cuda":
-        torch.cuda.synchronize()
-    return round(time.perf_counter() - begin, 1)
+            # Queued work would look as if it took no time.
+            if torch.cuda.is_available():
+                torch.cuda.synchronize()
+            seen += len(group)
+    wished = sum(len(group) for group in groups)
+    if seen < wished:
+        LOGGER.warning("the time is over: %d of %d %s worlds were seen", seen, wished, kind)
+    return seen, round(time.perf_counter() - begin, 1)
 
 
 def _write(path: Path, text: str) -> None:

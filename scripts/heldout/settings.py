@@ -1,6 +1,6 @@
 """What is evaluated, on which worlds, and where the results go."""
 
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
 STATIC_SEED, DYNAMIC_SEED = 900_000, 910_000
@@ -27,6 +27,7 @@ class Settings:
         decoders: other decoders than those of `nano`, by `static` and `dynamic`.
         trajectories: which ones the decoder sees, in this order.
         pictured: how many worlds the sheets show.
+        minutes: after so many, no further worlds are begun; None: all worlds are seen.
     """
 
     nano: Path
@@ -40,11 +41,21 @@ class Settings:
     decoders: dict[str, Path] = field(default_factory=dict)
     trajectories: tuple[int, ...] = ORDER
     pictured: int = 6
+    minutes: float | None = None
 
     def worlds(self, dynamic: bool) -> range:
         """The seeds of the held-out worlds."""
         first = DYNAMIC_SEED if dynamic else STATIC_SEED
         return range(first, first + self.seeds)
+
+    def jsonable(self) -> dict[str, object]:
+        """All settings as values that JSON has, paths with forward slashes."""
+        return {
+            **asdict(self),
+            "nano": self.nano.as_posix(),
+            "output": self.output.as_posix(),
+            "decoders": {name: path.as_posix() for name, path in self.decoders.items()},
+        }
 
     def wants(self, *parts: str) -> bool:
         """Whether any of `parts` is asked for."""

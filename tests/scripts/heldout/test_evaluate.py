@@ -2,12 +2,15 @@
 
 import csv
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 import torch
 from heldout import evaluate as module
+from heldout.document import evaluation_blocks
 from heldout.evaluate import evaluate
+from heldout.made import Evaluation
 from heldout.settings import Settings
 from tiny_generator import write_tiny_weights
 from tiny_scene import tiny_decoder
@@ -51,6 +54,33 @@ def test_all_parts_of_two_worlds(
     assert {row["seed"] for row in rows} == {"900000", "900001", "910000", "910001"}
     for name in ("tokenizer", "depth", "generator", "static", "dynamic"):
         assert (tmp_path / f"{name}.png").is_file()
+
+
+def test_minutes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Would catch time counted anew for moving worlds, and worlds counted that were not seen."""
+    clock = [0.0]
+
+    def work(self: Evaluation, seeds: range) -> None:
+        """Half a minute."""
+        clock[0] += 30
+        self.ledger.add_values("depth.x", seeds, torch.ones(len(seeds)))
+
+    for worlds in (module.StillWorlds, module.MovingWorlds):
+        monkeypatch.setattr(worlds, "evaluate", work)
+    monkeypatch.setattr(module.time, "monotonic", lambda: clock[0])
+    monkeypatch.setitem(module.GROUP, "cpu", 2)
+    settings = Settings(tmp_path, tmp_path / "out", ("depth", "tokenizer"), 4)
+    for minutes, still, moving in ((None, 4, 4), (0.6, 4, 0), (1.2, 4, 2), (0.1, 2, 0)):
+        evaluate(replace(settings, minutes=minutes), torch.device("cpu"))
+        content = json.loads((tmp_path / "out" / "evaluation.json").read_text())
+        worlds = {"depth": {"still": still}, "tokenizer": {"still": still, "moving": moving}}
+        assert content["worlds"] == worlds
+        assert content["figures"]["depth.x"]["count"] == still + moving
+        assert content["settings"]["minutes"] == minutes and content["settings"]["seeds"] == 4
+        said = evaluation_blocks(content)["evaluation"]
+        short = f"(tokenizer {still} still and {moving} moving; depth {still} still)"
+        whole = said.startswith("4 worlds of each kind, on CPU")
+        assert whole == (minutes is None) and (short in said) == (minutes is not None)
 
 
 def test_parts_that_are_not_there(weights: Path, tmp_path: Path) -> None:

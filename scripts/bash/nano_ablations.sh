@@ -12,7 +12,7 @@
 # NANO      as of train_nano.sh (outputs/nano)
 # STEPS     of each variant's stage with six trajectories; pruning takes a quarter of them more (800)
 # WORLDS    for the clips of `truth` (350)
-# SEEDS     held-out worlds to evaluate on (64)
+# SEEDS     held-out worlds to evaluate on (64); 0: none
 # SETTINGS CLIPS  further KEY=VALUE of the trainings, of the clips of `truth`
 # EVALUATE  further flags of scripts/evaluate_nano.py
 # PYTHON    the interpreter (python)
@@ -85,6 +85,7 @@ for variant in "${names[@]}"; do
         resume_from_checkpoint_dir="$output/training/$variant/$stage"
     "$python" scripts/export_nano.py weights "$output/training/$variant/${stage}_prune" \
         "$output/$variant"
+    if ((${SEEDS:-64} == 0)); then continue; fi
     read -r -a variant_flags <<< "${flags[$variant]:-}"
     "$python" scripts/evaluate_nano.py --what static --nano "$nano" \
         --output "$output/${variant}_evaluation" --decoder_static "$output/$variant" \

@@ -16,12 +16,14 @@
 #
 # NANO       everything is written below it (outputs/nano)
 # RELEASE    the folder that ships (assets/nano)
-# GPUS       2: clips of both kinds, then static and dynamic decoders, beside each other (1)
+# GPUS       2: depth and generator on both; clips of both kinds, then static and dynamic decoders,
+#            beside each other (1)
 # TOGETHER   1: beside each other on one GPU too, which either of them keeps busy in part only (0)
 # MINUTES_TOKENIZER MINUTES_TOKENIZER_FINISH MINUTES_DEPTH MINUTES_GENERATOR   of the whole training
 # MINUTES_CLIPS    start no more worlds after so long, for each kind (no limit)
 # MINUTES_STAGES   of the updates of the nine stages; 0 leaves a stage out
 # WORLDS_STATIC WORLDS_DYNAMIC   worlds that become clips
+# MAKERS     processes that make clips of one kind, each of its own worlds (1)
 # CLIPS SETTINGS   further KEY=VALUE of the clips, of the decoder's trainings
 # SEEDS      held-out worlds to evaluate on (64)
 # PYTHON     the interpreter (python)
@@ -35,6 +37,8 @@ gpus=${GPUS:-1}
 beside=$((gpus > 1 || ${TOGETHER:-0} ? 2 : 1))
 stages=${MINUTES_STAGES:-0.8 0 0.6 0 1.2 2.6 1.0 2.8 1.0}
 training="$nano/training"
+launch=("$python")
+if ((gpus > 1)); then launch+=(-m torch.distributed.run --standalone "--nproc_per_node=$gpus"); fi
 multi=3dgs_res_704_1280_views_121_multi_6
 read -r -a clip_settings <<< "${CLIPS:-}"
 read -r -a own_settings <<< "${SETTINGS:-}"
@@ -75,7 +79,7 @@ train() {
     local name=$1 minutes=$2
     shift 2
     if has_weights "$name"; then return; fi
-    "$python" train.py --config "configs/nano/training/$name.yaml" \
+    "${launch[@]}" train.py --config "configs/nano/training/$name.yaml" \
         loop.output_dir="$training/$name" loop.max_minutes="$minutes" "${small[@]}" "$@"
     export_weights "$name" "$name"
 }
@@ -103,13 +107,20 @@ tokenizer() {
 
 # clips KIND WORLDS: static or dynamic ones.
 clips() {
-    local dynamic=false
-    if [[ $1 == dynamic ]]; then dynamic=true; fi
-    local limit=()
+    local dynamic=false first=0 number makers=${MAKERS:-1} processes=() limit=()
+    if [[ $1 == dynamic ]]; then dynamic=true first=100000; fi
     if [[ -n ${MINUTES_CLIPS:-} ]]; then limit=("max_minutes=$MINUTES_CLIPS"); fi
-    "$python" scripts/make_nano_clips.py output="$nano/clips" checkpoint_dir="$nano" \
-        dynamic="$dynamic" worlds="$2" workers="${WORKERS:-$(($(nproc) / beside))}" \
-        "${limit[@]}" "${clip_settings[@]}"
+    local each=$((($2 + makers - 1) / makers)) cores=$(($(nproc) / (beside * makers)))
+    for ((number = 0; number < makers; number++)); do
+        "$python" scripts/make_nano_clips.py output="$nano/clips" checkpoint_dir="$nano" \
+            dynamic="$dynamic" first_seed="$((first + number * each))" worlds="$each" \
+            workers="${WORKERS:-$((cores > 0 ? cores : 1))}" "${limit[@]}" "${clip_settings[@]}" &
+        processes+=($!)
+    done
+    # Until the last of them has ended, also where one fails.
+    local failed=0 process
+    for process in "${processes[@]}"; do wait "$process" || failed=1; done
+    return "$failed"
 }
 
 # ladder FIRST LAST: stages of the decoder.
@@ -124,9 +135,9 @@ run_part() {
     case $part in
         tokenizer) tokenizer ;;
         depth) train depth "${MINUTES_DEPTH:-4}" ;;
-        generator) train generator "${MINUTES_GENERATOR:-5}" tokenizer="$nano/tokenizer" ;;
-        clips_static) clips static "${WORLDS_STATIC:-700}" ;;
-        clips_dynamic) clips dynamic "${WORLDS_DYNAMIC:-250}" ;;
+        generator) train generator "${MINUTES_GENERATOR:-7}" tokenizer="$nano/tokenizer" ;;
+        clips_static) clips static "${WORLDS_STATIC:-1000}" ;;
+        clips_dynamic) clips dynamic "${WORLDS_DYNAMIC:-400}" ;;
         base) ladder 1 5 ;;
         static)
             if has_weights decoder_static; then return; fi

@@ -4,6 +4,9 @@ Worlds that no training has seen are rendered exactly; clips and Gaussians made 
 frames (of moving ones: from the video of a still camera) are compared with them. OUTPUT receives
 evaluation.json (all figures, and whether they reach what is asked), seeds.csv (every figure of
 every world) and contact sheets. `python scripts/evaluate.py nano ...` is the same.
+
+Parts can be evaluated beside each other (`--what`, each with an OUTPUT of its own) and joined:
+`python scripts/evaluate_nano.py --join FOLDER [FOLDER ...] [--output OUTPUT]`.
 """
 
 import argparse
@@ -32,22 +35,41 @@ def main(words: Sequence[str] | None = None) -> int:
     add("--decoder_static", type=Path, help="instead of the one below --nano")
     add("--decoder_dynamic", type=Path, help="instead of the one below --nano")
     add("--trajectories", type=int, nargs="+", choices=range(6), help="which the decoders see")
+    add("--join", type=Path, nargs="+", metavar="FOLDER", help="only join evaluations into OUTPUT")
     add("--minutes", type=float, help="begin no further worlds after so many; default: see all")
     add("--device", choices=("auto", "cpu", "cuda"), default="auto")
     arguments = parser.parse_args(words)
-    if arguments.minutes is not None and arguments.minutes <= 0:
-        parser.error("--minutes is more than 0")
+    if arguments.minutes is not None and not 0 < arguments.minutes < float("inf"):
+        parser.error("--minutes is a number above 0")
     if arguments.seeds < 1 or arguments.stride < 1:
         parser.error("--seeds and --stride are at least 1")
 
     sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+    from heldout.joining import join_evaluations
+
+    from src.runtime import InputError, setup_logging
+
+    setup_logging()
+    try:
+        if arguments.join:
+            content: Mapping[str, Any] = join_evaluations(arguments.join, arguments.output)
+        else:
+            content = _evaluate(arguments)
+    except InputError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 1
+    _show(content)
+    return 0
+
+
+def _evaluate(arguments: argparse.Namespace) -> Mapping[str, Any]:
+    """What was measured with the settings of the command line."""
     import torch
     from heldout.evaluate import evaluate
     from heldout.settings import ORDER, Settings
 
-    from src.runtime import InputError, default_device, setup_logging
+    from src.runtime import default_device
 
-    setup_logging()
     decoders = {"static": arguments.decoder_static, "dynamic": arguments.decoder_dynamic}
     settings = Settings(
         arguments.nano,
@@ -63,13 +85,7 @@ def main(words: Sequence[str] | None = None) -> int:
         minutes=arguments.minutes,
     )
     device = default_device() if arguments.device == "auto" else torch.device(arguments.device)
-    try:
-        content: Mapping[str, Any] = evaluate(settings, device)
-    except InputError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 1
-    _show(content)
-    return 0
+    return evaluate(settings, device)
 
 
 def _show(content: Mapping[str, Any]) -> None:

@@ -1,7 +1,7 @@
 """What is asked of the small weights, and whether the figures reach it."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 
 from .ledger import Summary
 
@@ -82,6 +82,11 @@ def all_checks(figures: Mapping[str, Summary]) -> list[Check]:
             psnr("dynamic.moving_if_frozen.true"),
         ),
     ]
+
+
+def state_checks(figures: Mapping[str, Summary]) -> list[dict[str, object]]:
+    """Every line as an object of JSON, with `reached`."""
+    return [{**asdict(check), "reached": check.reached} for check in all_checks(figures)]
 
 
 def _times(figures: Mapping[str, Summary]) -> list[int]:

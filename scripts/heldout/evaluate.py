@@ -3,8 +3,7 @@
 import json
 import math
 import time
-from collections.abc import Callable, Sequence
-from dataclasses import asdict
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 import torch
@@ -12,7 +11,7 @@ import torch
 from src.io.atomic import atomic_path
 from src.runtime import get_logger, progress
 
-from .checks import DEFINITION, all_checks
+from .checks import DEFINITION, state_checks
 from .ledger import Ledger
 from .moving import MovingWorlds
 from .networks import Networks
@@ -61,12 +60,17 @@ def evaluate(settings: Settings, device: torch.device) -> dict[str, object]:
         "seconds": seconds,
         "definition": DEFINITION,
         "figures": figures,
-        "checks": [asdict(c) | {"reached": c.reached} for c in all_checks(figures)],
+        "checks": state_checks(figures),
         "sheets": sheets.write(settings.output),
     }
-    _write(settings.output / FIGURES, json.dumps(content, indent=1, allow_nan=False) + "\n")
-    _write(settings.output / TABLE, ledger.table())
+    write_evaluation(settings.output, content, ledger.table())
     return content
+
+
+def write_evaluation(folder: Path, content: Mapping[str, object], table: str) -> None:
+    """Write figures and table of an evaluation, whose sheets are there."""
+    _write(folder / FIGURES, json.dumps(content, indent=1, allow_nan=False) + "\n")
+    _write(folder / TABLE, table)
 
 
 def _groups(settings: Settings, kind: str, device: torch.device) -> list[range]:

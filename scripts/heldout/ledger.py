@@ -13,6 +13,7 @@ from torch import Tensor
 from src.evaluation.masked import ClipErrors
 
 Summary = dict[str, float | int | None]
+HEADER = ("figure", "seed", "value")
 
 
 @dataclass
@@ -52,7 +53,7 @@ class Ledger:
         numbers |= {name: torch.tensor(values) for name, values in self._values.items()}
         file = io.StringIO()
         writer = csv.writer(file, lineterminator="\n")
-        writer.writerow(("figure", "seed", "value"))
+        writer.writerow(HEADER)
         for name, values in numbers.items():
             seeds = torch.tensor(self._seeds[name])
             for seed in seeds.unique().tolist():

@@ -29,8 +29,9 @@ class StillWorlds(Evaluation):
         exact = Group.of(pool, pool, False, self.networks.cache)
         if wants("tokenizer", "generator"):
             coded, truth = self.networks.coded(exact.truth), exact.truth
-            record_tokenizer(self.ledger, "static", seeds, coded, truth)
-            self.sheets.add_coded(truth, coded, exact.paths)
+            if wants("tokenizer"):
+                record_tokenizer(self.ledger, "static", seeds, coded, truth)
+                self.sheets.add_coded(truth, coded, exact.paths)
             if wants("generator"):
                 record_clips(self.ledger, "ceiling", seeds, (coded, truth), exact.visible)
         if wants("depth"):

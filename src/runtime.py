@@ -1,10 +1,11 @@
 """What every run needs: the device, seeding, a rank-0 logger, progress bars and the input error."""
 
+import importlib.util
 import logging
 import os
 import random
-from collections.abc import Iterable, Iterator
-from typing import TypeVar
+from collections.abc import Callable, Iterable, Iterator
+from typing import Any, TypeVar
 
 import numpy as np
 import torch
@@ -30,6 +31,13 @@ def default_device() -> torch.device:
     if not torch.cuda.is_available():
         return torch.device("cpu")
     return torch.device("cuda", int(os.environ.get("LOCAL_RANK", "0")))
+
+
+def can_compile(device: torch.device, function: Callable[..., Any]) -> bool:
+    """Whether `function` can be compiled for a device, where that is worth its while."""
+    # Checks of annotations, as tests install them, can't be compiled.
+    checked = hasattr(function, "__wrapped__")
+    return device.type == "cuda" and not checked and importlib.util.find_spec("triton") is not None
 
 
 def seed_everything(seed: int) -> None:

@@ -12,9 +12,10 @@ import torch
 
 from src.geometry.cameras import Cameras, invert_rigid
 from src.geometry.trajectories import TrajectorySpec, make_trajectory
+from src.runtime import can_compile
 from src.worlds.render import render_worlds
 from src.worlds.scene import Worlds, build_worlds, world_cameras
-from src.worlds.shading import can_compile
+from src.worlds.shading import shade
 
 from .row import Row, seconds
 
@@ -73,5 +74,5 @@ def run(device: torch.device) -> Iterator[Row]:
     drawn = seconds(lambda: build_worlds(range(WORLDS)), repeats=3) / WORLDS
     yield Row("build a world", drawn)
     yield from _clips(device, compiled=False)
-    if can_compile(device):
+    if can_compile(device, shade):
         yield from _clips(device, compiled=True)

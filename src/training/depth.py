@@ -9,7 +9,7 @@ from jaxtyping import UInt8
 from torch import Tensor
 
 from ..depth.nano import NanoDepth, NanoPrediction, load_nano_depth, save_nano_depth
-from ..runtime import InputError
+from ..runtime import InputError, can_compile
 from ..visualization.depth import colorize_depth
 from ..visualization.sheet import contact_sheet
 from .depth_augment import add_borders, change_colors, seen_part, whole_part
@@ -34,8 +34,8 @@ class DepthObjective(Objective):
         self.network, self.config, self.clock = network, config, clock
         # The method, not the module: names of weights stay as they are.
         self._run: Callable[..., NanoPrediction] = network.forward
-        on_cuda = next(network.parameters()).device.type == "cuda"
-        if config.compile and on_cuda:
+        device = next(network.parameters()).device
+        if config.compile and can_compile(device, NanoDepth.forward):
             self._run = torch.compile(network.forward, dynamic=False)
 
     def forward(self, batch: DepthSamples, predict: bool = False) -> Mapping[str, Tensor]:

@@ -1,6 +1,5 @@
 """The tokenizer's task: videos go through the network and are to come back in their colours."""
 
-import importlib.util
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -11,7 +10,7 @@ from torch import Tensor, nn
 
 from ..checkpoints import search_checkpoint
 from ..evaluation.lpips import load_lpips
-from ..runtime import InputError, get_logger
+from ..runtime import InputError, can_compile, get_logger
 from ..tokenizer import planar
 from ..tokenizer.cosmos import VideoTokenizer, latent_frames
 from ..tokenizer.loading import load_tokenizer, save_tokenizer
@@ -35,13 +34,6 @@ LOGGER = get_logger(__name__)
 CLIPS_AT_ONCE = 4
 
 Step = Callable[[Tensor], tuple[Tensor, dict[str, Tensor]]]
-
-
-def can_compile(device: torch.device) -> bool:
-    """Whether a compiled step is to be had, and worth its while, on a device."""
-    # Checks of annotations, as tests install them, can't be compiled.
-    checked = hasattr(planar.encode, "__wrapped__")
-    return device.type == "cuda" and not checked and importlib.util.find_spec("triton") is not None
 
 
 class TokenizerObjective(Objective):
@@ -125,7 +117,7 @@ class TokenizerTask:
         else:
             folder_clips(config.data)
         network = self._tokenizer().to(device).autoencoder
-        compiled = config.compile and can_compile(device)
+        compiled = config.compile and can_compile(device, planar.encode)
         return TokenizerObjective(network, config, _perceptual(config, device), compiled)
 
     def batches(self, share: Share) -> TokenizerBatches:

@@ -14,10 +14,11 @@ from torch import Tensor
 from torch.nn import functional
 
 from ..geometry.cameras import Cameras, compose
+from ..runtime import can_compile
 from .noise import noise_volume
 from .raycast import Hits, Scene
 from .scene import LEAST_COUNT, Worlds
-from .shading import BLOCK, Lens, Shader, can_compile, compiled_shade, shade
+from .shading import BLOCK, Lens, Shader, compiled_shade, shade
 
 # Largest tensor of the computation, in numbers: one that stays in a CPU's cache, or one that
 # keeps a GPU busy.
@@ -129,7 +130,7 @@ def render_worlds(
     assert len(worlds) == count, f"{len(worlds)} worlds, cameras of {count}"
     assert supersample >= 1, f"supersample {supersample}"
     device, pixels = times.device, cameras.width * cameras.height
-    compiled = can_compile(device) if compile is None else compile
+    compiled = can_compile(device, shade) if compile is None else compile
     numbers = CPU_NUMBERS if device.type == "cpu" else GPU_NUMBERS
     least = LEAST_COUNT if compiled else 0
     sizes = worlds.sizes()

@@ -4,7 +4,6 @@ Eager, each operation writes its result to memory, which is what takes the time 
 all of them become a few kernels that keep everything between them in registers.
 """
 
-import importlib.util
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import lru_cache
@@ -75,13 +74,6 @@ def shade(
     along = (surface.u, surface.v, u_width * angle, v_width * angle)
     painted = paint(materials, local, along, surface.is_sky, volume)
     return develop(illuminate(scene, surface, hits.solid, painted)), hits.t, hits.solid
-
-
-def can_compile(device: torch.device) -> bool:
-    """Whether compiled shading is to be had, and worth its while, on a device."""
-    # Checks of annotations, as tests install them, can't be compiled.
-    checked = hasattr(shade, "__wrapped__")
-    return device.type == "cuda" and not checked and importlib.util.find_spec("triton") is not None
 
 
 @lru_cache(maxsize=1)

@@ -1,5 +1,7 @@
 """The depth task in the training loop: what it learns from, writes and resumes."""
 
+import subprocess
+import sys
 from dataclasses import replace
 from pathlib import Path
 
@@ -179,17 +181,42 @@ def test_impossible_settings_are_refused(change: dict, expected: str) -> None:
 
 
 @pytest.mark.gpu
-def test_on_the_gpu_the_compiled_network_trains_in_bfloat16(loop: LoopConfig) -> None:
-    """Weights under other names, types that do not fit, a pool on another device."""
-    config = small(replace(loop, mixed_precision="bf16", ema=True, validate_every=3))
-    task = DepthTask(config)
-    train(task, config.loop, config.optim)
-    assert load_nano_depth(Path(config.loop.output_dir) / "checkpoint-6", "cuda")
-    device = torch.device("cuda", torch.cuda.current_device())
-    plain = replace(config, compile=False)
-    objectives = [DepthTask(part).build(device, Stopwatch()) for part in (config, plain)]
-    objectives[1].load_state_dict(objectives[0].state_dict())
-    pool = world_frames(config.data, Share(), device)
-    batch = DepthBatches(pool, config, Share()).batch(0)
-    compiled, eager = (objective(batch)["loss"] for objective in objectives)
-    torch.testing.assert_close(compiled, eager, rtol=1e-2, atol=1e-3)
+def test_on_the_gpu_the_compiled_network_trains_in_bfloat16(tmp_path: Path) -> None:
+    """Weights under other names, types that do not fit, a graph that computes something else."""
+    # Checks of annotations cannot be compiled, so all of it runs apart from the tests' hook.
+    code = (
+        "import sys, torch\n"
+        "from dataclasses import replace\n"
+        "from src.config.depth import load_depth_train_config\n"
+        "from src.config.loading import command_line_layer, file_layer\n"
+        "from src.config.training import split_task\n"
+        "from src.training.depth import DepthBatches, DepthTask\n"
+        "from src.training.depth_data import world_frames\n"
+        "from src.training.loop import train\n"
+        "from src.training.stopwatch import Stopwatch\n"
+        "from src.training.task import Share\n"
+        "layers = [file_layer(sys.argv[1]), command_line_layer(sys.argv[2:])]\n"
+        "config = load_depth_train_config(split_task(layers, ['depth'])[1])\n"
+        "train(DepthTask(config), config.loop, config.optim)\n"
+        "device = torch.device('cuda', torch.cuda.current_device())\n"
+        "parts = (config, replace(config, compile=False))\n"
+        "compiled, plain = (DepthTask(part).build(device, Stopwatch()) for part in parts)\n"
+        "assert compiled._run != compiled.network.forward, 'not compiled'\n"
+        "plain.load_state_dict(compiled.state_dict())\n"
+        "pool = world_frames(config.data, Share(), device)\n"
+        "batch = DepthBatches(pool, config, Share()).batch(0)\n"
+        "losses = [objective(batch)['loss'] for objective in (compiled, plain)]\n"
+        "torch.testing.assert_close(*losses, rtol=1e-2, atol=1e-3)\n"
+    )
+    run = {
+        "loop.output_dir": tmp_path,
+        "loop.max_steps": 6,
+        "loop.checkpoint_every": 6,
+        "loop.report_every": 3,
+        "loop.validate_every": 3,
+    }
+    arguments = [f"{key}={value}" for key, value in (SMALL | run).items()]
+    command = [sys.executable, "-c", code, FILE, *arguments]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    assert load_nano_depth(tmp_path / "checkpoint-6", "cuda")

@@ -119,8 +119,8 @@ if [[ -n $gpu ]] && ! command -v nvcc >/dev/null && [[ ! -x ${CUDA_HOME:-/usr/lo
     # Without its compiler gsplat may not start; for scenes of this size the twin is fast enough.
     rasterizer=torch
 fi
-# Threads that wait without spinning: several times faster where the cores have other work too.
-export OMP_WAIT_POLICY="${OMP_WAIT_POLICY:-PASSIVE}"
+# Threads that wait spin for a moment only: much faster where the cores have other work too.
+export GOMP_SPINCOUNT="${GOMP_SPINCOUNT:-1000}"
 # Large tensors stay with the process between uses: a tenth of the time is spent on fresh pages else.
 export MALLOC_MMAP_THRESHOLD_="${MALLOC_MMAP_THRESHOLD_:-1073741824}"
 export MALLOC_TRIM_THRESHOLD_="${MALLOC_TRIM_THRESHOLD_:-2147483648}"

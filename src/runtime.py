@@ -5,6 +5,8 @@ import logging
 import os
 import random
 from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from typing import Any, TypeVar
 
 import numpy as np
@@ -38,6 +40,23 @@ def can_compile(device: torch.device, function: Callable[..., Any]) -> bool:
     # Checks of annotations, as tests install them, can't be compiled.
     checked = hasattr(function, "__wrapped__")
     return device.type == "cuda" and not checked and importlib.util.find_spec("triton") is not None
+
+
+@contextmanager
+def core_pool(device: torch.device) -> Iterator[ThreadPoolExecutor]:
+    """As many threads as torch would use, each of which then computes by itself; one for a GPU.
+
+    Many small tensors, cut up between cores, make these wait for each other more than they work,
+    and all the more where the cores have other work too.
+    """
+    threads = torch.get_num_threads()
+    # New threads begin with the number that holds now.
+    torch.set_num_threads(1)
+    try:
+        with ThreadPoolExecutor(threads if device.type == "cpu" else 1) as pool:
+            yield pool
+    finally:
+        torch.set_num_threads(threads)
 
 
 def seed_everything(seed: int) -> None:

@@ -58,7 +58,7 @@ class SampleConfig:
         dataset_root: a folder of clips instead of the registered one.
         trajectories: the inputs, in this order; None to leave it to the model's configuration.
         target_stride: every so many frames are rendered.
-        num_scenes: the first so many; None for the number of the model's configuration.
+        num_scenes: the first so many; None for all of them.
         depth: read depth maps, to show them.
         skip_unreadable: leave scenes out that cannot be read.
         checkpoint: the decoder's weights; None for a checkpoint of the training run.
@@ -184,11 +184,10 @@ def _reading(sample: SampleConfig, reading: ReadingConfig) -> ReadingConfig:
     """What has to be read for what is written."""
     output = sample.output
     compared = (output.reference or output.metrics) and not output.eval_only
-    number = reading.num_test_scenes if sample.num_scenes is None else sample.num_scenes
     return replace(
         reading,
         color=compared and not output.decode_latents,
         depth=sample.depth and output.reference_depth and not output.eval_only,
         skip_unreadable=sample.skip_unreadable,
-        num_test_scenes=number,
+        num_test_scenes=sample.num_scenes,
     )

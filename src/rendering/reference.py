@@ -4,6 +4,7 @@ Projection runs in float64, so that what remains of a difference to the CUDA ker
 rounding; blending runs in the Gaussians' type.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 import torch
@@ -12,6 +13,7 @@ from torch import Tensor
 
 from ..gaussians import Gaussians
 from ..geometry.cameras import Cameras
+from ..runtime import core_pool
 from .blending import Blend, Canvas
 from .options import RasterizeOptions
 from .projection import Footprint, to_camera_space
@@ -29,15 +31,32 @@ PAIRS_CPU, PAIRS_CUDA = 2**17, 2**22
 def rasterize_torch(gaussians: Gaussians, cameras: Cameras, options: RasterizeOptions) -> Render:
     """Render the Gaussians for every camera; differentiable in all of their parameters."""
     frames = max(1, SPLATS_PER_PASS // max(1, len(gaussians)))
-    passes = [
-        _render(gaussians, cameras[first : first + frames], options)
-        for first in range(0, len(cameras), frames)
-    ]
+    parts = [cameras[first : first + frames] for first in range(0, len(cameras), frames)]
+    learns = torch.is_grad_enabled() and gaussians.packed().requires_grad
+    if learns or gaussians.device.type != "cpu" or min(len(parts), torch.get_num_threads()) < 2:
+        passes = [_render(gaussians, part, options) for part in parts]
+    else:
+        passes = _render_together(gaussians, parts, options)
     return Render(
         torch.cat([part.color for part in passes]),
         torch.cat([part.alpha for part in passes]),
         torch.cat([part.depth for part in passes]),
     )
+
+
+def _render_together(
+    gaussians: Gaussians, parts: Sequence[Cameras], options: RasterizeOptions
+) -> list[Render]:
+    """Passes beside each other, a processor core each; without gradients."""
+    inference = torch.is_inference_mode_enabled()
+
+    def render(part: Cameras) -> Render:
+        """One pass, in the mode of the caller, which threads don't inherit."""
+        with torch.inference_mode(inference), torch.no_grad():
+            return _render(gaussians, part, options)
+
+    with core_pool(gaussians.device) as pool:
+        return list(pool.map(render, parts))
 
 
 @dataclass(frozen=True)

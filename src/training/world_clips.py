@@ -6,9 +6,7 @@ cameras of a trajectory stand at different places.
 """
 
 import hashlib
-from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -21,7 +19,7 @@ from ..geometry.cameras import Cameras, invert_rigid
 from ..geometry.trajectories import MULTI_TRAJECTORY, make_trajectory
 from ..io.clip import Clip, ClipPaths, is_finished, open_clip, write_clip
 from ..models.recon.scene_decoder import floating_type
-from ..runtime import InputError, default_device, get_logger, progress
+from ..runtime import InputError, core_pool, default_device, get_logger, progress
 from ..tokenizer.cosmos import VideoTokenizer, latent_frames
 from ..tokenizer.loading import load_tokenizer, save_tokenizer
 from ..worlds.render import render_worlds
@@ -101,7 +99,7 @@ def write_world_clips(
     device = default_device()
     encoder = load_tokenizer(tokenizer, device, floating_type("auto", device))
     for seed, key in progress(missing.items(), f"clips of worlds for {root}", len(missing)):
-        with _thread_pool(device) as pool:
+        with core_pool(device) as pool:
             clips = _clips(seed, config, dynamic, size, device, pool)
         for name, clip in zip(names, clips, strict=True):
             latents = _latents(encoder, clip)
@@ -119,21 +117,6 @@ def world_trajectories(
     specs = [kind.spec(float(generator.uniform())) for kind in MULTI_TRAJECTORY]
     poses = torch.stack([invert_rigid(make_trajectory(spec, num_frames)) for spec in specs])
     return torch.cat([poses, poses.flip(1)]) if dynamic else poses
-
-
-@contextmanager
-def _thread_pool(device: torch.device) -> Iterator[ThreadPoolExecutor]:
-    """As many threads as torch would use, each of which then computes by itself.
-
-    Worlds are many small tensors: cutting these up gains little, and loses much on a busy machine.
-    """
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    try:
-        with ThreadPoolExecutor(threads if device.type == "cpu" else 1) as pool:
-            yield pool
-    finally:
-        torch.set_num_threads(threads)
 
 
 def _clips(

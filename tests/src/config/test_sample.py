@@ -118,6 +118,12 @@ def test_the_nano_demo_is_what_nano_was_trained_as() -> None:
     assert decoder == replace(load("configs/demo/nano_dynamic.yaml").decoder, use_time=False)
 
 
+def test_all_scenes_are_sampled_unless_fewer_are_asked_for() -> None:
+    """A folder of many pictures, of which only as many come out as a training holds back."""
+    for demo in ("nano_static", "lyra_static"):
+        assert load(f"configs/demo/{demo}.yaml").scenes.reading.num_test_scenes is None
+
+
 @pytest.mark.parametrize(
     ("arguments", "times"),
     [

@@ -150,6 +150,23 @@ def test_frames_don_t_know_each_other(
             torch.testing.assert_close(getattr(together, name), expected)
 
 
+def test_passes_beside_each_other_keep_the_callers_mode(
+    make_scene: MakeScene, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Pictures that a caller may not go on computing with, or gradients that are lost."""
+    gaussians, cameras = make_scene(60, frames=3)
+    monkeypatch.setattr(reference, "SPLATS_PER_PASS", 1)
+    monkeypatch.setattr(torch, "get_num_threads", lambda: 2)
+    plain = rasterize_torch(gaussians, cameras, RasterizeOptions()).color
+    assert not plain.requires_grad and not plain.is_inference()
+    with torch.inference_mode():
+        assert torch.equal(rasterize_torch(gaussians, cameras, RasterizeOptions()).color, plain)
+    packed = gaussians.packed().requires_grad_()
+    learning = rasterize_torch(Gaussians.from_packed(packed), cameras, RasterizeOptions()).color
+    assert learning.requires_grad
+    torch.testing.assert_close(learning.detach(), plain)
+
+
 @pytest.mark.parametrize("mode", MODES)
 def test_order_of_the_gaussians_is_irrelevant(mode: Mode, make_scene: MakeScene) -> None:
     """Would catch blending in storage order; also runs a size that tiles divide."""

@@ -67,10 +67,13 @@ def test_a_release_is_half_as_large_and_says_what_it_is(run: Path, tmp_path: Pat
     with pytest.raises(InputError, match="tokenizer"):
         release.release(source, target)
     (source / "evaluation").mkdir()
-    figures = {"figures": {"tokenizer": {"luma": 29.125, "worlds": 64}}}
+    checks = [{"what": "tokenizer", "value": 29.126, "least": 29.0, "reached": True}]
+    checks += [{"what": "moving", "value": None, "least": None, "reached": None}]
+    figures = {"checks": checks}
     (source / "evaluation" / "evaluation.json").write_text(json.dumps(figures))
     card = release.release(source, target, parts=["depth"]).read_text()
-    assert "| tokenizer | luma 29.12, worlds 64 |" in card
+    assert "| tokenizer | 29.13 | 29.00 | reached |" in card
+    assert "| moving | – | – | not measured |" in card
     weights = target / "depth" / "model.safetensors"
     assert hashlib.sha256(weights.read_bytes()).hexdigest() in card
     assert "| depth | " in card and "1.5" in card and "float16" in card

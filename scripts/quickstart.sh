@@ -7,7 +7,6 @@
 # Sets the environment up (scripts/setup.sh), then runs the two commands of the project: one makes
 # six clips along six camera paths, the other makes Gaussians of them and renders these. Without an
 # argument the input is assets/demo/garden.jpg; of a FOLDER every picture and every video is taken.
-# Videos need weights of the decoder of moving scenes (decoder_dynamic, see docs/nano.md).
 #
 #   --output DIR          where the results go (outputs/quickstart)
 #   --seed N              other noise and other camera paths (1)

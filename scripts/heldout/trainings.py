@@ -16,12 +16,14 @@ from .tables import markdown
 # Trainings in the order in which they build on each other.
 STAGES = "3dgs_res_"
 ORDER = (
-    *("tokenizer", "depth", "generator"),
+    *("tokenizer", "tokenizer_finish", "depth", "generator"),
     *(f"{STAGES}{size}" for size in ("176_320_views_17", "176_320_views_49", "352_640_views_49")),
     *(f"{STAGES}704_1280_views_{rest}" for rest in ("49", "121", "121_multi_6")),
     *(f"{STAGES}704_1280_views_121_multi_6_{rest}" for rest in ("prune", "dynamic")),
     f"{STAGES}704_1280_views_121_multi_6_dynamic_prune",
 )
+# Held-out figures of tables begin so; losses, and what figures are compared with, do not.
+FIGURES = ("psnr", "gain", "absrel", "delta", "focal", "mask")
 # Points of a curve, each the mean of its part of the run.
 POINTS = 60
 # The first of these that a journal has is drawn.
@@ -58,11 +60,12 @@ class Training:
         return int(min(record["step"] for record in self.records))
 
     def latest(self) -> dict[str, float]:
-        """The last value of every held-out figure."""
+        """The last value of every held-out figure of `FIGURES`."""
         found: dict[str, float] = {}
         for record in self.records:
             found |= {k: v for k, v in record.items() if k.startswith("validation_")}
-        return {name.removeprefix("validation_"): value for name, value in found.items()}
+        named = {name.removeprefix("validation_"): value for name, value in found.items()}
+        return {name: value for name, value in named.items() if name.startswith(FIGURES)}
 
     def curve(self) -> UInt8[Tensor, "h w 3"] | None:
         """What was minimised (or its PSNR), over the run."""

@@ -11,7 +11,6 @@ from tiny_generator import write_picture, write_tiny_weights
 from tiny_scene import FRAMES, HEIGHT, SETTINGS, WIDTH, tiny_decoder
 from tiny_video import frames
 
-from src.checkpoints import NANO_ASSETS, search_checkpoint
 from src.io.image import read_image
 from src.io.ply import read_ply
 from src.io.video import video_header, write_video
@@ -137,14 +136,7 @@ def test_a_video_without_its_decoder_is_refused_at_once(tmp_path: Path) -> None:
     assert "leaving out clip.mp4" in done.stderr and "photo.png: cannot be made" in done.stderr
 
 
-def missing(*parts: str) -> pytest.MarkDecorator:
-    """Skips where one of these parts is not among the shipped weights."""
-    absent = [part for part in parts if search_checkpoint(part, NANO_ASSETS) is None]
-    return pytest.mark.skipif(bool(absent), reason=f"{', '.join(absent)} not in assets/nano")
-
-
 @pytest.mark.slow
-@missing("tokenizer", "generator", "depth", "decoder_static")
 def test_the_shipped_weights_and_a_demo_picture(tmp_path: Path) -> None:
     """Weights that the commands cannot read, or the wrong sizes in the configurations."""
     shutil.copy(REPOSITORY / "assets/demo/garden.jpg", tmp_path)
@@ -155,7 +147,6 @@ def test_the_shipped_weights_and_a_demo_picture(tmp_path: Path) -> None:
 
 
 @pytest.mark.slow
-@missing("tokenizer", "generator", "depth", "decoder_dynamic")
 def test_the_shipped_weights_and_the_demo_video(tmp_path: Path) -> None:
     """The same for the decoder of moving scenes."""
     shutil.copy(REPOSITORY / "assets/demo/bouncing_ball.mp4", tmp_path)

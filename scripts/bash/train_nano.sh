@@ -117,9 +117,12 @@ clips() {
             workers="${WORKERS:-$((cores > 0 ? cores : 1))}" "${limit[@]}" "${clip_settings[@]}" &
         processes+=($!)
     done
+    # In the background they would outlive an interruption of this script.
+    trap 'kill "${processes[@]}" 2> /dev/null; wait; exit 143' TERM INT
     # Until the last of them has ended, also where one fails.
     local failed=0 process
     for process in "${processes[@]}"; do wait "$process" || failed=1; done
+    trap - TERM INT
     return "$failed"
 }
 

@@ -164,7 +164,6 @@ class NanoBackend:
     # The worlds it learnt from have about unit depth at the centre, photographs need not.
     scene_scale = False
 
-    @torch.inference_mode()
     def __call__(self, image: Float[Tensor, "3 h w"], region: Region = WHOLE) -> DepthEstimate:
         """Depth of the picture and the network's guess of the lens; see `nano_estimates`."""
         return nano_estimates(self.network, image[None].to(self.device))[0]

@@ -42,7 +42,7 @@ def test_clips_and_both_ladders(tmp_path: Path) -> None:
     nano = write_tiny_weights(tmp_path / "nano")
     settings = {"NANO": str(nano), "WORLDS_STATIC": "2", "WORLDS_DYNAMIC": "2", "WORKERS": "0"}
     settings |= {"CLIPS": "depth=truth", "SETTINGS": " ".join(SETTINGS)}
-    settings |= {"TOGETHER": "1", "MINUTES_CLIPS": "20"}
+    settings |= {"TOGETHER": "1", "MAKERS": "2", "MINUTES_CLIPS": "20"}
     settings |= {"MINUTES_STAGES": "0.02 0 0.02 0 0.02 0.02 0.02 0.02 0.02"}
     done = run("clips", "decoders", **settings)
     assert done.returncode == 0, done.stderr[-4000:]

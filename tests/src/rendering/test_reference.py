@@ -156,7 +156,9 @@ def test_passes_beside_each_other_keep_the_callers_mode(
     """Pictures that a caller may not go on computing with, or gradients that are lost."""
     gaussians, cameras = make_scene(60, frames=3)
     monkeypatch.setattr(reference, "SPLATS_PER_PASS", 1)
+    # Two cores wherever this runs; nothing else hears of it.
     monkeypatch.setattr(torch, "get_num_threads", lambda: 2)
+    monkeypatch.setattr(torch, "set_num_threads", lambda _: None)
     plain = rasterize_torch(gaussians, cameras, RasterizeOptions()).color
     assert not plain.requires_grad and not plain.is_inference()
     with torch.inference_mode():

@@ -8,12 +8,14 @@ import torch
 from src.gaussians import Gaussians
 from src.geometry.cameras import Cameras
 from src.rendering.options import MODES, RasterizeOptions
-from src.rendering.rasterize import Backend, choose_backend, rasterize
+from src.rendering.rasterize import Backend, choose_backend, rasterize, rasterize_scenes
 
 from .row import Row, seconds
 
 COUNT, SIGMA, BUDGET, MEMORY_BUDGET = 18_000, 4.0, 0.7, 1.4
 WIDTH, HEIGHT, FOCAL = 320, 176, 230.0
+# A training step of the small decoder: scenes, frames of each, Gaussians of each.
+SCENES, FRAMES, SCENE_COUNT = 8, 8, 60_000
 
 
 def scene(count: int, device: torch.device, seed: int = 0) -> tuple[Gaussians, Cameras]:
@@ -52,6 +54,36 @@ def _forward_backward(
     (rendered.color.square().mean() + rendered.depth.mean()).backward()
 
 
+def _one_by_one(gaussians: Gaussians, cameras: Cameras, options: RasterizeOptions) -> None:
+    """A training step's rendering, scene after scene."""
+    leaves = gaussians.map(lambda tensor: tensor.detach().requires_grad_())
+    scenes = [leaves.map(lambda part, i=i: part[i]) for i in range(SCENES)]
+    parts = [rasterize(scene, cameras[i], options) for i, scene in enumerate(scenes)]
+    torch.stack([part.color.square().mean() + part.depth.mean() for part in parts]).sum().backward()
+
+
+def _together(gaussians: Gaussians, cameras: Cameras, options: RasterizeOptions) -> None:
+    """The same, with all scenes in a call."""
+    leaves = gaussians.map(lambda tensor: tensor.detach().requires_grad_())
+    rendered = rasterize_scenes(leaves, cameras, options)
+    (SCENES * (rendered.color.square().mean() + rendered.depth.mean())).backward()
+
+
+def _training_step(device: torch.device) -> list[Row]:
+    """Forward and backward of a whole batch in both modes, together and one by one."""
+    scenes = [scene(SCENE_COUNT, device, seed) for seed in range(SCENES)]
+    gaussians = Gaussians.from_packed(torch.stack([each.packed() for each, _ in scenes]))
+    cameras = Cameras.stack([Cameras.concatenate([own] * FRAMES) for _, own in scenes])
+    rows = []
+    for mode in MODES:
+        options = RasterizeOptions(mode=mode)
+        apart = seconds(partial(_one_by_one, gaussians, cameras, options))
+        once = seconds(partial(_together, gaussians, cameras, options))
+        name = f"{mode} {SCENES} scenes of {FRAMES} frames together, forward and backward"
+        rows.append(Row(name, once, peer_name="one by one", peer=apart))
+    return rows
+
+
 def run(device: torch.device) -> list[Row]:
     """Seconds of a frame of 18,000 Gaussians at 176 x 320, forward alone and with its backward.
 
@@ -71,4 +103,6 @@ def run(device: torch.device) -> list[Row]:
     if device.type == "cpu":
         peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20
         rows.append(Row("peak memory of the process", peak, "GiB", budget=MEMORY_BUDGET))
+    elif choose_backend(device) == "cuda":
+        rows += _training_step(device)
     return rows

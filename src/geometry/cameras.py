@@ -119,6 +119,14 @@ class Cameras:
         return replace(self, c2w=compose(invert_rigid(reference), self.c2w))
 
     @staticmethod
+    def stack(parts: "Sequence[Cameras]") -> "Cameras":
+        """Equally many cameras of each part, along a new first dimension; one picture size."""
+        assert len({(part.width, part.height) for part in parts}) == 1, "several picture sizes"
+        c2w = torch.stack([part.c2w for part in parts])
+        intrinsics = torch.stack([part.intrinsics for part in parts])
+        return Cameras(c2w, intrinsics, parts[0].width, parts[0].height)
+
+    @staticmethod
     def concatenate(parts: "Sequence[Cameras]") -> "Cameras":
         """All cameras of `parts` along the first dimension; picture sizes must agree."""
         sizes = {(part.width, part.height) for part in parts}

@@ -42,11 +42,8 @@ class _Deferred(torch.autograd.Function):
             rasterize(gaussians, cameras[index : index + 1], options, backend)
             for index in range(len(cameras))
         ]
-        return (
-            torch.cat([frame.color for frame in frames]),
-            torch.cat([frame.alpha for frame in frames]),
-            torch.cat([frame.depth for frame in frames]),
-        )
+        pictures = Render.concatenate(frames)
+        return pictures.color, pictures.alpha, pictures.depth
 
     @staticmethod
     @torch.autograd.function.once_differentiable

@@ -37,11 +37,7 @@ def rasterize_torch(gaussians: Gaussians, cameras: Cameras, options: RasterizeOp
         passes = [_render(gaussians, part, options) for part in parts]
     else:
         passes = _render_together(gaussians, parts, options)
-    return Render(
-        torch.cat([part.color for part in passes]),
-        torch.cat([part.alpha for part in passes]),
-        torch.cat([part.depth for part in passes]),
-    )
+    return Render.concatenate(passes)
 
 
 def _render_together(

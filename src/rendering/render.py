@@ -1,7 +1,9 @@
 """What a rasteriser returns."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
+import torch
 from jaxtyping import Float
 from torch import Tensor
 
@@ -18,3 +20,12 @@ class Render:
     color: Float[Tensor, "frame 3 height width"]
     alpha: Float[Tensor, "frame 1 height width"]
     depth: Float[Tensor, "frame 1 height width"]
+
+    @staticmethod
+    def concatenate(parts: "Sequence[Render]") -> "Render":
+        """The frames of all parts in a row."""
+        return Render(
+            torch.cat([part.color for part in parts]),
+            torch.cat([part.alpha for part in parts]),
+            torch.cat([part.depth for part in parts]),
+        )

@@ -16,6 +16,7 @@ from torch.utils.checkpoint import checkpoint
 from ..checkpoints import search_checkpoint
 from ..evaluation.lpips import load_lpips
 from ..gaussians import Gaussians
+from ..geometry.cameras import Cameras
 from ..models.data.dataset import Draw, SceneSet
 from ..models.data.example import Example, Targets, unit_color
 from ..models.data.loader import ExampleLoader
@@ -23,7 +24,7 @@ from ..models.recon.decoder import Decoded, LatentRecon
 from ..models.recon.scene_decoder import SceneDecoder, floating_type
 from ..models.recon.weights import load_decoder, save_decoder
 from ..rendering.deferred import rasterize_deferred
-from ..rendering.rasterize import rasterize
+from ..rendering.rasterize import rasterize_scenes
 from ..rendering.render import Render
 from ..runtime import InputError, get_logger
 from ..tokenizer.loading import load_tokenizer
@@ -71,13 +72,11 @@ class DecoderObjective(Objective):
         targets = [example.targets.to(device) for example in batch]
         decoded = self._decode(batch)
         with self.clock("render"), torch.autocast(device.type, enabled=False):
-            renders = [
-                self._render(decoded.gaussians.map(lambda part, i=i: part[i]), target, pictures)
-                for i, target in enumerate(targets)
-            ]
+            render = self._render(decoded.gaussians, targets, pictures)
+            number = (len(targets), -1)
+            color, depth = render.color.unflatten(0, number), render.depth.unflatten(0, number)
         with self.clock("loss"), torch.autocast(device.type, enabled=False):
-            color = torch.stack([render.color for render in renders])
-            depth = torch.stack([render.depth[:, 0] for render in renders])
+            depth = depth[:, :, 0]
             reference = torch.stack([_color(target) for target in targets])
             terms = decoder_loss(
                 Supervision(color, depth, decoded.gaussians.opacities),
@@ -111,11 +110,17 @@ class DecoderObjective(Objective):
                 times,
             )
 
-    def _render(self, gaussians: Gaussians, targets: Targets, depth: bool) -> Render:
-        """The targets, with depth if it is asked for or the loss compares it."""
+    def _render(self, gaussians: Gaussians, targets: list[Targets], depth: bool) -> Render:
+        """The targets of all scenes, with depth if it is asked for or the loss compares it."""
         options = replace(self.config.render, depth=depth or self.loss.depth > 0)
-        draw = rasterize_deferred if self.config.deferred else rasterize
-        return draw(gaussians, targets.cameras, options)
+        if not self.config.deferred:
+            cameras = Cameras.stack([target.cameras for target in targets])
+            return rasterize_scenes(gaussians, cameras, options)
+        scenes = [gaussians.map(lambda part, i=i: part[i]) for i in range(len(targets))]
+        pairs = zip(scenes, targets, strict=True)
+        return Render.concatenate(
+            [rasterize_deferred(scene, target.cameras, options) for scene, target in pairs]
+        )
 
 
 class DecoderTask:

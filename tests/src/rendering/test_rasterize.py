@@ -15,7 +15,7 @@ from src.gaussians import Gaussians
 from src.geometry.cameras import Cameras, invert_rigid, matrix_to_intrinsics
 from src.rendering import rasterize as seam
 from src.rendering.options import MODES, Mode, RasterizeOptions
-from src.rendering.rasterize import choose_backend, rasterize
+from src.rendering.rasterize import choose_backend, rasterize, rasterize_scenes
 from src.rendering.reference import rasterize_torch
 from src.rendering.render import Render
 from src.runtime import InputError
@@ -97,26 +97,36 @@ def gsplat_from_the_twin(calls: list[str]) -> ModuleType:
         with_ut: bool = False,
         with_eval3d: bool = False,
     ) -> tuple[Tensor, Tensor, dict]:
+        scenes, frames = viewmats.shape[:2]
         assert not packed and with_ut == with_eval3d
-        assert backgrounds.shape == (len(viewmats), 3)
+        assert backgrounds.shape == (scenes, frames, 3)
         # More channels abort the process.
         assert not with_eval3d or (colors.shape[-1] == 3 and render_mode == "RGB")
-        calls.append(f"{render_mode} {len(viewmats)}")
+        calls.append(f"{render_mode} {scenes}x{frames}")
         cameras = Cameras(invert_rigid(viewmats), matrix_to_intrinsics(Ks), width, height)
-        background = tuple(backgrounds[0].tolist())
+        background = tuple(backgrounds[0, 0].tolist())
         options = RasterizeOptions("3dgut" if with_ut else "ewa", background, near_plane, far_plane)
-        colors = colors.expand(len(viewmats), len(means), 3)
-        frames = [
+        if colors.ndim == 3:
+            colors = colors[:, None].expand(-1, frames, -1, -1)
+        rendered = [
             rasterize_torch(
-                Gaussians(means, opacities, scales, quats, colors[i]), cameras[i : i + 1], options
+                Gaussians(means[i], opacities[i], scales[i], quats[i], colors[i, j]),
+                cameras[i][j : j + 1],
+                options,
             )
-            for i in range(len(viewmats))
+            for i in range(scenes)
+            for j in range(frames)
         ]
-        pictures = torch.cat([frame.color for frame in frames])
+        pictures = torch.cat([frame.color for frame in rendered])
         if render_mode == "RGB+ED":
-            pictures = torch.cat([pictures, torch.cat([frame.depth for frame in frames])], dim=1)
-        alpha = torch.cat([frame.alpha for frame in frames])
-        return pictures.movedim(1, -1), alpha.movedim(1, -1), {}
+            pictures = torch.cat([pictures, torch.cat([frame.depth for frame in rendered])], dim=1)
+        alpha = torch.cat([frame.alpha for frame in rendered])
+        shape = (scenes, frames)
+        return (
+            pictures.movedim(1, -1).unflatten(0, shape),
+            alpha.movedim(1, -1).unflatten(0, shape),
+            {},
+        )
 
     module = ModuleType("gsplat")
     module.rasterization = rasterization  # pyright: ignore[reportAttributeAccessIssue]
@@ -126,10 +136,10 @@ def gsplat_from_the_twin(calls: list[str]) -> ModuleType:
 @pytest.mark.parametrize(
     ("mode", "depth", "expected"),
     [
-        ("ewa", True, ["RGB+ED 2", "RGB+ED 1"]),
-        ("ewa", False, ["RGB 2", "RGB 1"]),
-        ("3dgut", True, ["RGB 2", "RGB 2", "RGB 1", "RGB 1"]),
-        ("3dgut", False, ["RGB 2", "RGB 1"]),
+        ("ewa", True, ["RGB+ED 1x2", "RGB+ED 1x1"]),
+        ("ewa", False, ["RGB 1x2", "RGB 1x1"]),
+        ("3dgut", True, ["RGB 1x2", "RGB 1x2", "RGB 1x1", "RGB 1x1"]),
+        ("3dgut", False, ["RGB 1x2", "RGB 1x1"]),
     ],
 )
 def test_gsplat_is_called_in_batches_with_its_conventions(
@@ -156,6 +166,42 @@ def test_gsplat_is_called_in_batches_with_its_conventions(
         assert error < 1e-3, f"{name} {error}"
 
 
+def three_scenes(
+    make_scene: MakeScene, device: str = "cpu"
+) -> tuple[list[tuple[Gaussians, Cameras]], Gaussians, Cameras]:
+    """Different scenes seen by different cameras: one by one, and all together."""
+    scenes = []
+    for number in range(3):
+        gaussians, cameras = make_scene(80, frames=3)
+        cameras = cameras[torch.arange(3).roll(number)]
+        scenes.append((gaussians.to(device), cameras.to(device)))
+    gaussians = Gaussians.from_packed(torch.stack([scene.packed() for scene, _ in scenes]))
+    return scenes, gaussians, Cameras.stack([cameras for _, cameras in scenes])
+
+
+def test_scenes_are_rendered_as_one_after_the_other(
+    make_scene: MakeScene, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Would catch scenes or frames that are mixed up, in a call or between the calls."""
+    scenes, gaussians, cameras = three_scenes(make_scene)
+    options = RasterizeOptions("ewa")
+    expected = Render.concatenate([rasterize(*scene, options) for scene in scenes])
+    twin = rasterize_scenes(gaussians, cameras, options)
+    calls: list[str] = []
+    monkeypatch.setitem(sys.modules, "gsplat", gsplat_from_the_twin(calls))
+    monkeypatch.setattr(seam, "choose_backend", lambda *_: "cuda")
+    monkeypatch.setattr(seam, "SPLATS_PER_CALL", 330)
+    kernel = rasterize_scenes(gaussians, cameras, options)
+    assert calls == ["RGB+ED 3x1"] * 3
+    monkeypatch.setattr(seam, "SPLATS_PER_CALL", 160)
+    halves = rasterize_scenes(gaussians, cameras, options)
+    assert calls[3:] == ["RGB+ED 2x1"] * 3 + ["RGB+ED 1x2", "RGB+ED 1x1"]
+    for name in ("color", "alpha", "depth"):
+        assert torch.equal(getattr(twin, name), getattr(expected, name))
+        for ours in (kernel, halves):
+            torch.testing.assert_close(getattr(ours, name), getattr(twin, name))
+
+
 def save_side_by_side(twin: Render, gsplat: Render, path: Path) -> None:
     """One row a frame: the twin's picture, gsplat's, and 1000 times their difference."""
     from PIL import Image
@@ -165,6 +211,27 @@ def save_side_by_side(twin: Render, gsplat: Render, path: Path) -> None:
     rows = sheet.movedim(1, -1).flatten(0, 1)
     path.parent.mkdir(parents=True, exist_ok=True)
     Image.fromarray((rows.numpy() * 255).round().astype(np.uint8)).save(path)
+
+
+@pytest.mark.gpu
+@pytest.mark.parametrize("mode", MODES)
+def test_kernels_render_scenes_together_as_alone(mode: Mode, make_scene: MakeScene) -> None:
+    """Would catch kernels that mix up the scenes of a call, or their gradients."""
+    scenes, together, cameras = three_scenes(make_scene, "cuda")
+    leaves = together.map(lambda part: part.requires_grad_())
+    ours = rasterize_scenes(leaves, cameras, RasterizeOptions(mode), "cuda")
+    (ours.color.square().sum() + ours.alpha.square().sum()).backward()
+    for number, (gaussians, own) in enumerate(scenes):
+        alone = gaussians.map(lambda part: part.requires_grad_())
+        expected = rasterize(alone, own, RasterizeOptions(mode), "cuda")
+        (expected.color.square().sum() + expected.alpha.square().sum()).backward()
+        frames = slice(3 * number, 3 * number + 3)
+        for name in ("color", "alpha", "depth"):
+            torch.testing.assert_close(getattr(ours, name)[frames], getattr(expected, name))
+        for name in NAMES:
+            gradient = getattr(alone, name).grad
+            error = (getattr(leaves, name).grad[number] - gradient).norm() / gradient.norm()
+            assert error < 1e-4, f"{name} {error}"
 
 
 @pytest.mark.gpu

@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
 
 from jaxtyping import Float, UInt8
@@ -9,10 +10,14 @@ from torch import Tensor
 
 from ...geometry.cameras import Cameras
 from ...io.clip import ClipPaths, ClipReader, open_clip
+from ...io.packed import PackedPath
 from ...runtime import InputError
 from ...tokenizer.cosmos import COMPRESSION, latent_frames
 from ...tokenizer.statistics import LatentStatistics
 from .transforms import Fit
+
+# Clips whose cameras each process keeps: a training opens the same ones in every epoch.
+KEPT_CLIPS = 2**13
 
 
 @dataclass
@@ -56,7 +61,7 @@ class SceneReader:
             InputError: a clip that is missing, damaged, or of another length than the first one.
         """
         if trajectory not in self._clips:
-            clip = open_clip(ClipPaths(self.root, trajectory, self.key))
+            clip = _open(ClipPaths(self.root, trajectory, self.key))
             first = next(iter(self._clips.values()), clip)
             if clip.num_frames != first.num_frames:
                 expected = f"{first.num_frames} frames, as in {first.paths.rgb}"
@@ -109,3 +114,21 @@ class SceneReader:
             expected = f"{list(wanted)} for {num_frames} frames of {height}x{width} pixels"
             raise InputError(clip.paths.latent, f"latents {list(latents.shape)}", expected)
         return latents if statistics is None else statistics.denormalise(latents)
+
+
+def _open(paths: ClipPaths) -> ClipReader:
+    """A reader of the clip, the one of last time where its files have not changed."""
+    stamps = []
+    for path in (paths.rgb, paths.pose, paths.intrinsics):
+        # Clips in tar parts have no dates; what is missing is for `open_clip` to say.
+        if isinstance(path, PackedPath) or not path.is_file():
+            return open_clip(paths)
+        status = path.stat()
+        stamps.append((status.st_mtime_ns, status.st_size))
+    return _open_once(paths, tuple(stamps))
+
+
+@lru_cache(maxsize=KEPT_CLIPS)
+def _open_once(paths: ClipPaths, stamps: tuple[tuple[int, int], ...]) -> ClipReader:
+    del stamps
+    return open_clip(paths)

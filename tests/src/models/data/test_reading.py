@@ -36,6 +36,20 @@ def test_clips_of_a_scene_must_be_equally_long(
         reader.clip("0")
 
 
+def test_an_opened_clip_is_kept_until_its_files_change(
+    tmp_path: Path, write: Callable[..., object]
+) -> None:
+    """Would catch cameras read again in every epoch, or those of a clip that was replaced."""
+    write(tmp_path, "a", ["0"])
+    first = SceneReader(tmp_path, "a", SIZE).clip("0")
+    assert SceneReader(tmp_path, "a", SIZE).clip("0") is first
+    write(tmp_path, "a", ["0"], frames=12)
+    assert SceneReader(tmp_path, "a", SIZE).clip("0").num_frames == 12
+    first.paths.pose.unlink()
+    with pytest.raises(InputError, match=r"0/pose/a\.npz"):
+        SceneReader(tmp_path, "a", SIZE).clip("0")
+
+
 def test_latents_must_belong_to_the_pictures(
     static_clips: Any, statistics: LatentStatistics
 ) -> None:

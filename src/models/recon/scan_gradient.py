@@ -15,6 +15,8 @@ from torch import Tensor
 from .scan_reference import cumulative_decay, into_chunks
 
 ChunkScan = Callable[..., tuple[Tensor, Tensor]]
+# Products of two steps that are held at once, over all chunks and heads.
+PAIRS_AT_ONCE = 2**26
 
 
 def scan_gradients(
@@ -80,19 +82,22 @@ def _pair_products(
 ) -> tuple[Float[Tensor, "batch chunk step step"], Float[Tensor, "batch chunk step head"]]:
     """`W` inside the chunks; what each step changes in the sums over pairs that it ends or begins.
 
-    Head by head, as all heads at once would fill the memory.
+    Some heads at once: all heads of a long sequence would fill the memory.
     """
-    causal = torch.ones(2 * (reach.shape[2],), dtype=torch.bool, device=reach.device).tril()
+    length = reach.shape[2]
+    causal = torch.ones(length, length, dtype=torch.bool, device=reach.device).tril()
     unseen = ~(causal.T if reverse else causal)
-    pairs, changes = torch.zeros_like(scores, dtype=reach.dtype), torch.zeros_like(reach)
-    for head in range(reach.shape[-1]):
-        way = reach[..., head]
+    pairs, changes = torch.zeros_like(scores, dtype=reach.dtype), []
+    most = max(1, PAIRS_AT_ONCE // scores.numel())
+    parts = (part.movedim(3, 2) for part in (reach, steps, values))
+    parts = zip(*(part.split(most, dim=2) for part in parts), strict=True)
+    for way, given, value in parts:
         way = (way[..., :, None] - way[..., None, :]).masked_fill_(unseen, -torch.inf)
-        product = (steps[..., head, :] @ values[..., head, :].mT) * way.exp_()
-        pairs += product
-        product = product * scores
-        changes[..., head] = product.sum(-1) - product.sum(-2)
-    return pairs, changes
+        product = (given @ value.mT) * way.exp_()
+        pairs += product.sum(2)
+        product = product * scores[:, :, None]
+        changes.append(product.sum(-1) - product.sum(-2))
+    return pairs, torch.cat(changes, dim=2).movedim(2, 3)
 
 
 def _across(

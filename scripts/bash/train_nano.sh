@@ -35,7 +35,7 @@ python=${PYTHON:-python}
 gpus=${GPUS:-1}
 # What shares the processor cores.
 beside=$((gpus > 1 || ${TOGETHER:-0} ? 2 : 1))
-stages=${MINUTES_STAGES:-0.8 0 0.6 0 1.2 2.6 1.0 2.8 1.0}
+stages=${MINUTES_STAGES:-0.5 0 0.4 0 1.2 10 6.2 10 6.2}
 training="$nano/training"
 launch=("$python")
 if ((gpus > 1)); then launch+=(-m torch.distributed.run --standalone "--nproc_per_node=$gpus"); fi
@@ -140,7 +140,7 @@ run_part() {
         depth) train depth "${MINUTES_DEPTH:-4}" ;;
         generator) train generator "${MINUTES_GENERATOR:-7}" tokenizer="$nano/tokenizer" ;;
         clips_static) clips static "${WORLDS_STATIC:-1000}" ;;
-        clips_dynamic) clips dynamic "${WORLDS_DYNAMIC:-400}" ;;
+        clips_dynamic) clips dynamic "${WORLDS_DYNAMIC:-520}" ;;
         base) ladder 1 5 ;;
         static)
             if has_weights decoder_static; then return; fi

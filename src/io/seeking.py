@@ -167,6 +167,7 @@ def _find_from_start(
 def _to_rgb(path: Path, index: int, frame: "VideoFrame") -> UInt8[Tensor, "h w 3"]:
     if frame.is_corrupt:
         raise InputError(path, f"damaged data for frame {index}", EXPECTED)
-    picture = frame.to_ndarray(format="rgb24")
+    # Without new threads for each frame, as in `VideoWriter`.
+    picture = frame.to_ndarray(format="rgb24", threads=1)
     # Phones store pictures as the sensor lies; the tag counts degrees counter-clockwise.
     return torch.from_numpy(np.ascontiguousarray(np.rot90(picture, frame.rotation // 90)))

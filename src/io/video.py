@@ -158,8 +158,9 @@ class VideoWriter:
         assert (height, width) == size, f"frames of {(height, width)} after {size}"
         for frame in frames.cpu().contiguous().numpy():
             picture = av.VideoFrame.from_ndarray(frame, format="rgb24")
-            # The ffmpeg command subsamples colours with this filter too.
-            picture = picture.reformat(format="yuv420p", interpolation="BICUBIC")
+            # The ffmpeg command subsamples colours with this filter too. By itself PyAV would begin
+            # and end a thread a core for each frame: on 64 cores most of the time of a small clip.
+            picture = picture.reformat(format="yuv420p", interpolation="BICUBIC", threads=1)
             picture.pts = self.num_frames
             self._container.mux(self._stream.encode(picture))
             self.num_frames += 1

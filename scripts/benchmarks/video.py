@@ -1,0 +1,78 @@
+"""Writing and reading clips as mp4, beside PyAV with as many threads as its default takes.
+
+PyAV converts the colours of every frame with new threads, one a core unless it is told otherwise.
+Their number is a parameter here, so that machines of all sizes can be measured on any of them.
+"""
+
+import os
+import tempfile
+from collections.abc import Iterator
+from functools import partial
+from pathlib import Path
+
+import av
+import torch
+from jaxtyping import UInt8
+from torch import Tensor
+
+from src.io.video import read_video, write_video
+
+from .row import Row, seconds
+
+# (frames, height, width): a clip of nano, and one of the full size.
+SIZES = ((17, 176, 320), (121, 704, 1280))
+MANY = 64
+
+Frames = UInt8[Tensor, "frame h w 3"]
+
+
+def run(device: torch.device) -> list[Row]:
+    """Rows for both sizes, this machine's cores and a large machine's; always on the CPU."""
+    del device
+    with tempfile.TemporaryDirectory() as folder:
+        paths = Path(folder) / "ours.mp4", Path(folder) / "peer.mp4"
+        return [row for size in SIZES for row in _rows(*paths, _moving(*size))]
+
+
+def _rows(path: Path, peer: Path, frames: Frames) -> Iterator[Row]:
+    """Writing, then reading, beside each number of threads."""
+    size = "x".join(map(str, frames.shape[:3]))
+    repeats = 5 if len(frames) < 50 else 1
+    write = seconds(lambda: write_video(path, frames, 24), repeats)
+    read = seconds(lambda: read_video(path), repeats)
+    for threads in dict.fromkeys((os.cpu_count() or 1, MANY)):
+        said = f"PyAV, {threads} threads"
+        theirs = seconds(partial(_write, peer, frames, threads), repeats)
+        yield Row(f"write {size}", write, "s", said, theirs)
+        theirs = seconds(partial(_read, path, threads), repeats)
+        yield Row(f"read {size}", read, "s", said, theirs)
+
+
+def _moving(count: int, height: int, width: int) -> Frames:
+    """Smooth random colours that move."""
+    generator = torch.Generator().manual_seed(0)
+    coarse = torch.rand(1, 3, height // 16, width // 16, generator=generator)
+    picture = torch.nn.functional.interpolate(coarse, (height, width), mode="bilinear")[0]
+    picture = (picture * 255).to(torch.uint8).movedim(0, -1)
+    return torch.stack([picture.roll(3 * index, 1) for index in range(count)])
+
+
+def _write(path: Path, frames: Frames, threads: int) -> None:
+    """The same encoding, neither checked nor atomic."""
+    with av.open(str(path), "w") as container:
+        stream = container.add_stream("libx264", rate=24)
+        stream.height, stream.width, stream.pix_fmt = frames.shape[1], frames.shape[2], "yuv420p"
+        stream.options = {"crf": "10", "g": "24"}
+        for frame in frames.numpy():
+            picture = av.VideoFrame.from_ndarray(frame, format="rgb24")
+            picture = picture.reformat(format="yuv420p", interpolation="BICUBIC", threads=threads)
+            container.mux(stream.encode(picture))
+        container.mux(stream.encode())
+
+
+def _read(path: Path, threads: int) -> None:
+    with av.open(str(path)) as container:
+        stream = container.streams.video[0]
+        stream.thread_type = "AUTO"
+        for frame in container.decode(stream):
+            frame.to_ndarray(format="rgb24", threads=threads)

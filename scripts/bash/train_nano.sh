@@ -16,13 +16,15 @@
 #
 # NANO       everything is written below it (outputs/nano)
 # RELEASE    the folder that ships (assets/nano)
-# GPUS       2: depth and generator on both; clips of both kinds, then static and dynamic decoders,
-#            beside each other (1)
+# GPUS       2 or more: depth, generator and base on all of them; clips of both kinds, then static
+#            and dynamic decoders, beside each other, on a half of them each (1)
 # TOGETHER   1: beside each other on one GPU too, which either of them keeps busy in part only (0)
 # MINUTES_TOKENIZER MINUTES_TOKENIZER_FINISH MINUTES_DEPTH MINUTES_GENERATOR   of the whole training
 # MINUTES_CLIPS    start no more worlds after so long, for each kind (no limit)
 # MINUTES_STAGES   of the updates of the nine stages; 0 leaves a stage out
 # WORLDS_STATIC WORLDS_DYNAMIC   worlds that become clips
+# START      a folder like RELEASE: stages 6 and 8 go on from its decoders, where the stages before
+#            them are left out (none)
 # MAKERS     processes that make clips of one kind, each of its own worlds (1)
 # CLIPS SETTINGS   further KEY=VALUE of the clips, of the decoder's trainings
 # SEEDS      held-out worlds to evaluate on (64)
@@ -37,8 +39,6 @@ gpus=${GPUS:-1}
 beside=$((gpus > 1 || ${TOGETHER:-0} ? 2 : 1))
 stages=${MINUTES_STAGES:-0.5 0 0.4 0 1.2 10 6.2 10 6.2}
 training="$nano/training"
-launch=("$python")
-if ((gpus > 1)); then launch+=(-m torch.distributed.run --standalone "--nproc_per_node=$gpus"); fi
 multi=3dgs_res_704_1280_views_121_multi_6
 read -r -a clip_settings <<< "${CLIPS:-}"
 read -r -a own_settings <<< "${SETTINGS:-}"
@@ -53,6 +53,18 @@ else
     # Quoted twice: a bare no is a boolean.
     small=('loop.mixed_precision="no"')
 fi
+
+# find_gpus: `own` are the GPUs of the part that asks, `launch` starts a training on all of them.
+find_gpus() {
+    IFS=, read -r -a own <<< "${CUDA_VISIBLE_DEVICES-$(seq -s, 0 $((gpus - 1)))}"
+    own=("${own[@]:0:gpus}")
+    # None, where they are hidden.
+    ((${#own[@]})) || own=("")
+    launch=("$python")
+    if ((${#own[@]} > 1)); then
+        launch+=(-m torch.distributed.run --standalone "--nproc_per_node=${#own[@]}")
+    fi
+}
 
 part=none
 say_failure() {
@@ -79,6 +91,7 @@ train() {
     local name=$1 minutes=$2
     shift 2
     if has_weights "$name"; then return; fi
+    find_gpus
     "${launch[@]}" train.py --config "configs/nano/training/$name.yaml" \
         loop.output_dir="$training/$name" loop.max_minutes="$minutes" "${small[@]}" "$@"
     export_weights "$name" "$name"
@@ -111,9 +124,11 @@ clips() {
     if [[ $1 == dynamic ]]; then dynamic=true first=100000; fi
     if [[ -n ${MINUTES_CLIPS:-} ]]; then limit=("max_minutes=$MINUTES_CLIPS"); fi
     local each=$((($2 + makers - 1) / makers)) cores=$(($(nproc) / (beside * makers)))
+    find_gpus
     for ((number = 0; number < makers; number++)); do
-        "$python" scripts/make_nano_clips.py output="$nano/clips" checkpoint_dir="$nano" \
-            dynamic="$dynamic" first_seed="$((first + number * each))" worlds="$each" \
+        CUDA_VISIBLE_DEVICES=${own[number % ${#own[@]}]} "$python" scripts/make_nano_clips.py \
+            output="$nano/clips" checkpoint_dir="$nano" dynamic="$dynamic" \
+            first_seed="$((first + number * each))" worlds="$each" \
             workers="${WORKERS:-$((cores > 0 ? cores : 1))}" "${limit[@]}" "${clip_settings[@]}" &
         processes+=($!)
     done
@@ -126,11 +141,14 @@ clips() {
     return "$failed"
 }
 
-# ladder FIRST LAST: stages of the decoder.
+# ladder FIRST LAST [DECODER]: stages of the decoder; START has a DECODER to go on from.
 ladder() {
+    local start=()
+    if [[ -n ${3:-} && -n ${START:-} ]]; then start=("loop.initial_weights=$START/$3"); fi
+    find_gpus
     DATA="$nano/clips" CONFIGS=configs/nano/training OUTPUT="$nano" MINUTES="$stages" DYNAMIC=5 \
-        LAUNCH="${LAUNCH:-$python}" bash train.sh "$1" "$2" vae_path="$nano/tokenizer" \
-        "${decoder[@]}" "${own_settings[@]}"
+        LAUNCH="${LAUNCH:-${launch[*]}}" bash train.sh "$1" "$2" vae_path="$nano/tokenizer" \
+        "${start[@]}" "${decoder[@]}" "${own_settings[@]}"
 }
 
 run_part() {
@@ -144,12 +162,12 @@ run_part() {
         base) ladder 1 5 ;;
         static)
             if has_weights decoder_static; then return; fi
-            ladder 6 7
+            ladder 6 7 decoder_static
             export_weights "${multi}_prune" decoder_static
             ;;
         dynamic)
             if has_weights decoder_dynamic; then return; fi
-            ladder 8 9
+            ladder 8 9 decoder_dynamic
             export_weights "${multi}_dynamic_prune" decoder_dynamic
             ;;
         evaluate)
@@ -171,18 +189,21 @@ timed() {
     echo "$1: $((SECONDS - begin)) s" | tee -a "$nano/minutes.txt"
 }
 
-# together PART PART: on a GPU each, where there are two, or both on one; logs in NANO/PART.log.
+# together PART PART: on a half of the GPUs each, or both on one; logs in NANO/PART.log.
 together() {
     if ((beside < 2)); then
         for each in "$@"; do timed "$each"; done
         return
     fi
-    local number=0 processes=() failed=()
+    local number=0 processes=() failed=() half some
+    find_gpus
+    half=$(((${#own[@]} + 1) / 2))
     part="$*"
     # Each with its own process group, so that what it has started ends with it.
     set -m
     for each in "$@"; do
-        CUDA_VISIBLE_DEVICES=$((number % gpus)) timed "$each" > "$nano/$each.log" 2>&1 &
+        some=("${own[@]:number * half % ${#own[@]}:half}")
+        CUDA_VISIBLE_DEVICES=$(IFS=, && echo "${some[*]}") timed "$each" > "$nano/$each.log" 2>&1 &
         processes+=($!)
         number=$((number + 1))
     done

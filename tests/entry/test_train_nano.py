@@ -61,7 +61,7 @@ def test_clips_and_both_ladders(tmp_path: Path) -> None:
 
 # Notes what it is called with, and writes what exports do.
 PRETENDER = """#!/usr/bin/env bash
-echo "$@" >> "$CALLS"
+echo "[${CUDA_VISIBLE_DEVICES-}] $*" >> "$CALLS"
 case $1 in
     scripts/export_nano.py) mkdir -p "$4" && touch "$4/config.json" "$4/origin.json" ;;
     scripts/export_tokenizer.py) mkdir -p "$3" && touch "$3/config.json" ;;
@@ -87,6 +87,32 @@ def test_the_tokenizer_is_two_trainings(tmp_path: Path) -> None:
     assert shutil.which("nvidia-smi") or (precise in first and precise in second)
     assert run("tokenizer", NANO=str(nano), PYTHON=str(python), CALLS=str(calls)).returncode == 0
     assert len(calls.read_text().splitlines()) == 5
+
+
+def test_gpus_are_shared_out(tmp_path: Path) -> None:
+    """Makers all on one GPU, decoders that leave some idle, a start that a decoder is not given."""
+    python, calls, nano = tmp_path / "python", tmp_path / "calls", tmp_path / "nano"
+    python.write_text(PRETENDER)
+    python.chmod(0o755)
+    settings = {"NANO": str(nano), "PYTHON": str(python), "CALLS": str(calls), "GPUS": "4"}
+    settings |= {"MAKERS": "3", "START": "given", "MINUTES_STAGES": "0 0 0 0 0 1 1 1 1"}
+    settings |= {"CUDA_VISIBLE_DEVICES": "4,5,6,7"}
+    done = run("clips", "decoders", **settings)
+    assert done.returncode == 0, done.stderr
+    lines = calls.read_text().splitlines()
+    makers = [line for line in lines if "make_nano_clips.py" in line]
+    assert sorted(line[:3] for line in makers if "dynamic=false" in line) == ["[4]", "[4]", "[5]"]
+    assert sorted(line[:3] for line in makers if "dynamic=true" in line) == ["[6]", "[6]", "[7]"]
+    trainings = [line for line in lines if "train.py" in line]
+    assert len(trainings) == 4
+    for line in trainings:
+        kind, devices = ("dynamic", "[6,7]") if "_dynamic" in line else ("static", "[4,5]")
+        words = f"{devices} -m torch.distributed.run --standalone --nproc_per_node=2 "
+        assert line.startswith(words)
+        assert f"loop.initial_weights=given/decoder_{kind}" in line
+    hidden = run("static", **{**settings, "CUDA_VISIBLE_DEVICES": "", "NANO": str(tmp_path / "b")})
+    assert hidden.returncode == 0, hidden.stderr
+    assert calls.read_text().splitlines()[-2].startswith("[] /")
 
 
 def test_a_failure_is_loud(tmp_path: Path) -> None:

@@ -11,6 +11,7 @@ from functools import partial
 from pathlib import Path
 
 import av
+import numpy as np
 import torch
 from jaxtyping import UInt8
 from torch import Tensor
@@ -58,7 +59,7 @@ def _moving(count: int, height: int, width: int) -> Frames:
 
 
 def _write(path: Path, frames: Frames, threads: int) -> None:
-    """The same encoding, neither checked nor atomic."""
+    """The same encoding to a synchronised file, neither checked nor atomic."""
     with av.open(str(path), "w") as container:
         stream = container.add_stream("libx264", rate=24)
         stream.height, stream.width, stream.pix_fmt = frames.shape[1], frames.shape[2], "yuv420p"
@@ -68,11 +69,14 @@ def _write(path: Path, frames: Frames, threads: int) -> None:
             picture = picture.reformat(format="yuv420p", interpolation="BICUBIC", threads=threads)
             container.mux(stream.encode(picture))
         container.mux(stream.encode())
+    with path.open("rb") as file:
+        os.fsync(file.fileno())
 
 
-def _read(path: Path, threads: int) -> None:
+def _read(path: Path, threads: int) -> Frames:
     with av.open(str(path)) as container:
         stream = container.streams.video[0]
         stream.thread_type = "AUTO"
-        for frame in container.decode(stream):
-            frame.to_ndarray(format="rgb24", threads=threads)
+        decoded = container.decode(stream)
+        frames = [frame.to_ndarray(format="rgb24", threads=threads) for frame in decoded]
+    return torch.from_numpy(np.stack(frames))

@@ -17,6 +17,7 @@ from jaxtyping import UInt8
 from torch import Tensor
 
 from ..runtime import InputError
+from .color_conversion import ColorConverter
 from .packed import PackedPath
 
 if TYPE_CHECKING:
@@ -63,9 +64,9 @@ def decode_all(
     """Yield every frame from the start; `InputError` if the file ends early."""
     expected = _listed_frames(container, stream)
     stream.thread_type = "AUTO"
-    number = -1
+    number, converter = -1, ColorConverter()
     for number, frame in enumerate(container.decode(stream)):
-        yield _to_rgb(path, number, frame)
+        yield _to_rgb(path, number, frame, converter)
     if expected is not None and number + 1 < expected:
         raise InputError(path, f"data of {number + 1} of {expected} frames", EXPECTED)
 
@@ -87,9 +88,9 @@ def decode_frames(
     if outside:
         expected = f"one of its {timeline.num_frames} frames, counted from 0"
         raise InputError(path, f"frame {outside[0]}", expected)
-    found = -1
+    found, converter = -1, ColorConverter()
     for index, frame in _find(container, stream, timeline, indices):
-        yield index, _to_rgb(path, index, frame)
+        yield index, _to_rgb(path, index, frame, converter)
         found = index
     if indices and found != indices[-1]:
         missing = next(index for index in indices if index > found)
@@ -164,10 +165,11 @@ def _find_from_start(
             return
 
 
-def _to_rgb(path: Path, index: int, frame: "VideoFrame") -> UInt8[Tensor, "h w 3"]:
+def _to_rgb(
+    path: Path, index: int, frame: "VideoFrame", converter: ColorConverter
+) -> UInt8[Tensor, "h w 3"]:
     if frame.is_corrupt:
         raise InputError(path, f"damaged data for frame {index}", EXPECTED)
-    # Without new threads for each frame, as in `VideoWriter`.
-    picture = frame.to_ndarray(format="rgb24", threads=1)
+    picture = converter(frame, "rgb24").to_ndarray()
     # Phones store pictures as the sensor lies; the tag counts degrees counter-clockwise.
     return torch.from_numpy(np.ascontiguousarray(np.rot90(picture, frame.rotation // 90)))

@@ -18,6 +18,7 @@ from torch import Tensor
 
 from ..runtime import InputError
 from .atomic import atomic_path
+from .color_conversion import ColorConverter
 from .packed import as_path
 from .seeking import count_frames, decode_all, decode_frames, open_video
 
@@ -123,6 +124,7 @@ class VideoWriter:
         self._rate = Fraction(fps).limit_denominator(1001)
         self._crf = int((1 - quality / 10) * 51)
         self._stream: VideoStream | None = None
+        self._converter = ColorConverter()
 
     def __enter__(self) -> "VideoWriter":
         import av
@@ -158,9 +160,8 @@ class VideoWriter:
         assert (height, width) == size, f"frames of {(height, width)} after {size}"
         for frame in frames.cpu().contiguous().numpy():
             picture = av.VideoFrame.from_ndarray(frame, format="rgb24")
-            # The ffmpeg command subsamples colours with this filter too. By itself PyAV would begin
-            # and end a thread a core for each frame: on 64 cores most of the time of a small clip.
-            picture = picture.reformat(format="yuv420p", interpolation="BICUBIC", threads=1)
+            # The ffmpeg command subsamples colours with this filter too.
+            picture = self._converter(picture, "yuv420p", "BICUBIC")
             picture.pts = self.num_frames
             self._container.mux(self._stream.encode(picture))
             self.num_frames += 1

@@ -1,0 +1,27 @@
+"""Between the colours of pictures and those of videos, frame by frame."""
+
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from av import VideoFrame
+
+# By itself PyAV begins and ends a thread a core for each frame: on 64 cores that takes longer than
+# all the rest of a small clip. More than a few don't help a large one either.
+THREADS = 4
+
+
+class ColorConverter:
+    """Converts the frames of one video with the same few threads."""
+
+    def __init__(self) -> None:
+        from av.video.reformatter import VideoReformatter
+
+        self._reformatter = VideoReformatter()
+
+    def __call__(
+        self, frame: "VideoFrame", pixel_format: str, interpolation: str | None = None
+    ) -> "VideoFrame":
+        """The frame in FFmpeg's `pixel_format`; `interpolation` subsamples the chroma."""
+        return self._reformatter.reformat(
+            frame, format=pixel_format, interpolation=interpolation, threads=THREADS
+        )

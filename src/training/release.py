@@ -129,7 +129,7 @@ def model_card(source: Path, target: Path, parts: Sequence[str], dtype: str) -> 
         "Trained from scratch on procedural worlds (`src/worlds`, seeds below 200,000) at 176x320"
         " pixels and 17 frames; no picture, video or weight of anybody else was used. They show"
         " the method, not the published quality. `bash scripts/bash/train_nano.sh` makes them"
-        f" again. All tensors are {dtype}.",
+        f" again; docs/nano.md tells of all their runs. All tensors are {dtype}.",
         "",
         "Licence: that of this repository (LICENSE).",
         "",

@@ -38,14 +38,13 @@ def run(device: torch.device) -> list[Row]:
 def _rows(path: Path, peer: Path, frames: Frames) -> Iterator[Row]:
     """Writing, then reading, beside each number of threads."""
     size = "x".join(map(str, frames.shape[:3]))
-    repeats = 5 if len(frames) < 50 else 1
-    write = seconds(lambda: write_video(path, frames, 24), repeats)
-    read = seconds(lambda: read_video(path), repeats)
+    write = seconds(lambda: write_video(path, frames, 24))
+    read = seconds(lambda: read_video(path))
     for threads in dict.fromkeys((os.cpu_count() or 1, MANY)):
         said = f"PyAV, {threads} threads"
-        theirs = seconds(partial(_write, peer, frames, threads), repeats)
+        theirs = seconds(partial(_write, peer, frames, threads))
         yield Row(f"write {size}", write, "s", said, theirs)
-        theirs = seconds(partial(_read, path, threads), repeats)
+        theirs = seconds(partial(_read, path, threads))
         yield Row(f"read {size}", read, "s", said, theirs)
 
 

@@ -5,8 +5,8 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from av import VideoFrame
 
-# By itself PyAV begins and ends a thread a core for each frame: on 64 cores that takes longer than
-# all the rest of a small clip. More than a few don't help a large one either.
+# By itself PyAV begins and ends a thread a core for each frame: 64 of them take longer than all the
+# rest of a small clip.
 THREADS = 4
 
 

@@ -176,10 +176,10 @@ class VideoWriter:
 
 
 def _repeatable() -> dict[str, str]:
-    """Options that give the same bytes each time, on any processor.
+    """Options that give the same bytes each time.
 
-    With AVX-512 x264 (165) encodes one clip of some hundreds otherwise: it depends on what its
-    memory held before. With AVX2 it takes as long and makes what it else makes mostly.
+    With AVX-512 x264 (165) encodes one clip of some hundreds otherwise, but none where new memory
+    is always filled alike. With AVX2 it takes as long and makes what it else makes mostly.
     """
     wide = torch.backends.cpu.get_cpu_capability() == "AVX512"
     return {"x264-params": "asm=avx2"} if wide else {}

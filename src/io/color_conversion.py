@@ -19,9 +19,20 @@ class ColorConverter:
         self._reformatter = VideoReformatter()
 
     def __call__(
-        self, frame: "VideoFrame", pixel_format: str, interpolation: str | None = None
+        self,
+        frame: "VideoFrame",
+        pixel_format: str,
+        interpolation: str | None = None,
+        width: int | None = None,
     ) -> "VideoFrame":
-        """The frame in FFmpeg's `pixel_format`; `interpolation` subsamples the chroma."""
+        """The frame in FFmpeg's `pixel_format`, stretched to `width` where that is given.
+
+        `interpolation` subsamples the chroma and stretches.
+        """
         return self._reformatter.reformat(
-            frame, format=pixel_format, interpolation=interpolation, threads=THREADS
+            frame,
+            width=width,
+            format=pixel_format,
+            interpolation=interpolation,
+            threads=THREADS,
         )

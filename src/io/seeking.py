@@ -1,33 +1,32 @@
 """Finding frames in a video file by number, with as little decoding as the file allows.
 
-A frame's number is its place in the order of presentation; what an edit list cuts off is not
-counted. Packets come in the order of decoding and carry their time of presentation (`pts`).
+A frame's number is its place in the order of presentation among the frames that can be decoded; see
+`timeline.py`.
 """
 
 from bisect import bisect_right
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-import numpy as np
-import torch
 from jaxtyping import UInt8
 from torch import Tensor
 
-from ..runtime import InputError
-from .color_conversion import ColorConverter
+from ..runtime import InputError, get_logger
 from .packed import PackedPath
+from .shown_frame import FramePainter
+from .timeline import Timeline, has_alpha_track, listed_times, read_timeline
 
 if TYPE_CHECKING:
-    from av import VideoFrame
+    from av import Packet, VideoFrame
     from av.container import InputContainer
     from av.video.stream import VideoStream
 
+LOGGER = get_logger(__name__)
 EXPECTED = "a complete, readable video file"
-# Containers that know where each of their packets lies; seeking in others may miss its aim.
-INDEXED_FORMATS = ("mp4", "matroska")
+# Decoders that put a transparency kept beside the pictures into their frames.
+ALPHA_DECODERS = {"vp8": "libvpx", "vp9": "libvpx-vp9"}
 
 
 @contextmanager
@@ -50,25 +49,39 @@ def open_video(path: Path) -> Iterator[tuple["InputContainer", "VideoStream"]]:
         raise InputError(path, f"unreadable ({error})", EXPECTED) from error
 
 
-def count_frames(container: "InputContainer", stream: "VideoStream") -> int:
-    """The number of frames: from the file's index where it has one, else by reading packets."""
-    listed = _listed_frames(container, stream)
-    if listed is not None:
-        return listed
-    return sum(packet.size > 0 and not packet.is_discard for packet in container.demux(stream))
+def whole_timeline(path: Path, container: "InputContainer", stream: "VideoStream") -> Timeline:
+    """The timeline of a stream; `InputError` if it has fewer packets than the file lists."""
+    listed = listed_times(path, container, stream)
+    timeline = read_timeline(container, stream)
+    # Where packets are missing, the others cannot be numbered: they come in another order.
+    if listed is not None and timeline.num_packets < len(listed):
+        value = f"data of {timeline.num_packets} of {len(listed)} frames"
+        raise InputError(path, value, EXPECTED)
+    return timeline
 
 
 def decode_all(
     path: Path, container: "InputContainer", stream: "VideoStream"
 ) -> Iterator[UInt8[Tensor, "h w 3"]]:
     """Yield every frame from the start; `InputError` if the file ends early."""
-    expected = _listed_frames(container, stream)
+    listed = listed_times(path, container, stream)
     stream.thread_type = "AUTO"
-    number, converter = -1, ColorConverter()
-    for number, frame in enumerate(container.decode(stream)):
-        yield _to_rgb(path, number, frame, converter)
-    if expected is not None and number + 1 < expected:
-        raise InputError(path, f"data of {number + 1} of {expected} frames", EXPECTED)
+    paint, packets, decode = FramePainter(path, stream), 0, _decoder(stream)
+    number = 0
+    for packet in container.demux(stream):
+        packets += packet.size > 0 and not packet.is_discard
+        for frame in decode(packet):
+            yield _painted(path, paint, number, frame)
+            number += 1
+    if listed is not None and packets < len(listed):
+        raise InputError(path, f"data of {packets} of {len(listed)} frames", EXPECTED)
+
+
+def count_decoded(container: "InputContainer", stream: "VideoStream") -> int:
+    """How many frames of a stream can be decoded, from its start."""
+    container.seek(0)
+    stream.thread_type = "AUTO"
+    return sum(1 for _ in _decoded(container, stream))
 
 
 def decode_frames(
@@ -76,66 +89,30 @@ def decode_frames(
 ) -> Iterator[tuple[int, UInt8[Tensor, "h w 3"]]]:
     """Yield `(index, frame)` for strictly increasing frame numbers.
 
+    Where fewer packets become pictures than there are, the last picture is repeated.
+
     Raises:
-        InputError: an index outside the video, a frame that the file lists but cannot give.
+        InputError: an index outside the video, a file that is shorter than its index.
     """
     assert all(a < b for a, b in zip(indices, indices[1:], strict=False)), f"unsorted {indices}"
-    timeline, listed = _read_timeline(container, stream), _listed_frames(container, stream)
-    # Where packets are missing, the others cannot be numbered: they come in another order.
-    if listed is not None and timeline.num_frames < listed:
-        raise InputError(path, f"data of {timeline.num_frames} of {listed} frames", EXPECTED)
-    outside = [index for index in indices if not 0 <= index < timeline.num_frames]
+    timeline = whole_timeline(path, container, stream)
+    outside = [index for index in indices if not 0 <= index < timeline.num_packets]
     if outside:
-        expected = f"one of its {timeline.num_frames} frames, counted from 0"
+        expected = f"one of its {timeline.num_packets} frames, counted from 0"
         raise InputError(path, f"frame {outside[0]}", expected)
-    found, converter = -1, ColorConverter()
-    for index, frame in _find(container, stream, timeline, indices):
-        yield index, _to_rgb(path, index, frame, converter)
-        found = index
-    if indices and found != indices[-1]:
-        missing = next(index for index in indices if index > found)
-        raise InputError(path, f"no data for frame {missing}", EXPECTED)
-
-
-def _listed_frames(container: "InputContainer", stream: "VideoStream") -> int | None:
-    if "mp4" not in container.format.name or len(stream.index_entries) == 0:
-        return None
-    return sum(not entry.is_discard for entry in stream.index_entries)
-
-
-@dataclass(frozen=True)
-class _Timeline:
-    """Times of presentation, ascending; key frames as (time, where to seek); empty if unknown."""
-
-    num_frames: int
-    times: list[int]
-    keys: list[tuple[int, int]]
-
-
-def _read_timeline(container: "InputContainer", stream: "VideoStream") -> _Timeline:
-    times: list[int | None] = []
-    keys: list[tuple[int, int]] = []
-    for packet in container.demux(stream):
-        if packet.size == 0:
-            continue
-        # A key frame may lie before the cut of an edit list and serve frames behind it.
-        if packet.is_keyframe and packet.pts is not None:
-            keys.append((packet.pts, packet.pts if packet.dts is None else packet.dts))
-        if not packet.is_discard:
-            times.append(packet.pts)
-    known = [time for time in times if time is not None]
-    indexed = any(name in container.format.name for name in INDEXED_FORMATS)
-    if not indexed or not keys or len(set(known)) < len(times):
-        return _Timeline(len(times), [], [])
-    return _Timeline(len(times), sorted(known), sorted(keys))
+    paint, done = FramePainter(path, stream), 0
+    if timeline.times:
+        for index, frame in _find(container, stream, timeline, indices):
+            yield index, _painted(path, paint, index, frame)
+            done += 1
+    if done < len(indices):
+        yield from _find_from_start(path, container, stream, indices[done:])
 
 
 def _find(
-    container: "InputContainer", stream: "VideoStream", timeline: _Timeline, indices: list[int]
+    container: "InputContainer", stream: "VideoStream", timeline: Timeline, indices: list[int]
 ) -> Iterator[tuple[int, "VideoFrame"]]:
-    if not timeline.times:
-        yield from _find_from_start(container, stream, indices)
-        return
+    """Yield frames as far as each has a picture at its time."""
     frames: Iterator[VideoFrame] = iter(())
     position = None
     for index in indices:
@@ -153,23 +130,47 @@ def _find(
 
 
 def _find_from_start(
-    container: "InputContainer", stream: "VideoStream", indices: list[int]
-) -> Iterator[tuple[int, "VideoFrame"]]:
-    wanted = set(indices)
+    path: Path, container: "InputContainer", stream: "VideoStream", indices: list[int]
+) -> Iterator[tuple[int, UInt8[Tensor, "h w 3"]]]:
+    wanted, paint, last = set(indices), FramePainter(path, stream), None
+    number = -1
     # The timeline was read to the end of the file.
     container.seek(0)
-    for index, frame in enumerate(container.decode(stream)):
-        if index in wanted:
-            yield index, frame
-        if index >= indices[-1]:
+    for number, frame in enumerate(_decoded(container, stream)):
+        if number in wanted:
+            yield number, _painted(path, paint, number, frame)
+        if number >= indices[-1]:
             return
+        last = frame
+    if last is None:
+        raise InputError(path, "no frame that can be decoded", EXPECTED)
+    LOGGER.warning("%s: the last of %d frames is repeated for those without data", path, number + 1)
+    picture = _painted(path, paint, number, last)
+    for index in indices:
+        if index > number:
+            yield index, picture
 
 
-def _to_rgb(
-    path: Path, index: int, frame: "VideoFrame", converter: ColorConverter
+def _decoded(container: "InputContainer", stream: "VideoStream") -> Iterator["VideoFrame"]:
+    decode = _decoder(stream)
+    for packet in container.demux(stream):
+        yield from decode(packet)
+
+
+def _decoder(stream: "VideoStream") -> "Callable[[Packet], list[VideoFrame]]":
+    """What turns a packet into frames: the stream's decoder, or one that keeps transparency."""
+    import av
+
+    if not has_alpha_track(stream) or stream.codec_context.name not in ALPHA_DECODERS:
+        return stream.decode
+    context = av.CodecContext.create(ALPHA_DECODERS[stream.codec_context.name], "r")
+    assert isinstance(context, av.VideoCodecContext), f"{context} for a video"
+    return context.decode
+
+
+def _painted(
+    path: Path, paint: FramePainter, index: int, frame: "VideoFrame"
 ) -> UInt8[Tensor, "h w 3"]:
     if frame.is_corrupt:
         raise InputError(path, f"damaged data for frame {index}", EXPECTED)
-    picture = converter(frame, "rgb24").to_ndarray()
-    # Phones store pictures as the sensor lies; the tag counts degrees counter-clockwise.
-    return torch.from_numpy(np.ascontiguousarray(np.rot90(picture, frame.rotation // 90)))
+    return paint(frame)

@@ -20,9 +20,11 @@ from ..runtime import InputError
 from .atomic import atomic_path
 from .color_conversion import ColorConverter
 from .packed import as_path
-from .seeking import count_frames, decode_all, decode_frames, open_video
+from .seeking import count_decoded, decode_all, decode_frames, open_video, whole_timeline
+from .timeline import frame_rate, listed_times, read_timeline
 
 if TYPE_CHECKING:
+    from av.container import InputContainer
     from av.video.stream import VideoStream
 
 # One key frame a second at 24 fps: 8 % more bytes than with the encoder's default of 250, and a
@@ -41,27 +43,50 @@ class VideoInfo:
 
 
 def video_info(path: Path | str) -> VideoInfo:
-    """What a video holds; the first frame is decoded, because it tells whether it is turned.
+    """What a video holds: frames that can be decoded, the size at which they are shown.
+
+    The first frame is decoded, because it tells whether it is turned; all of them where nothing
+    else tells how many there are.
 
     Raises:
         InputError: no such file, not a readable video, no frames, an unknown frame rate.
     """
     path = as_path(path)
-    header = video_header(path)
+    with open_video(path) as (container, stream):
+        timeline = whole_timeline(path, container, stream)
+        count = timeline.num_packets if timeline.exact else count_decoded(container, stream)
+        info = _described(path, container, stream, timeline.times, count)
     with open_video(path) as (container, stream):
         height, width = next(decode_all(path, container, stream)).shape[:2]
-    return replace(header, height=height, width=width)
+    return replace(info, height=height, width=width)
 
 
 def video_header(path: Path | str) -> VideoInfo:
-    """The same without decoding: the stored size, rotation tags (phones set them) left aside."""
+    """The same without decoding: packets are counted, and the stored size is told.
+
+    For the videos of clips, of which every packet is a frame, upright and of square pixels.
+    """
     path = as_path(path)
     with open_video(path) as (container, stream):
-        num_frames, rate = count_frames(container, stream), stream.guessed_rate
-        if num_frames == 0 or not rate:
-            value = f"{num_frames} frames at {rate} fps"
-            raise InputError(path, value, "a video of at least one frame with a frame rate")
-        return VideoInfo(num_frames, stream.height, stream.width, float(rate))
+        times = listed_times(path, container, stream)
+        if times is not None:
+            return _described(path, container, stream, times, len(times))
+        timeline = read_timeline(container, stream)
+        return _described(path, container, stream, timeline.times, timeline.num_packets)
+
+
+def _described(
+    path: Path,
+    container: "InputContainer",
+    stream: "VideoStream",
+    times: list[int],
+    count: int,
+) -> VideoInfo:
+    rate = frame_rate(container, stream, times, count) if count else None
+    if not rate:
+        value = f"{count} frames at {stream.guessed_rate} fps"
+        raise InputError(path, value, "a video of at least one frame with a frame rate")
+    return VideoInfo(count, stream.height, stream.width, float(rate))
 
 
 def read_video(
@@ -69,8 +94,8 @@ def read_video(
 ) -> UInt8[Tensor, "frame h w 3"]:
     """All frames, or those at `indices` (any order, repeats allowed), on the CPU.
 
-    Colours are converted as the ffmpeg command does it and rotation tags are applied. Only what
-    lies between a wanted frame and the key frame before it is decoded.
+    Colours are converted as the ffmpeg command does it; what `shown_frame.py` says is applied. Only
+    what lies between a wanted frame and the key frame before it is decoded, where the file allows.
 
     Raises:
         InputError: no such file, not a readable video, a frame that the file does not have or

@@ -1,0 +1,119 @@
+"""How many frames a video has, when each is shown, and where its key frames lie.
+
+Packets come in the order of decoding and carry their time of presentation (`pts`). What an edit
+list cuts off is not counted. Where packets alone don't tell which of them become pictures, the
+frames are counted by decoding them.
+"""
+
+from dataclasses import dataclass
+from fractions import Fraction
+from itertools import pairwise
+from pathlib import Path
+from statistics import median
+from typing import TYPE_CHECKING
+
+from .fragments import is_fragmented
+
+if TYPE_CHECKING:
+    from av import Packet
+    from av.container import InputContainer
+    from av.video.stream import VideoStream
+
+# Containers that know where each of their packets lies; seeking in others may miss its aim.
+INDEXED_FORMATS = ("mp4", "matroska")
+# Codecs of which every packet that is shown becomes one picture.
+PLAIN_CODECS = ("h264", "hevc", "av1", "vp8", "vp9", "prores", "mjpeg", "png", "ffv1", "qtrle")
+# A declared rate may be off by this factor: lost frames, a first frame that comes late.
+RATE_TOLERANCE = 1.5
+AVERAGE_TOLERANCE = 0.1
+# The bit of a VP8 packet that says whether its frame is shown.
+VP8_SHOWN = 0x10
+
+
+@dataclass(frozen=True)
+class Timeline:
+    """Times of presentation, ascending; key frames as (time, where to seek).
+
+    Both are empty where frames can only be found by decoding from the start. `num_packets` counts
+    what should become pictures; `exact` says that all of it does, as far as packets tell.
+    """
+
+    num_packets: int
+    exact: bool
+    times: list[int]
+    keys: list[tuple[int, int]]
+
+
+def read_timeline(container: "InputContainer", stream: "VideoStream") -> Timeline:
+    """The timeline of a stream, from all of its packets."""
+    codec = stream.codec_context.name
+    times: list[int | None] = []
+    keys: list[tuple[int, int]] = []
+    for packet in container.demux(stream):
+        if packet.size == 0:
+            continue
+        # A key frame may lie before the cut of an edit list and serve frames behind it.
+        if packet.is_keyframe and packet.pts is not None:
+            keys.append((packet.pts, packet.pts if packet.dts is None else packet.dts))
+        if not packet.is_discard and _is_shown(codec, packet):
+            times.append(packet.pts)
+    known = [time for time in times if time is not None]
+    # Frames shown before the first key frame need others that were cut off.
+    exact = bool(known and keys) and min(known) >= min(keys)[0]
+    exact = exact and codec in PLAIN_CODECS and len(set(known)) == len(times)
+    indexed = any(name in container.format.name for name in INDEXED_FORMATS)
+    if not exact or not indexed or has_alpha_track(stream):
+        return Timeline(len(times), exact, [], [])
+    return Timeline(len(times), exact, sorted(known), sorted(keys))
+
+
+def listed_times(
+    path: Path, container: "InputContainer", stream: "VideoStream"
+) -> list[int] | None:
+    """The times of decoding of all frames by the file's own index; None where it has none."""
+    if "mp4" not in container.format.name or is_fragmented(path):
+        return None
+    if len(stream.index_entries) == 0:
+        return None
+    return [entry.timestamp for entry in stream.index_entries if not entry.is_discard]
+
+
+def frame_rate(
+    container: "InputContainer", stream: "VideoStream", times: list[int], count: int
+) -> Fraction | None:
+    """Frames per second: as declared where that is near the truth, else frames by duration.
+
+    `times` are those of the `count` frames, as far as they are known. None where nothing tells.
+    """
+    measured = _measured_rate(container, stream, times, count)
+    declared, average = stream.guessed_rate, stream.average_rate
+    if not average or not declared:
+        return measured
+    if abs(declared / average - 1) > AVERAGE_TOLERANCE:
+        declared = average
+    if measured and not 1 / RATE_TOLERANCE <= declared / measured <= RATE_TOLERANCE:
+        return measured
+    return Fraction(declared)
+
+
+def has_alpha_track(stream: "VideoStream") -> bool:
+    """Whether a WebM stream keeps its transparency beside the pictures."""
+    return stream.metadata.get("alpha_mode") == "1"
+
+
+def _measured_rate(
+    container: "InputContainer", stream: "VideoStream", times: list[int], count: int
+) -> Fraction | None:
+    times = sorted(times)
+    if len(times) > 1 and times[-1] > times[0] and stream.time_base:
+        # The last frame is shown as long as most are.
+        step = Fraction(median(after - before for before, after in pairwise(times)))
+        return len(times) / ((times[-1] - times[0] + step) * stream.time_base)
+    if container.duration and container.duration > 0:
+        return Fraction(count * 1_000_000, container.duration)
+    return None
+
+
+def _is_shown(codec: str, packet: "Packet") -> bool:
+    """Whether a packet is more than a reference for others."""
+    return codec != "vp8" or bool(memoryview(packet)[0] & VP8_SHOWN)

@@ -11,15 +11,13 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from ..geometry.cameras import (
-    check_poses,
-    intrinsics_to_matrix,
-    invert_rigid,
-    matrix_to_intrinsics,
-)
+from ..geometry.cameras import check_poses, invert_rigid
 from ..runtime import InputError
+from .intrinsics import check_lens, from_matrices
 
 POSE_KEYS, INTRINSICS_KEYS = ("c2w", "w2c"), ("intrinsics", "K")
+# Beyond, numbers are damage: poses are in the unit of the scene's depth.
+FARTHEST, WIDEST, FASTEST, LATEST = 1e9, 65536.0, 1000.0, 1e9
 ARRAY_KEYS = {*POSE_KEYS, *INTRINSICS_KEYS, "width", "height", "fps", "times"}
 
 
@@ -31,9 +29,11 @@ def refuse_unknown(path: Path, where: str, found: set[str], known: set[str]) -> 
 
 def _numbers(path: Path, name: str, value: Any) -> Float[Tensor, "*shape"]:
     """`value` as float64, if it is a regular array of finite numbers."""
+    if isinstance(value, list) and _has_boolean(value):
+        raise InputError(path, f"`{name}` with true or false in it", "an array of numbers")
     try:
         array = np.asarray(value)
-    except ValueError as error:
+    except (ValueError, OverflowError, RecursionError) as error:
         raise InputError(path, f"`{name}` of uneven length", "a regular array") from error
     if array.dtype.kind not in "iuf":
         raise InputError(path, f"`{name}` of type {array.dtype}", "an array of numbers")
@@ -44,6 +44,13 @@ def _numbers(path: Path, name: str, value: Any) -> Float[Tensor, "*shape"]:
         found = f"`{name}` {array[tuple(bad[0])]} at index {bad[0].tolist()}"
         raise InputError(path, found, "finite numbers")
     return torch.from_numpy(array.astype(np.float64))
+
+
+def _has_boolean(value: Any) -> bool:
+    """Whether there is a boolean in nested lists, which numpy would take for 0 or 1."""
+    if isinstance(value, list):
+        return any(_has_boolean(part) for part in value)
+    return isinstance(value, bool)
 
 
 def _wrong_shape(path: Path, name: str, value: Tensor, expected: str) -> NoReturn:
@@ -62,9 +69,16 @@ def read_poses(path: Path, values: dict[str, Any]) -> Float[Tensor, "frame 4 4"]
     """Rigid camera-to-world poses from `c2w` or `w2c`, whichever is there."""
     key = _one_of(path, values, POSE_KEYS)
     poses = _numbers(path, key, values[key])
-    if poses.ndim != 3 or poses.shape[1:] != (4, 4) or len(poses) == 0:
-        _wrong_shape(path, key, poses, "at least one pose, N x 4 x 4")
+    if poses.ndim != 3 or poses.shape[1:] not in ((4, 4), (3, 4)) or len(poses) == 0:
+        _wrong_shape(path, key, poses, "at least one pose, N x 4 x 4 or N x 3 x 4")
+    if poses.shape[1] == 3:
+        last = poses.new_tensor([0, 0, 0, 1]).expand(len(poses), 1, 4)
+        poses = torch.cat([poses, last], dim=1)
     check_poses(poses, f"{path}: {key}")
+    farthest = poses[:, :3, 3].abs().amax()
+    if farthest > FARTHEST:
+        value = f"`{key}` with a translation of {farthest:.3g}"
+        raise InputError(path, value, f"translations up to {FARTHEST:g}")
     return poses if key == "c2w" else invert_rigid(poses)
 
 
@@ -74,27 +88,23 @@ def read_intrinsics(path: Path, values: dict[str, Any], count: int) -> Float[Ten
     value = _numbers(path, key, values[key])
     # Four numbers or a matrix, for all frames or for each: the last dimension tells them apart.
     if value.ndim >= 2 and value.shape[-2:] == (3, 3):
-        plain = matrix_to_intrinsics(value)
-        # A skew below 1e-4 px is rounding; a larger one must not be dropped silently.
-        if not torch.allclose(intrinsics_to_matrix(plain), value, rtol=0, atol=1e-4):
-            found = f"`{key}` with skew or a last row other than 0 0 1"
-            raise InputError(path, found, "fx 0 cx, 0 fy cy, 0 0 1")
-        value = plain
+        value = from_matrices(path, key, value)
     if value.ndim == 1:
         value = value.expand(count, *value.shape)
     if value.shape != (count, 4):
         expected = f"4, {count} x 4, 3 x 3 or {count} x 3 x 3 for {count} poses"
         _wrong_shape(path, key, value, expected)
-    if not (value[:, :2] > 0).all():
-        raise InputError(path, f"focal lengths {value[:, :2].amin(0).tolist()}", "fx, fy > 0")
+    check_lens(path, key, value)
     return value.clone()
 
 
-def read_scalar(path: Path, name: str, value: Any) -> float:
-    """One number > 0."""
+def read_scalar(path: Path, name: str, value: Any, most: float) -> float:
+    """One number > 0 and up to `most`."""
     number = _numbers(path, name, value)
     if number.ndim != 0 or not number > 0:
-        raise InputError(path, f"`{name}` {value}", "one number > 0")
+        raise InputError(path, f"`{name}` {str(value)[:80]}", "one number > 0")
+    if number > most or number < 1 / most:
+        raise InputError(path, f"`{name}` {float(number):g}", f"between {1 / most:g} and {most:g}")
     return float(number)
 
 
@@ -107,7 +117,7 @@ def read_size(
         return default
     if len(present) != 2:
         raise InputError(path, f"keys {sorted(values)}", "`width` and `height`")
-    width, height = (read_scalar(path, name, values[name]) for name in present)
+    width, height = (read_scalar(path, name, values[name], WIDEST) for name in present)
     if not (width.is_integer() and height.is_integer()):
         raise InputError(path, f"{width} x {height}", "a whole number of pixels")
     return int(width), int(height)
@@ -120,6 +130,8 @@ def read_times(path: Path, values: dict[str, Any], count: int) -> Float[Tensor, 
     times = _numbers(path, "times", values["times"])
     if times.shape != (count,):
         _wrong_shape(path, "times", times, f"one time for each of {count} poses")
+    if times.abs().amax() > LATEST:
+        raise InputError(path, f"times up to {times.abs().amax():.3g}", f"seconds below {LATEST:g}")
     if not (times.diff() >= 0).all():
         raise InputError(path, f"times {times.tolist()}", "times that never decrease")
     return times

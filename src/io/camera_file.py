@@ -6,16 +6,14 @@ The schema that is written, and read back without loss, is JSON:
 Also read, as a JSON object or an npz, are a user's arrays: either `c2w` or `w2c` (N x 4 x 4), and
 `intrinsics` or `K` (4, N x 4, 3 x 3 or N x 3 x 3), with optional `width` and `height`, `fps` (24)
 and `times` (N, never decreasing). Any other key is an error, so that no misspelt one is ignored.
+Poses may lack their last row (N x 3 x 4). `nerfstudio.py` says what is read of a transforms.json.
 """
 
 import json
-import zipfile
-import zlib
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
 from jaxtyping import Float
 from torch import Tensor
@@ -27,6 +25,7 @@ from ..runtime import InputError
 from .atomic import atomic_path
 from .camera_arrays import (
     ARRAY_KEYS,
+    FASTEST,
     read_intrinsics,
     read_poses,
     read_scalar,
@@ -34,6 +33,10 @@ from .camera_arrays import (
     read_times,
     refuse_unknown,
 )
+from .intrinsics import check_lens
+from .json_object import read_json_object
+from .nerfstudio import is_transforms, transforms_arrays
+from .numpy_file import npz_names, read_npz
 
 DEFAULT_FPS = 24.0
 SCHEMA_KEYS = {"width", "height", "fps", "frames"}
@@ -121,29 +124,25 @@ def _parse(path: Path, size: tuple[int, int] | None) -> CameraFile:
     """The checked contents of a file in float64, poses as `c2w`."""
     if not path.is_file():
         raise InputError(path, "no such file", "a camera file (.json or .npz)")
-    readers = {".json": _load_json, ".npz": _load_npz}
-    if path.suffix.lower() not in readers:
+    suffix = path.suffix.lower()
+    if suffix not in (".json", ".npz"):
         raise InputError(path, f"suffix {path.suffix!r}", "a camera file (.json or .npz)")
-    values = readers[path.suffix.lower()](path)
+    values = _load_json(path, size) if suffix == ".json" else _load_npz(path)
     refuse_unknown(path, "", set(values), ARRAY_KEYS)
     c2w = read_poses(path, values)
     intrinsics = read_intrinsics(path, values, len(c2w))
     cameras = Cameras(c2w, intrinsics, *read_size(path, values, size))
-    fps = read_scalar(path, "fps", values.get("fps", DEFAULT_FPS))
+    if "width" in values:
+        check_lens(path, "intrinsics", intrinsics, (cameras.height, cameras.width))
+    fps = read_scalar(path, "fps", values.get("fps", DEFAULT_FPS), FASTEST)
     return CameraFile(cameras, fps, read_times(path, values, len(c2w)))
 
 
-def _load_json(path: Path) -> dict[str, Any]:
-    """The arrays of a JSON file of either form, unchecked."""
-    try:
-        values = json.loads(path.read_text(encoding="utf-8-sig"))
-    except json.JSONDecodeError as error:
-        found = f"malformed JSON in line {error.lineno} ({error.msg})"
-        raise InputError(path, found, "a JSON object") from error
-    except UnicodeDecodeError as error:
-        raise InputError(path, f"undecodable text ({error})", "JSON in UTF-8") from error
-    if not isinstance(values, dict):
-        raise InputError(path, type(values).__name__, "a JSON object")
+def _load_json(path: Path, size: tuple[int, int] | None) -> dict[str, Any]:
+    """The arrays of a JSON file of any form, unchecked."""
+    values = read_json_object(path)
+    if is_transforms(values):
+        return transforms_arrays(path, values, size)
     return _columns(path, values) if "frames" in values else values
 
 
@@ -164,12 +163,7 @@ def _columns(path: Path, values: dict[str, Any]) -> dict[str, Any]:
 
 
 def _load_npz(path: Path) -> dict[str, Any]:
-    """The arrays of an npz file; pickled ones are refused."""
-    if not zipfile.is_zipfile(path):
-        raise InputError(path, "a truncated archive or none", "an npz archive")
-    try:
-        with np.load(path, allow_pickle=False) as arrays:
-            return {key: arrays[key] for key in arrays.files}
-    except (ValueError, OSError, EOFError, zipfile.BadZipFile, zlib.error) as error:
-        found = f"unreadable ({error})"
-        raise InputError(path, found, "an npz archive without pickled arrays") from error
+    """The arrays of an npz file of known names."""
+    expected = "an npz archive without pickled arrays"
+    refuse_unknown(path, "", set(npz_names(path, expected)), ARRAY_KEYS)
+    return dict(read_npz(path, expected))

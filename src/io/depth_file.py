@@ -1,26 +1,31 @@
 """Depth maps that a user brings: .npz, .npy, .exr, or a zip of .exr (see `depth_archive.py`).
 
-An .npz holds `depth` [h, w], [frame, h, w] or [frame, 1, h, w] and may hold `intrinsics` (fx fy cx
-cy, in pixels of the depth map) or `K`, one or one a frame. Depth is z-depth; what is not finite
-and positive is unknown.
+An .npz holds `depth` [h, w] or [frame, h, w], with one channel or none, and may hold `intrinsics`
+(fx fy cx cy) or `K`, one or one a frame, in pixels of the depth map or in shares of it. Depth is
+z-depth; what is not finite and positive is unknown.
 """
 
-import zipfile
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 import torch
-from jaxtyping import Float
+from jaxtyping import Float, Shaped
 from torch import Tensor
 
-from ..geometry.cameras import matrix_to_intrinsics
 from ..runtime import InputError
 from .depth_archive import CHANNEL, read_depth_archive
+from .intrinsics import check_lens, from_matrices, in_shares, to_pixels
+from .numpy_file import npz_names, read_npy, read_npz
 
 SUFFIXES = (".npz", ".npy", ".exr", ".zip")
 EXPECTED = "depth as [h, w], [frame, h, w] or [frame, 1, h, w]"
+LENSES = ("intrinsics", "K")
+LENS_EXPECTED = "fx fy cx cy or a 3x3 matrix, one or one a frame"
+SHORTEST_SIDE = 5
+# Two arrays of one lens, rounded in different ways.
+AGREEMENT = 1e-3
 
 
 @dataclass(frozen=True)
@@ -69,40 +74,67 @@ def _select(path: Path, stored: StoredDepth, frames: Sequence[int] | None) -> St
 
 
 def _read_numpy(path: Path) -> StoredDepth:
-    arrays: dict[str, np.ndarray]
-    try:
-        loaded = np.load(path, allow_pickle=False)
-        arrays = {"depth": loaded} if isinstance(loaded, np.ndarray) else dict(loaded)
-    except (OSError, ValueError, EOFError, zipfile.BadZipFile) as error:
-        raise InputError(path, f"unreadable ({error})", EXPECTED) from error
+    if path.suffix.lower() == ".npy":
+        arrays = {"depth": read_npy(path, EXPECTED)}
+    else:
+        arrays = read_npz(path, EXPECTED, ("depth", *LENSES))
     if "depth" not in arrays:
-        raise InputError(path, f"the arrays {sorted(arrays)}", "an array called depth")
-    array = arrays["depth"]
-    if array.ndim == 4 and array.shape[1] == 1:
+        names = npz_names(path, EXPECTED)
+        raise InputError(path, f"the arrays {names}", "an array called depth")
+    array = _maps(arrays["depth"])
+    if array is None or arrays["depth"].dtype.kind not in "fiu":
+        value = f"depth {arrays['depth'].dtype} of shape {arrays['depth'].shape}"
+        raise InputError(path, value, EXPECTED)
+    with np.errstate(over="ignore"):
+        depth = torch.from_numpy(array.astype(np.float32))
+    return StoredDepth(depth, _intrinsics(path, arrays, depth))
+
+
+def _maps(array: Shaped[np.ndarray, "*shape"]) -> Shaped[np.ndarray, "frame h w"] | None:
+    """Depth maps of an array; None for a shape that holds none."""
+    if array.ndim in (3, 4) and array.shape[-1] == 1:
+        array = array[..., 0]
+    elif array.ndim == 4 and array.shape[1] == 1:
         array = array[:, 0]
     if array.ndim == 2:
         array = array[None]
-    if array.ndim != 3 or array.size == 0 or array.dtype.kind not in "fiu":
-        raise InputError(path, f"depth {array.dtype} of shape {array.shape}", EXPECTED)
-    depth = torch.from_numpy(array.astype(np.float32))
-    return StoredDepth(depth, _intrinsics(path, arrays, len(depth)))
+    # Maps of a few columns are colours, and maps of one row are pictures of another layout.
+    sides = array.shape[1:]
+    return array if array.ndim == 3 and len(array) and min(sides) >= SHORTEST_SIDE else None
 
 
 def _intrinsics(
-    path: Path, arrays: dict[str, np.ndarray], count: int
+    path: Path, arrays: Mapping[str, np.ndarray], depth: Float[Tensor, "frame h w"]
 ) -> Float[Tensor, "frame 4"] | None:
     """Intrinsics of every frame, from either array; None where there is none."""
-    name = next((name for name in ("intrinsics", "K") if name in arrays), None)
-    if name is None:
+    found = {name: _lens(path, name, arrays[name], depth) for name in LENSES if name in arrays}
+    if not found:
         return None
-    values = torch.from_numpy(arrays[name].astype(np.float32))
-    if values.shape[-2:] == (3, 3):
-        values = matrix_to_intrinsics(values)
+    values = list(found.values())
+    if not torch.allclose(values[0], values[-1], rtol=AGREEMENT, atol=AGREEMENT):
+        raise InputError(path, f"{' and '.join(found)} that differ", "one lens")
+    return values[0]
+
+
+def _lens(
+    path: Path, name: str, array: np.ndarray, depth: Float[Tensor, "frame h w"]
+) -> Float[Tensor, "frame 4"]:
+    """The lens of every frame in pixels of the maps."""
+    count, height, width = depth.shape
+    if array.dtype.kind not in "fiu":
+        raise InputError(path, f"{name} of type {array.dtype}", LENS_EXPECTED)
+    with np.errstate(over="ignore"):
+        values = torch.from_numpy(array.astype(np.float32))
+    if values.ndim >= 2 and values.shape[-2:] == (3, 3):
+        values = from_matrices(path, name, values)
     if values.ndim == 1:
         values = values[None]
     if values.ndim != 2 or values.shape[1] != 4 or len(values) not in (1, count):
-        value = f"{name} of shape {arrays[name].shape}"
-        raise InputError(path, value, "fx fy cx cy or a 3x3 matrix, one or one a frame")
+        raise InputError(path, f"{name} of shape {array.shape}", LENS_EXPECTED)
+    # As MoGe writes them; the size of a map tells what they are shares of.
+    shares = in_shares(values)[:, None]
+    values = to_pixels(values, height, width).where(shares, values)
+    check_lens(path, name, values, (height, width))
     return values.expand(count, 4)
 
 

@@ -6,8 +6,8 @@ frames there are nor whether the file was cut.
 
 import struct
 from collections.abc import Iterator
+from io import BufferedReader
 from pathlib import Path
-from typing import BinaryIO
 
 from ..runtime import InputError
 
@@ -45,7 +45,7 @@ def _length(path: Path) -> int:
         return file.seek(0, 2)
 
 
-def _boxes(file: BinaryIO, length: int) -> Iterator[tuple[bytes, int, int]]:
+def _boxes(file: BufferedReader, length: int) -> Iterator[tuple[bytes, int, int]]:
     """Yield name, start and size of each box at the top of a file."""
     start = 0
     while start + HEADER <= length:
@@ -62,7 +62,7 @@ def _boxes(file: BinaryIO, length: int) -> Iterator[tuple[bytes, int, int]]:
         start += size
 
 
-def _indexed_bytes(file: BinaryIO, start: int, size: int) -> int:
+def _indexed_bytes(file: BufferedReader, start: int, size: int) -> int:
     """How many bytes after a segment index its segments take, by the index."""
     body = _body(file, start, size)
     # Version and flags, two ids, then earliest time and first offset of 4 or 8 bytes each.
@@ -77,6 +77,6 @@ def _indexed_bytes(file: BinaryIO, start: int, size: int) -> int:
     return int.from_bytes(first, "big") + sum(size & 0x7FFFFFFF for size in sizes)
 
 
-def _body(file: BinaryIO, start: int, size: int) -> bytes:
+def _body(file: BufferedReader, start: int, size: int) -> bytes:
     file.seek(start + HEADER)
     return file.read(min(size - HEADER, LONGEST_INDEX))

@@ -4,8 +4,6 @@ Published files hold `data` as float32 [n, 4, 4] camera-to-world or [n, 4] `fx f
 flat poses [n, 16], matrices [n, 3, 3] and other floating-point types are read as well.
 """
 
-import zipfile
-import zlib
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -14,9 +12,11 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from ..geometry.cameras import check_poses, matrix_to_intrinsics
+from ..geometry.cameras import check_poses
 from ..runtime import InputError
 from .atomic import atomic_path
+from .intrinsics import check_lens, from_matrices
+from .numpy_file import npz_names, read_npz
 
 
 @dataclass(frozen=True)
@@ -60,18 +60,14 @@ def read_intrinsics(path: Path) -> FrameTable:
     """Intrinsics [n, 4] of an intrinsics npz, `fx fy cx cy` in pixels, float32, focals positive.
 
     Raises:
-        InputError: a missing or unreadable file, wrong names, shapes or types, values that are not
-            finite, focal lengths that are not positive.
+        InputError: a missing or unreadable file, wrong names, shapes or types, values that are no
+            lens (see `intrinsics.py`).
     """
     table = _read_table(path, shapes=((4,), (3, 3)))
     values = table.values
     if values.ndim == 3:
-        values = matrix_to_intrinsics(values)
-    bad = ~(torch.isfinite(values).all(dim=1) & (values[:, :2] > 0).all(dim=1))
-    if bad.any():
-        row = int(bad.nonzero()[0])
-        value = f"{values[row].tolist()} for frame {table.frames[row]}"
-        raise InputError(path, value, "finite fx fy cx cy in pixels with positive focal lengths")
+        values = from_matrices(path, "data", values)
+    check_lens(path, "data", values, frames=table.frames)
     return FrameTable(path, table.frames, values.float())
 
 
@@ -103,22 +99,10 @@ def _read_table(path: Path, shapes: tuple[tuple[int, ...], ...]) -> FrameTable:
 
 def _read_arrays(path: Path) -> tuple[np.ndarray, np.ndarray]:
     expected = "an npz file with the arrays data and inds"
-    if not path.is_file():
-        raise InputError(path, "no such file", expected)
-    try:
-        with path.open("rb") as file:
-            # Numpy takes whatever is no archive for something else.
-            if not zipfile.is_zipfile(file):
-                value = "unreadable content (no zip archive, or not all of it)"
-                raise InputError(path, value, expected)
-            file.seek(0)
-            with np.load(file, allow_pickle=False) as archive:
-                names = sorted(archive.files)
-                missing = sorted({"data", "inds"} - set(names))
-                if missing:
-                    raise InputError(path, f"no array {missing[0]!r} among {names}", expected)
-                return archive["data"], archive["inds"]
-    except InputError:
-        raise
-    except (zipfile.BadZipFile, zlib.error, ValueError, EOFError, OSError) as error:
-        raise InputError(path, f"unreadable ({error})", expected) from error
+    arrays = read_npz(path, expected, ("data", "inds"))
+    missing = sorted({"data", "inds"} - set(arrays))
+    if missing:
+        raise InputError(
+            path, f"no array {missing[0]!r} among {npz_names(path, expected)}", expected
+        )
+    return arrays["data"], arrays["inds"]

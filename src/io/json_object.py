@@ -1,4 +1,4 @@
-"""JSON files that hold one object: configurations, descriptions, states."""
+"""JSON of others, and files that hold one object: configurations, descriptions, states."""
 
 import json
 from pathlib import Path
@@ -9,18 +9,50 @@ from ..runtime import InputError
 EXPECTED = "a JSON object"
 
 
+def parse_json(source: object, text: str, expected: str = EXPECTED) -> Any:
+    """The value that a text holds.
+
+    Raises:
+        InputError: malformed JSON, a key that stands twice in an object, brackets nested deeply.
+    """
+    try:
+        return json.loads(text, object_pairs_hook=_object)
+    except RecursionError as error:
+        raise InputError(source, "malformed JSON (brackets nested deeply)", expected) from error
+    except json.JSONDecodeError as error:
+        found = f"malformed JSON in line {error.lineno} ({error.msg})"
+        raise InputError(source, found, expected) from error
+    except ValueError as error:
+        raise InputError(source, f"malformed JSON ({error})", expected) from error
+
+
+def read_text(path: Path, expected: str) -> str:
+    """The text of a UTF-8 file; `InputError` if there is none, or another encoding."""
+    try:
+        return path.read_text(encoding="utf-8-sig")
+    except FileNotFoundError as error:
+        raise InputError(path, "no such file", expected) from error
+    except OSError as error:
+        raise InputError(path, f"unreadable ({error.strerror})", expected) from error
+    except UnicodeDecodeError as error:
+        raise InputError(path, f"malformed JSON ({error})", f"{expected} in UTF-8") from error
+
+
 def read_json_object(path: Path) -> dict[str, Any]:
     """The object that a file holds.
 
     Raises:
         InputError: no such file, malformed JSON, another value than an object.
     """
-    try:
-        value = json.loads(path.read_text(encoding="utf-8"))
-    except FileNotFoundError as error:
-        raise InputError(path, "no such file", EXPECTED) from error
-    except ValueError as error:
-        raise InputError(path, f"malformed JSON ({error})", EXPECTED) from error
+    value = parse_json(path, read_text(path, EXPECTED))
     if not isinstance(value, dict):
         raise InputError(path, f"a JSON {type(value).__name__}", EXPECTED)
     return value
+
+
+def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    found = dict(pairs)
+    if len(found) < len(pairs):
+        keys = [key for key, _ in pairs]
+        raise ValueError(f"{next(key for key in keys if keys.count(key) > 1)!r} twice in an object")
+    return found

@@ -8,7 +8,6 @@ other is refused, and the array is built here, from plain bytes.
 import io
 import pickle
 import zipfile
-import zlib
 from dataclasses import dataclass, field
 from math import prod
 from pathlib import Path
@@ -19,6 +18,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from ..runtime import InputError
+from .archive import open_archive, read_member
 from .atomic import atomic_path
 
 EXPECTED = "a torch zip archive of one pickled float32 array [1, channel, latent_frame, h, w]"
@@ -58,16 +58,11 @@ def write_latents(path: Path, latents: Float[Tensor, "channel latent_frame h w"]
 
 
 def _read_program(path: Path) -> bytes:
-    if not path.is_file():
-        raise InputError(path, "no such file", EXPECTED)
-    try:
-        with path.open("rb") as file, zipfile.ZipFile(file) as archive:
-            names = [name for name in archive.namelist() if name.endswith("/data.pkl")]
-            if len(names) != 1:
-                raise InputError(path, f"{len(names)} members data.pkl", EXPECTED)
-            return archive.read(names[0])
-    except (zipfile.BadZipFile, zlib.error, EOFError, OSError, NotImplementedError) as error:
-        raise InputError(path, f"unreadable ({error})", EXPECTED) from error
+    with open_archive(path, EXPECTED) as archive:
+        names = [name for name in archive.namelist() if name.endswith("/data.pkl")]
+        if len(names) != 1:
+            raise InputError(path, f"{len(names)} members data.pkl", EXPECTED)
+        return read_member(path, archive, names[0], EXPECTED)
 
 
 @dataclass
@@ -148,6 +143,8 @@ def _unpickle(path: Path, program: bytes) -> _Array:
         AttributeError,
         OverflowError,
         MemoryError,
+        RecursionError,
+        NotImplementedError,
     ) as error:
         raise InputError(path, f"a damaged pickle ({error})", EXPECTED) from error
     if not isinstance(result, _Array):

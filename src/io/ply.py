@@ -18,11 +18,17 @@ from torch import Tensor
 from ..gaussians import Gaussians
 from ..runtime import InputError
 from .atomic import atomic_path
+from .ply_table import read_vertices
 
 # The constant spherical harmonic: colours are stored as its factor, with 0.5 taken off.
 SH_CONSTANT = 0.5 / math.sqrt(math.pi)
 OPACITY_MARGIN = 1e-6
 SCALE_OFFSET = 1e-8
+
+# What the reader takes for damage: lengths of quaternions, and values of the file. exp(80) and its
+# square are finite in single and double precision; writers store 1e30 as 69.
+SHORTEST_QUATERNION, LONGEST_QUATERNION = 1e-6, 1e6
+FARTHEST, LARGEST_LOG_SCALE = 1e12, 80.0
 
 POSITION = ["x", "y", "z"]
 COLOR = ["f_dc_0", "f_dc_1", "f_dc_2"]
@@ -64,11 +70,11 @@ def read_ply(path: Path | str) -> Gaussians:
     depends on the direction is read as its mean.
 
     Raises:
-        InputError: a missing, truncated or foreign file, missing 3DGS properties (listed),
-            non-finite values, a quaternion of length 0.
+        InputError: a missing, truncated or foreign file, surplus bytes, missing 3DGS properties
+            (listed), values that are not finite or far from any scene, a quaternion of length 0.
     """
     path = Path(path)
-    table = _read_vertices(path)
+    table = read_vertices(path)
     kinds = {name: table.dtype[name].kind for name in table.dtype.names or ()}
     missing = [name for name in PROPERTIES if kinds.get(name, "") not in ("f", "i", "u")]
     if missing:
@@ -79,9 +85,25 @@ def read_ply(path: Path | str) -> Gaussians:
         vertex[:, column] = table[name]
         if not np.isfinite(vertex[:, column]).all():
             raise InputError(path, f"non-finite values of {name}", "finite values")
-    if len(table) and not (np.abs(vertex[:, -4:]).max(axis=1) > 0).all():
-        raise InputError(path, "a quaternion of length 0", "rotations that can be normalised")
+    _refuse_absurd(path, vertex)
     return _from_file_values(torch.from_numpy(vertex))
+
+
+def _refuse_absurd(path: Path, vertex: Float[np.ndarray, "gaussian 14"]) -> None:
+    """Raise for finite values that become infinite, or nothing, when they are activated."""
+    lengths = np.square(vertex[:, -4:].astype(np.float64)).sum(axis=1)
+    shortest, longest = SHORTEST_QUATERNION**2, LONGEST_QUATERNION**2
+    if not ((lengths >= shortest) & (lengths <= longest)).all():
+        length = lengths[(lengths < shortest) | (lengths > longest)][0] ** 0.5
+        value = f"a quaternion of length {length:.3g}"
+        raise InputError(path, value, "rotations that can be normalised")
+    limits = ((POSITION, FARTHEST), (COLOR, FARTHEST), (SCALE, LARGEST_LOG_SCALE))
+    for names, most in limits:
+        for name in names:
+            beyond = np.abs(vertex[:, PROPERTIES.index(name)]) > most
+            if beyond.any():
+                value = f"{name} {vertex[beyond, PROPERTIES.index(name)][0]:.3g}"
+                raise InputError(path, value, f"values between {-most:g} and {most:g}")
 
 
 def _to_file_values(gaussians: Gaussians) -> Float[Tensor, "gaussian 14"]:
@@ -107,18 +129,3 @@ def _from_file_values(vertex: Float[Tensor, "gaussian 14"]) -> Gaussians:
         quats=torch.nn.functional.normalize(quats, dim=1),
         colors=f_dc * SH_CONSTANT + 0.5,
     )
-
-
-def _read_vertices(path: Path) -> np.ndarray:
-    from plyfile import PlyData, PlyParseError
-
-    expected = "a complete PLY file with an element `vertex`"
-    if not path.is_file():
-        raise InputError(path, "no such file", expected)
-    try:
-        return PlyData.read(str(path))["vertex"].data
-    except KeyError as error:
-        raise InputError(path, "no element `vertex`", expected) from error
-    # ValueError: a binary file whose data end before the header's count.
-    except (PlyParseError, ValueError, EOFError) as error:
-        raise InputError(path, f"unreadable ({error})", expected) from error

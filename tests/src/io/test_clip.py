@@ -214,10 +214,10 @@ def test_clips_that_do_not_match_are_refused(tmp_path: Path, clip: Clip) -> None
     with pytest.raises(InputError, match="non-finite pose at index 3"):
         write_clip(paths, replace(clip, cameras=replace(clip.cameras, c2w=broken)))
     write_frame_table(paths.pose, c2w)
-    write_frame_table(paths.intrinsics, torch.ones(10, 4))
+    write_frame_table(paths.intrinsics, torch.full((10, 4), 9.0))
     with pytest.raises(InputError, match=r"intrinsics/a\.npz: got 10 rows"):
         open_clip(paths)
-    write_frame_table(paths.intrinsics, torch.ones(FRAMES, 4))
+    write_frame_table(paths.intrinsics, torch.full((FRAMES, 4), 9.0))
     reader = open_clip(paths)
     for read in (reader.cameras, reader.frames, reader.depth):
         with pytest.raises(InputError, match=r"frame 9|00009\.exr"):

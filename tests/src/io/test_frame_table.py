@@ -74,7 +74,7 @@ def broken_pose_files(poses: Tensor) -> dict[str, tuple[dict[str, np.ndarray], s
         "unsorted": ({"data": good, "inds": inds[::-1]}, "inds 2, 1 at row 0"),
         "repeated": ({"data": good, "inds": inds // 2}, "inds 0, 0 at row 0"),
         "no inds": ({"data": good}, "no array 'inds'"),
-        "objects": ({"data": good.astype(object), "inds": inds}, "unreadable .*pickle"),
+        "objects": ({"data": good.astype(object), "inds": inds}, "unreadable .*pickled objects"),
     }
 
 

@@ -11,12 +11,11 @@ from pathlib import Path
 from jaxtyping import UInt8
 from torch import Tensor
 
-from ..io.image import SUFFIXES as PICTURE_SUFFIXES
 from ..io.image import find_images, read_image
+from ..io.suffixes import PICTURE_SUFFIXES, VIDEO_SUFFIXES, is_picture, is_video
 from ..io.video import iterate_video, video_info
 from ..runtime import InputError
 
-VIDEO_SUFFIXES = (".mp4", ".m4v", ".mov", ".mkv", ".webm", ".avi")
 FILES = f"files that end with {', '.join(VIDEO_SUFFIXES + PICTURE_SUFFIXES)}"
 # Names that an error lists before it only counts the others.
 LISTED = 8
@@ -134,11 +133,11 @@ def _is_footage(path: Path) -> bool:
 
 
 def _is_video(path: Path) -> bool:
-    return path.suffix.lower() in VIDEO_SUFFIXES and not path.is_dir()
+    return is_video(path) and not path.is_dir()
 
 
 def _is_picture(path: Path) -> bool:
-    return path.suffix.lower() in PICTURE_SUFFIXES and path.is_file()
+    return is_picture(path) and path.is_file()
 
 
 def _natural(path: Path) -> list[tuple[int, str]]:

@@ -10,7 +10,8 @@ from torch import Tensor
 
 from ..io.atomic import atomic_path
 from ..io.fit import plan_fit
-from ..io.image import SUFFIXES, read_image
+from ..io.image import read_image
+from ..io.suffixes import is_picture, is_video
 from ..io.video import iterate_video, to_uint8, video_info
 from ..visualization.depth import colorize_depth, depth_range
 from ..visualization.sheet import contact_sheet
@@ -20,7 +21,6 @@ from .rendering import RenderedTrajectory
 SHOWN = 3
 # Wider pictures are shown at this width, so that sheets of the full size stay files to look at.
 WIDEST = 320
-VIDEO_SUFFIXES = (".mp4", ".mov", ".avi", ".mkv", ".webm")
 
 
 def ends_and_middle(count: int) -> list[int]:
@@ -38,9 +38,9 @@ def read_input(meta: Mapping[str, object], num_frames: int) -> list[UInt8[Tensor
     path = Path(str(meta.get("input") or ""))
     if not path.is_file():
         return []
-    if path.suffix.lower() in SUFFIXES:
+    if is_picture(path):
         return [read_image(path)]
-    if path.suffix.lower() not in VIDEO_SUFFIXES:
+    if not is_video(path):
         return []
     settings = meta.get("settings")
     start = settings.get("start") if isinstance(settings, Mapping) else 0

@@ -145,3 +145,130 @@ def test_folders_without_pictures_are_refused(tmp_path: Path) -> None:
     for name in ("b.JPG", "a.webp", "c.jpeg"):
         (tmp_path / name).write_text("")
     assert [path.name for path in find_images(tmp_path)] == ["a.webp", "b.JPG", "c.jpeg"]
+
+
+@pytest.mark.parametrize("suffix", [".avif", ".tif", ".tiff", ".bmp"])
+def test_other_formats_of_a_folder(tmp_path: Path, suffix: str) -> None:
+    """Pictures left out without a word because of their suffix."""
+    path = tmp_path / f"a{suffix}"
+    Image.fromarray(picture()).save(path)
+    assert find_images(tmp_path) == [path]
+    assert np.abs(read_image(path).numpy().astype(int) - picture()).mean() < 12
+
+
+def test_what_a_folder_leaves_out_is_said(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A telephone's pictures that are not made into scenes, and nobody says why."""
+    monkeypatch.setattr("src.io.image._can_read_heic", lambda: False)
+    (tmp_path / "x.HEIC").write_bytes(b"\0\0\0\x18ftypheic" + bytes(64))
+    with pytest.raises(InputError, match="1 HEIC pictures, expected the extra `heic`: pip install"):
+        find_images(tmp_path)
+    with pytest.raises(InputError, match=r"x.HEIC: got a HEIC picture, expected .*pip install"):
+        read_image(tmp_path / "x.HEIC")
+    Image.fromarray(picture()).save(tmp_path / "a.png")
+    for name in ("notes.txt", "film.mp4", ".hidden"):
+        (tmp_path / name).write_bytes(b"x")
+    with caplog.at_level("WARNING"):
+        assert find_images(tmp_path) == [tmp_path / "a.png"]
+    text = caplog.text
+    assert "pip install pillow-heif): x.HEIC" in text and "(videos): film.mp4" in text
+    assert "(no pictures): notes.txt" in text and "hidden" not in text
+
+
+def test_heic_pictures_are_read(tmp_path: Path) -> None:
+    """A telephone's picture refused although the extra is there."""
+    heif = pytest.importorskip("pillow_heif")
+    heif.register_heif_opener()
+    path = tmp_path / "a.heic"
+    Image.fromarray(picture(64, 96)).save(path, quality=95)
+    assert find_images(tmp_path) == [path]
+    assert np.abs(read_image(path).numpy().astype(int) - picture(64, 96)).mean() < 6
+
+
+@pytest.mark.parametrize("suffix", [".jpg", ".png"])
+def test_large_pictures_are_reduced(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, suffix: str
+) -> None:
+    """200-megapixel telephones refused, or decoded at full size into gigabytes."""
+    path = tmp_path / f"a{suffix}"
+    Image.fromarray(picture(480, 640)).save(path)
+    monkeypatch.setattr("src.io.image.KEPT_PIXELS", 100_000)
+    monkeypatch.setattr("PIL.Image.MAX_IMAGE_PIXELS", 1000)
+    image = read_image(path)
+    assert image.shape == (240, 320, 3)
+    expected = np.asarray(Image.fromarray(picture(480, 640)).reduce(2)).astype(int)
+    assert np.abs(image.numpy().astype(int) - expected).mean() < 3
+    monkeypatch.setattr("src.io.image.MOST_PIXELS", 300_000)
+    with pytest.raises(InputError, match=r"got 640x480 pixels, expected at most 0 megapixels"):
+        read_image(path)
+
+
+@pytest.mark.slow
+def test_a_picture_of_200_megapixels(tmp_path: Path) -> None:
+    """Pillow's own limit, which is 179 megapixels."""
+    path = tmp_path / "a.jpg"
+    Image.new("RGB", (16_320, 12_240), (200, 100, 50)).save(path)
+    image = read_image(path)
+    assert image.shape == (6120, 8160, 3) or image.shape[0] * image.shape[1] <= 50_000_000
+    assert (image[::999, ::999].int() - torch.tensor([200, 100, 50])).abs().max() <= 3
+
+
+def wide_profile(gamma: float, primaries: tuple[tuple[float, float], ...]) -> bytes:
+    """An ICC profile of a display with these primaries (adapted to D50) and gamma."""
+    import struct
+
+    def tag(kind: bytes, data: bytes) -> bytes:
+        return kind + bytes(4) + data + bytes(-len(data) % 4)
+
+    def fixed(values: list[float]) -> bytes:
+        return b"".join(struct.pack(">i", round(value * 65536)) for value in values)
+
+    name = b"Wide display"
+    text = struct.pack(">I", len(name) + 1) + name + bytes(1 + 4 + 4 + 2 + 1 + 67)
+    curve = tag(b"curv", struct.pack(">IH", 1, round(gamma * 256)))
+    parts = {b"desc": tag(b"desc", text), b"wtpt": tag(b"XYZ ", fixed([0.9642, 1, 0.8249]))}
+    parts |= {name: tag(b"XYZ ", fixed(list(xyz))) for name, xyz in primaries}  # pyright: ignore
+    parts |= dict.fromkeys((b"rTRC", b"gTRC", b"bTRC"), curve)
+    table, data, at = struct.pack(">I", len(parts)), b"", 128 + 4 + 12 * len(parts)
+    for key, content in parts.items():
+        table += key + struct.pack(">II", at + len(data), len(content))
+        data += content
+    size = at + len(data)
+    head = struct.pack(">I4sI4s4s4s", size, bytes(4), 0x02400000, b"mntr", b"RGB ", b"XYZ ")
+    head += bytes(12) + b"acsp" + bytes(28) + fixed([0.9642, 1, 0.8249])
+    return head + bytes(128 - len(head)) + table + data
+
+
+# Display P3 adapted to D50, as its public profile has it.
+P3 = (
+    (b"rXYZ", (0.51512, 0.2412, -0.00105)),
+    (b"gXYZ", (0.29198, 0.69225, 0.04189)),
+    (b"bXYZ", (0.1571, 0.06657, 0.78407)),
+)
+
+
+@pytest.mark.parametrize("suffix", [".png", ".jpg", ".webp"])
+def test_colour_profiles_are_applied(tmp_path: Path, suffix: str) -> None:
+    """Telephones' pictures that look pale: Display P3 taken for sRGB."""
+    path, plain = tmp_path / f"a{suffix}", tmp_path / "plain.png"
+    colour = Image.new("RGB", (32, 32), (180, 90, 60))
+    colour.save(path, icc_profile=wide_profile(2.2, P3), quality=95)
+    found = read_image(path).float().mean(dim=(0, 1))
+    # By the formula: P3 linear light into BT.709, encoded as sRGB.
+    light = (np.array([180, 90, 60]) / 255) ** 2.2
+    matrix = [[1.2249, -0.2247, 0], [-0.0420, 1.0419, 0], [-0.0197, -0.0786, 1.0979]]
+    expected = 255 * (1.055 * (np.array(matrix) @ light) ** (1 / 2.4) - 0.055)
+    assert np.abs(found.numpy() - expected).max() < 4
+    assert abs(expected[0] - 180) > 8
+    colour.save(plain)
+    assert read_image(plain)[0, 0].tolist() == [180, 90, 60]
+
+
+def test_a_damaged_profile_is_left_aside(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    """A picture refused for its profile, which every viewer shows."""
+    path = tmp_path / "a.png"
+    Image.new("RGB", (8, 8), (1, 2, 3)).save(path, icc_profile=b"no profile" * 20)
+    with caplog.at_level("WARNING"):
+        assert read_image(path)[0, 0].tolist() == [1, 2, 3]
+    assert "a.png: the colour profile is left aside" in caplog.text

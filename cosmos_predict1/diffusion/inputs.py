@@ -1,27 +1,22 @@
-"""Which scenes a run makes: a picture or video each, or a prompt alone, and the name of its clips.
+"""Which scenes a run makes: a picture or video each, or a prompt alone (see `scene_names.py`).
 
-A key names the files of a scene. It is the stem of the input, followed by the prompt if there is
-one, with a digest, since prompts do not fit into file names.
+A folder stands for all that it holds: pictures, videos, or the clips of a ViPE result.
 """
 
-import hashlib
-import json
-import re
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from src.io.image import find_images
+from src.depth.vipe import list_clips
+from src.io.folders import find_images, find_videos
+from src.io.json_object import parse_json
 from src.runtime import InputError
 
 from .config import InputConfig
-
-LONGEST_STEM = 80
-LONGEST_PROMPT = 40
-# Names of files that mean nothing without their folder.
-ANONYMOUS = ("rgb",)
+from .posed_video import FOLDER_FILES
+from .scene_names import distinct_names, scene_name
 
 
 @dataclass(frozen=True)
@@ -41,6 +36,7 @@ def scene_inputs(config: InputConfig, moving: bool) -> list[SceneInput]:
             that is missing or empty; a malformed line; the same scene twice; one depth file for
             several pictures.
     """
+    _check_text("--prompt", config.prompt)
     scenes = _distinct(list(_listed(config, moving)))
     single = config.depth not in ("auto",) and Path(config.depth).suffix != ""
     if single and len(scenes) > 1:
@@ -67,20 +63,19 @@ def _listed(config: InputConfig, moving: bool) -> Iterator[SceneInput]:
         if moving or not config.prompt:
             choice = "--vipe_path, --input_image_path" if moving else "--input_image_path, --prompt"
             raise InputError("input", "none", f"{choice} or --batch_input_path")
-        yield SceneInput(_key(None, config.prompt), None, config.prompt)
+        yield SceneInput(scene_name(None, config.prompt), None, config.prompt)
         return
-    path = Path(value).expanduser()
-    pictures = find_images(path) if path.is_dir() and not moving else [path]
-    for picture in pictures:
-        yield _scene(picture, config.prompt, moving)
+    path = _expanded(value, value)
+    yield from _scenes(path, config.prompt, moving, posed=config.vipe is not None)
 
 
 def _read_lines(path: Path, prompt: str, moving: bool) -> Iterator[SceneInput]:
     """The scenes of a JSONL file; a line's own prompt goes before `prompt`."""
     expected = '{"prompt": TEXT, "visual_input": PATH}, one a line'
     try:
-        lines = path.expanduser().read_text(encoding="utf-8-sig").splitlines()
-    except (OSError, UnicodeDecodeError) as error:
+        # A line ends with \n: JSON strings may hold what Python else takes for the end of a line.
+        lines = path.expanduser().read_bytes().decode("utf-8-sig").split("\n")
+    except (OSError, RuntimeError, UnicodeDecodeError) as error:
         raise InputError(path, f"unreadable ({error})", f"a file of {expected}") from error
     records = 0
     for number, line in enumerate(lines, start=1):
@@ -93,73 +88,79 @@ def _read_lines(path: Path, prompt: str, moving: bool) -> Iterator[SceneInput]:
             raise InputError(source, line.strip(), expected)
         records += 1
         if visual:
-            yield _scene(_locate(visual, path.parent), text, moving)
+            yield from _scenes(_locate(source, visual, path.parent), text, moving, posed=False)
         else:
-            yield SceneInput(_key(None, text), None, text)
+            yield SceneInput(scene_name(None, text), None, text)
     if records == 0:
         raise InputError(path, "no lines", expected)
 
 
 def _parse(source: str, line: str, expected: str) -> dict[str, Any]:
-    try:
-        record = json.loads(line)
-    except ValueError as error:
-        raise InputError(source, f"malformed JSON ({error})", expected) from error
+    record = parse_json(source, line, expected)
     if not isinstance(record, dict):
         raise InputError(source, line.strip(), expected)
     for name in ("prompt", "visual_input"):
         if not isinstance(record.get(name) or "", str):
             raise InputError(source, f"{name} = {record[name]!r}", expected)
+    _check_text(source, record.get("prompt") or "")
     return record
 
 
-def _locate(name: str, folder: Path) -> Path:
+def _check_text(source: str, text: str) -> None:
+    """Raise for halves of characters, which no encoder of text takes."""
+    try:
+        text.encode()
+    except UnicodeEncodeError as error:
+        raise InputError(source, ascii(text), "text of whole characters (UTF-8)") from error
+
+
+def _expanded(source: str, name: str) -> Path:
+    """A path that a user typed, `~` replaced, if a file system can be asked for it."""
+    try:
+        path = Path(name).expanduser()
+        # `exists` asks for a name with a zero byte, which is none, without an error.
+        path.lstat() if "\0" in name else path.exists()
+    except (OSError, RuntimeError, ValueError) as error:
+        raise InputError(source, f"{ascii(name)[:200]} ({error})", "a path") from error
+    return path
+
+
+def _locate(source: str, name: str, folder: Path) -> Path:
     """A path of a line, as it is seen from the working directory or else from the file."""
-    path = Path(name).expanduser()
+    path = _expanded(source, name)
     return folder / path if not path.exists() and (folder / path).exists() else path
 
 
-def _scene(path: Path, prompt: str, moving: bool) -> SceneInput:
+def _scenes(path: Path, prompt: str, moving: bool, posed: bool) -> Iterator[SceneInput]:
+    """The scene of a file, or those of a folder."""
     if not path.exists():
-        expected = "a video or a folder of one" if moving else "a picture or a folder of pictures"
+        expected = (
+            "a video or a folder of videos" if moving else "a picture or a folder of pictures"
+        )
         raise InputError(path, "no such file or folder", expected)
-    return SceneInput(_key(path, prompt), path, prompt)
+    for found in _held(path, moving, posed):
+        yield SceneInput(scene_name(found, prompt), found, prompt)
 
 
-def _key(path: Path | None, prompt: str) -> str:
-    parts = []
-    if path is not None:
-        named = path.resolve()
-        named = named.parent if named.stem in ANONYMOUS else named
-        # The name of a folder has no suffix, though it may have a dot.
-        stem = named.name if named.is_dir() else named.stem
-        parts.append(_shortened(stem.lstrip("."), LONGEST_STEM))
-    if prompt:
-        words = re.sub(r"[^a-z0-9]+", "_", prompt.lower())[:LONGEST_PROMPT].strip("_")
-        parts += [word for word in (words, _digest(prompt)) if word]
-    return "_".join(parts)
-
-
-def _shortened(stem: str, longest: int) -> str:
-    if len(stem.encode()) <= longest:
-        return stem or "scene"
-    return stem.encode()[:longest].decode(errors="ignore") + "_" + _digest(stem)
-
-
-def _digest(text: str) -> str:
-    return hashlib.sha256(text.encode()).hexdigest()[:8]
+def _held(path: Path, moving: bool, posed: bool) -> list[Path]:
+    """What is made of a path: itself, or what a folder holds."""
+    if not path.is_dir():
+        return [path]
+    if not moving:
+        return find_images(path)
+    if (path / FOLDER_FILES[0]).is_file():
+        return [path]
+    if (path / "rgb").is_dir():
+        clips = list_clips(path)
+        # A result of one clip is named after its folder.
+        return clips if len(clips) > 1 else [path]
+    return [path] if posed else find_videos(path)
 
 
 def _distinct(scenes: list[SceneInput]) -> list[SceneInput]:
-    """The scenes; where keys are alike, each is followed by a digest of the scene's path."""
-    # File systems may not tell upper from lower case.
-    counts = Counter(scene.key.casefold() for scene in scenes)
-    renamed = [
-        scene
-        if counts[scene.key.casefold()] == 1
-        else replace(scene, key=f"{scene.key}_{_digest(str(scene.path))}")
-        for scene in scenes
-    ]
+    """The scenes, their keys unlike each other."""
+    keys = distinct_names([scene.key for scene in scenes], [scene.path for scene in scenes])
+    renamed = [replace(scene, key=key) for scene, key in zip(scenes, keys, strict=True)]
     counts = Counter(scene.key.casefold() for scene in renamed)
     for scene in renamed:
         if counts[scene.key.casefold()] > 1:

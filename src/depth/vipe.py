@@ -19,9 +19,14 @@ from torch import Tensor
 from ..geometry.cameras import intrinsics_to_matrix
 from ..io.depth_archive import iterate_depth
 from ..io.frame_archive import read_members
-from ..io.frame_table import read_intrinsics, read_poses
+from ..io.frame_table import FrameTable, read_intrinsics, read_poses
+from ..io.image import DAMAGES
+from ..io.intrinsics import check_lens
+from ..io.numpy_file import npz_shapes
 from ..io.video import iterate_video, video_info
 from ..runtime import InputError
+
+PINHOLE_EXPECTED = "pinhole cameras: run ViPE with its pinhole pipeline, or undistort the video"
 
 
 @dataclass(frozen=True)
@@ -112,7 +117,7 @@ def read_vipe(
     frames, repeats = torch.unique_consecutive(indices, return_counts=True)
 
     c2w = read_poses(root / "pose" / f"{clip}.npz").at(frames)
-    source = read_intrinsics(root / "intrinsics" / f"{clip}.npz").at(frames)
+    source = _pinhole_lenses(root, clip, info.height, info.width).at(frames)
     intrinsics = size.intrinsics(source, info.height, info.width)
     wanted = frames.tolist()
     image = torch.empty(len(wanted), 3, *size.crop)
@@ -134,18 +139,44 @@ def read_vipe(
     return PosedDepthVideo(*parts, fps=info.fps)
 
 
+def list_clips(root: Path) -> list[Path]:
+    """The videos of a ViPE result folder, by name."""
+    return sorted(path for path in root.glob("rgb/*.mp4") if not path.name.startswith("."))
+
+
 def _find_clip(path: Path) -> tuple[Path, str]:
     """The result folder and the name of the clip that `path` means."""
     if path.is_file():
         if path.parent.name != "rgb":
-            raise InputError(path, f"a video in {path.parent.name}/", "a video in the folder rgb/")
+            expected = "a video in the folder rgb/; --input_image_path takes plain videos"
+            raise InputError(path, f"a video in {path.parent.name}/", expected)
         return path.parent.parent, path.stem
     if not path.is_dir():
         raise InputError(path, "no such file or folder", "a ViPE result folder or its rgb/*.mp4")
-    videos = sorted(path.glob("rgb/*.mp4"))
+    videos = list_clips(path)
     if not videos:
         raise InputError(path, "no rgb/*.mp4", "a ViPE result folder")
     return path, videos[0].stem
+
+
+def _pinhole_lenses(root: Path, clip: str, height: int, width: int) -> FrameTable:
+    """The lenses of a clip; `InputError` says why one of another kind of camera is refused."""
+    path = root / "intrinsics" / f"{clip}.npz"
+    # Beside the numbers ViPE tells the kind of camera, `FRAME: KIND` a line.
+    kinds = path.with_name(f"{clip}_camera.txt")
+    if kinds.is_file():
+        text = kinds.read_bytes().decode("utf-8", "replace")
+        found = {line.split(":")[-1].strip().upper() for line in text.split("\n") if line.strip()}
+        if other := sorted(found - {"PINHOLE", "SIMPLE_PINHOLE"}):
+            value = f"cameras of the kind {', '.join(kind[:40] for kind in other[:4])}"
+            raise InputError(kinds, value, PINHOLE_EXPECTED)
+    widths = npz_shapes(path, ("data",))
+    if len(widths) == 1 and len(widths[0]) == 2 and widths[0][1] not in (4, 16):
+        value = f"{widths[0][1]} numbers a frame: a wide-angle or panorama camera"
+        raise InputError(path, value, PINHOLE_EXPECTED)
+    table = read_intrinsics(path)
+    check_lens(path, "data", table.values, (height, width), table.frames)
+    return table
 
 
 def _iterate_masks(path: Path, indices: Sequence[int]) -> Iterator[Float[Tensor, "h w"]]:
@@ -155,7 +186,7 @@ def _iterate_masks(path: Path, indices: Sequence[int]) -> Iterator[Float[Tensor,
     for index, content in zip(indices, contents, strict=True):
         try:
             picture = np.array(Image.open(io.BytesIO(content)))
-        except (UnidentifiedImageError, OSError, SyntaxError, ValueError) as error:
+        except (UnidentifiedImageError, *DAMAGES, Image.DecompressionBombError) as error:
             value = f"an unreadable mask for frame {index} ({error})"
             raise InputError(path, value, "PNG pictures") from error
         # A pixel of a coloured mask counts if any of its channels does.

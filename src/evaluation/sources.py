@@ -11,7 +11,8 @@ from pathlib import Path
 from jaxtyping import UInt8
 from torch import Tensor
 
-from ..io.image import find_images, read_image
+from ..io.folders import find_images
+from ..io.image import read_image
 from ..io.suffixes import PICTURE_SUFFIXES, VIDEO_SUFFIXES, is_picture, is_video
 from ..io.video import iterate_video, video_info
 from ..runtime import InputError

@@ -13,15 +13,13 @@ import torch
 from jaxtyping import UInt8
 from torch import Tensor
 
-from ..runtime import InputError, get_logger
+from ..runtime import InputError
 from .color_profile import in_srgb
-from .suffixes import HEIC_SUFFIXES, PICTURE_SUFFIXES, is_picture, is_video, listed
 from .transparency import on_white
 
 if TYPE_CHECKING:
     from PIL.Image import Image
 
-LOGGER = get_logger(__name__)
 EXPECTED = "a readable picture (jpg, png, webp, avif, tiff, bmp or heic)"
 HEIC_EXPECTED = "the extra `heic`: pip install pillow-heif"
 HEIC_BRANDS = (b"heic", b"heix", b"heim", b"heis", b"hevc", b"hevx", b"mif1", b"msf1")
@@ -78,44 +76,8 @@ def read_image(path: Path | str) -> UInt8[Tensor, "h w 3"]:
         raise InputError(path, f"unreadable ({error})", EXPECTED) from error
 
 
-def find_images(folder: Path | str) -> list[Path]:
-    """The image files directly in `folder`, by name; their suffix may be in any case.
-
-    What is left out is logged. Raises `InputError` where there is no such folder, or no image in it
-    that can be read.
-    """
-    folder = Path(folder)
-    if not folder.is_dir():
-        raise InputError(folder, "no such folder", "a folder of pictures")
-    files = [path for path in sorted(folder.iterdir()) if not path.name.startswith(".")]
-    pictures = [path for path in files if is_picture(path) and path.is_file()]
-    found = [path for path in pictures if _can_read_heic() or not _has_heic_suffix(path)]
-    if not found and pictures:
-        raise InputError(folder, f"{len(pictures)} HEIC pictures", HEIC_EXPECTED)
-    if not found:
-        raise InputError(folder, "no pictures", f"files that end with {listed(PICTURE_SUFFIXES)}")
-    _log_left_out(folder, [path for path in files if path not in set(found)])
-    return found
-
-
-def _log_left_out(folder: Path, left: list[Path]) -> None:
-    reasons = {
-        HEIC_EXPECTED: [path.name for path in left if _has_heic_suffix(path)],
-        "videos": [path.name for path in left if is_video(path)],
-        "no pictures": [p.name for p in left if not (is_picture(p) or is_video(p))],
-        "no files": [p.name for p in left if is_picture(p) and not _has_heic_suffix(p)],
-    }
-    for reason, names in reasons.items():
-        if names:
-            shown = ", ".join(names[:8]) + (f" and {len(names) - 8} more" if names[8:] else "")
-            LOGGER.warning("%s: left out (%s): %s", folder, reason, shown)
-
-
-def _has_heic_suffix(path: Path) -> bool:
-    return path.suffix.lower() in HEIC_SUFFIXES
-
-
-def _can_read_heic() -> bool:
+def can_read_heic() -> bool:
+    """Whether the extra `heic` is installed."""
     return find_spec("pillow_heif") is not None
 
 
@@ -128,7 +90,7 @@ def _is_heic(path: Path) -> bool:
 
 
 def _register_heic(path: Path) -> None:
-    if not _can_read_heic():
+    if not can_read_heic():
         raise InputError(path, "a HEIC picture", HEIC_EXPECTED)
     import pillow_heif
 

@@ -73,6 +73,11 @@ def npz_names(path: Path, expected: str) -> list[str]:
         return sorted(name.removesuffix(".npy") for name in archive.namelist())
 
 
+def npz_shapes(path: Path, names: Collection[str]) -> list[tuple[int, ...]]:
+    """The shapes of those among `names` that an .npz file has."""
+    return [array.shape for array in read_npz(path, "an npz file", names).values()]
+
+
 def _parse(path: Path, name: str, content: bytes, expected: str) -> Shaped[np.ndarray, "*shape"]:
     """The array in the bytes of an .npy file, read-only."""
     file = io.BytesIO(content)

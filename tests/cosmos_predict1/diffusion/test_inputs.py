@@ -1,10 +1,12 @@
 """Inputs become scenes with names that are file names, and unlike each other."""
 
 import json
+import os
 from pathlib import Path
 
 import pytest
 from tiny_generator import write_picture
+from tiny_video import write_vipe
 
 from cosmos_predict1.diffusion.config import InputConfig
 from cosmos_predict1.diffusion.inputs import SceneInput, scene_inputs
@@ -134,3 +136,91 @@ def test_one_depth_file_is_not_for_many_pictures(tmp_path: Path) -> None:
         write_picture(tmp_path / name)
     with pytest.raises(InputError, match="--depth"):
         scene_inputs(InputConfig(image=str(tmp_path), depth="a.npz"), False)
+
+
+def test_names_of_other_encodings(tmp_path: Path) -> None:
+    """A file name that is not UTF-8, which loses the whole folder, or two that become one."""
+    for name in (b"caf\xe9.png", b"caf\xe8.png", b"tea.png"):
+        write_picture(tmp_path / "a.png").rename(tmp_path / os.fsdecode(name))
+    keys = [scene.key for scene in scene_inputs(InputConfig(image=str(tmp_path)), False)]
+    assert len(set(keys)) == 3 and keys[2] == "tea"
+    for key in keys:
+        assert key.isprintable() and len(key.encode()) < 100
+        assert key.startswith(("caf_", "tea"))
+        ClipPaths(tmp_path, "0", key)
+
+
+def test_names_do_not_depend_on_the_working_directory(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Clips made again under other names, with other draws, from another directory."""
+    for folder in ("dup", "moved/dup"):
+        for name in ("a.jpg", "a.png"):
+            write_picture(tmp_path / folder / name)
+    found = []
+    monkeypatch.chdir(tmp_path)
+    for folder in ("dup", "./dup/", str(tmp_path / "dup"), "moved/../dup", "moved/dup"):
+        scenes = scene_inputs(InputConfig(image=folder), False)
+        found.append([scene.key for scene in scenes])
+    monkeypatch.chdir(tmp_path / "dup")
+    found.append([scene.key for scene in scene_inputs(InputConfig(image="."), False)])
+    assert len(set(found[0])) == 2 and all(keys == found[0] for keys in found)
+
+
+def test_a_link_is_named_after_itself(tmp_path: Path) -> None:
+    """Clips named after the blob that a cache keeps under its digest."""
+    write_picture(tmp_path / "x.png").rename(tmp_path / "8c1f77")
+    (tmp_path / "kitchen.jpg").symlink_to("8c1f77")
+    (scene,) = scene_inputs(InputConfig(image=str(tmp_path / "kitchen.jpg")), False)
+    assert scene.key == "kitchen"
+
+
+@pytest.mark.parametrize("sign", ["\u2028", "\u2029", "\u0085", "\x0c", "\x1c"])
+def test_a_line_ends_with_its_own_sign_alone(tmp_path: Path, sign: str) -> None:
+    """A prompt that is cut where Python sees the end of a line and JSON does not."""
+    text = f"a calm lake {sign}at dawn"
+    path = tmp_path / "batch.jsonl"
+    lines = [json.dumps({"prompt": f"{text} {n}"}, ensure_ascii=ord(sign) < 32) for n in range(2)]
+    path.write_bytes(("\ufeff" + "\r\n".join(lines)).encode())
+    scenes = scene_inputs(InputConfig(batch=str(path)), False)
+    assert [scene.prompt for scene in scenes] == [f"{text} 0", f"{text} 1"]
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        (r'{"prompt": "half a \ud83d character"}', "line 1.*whole characters"),
+        ("[" * 100_000, "line 1.*nested"),
+        (r'{"visual_input": "a\u0000b.png"}', "line 1.*a path"),
+        ('{"visual_input": "' + "x" * 5000 + '"}', "line 1.*a path"),
+        ('{"visual_input": "~nobody_of_this_name/a.png"}', "line 1.*a path"),
+        ('{"prompt": "a", "prompt": "b"}', "line 1.*twice"),
+        ('{"prompt": ' + "9" * 5000 + "}", "line 1.*malformed"),
+    ],
+)
+def test_hostile_lines_are_named(tmp_path: Path, text: str, words: str) -> None:
+    """Tracebacks of the JSON reader, the encoder of text and the file system."""
+    path = tmp_path / "batch.jsonl"
+    path.write_text(text)
+    with pytest.raises(InputError, match=words):
+        scene_inputs(InputConfig(batch=str(path)), False)
+
+
+def test_a_folder_of_videos_gives_a_scene_for_each(tmp_path: Path) -> None:
+    """Folders that only the command for pictures takes."""
+    for name in ("b.MP4", "a.webm", "notes.txt"):
+        (tmp_path / name).write_bytes(b"x")
+    scenes = scene_inputs(InputConfig(image=str(tmp_path)), True)
+    assert [scene.key for scene in scenes] == ["a", "b"]
+    (tmp_path / "none").mkdir()
+    with pytest.raises(InputError, match="none: got no videos"):
+        scene_inputs(InputConfig(image=str(tmp_path / "none")), True)
+
+
+def test_every_clip_of_a_vipe_result_is_taken(tmp_path: Path) -> None:
+    """All but the first clip of a result left out without a word."""
+    for name in ("street", "yard"):
+        write_vipe(tmp_path / "result", name)
+    scenes = scene_inputs(InputConfig(vipe=str(tmp_path / "result")), True)
+    assert [scene.key for scene in scenes] == ["street", "yard"]
+    assert all(scene.path is not None and scene.path.is_file() for scene in scenes)

@@ -8,6 +8,7 @@ import pytest
 import torch
 from PIL import Image
 from safetensors.torch import load_file
+from tiny_video import write_vipe
 
 from src.depth.vipe import PosedDepthVideo, ResizeCrop, read_vipe
 from src.io.depth_archive import write_depth_archive
@@ -172,3 +173,30 @@ def test_broken_results_are_refused(result: Path, tmp_path: Path) -> None:
     (result / "depth" / "a.zip").unlink()
     with pytest.raises(InputError, match=r"depth/a\.zip: got no such file"):
         read_vipe(result, size=SAME)
+
+
+@pytest.mark.parametrize("kind", ["MEI", "PANORAMA"])
+def test_other_cameras_than_pinholes_are_refused(tmp_path: Path, kind: str) -> None:
+    """A wide-angle or panorama result read as if straight lines stayed straight."""
+    video = write_vipe(tmp_path)
+    kinds = tmp_path / "intrinsics" / "clip_camera.txt"
+    kinds.write_text("0: PINHOLE\n1: PINHOLE\n")
+    size = SAME
+    assert len(read_vipe(video, num_frames=2, size=size)) == 2
+    kinds.write_text(f"0: {kind}\n1: {kind}\n")
+    with pytest.raises(InputError, match=f"clip_camera.txt: got cameras of the kind {kind}"):
+        read_vipe(video, num_frames=2, size=size)
+    kinds.unlink()
+    numbers = np.tile(np.array([40.0, 40, 16, 12, 0.9], dtype=np.float32), (9, 1))
+    np.savez(tmp_path / "intrinsics" / "clip.npz", data=numbers, inds=np.arange(9))
+    with pytest.raises(InputError, match="5 numbers a frame: a wide-angle or panorama camera"):
+        read_vipe(video, num_frames=2, size=size)
+
+
+def test_lenses_in_shares_are_refused(tmp_path: Path) -> None:
+    """A lens of one pixel, with which the camera stands still."""
+    video = write_vipe(tmp_path)
+    lens = np.tile(np.array([1.07, 1.9, 0.5, 0.5], dtype=np.float32), (9, 1))
+    np.savez(tmp_path / "intrinsics" / "clip.npz", data=lens, inds=np.arange(9))
+    with pytest.raises(InputError, match=r"clip.npz: got .*these look like shares"):
+        read_vipe(video, num_frames=2, size=SAME)

@@ -7,7 +7,8 @@ import pytest
 import torch
 from PIL import Image
 
-from src.io.image import find_images, read_image
+from src.io.folders import find_images, find_videos
+from src.io.image import read_image
 from src.runtime import InputError
 
 
@@ -160,7 +161,8 @@ def test_what_a_folder_leaves_out_is_said(
     tmp_path: Path, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A telephone's pictures that are not made into scenes, and nobody says why."""
-    monkeypatch.setattr("src.io.image._can_read_heic", lambda: False)
+    for module in ("image", "folders"):
+        monkeypatch.setattr(f"src.io.{module}.can_read_heic", lambda: False)
     (tmp_path / "x.HEIC").write_bytes(b"\0\0\0\x18ftypheic" + bytes(64))
     with pytest.raises(InputError, match="1 HEIC pictures, expected the extra `heic`: pip install"):
         find_images(tmp_path)
@@ -174,6 +176,10 @@ def test_what_a_folder_leaves_out_is_said(
     text = caplog.text
     assert "pip install pillow-heif): x.HEIC" in text and "(videos): film.mp4" in text
     assert "(no pictures): notes.txt" in text and "hidden" not in text
+    assert find_videos(tmp_path) == [tmp_path / "film.mp4"]
+    (tmp_path / "film.mp4").unlink()
+    with pytest.raises(InputError, match="no videos, expected files that end with .mp4"):
+        find_videos(tmp_path)
 
 
 def test_heic_pictures_are_read(tmp_path: Path) -> None:

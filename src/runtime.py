@@ -22,6 +22,10 @@ class InputError(ValueError):
         self.source, self.value, self.expected = source, value, expected
         super().__init__(f"{source}: got {value}, expected {expected}")
 
+    def __reduce__(self) -> tuple[Any, ...]:
+        # What a process of a pool raises travels to its parent.
+        return type(self), (self.source, self.value, self.expected)
+
 
 def rank() -> int:
     """Index of this process among those of the launch; 0 without a launcher."""

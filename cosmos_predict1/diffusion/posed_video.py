@@ -5,10 +5,7 @@
 their size.
 """
 
-import pickle
-import zipfile
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
@@ -16,11 +13,16 @@ from torch import Tensor
 
 from src.depth.vipe import PosedDepthVideo
 from src.geometry.cameras import check_poses
+from src.io.camera_arrays import FARTHEST
+from src.io.intrinsics import check_lens, from_matrices
+from src.io.numpy_file import read_npz
+from src.io.tensor_file import load_tensors
 from src.io.video import read_video, video_header
 from src.runtime import InputError
 
 FOLDER_FILES = ("rgb.mp4", "depth.npz", "mask.npz", "camera.npz")
-UNREADABLE = (pickle.UnpicklingError, RuntimeError, ValueError, TypeError, EOFError, OSError)
+# Pictures of bytes, scaled in half precision.
+ROUNDING = 0.01
 TUPLE = "(image [frame, 3, h, w], depth [frame, 1, h, w], mask, w2c [frame, 4, 4], K [frame, 3, 3])"
 
 
@@ -30,15 +32,12 @@ def read_posed_tensors(path: Path, fps: float) -> PosedDepthVideo:
     Raises:
         InputError: an unreadable file, or one that holds something else.
     """
-    try:
-        parts: Any = torch.load(path, map_location="cpu", weights_only=True)
-    except UNREADABLE as error:
-        raise InputError(path, f"unreadable ({error})", TUPLE) from error
+    parts = load_tensors(path, TUPLE)
     if not isinstance(parts, tuple | list) or len(parts) != 5:
         raise InputError(path, type(parts).__name__, TUPLE)
     if not all(isinstance(part, Tensor) for part in parts):
         raise InputError(path, [type(part).__name__ for part in parts], TUPLE)
-    return _checked(path, [part.float() for part in parts], fps)
+    return _checked(path, list(parts), fps)
 
 
 def read_posed_folder(path: Path) -> PosedDepthVideo:
@@ -67,24 +66,33 @@ def cut_frames(video: PosedDepthVideo, start: int, num_frames: int) -> PosedDept
 
 
 def _read_array(path: Path, name: str) -> Tensor:
-    try:
-        with np.load(path, allow_pickle=False) as arrays:
-            return torch.from_numpy(arrays[name].astype(np.float32))
-    except (*UNREADABLE, KeyError, zipfile.BadZipFile) as error:
-        raise InputError(path, f"unreadable ({error})", f"an array {name!r}") from error
+    arrays = read_npz(path, f"an array {name!r}", (name,))
+    if name not in arrays or arrays[name].dtype.kind not in "buif":
+        found = arrays[name].dtype if name in arrays else f"no array {name!r}"
+        raise InputError(path, found, f"an array {name!r} of numbers")
+    with np.errstate(over="ignore"):
+        return torch.from_numpy(arrays[name].astype(np.float32))
 
 
 def _checked(path: Path, parts: list[Tensor], fps: float) -> PosedDepthVideo:
-    """The parts as a video, their shapes and poses looked at."""
-    image, depth, _, w2c, K = parts
-    count, size = len(image), image.shape[2:]
+    """The parts as a video, their shapes and values looked at."""
+    image = parts[0]
+    count, size = (len(image), tuple(image.shape[2:])) if image.ndim == 4 else (0, (0, 0))
     wanted = [(count, 3, *size), (count, 1, *size), (count, 1, *size), (count, 4, 4), (count, 3, 3)]
     found = [tuple(part.shape) for part in parts]
-    if found != wanted or count == 0:
-        raise InputError(path, f"shapes {found}", TUPLE)
+    if found != wanted or count == 0 or min(size) == 0:
+        raise InputError(path, f"shapes {str(found)[:200]}", TUPLE)
+    if any(part.is_complex() for part in parts):
+        raise InputError(path, "complex numbers", TUPLE)
+    image, depth, mask, w2c, K = (part.float() for part in parts)
     check_poses(w2c, path)
-    if not (torch.isfinite(image).all() and torch.isfinite(K).all()):
-        raise InputError(path, "values that are not finite", "finite pictures and cameras")
+    if w2c[:, :3, 3].abs().amax() > FARTHEST:
+        raise InputError(path, "poses far from any scene", f"translations up to {FARTHEST:g}")
+    if not (image.isfinite().all() and mask.isfinite().all()):
+        raise InputError(path, "values that are not finite", "finite pictures and masks")
+    if image.abs().amax() > 1 + ROUNDING:
+        raise InputError(path, f"pictures up to {image.abs().amax():.3g}", "values in [-1, 1]")
+    check_lens(path, "intrinsics", from_matrices(path, "intrinsics", K), (size[0], size[1]))
     if not (depth.isfinite() & (depth > 0)).any():
         raise InputError(path, "no pixel with a finite depth > 0", "one or more")
-    return PosedDepthVideo(*parts, fps=fps)
+    return PosedDepthVideo(image, depth, mask, w2c, K, fps=fps)

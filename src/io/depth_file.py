@@ -23,7 +23,7 @@ SUFFIXES = (".npz", ".npy", ".exr", ".zip")
 EXPECTED = "depth as [h, w], [frame, h, w] or [frame, 1, h, w]"
 LENSES = ("intrinsics", "K")
 LENS_EXPECTED = "fx fy cx cy or a 3x3 matrix, one or one a frame"
-SHORTEST_SIDE = 5
+LEAST_ROWS, LEAST_COLUMNS = 2, 5
 # Two arrays of one lens, rounded in different ways.
 AGREEMENT = 1e-3
 
@@ -98,9 +98,11 @@ def _maps(array: Shaped[np.ndarray, "*shape"]) -> Shaped[np.ndarray, "frame h w"
         array = array[:, 0]
     if array.ndim == 2:
         array = array[None]
+    if array.ndim != 3 or len(array) == 0:
+        return None
     # Maps of a few columns are colours, and maps of one row are pictures of another layout.
-    sides = array.shape[1:]
-    return array if array.ndim == 3 and len(array) and min(sides) >= SHORTEST_SIDE else None
+    _, rows, columns = array.shape
+    return array if rows >= LEAST_ROWS and columns >= LEAST_COLUMNS else None
 
 
 def _intrinsics(

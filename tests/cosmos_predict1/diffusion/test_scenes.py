@@ -192,3 +192,56 @@ def test_folders_name_what_is_wrong_in_them(tmp_path: Path, name: str) -> None:
     (folder / name).unlink()
     with pytest.raises(InputError, match=name):
         read_posed_folder(folder)
+
+
+def _posed(path: Path, **changes: object) -> Path:
+    """An `X.pt` with some of its five parts changed by functions."""
+    tiny_video.write_tensors(path)
+    names = ("image", "depth", "mask", "w2c", "K")
+    parts = dict(zip(names, torch.load(path, weights_only=True), strict=True))
+    for name, change in changes.items():
+        assert callable(change)
+        parts[name] = change(parts[name].clone())
+    torch.save(tuple(parts.values()), path)
+    return path
+
+
+def _set(index: tuple[object, ...], value: float) -> object:
+    def change(tensor: torch.Tensor) -> torch.Tensor:
+        tensor[index] = value
+        return tensor
+
+    return change
+
+
+@pytest.mark.parametrize(
+    ("changes", "words"),
+    [
+        ({"image": lambda t: t[0, 0, 0, 0]}, "shapes"),
+        ({"image": lambda t: t.to(torch.complex64)}, "complex"),
+        ({"image": lambda t: t * 255}, r"in \[-1, 1\]"),
+        ({"image": lambda t: torch.zeros(1, 1, 1, 1).expand_as(t)}, "out of 4 bytes"),
+        ({"depth": lambda t: t.to_sparse()}, "layout"),
+        ({"mask": _set((0, 0, 0, 0), torch.nan)}, "not finite"),
+        ({"w2c": _set((0, 0, 3), 1e30)}, "far from any scene"),
+        ({"w2c": _set((0, 0, 0), 2.0)}, "rigid"),
+        ({"K": _set((0, 0, 0), -40.0)}, "positive focal"),
+        ({"K": _set((0, 0, 1), 3.0)}, "skew"),
+        ({"K": lambda t: t / torch.tensor([[48.0], [32.0], [1.0]])}, "shares"),
+    ],
+)
+def test_wrong_tensors_are_named(tmp_path: Path, changes: dict[str, object], words: str) -> None:
+    """Tracebacks of shapes, and numbers that no video has taken for one."""
+    path = _posed(tmp_path / "a.pt", **changes)
+    with pytest.raises(InputError, match=f"a.pt: got .*({words})"):
+        read_posed_tensors(path, 24.0)
+
+
+def test_damage_in_tensors_is_found(tmp_path: Path) -> None:
+    """A flipped bit that the checksum of the archive would show."""
+    path = tiny_video.write_tensors(tmp_path / "a.pt")
+    content = bytearray(path.read_bytes())
+    content[len(content) // 2] ^= 4
+    path.write_bytes(content)
+    with pytest.raises(InputError, match=r"a.pt: got unreadable .*CRC"):
+        read_posed_tensors(path, 24.0)

@@ -1,11 +1,14 @@
+import errno
 import os
+import pickle
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
 
-from src.io.atomic import atomic_path, is_temporary
+from src.io.atomic import UnwritableError, atomic_path, is_temporary
+from src.runtime import InputError
 
 
 def test_writes_the_whole_file_under_its_name(tmp_path: Path) -> None:
@@ -68,3 +71,64 @@ def test_long_names_fit(tmp_path: Path) -> None:
     with atomic_path(target) as temporary:
         temporary.write_text("{}")
     assert target.exists()
+
+
+def test_outputs_follow_the_umask(tmp_path: Path) -> None:
+    """Weights that the group cannot read, because their writer makes private files."""
+    import torch
+    from safetensors.torch import save_file
+
+    for mask, mode in ((0o022, 0o644), (0o027, 0o640), (0o077, 0o600)):
+        before = os.umask(mask)
+        try:
+            path = tmp_path / f"{mask:o}.safetensors"
+            with atomic_path(path) as temporary:
+                save_file({"a": torch.zeros(2)}, temporary)
+        finally:
+            os.umask(before)
+        assert path.stat().st_mode & 0o777 == mode
+    assert sorted(entry.name for entry in tmp_path.iterdir()) == [
+        "22.safetensors",
+        "27.safetensors",
+        "77.safetensors",
+    ]
+
+
+def _refused(tmp_path: Path, kind: str) -> tuple[Path, int]:
+    """A path that cannot be written, and the number of the error."""
+    if kind == "folder":
+        (tmp_path / "a.txt").mkdir()
+        return tmp_path / "a.txt", errno.EISDIR
+    if kind == "name":
+        return tmp_path / ("x" * 300 + ".txt"), errno.ENAMETOOLONG
+    (tmp_path / "file").write_text("")
+    return tmp_path / "file" / "a.txt", errno.EEXIST
+
+
+@pytest.mark.parametrize("kind", ["folder", "name", "parent"])
+def test_what_the_file_system_refuses_is_named(tmp_path: Path, kind: str) -> None:
+    """A traceback without the file's name; a process that dies of an error it cannot send."""
+    path, number = _refused(tmp_path, kind)
+    before = sorted(tmp_path.rglob("*"))
+    with pytest.raises(UnwritableError) as caught, atomic_path(path) as temporary:
+        temporary.write_text("x")
+    for error in (caught.value, pickle.loads(pickle.dumps(caught.value))):
+        assert str(error).startswith(f"{path}: got no file (")
+        assert isinstance(error, InputError) and error.errno == number
+    assert sorted(tmp_path.rglob("*")) == before
+
+
+def test_a_full_disk_is_named(tmp_path: Path) -> None:
+    """The writer's own error, from the middle of the block."""
+    path = tmp_path / "a.txt"
+    message = r"a.txt: got no file \(No space left on device\)"
+    with pytest.raises(InputError, match=message), atomic_path(path) as temporary:
+        temporary.write_text("half")
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_input_errors_travel_between_processes() -> None:
+    """A pool that breaks because the parent cannot make the error of its process again."""
+    error = pickle.loads(pickle.dumps(InputError(Path("a.png"), 3, "4")))
+    assert str(error) == "a.png: got 3, expected 4"

@@ -175,12 +175,12 @@ def test_a_link_is_named_after_itself(tmp_path: Path) -> None:
     assert scene.key == "kitchen"
 
 
-@pytest.mark.parametrize("sign", ["\u2028", "\u2029", "\u0085", "\x0c", "\x1c"])
+@pytest.mark.parametrize("sign", ["\u2028", "\u2029", "\u0085"])
 def test_a_line_ends_with_its_own_sign_alone(tmp_path: Path, sign: str) -> None:
     """A prompt that is cut where Python sees the end of a line and JSON does not."""
     text = f"a calm lake {sign}at dawn"
     path = tmp_path / "batch.jsonl"
-    lines = [json.dumps({"prompt": f"{text} {n}"}, ensure_ascii=ord(sign) < 32) for n in range(2)]
+    lines = [json.dumps({"prompt": f"{text} {n}"}, ensure_ascii=False) for n in range(2)]
     path.write_bytes(("\ufeff" + "\r\n".join(lines)).encode())
     scenes = scene_inputs(InputConfig(batch=str(path)), False)
     assert [scene.prompt for scene in scenes] == [f"{text} 0", f"{text} 1"]

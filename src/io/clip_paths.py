@@ -15,6 +15,7 @@ SUFFIXES = {
     "depth": ".zip",
     "meta": ".json",
 }
+LONGEST_NUMBER = 18
 # Published roots may hold a file of this name.
 NOT_A_TRAJECTORY = "flag"
 
@@ -108,5 +109,6 @@ def _keys_of(folder: Path) -> set[str]:
 
 
 def _natural(name: str) -> tuple[bool, int, str]:
-    numeric = name.isascii() and name.isdecimal()
+    # Python refuses numbers of thousands of digits, which a name in a tar part may have.
+    numeric = name.isascii() and name.isdecimal() and len(name) <= LONGEST_NUMBER
     return (not numeric, int(name) if numeric else 0, name)

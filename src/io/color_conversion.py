@@ -23,15 +23,16 @@ class ColorConverter:
         frame: "VideoFrame",
         pixel_format: str,
         interpolation: str | None = None,
-        width: int | None = None,
+        size: tuple[int, int] | None = None,
     ) -> "VideoFrame":
-        """The frame in FFmpeg's `pixel_format`, stretched to `width` where that is given.
+        """The frame in FFmpeg's `pixel_format`, and of `size` (height, width) where that is given.
 
         `interpolation` subsamples the chroma and stretches.
         """
         return self._reformatter.reformat(
             frame,
-            width=width,
+            height=None if size is None else size[0],
+            width=None if size is None else size[1],
             format=pixel_format,
             interpolation=interpolation,
             threads=THREADS,

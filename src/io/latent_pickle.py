@@ -40,7 +40,13 @@ def read_latents(path: Path) -> Float[Tensor, "channel latent_frame h w"]:
 
 
 def write_latents(path: Path, latents: Float[Tensor, "channel latent_frame h w"]) -> None:
-    """Write the latents of one clip atomically, so that `torch.load` returns a numpy array."""
+    """Write the latents of one clip atomically, so that `torch.load` returns a numpy array.
+
+    Raises:
+        InputError: non-finite latents, which no reader takes: nothing is written.
+    """
+    if not torch.isfinite(latents).all():
+        raise InputError(path, "non-finite latents", "finite latents, are the weights sound?")
     array = np.ascontiguousarray(latents.detach().cpu().float().numpy())[None]
     # Readers with numpy 1 know `numpy.core` alone, newer ones know both. Protocol 3 is the last
     # that spells the name as a line of text and the first that stores bytes as they are.

@@ -41,10 +41,13 @@ def open_video(path: Path) -> Iterator[tuple["InputContainer", "VideoStream"]]:
             # A file in a tar part has no name that a library could open; others are left to it.
             packed = isinstance(path, PackedPath)
             content = stack.enter_context(path.open("rb")) if packed else str(path)
-            container = stack.enter_context(av.open(content))
+            container = stack.enter_context(av.open(content, metadata_errors="replace"))
             if not container.streams.video:
                 raise InputError(path, "no video stream", EXPECTED)
-            yield container, container.streams.video[0]
+            stream = container.streams.video[0]
+            if stream.codec_context is None:
+                raise InputError(path, "a video of an unknown codec", EXPECTED)
+            yield container, stream
     except av.FFmpegError as error:
         raise InputError(path, f"unreadable ({error})", EXPECTED) from error
 

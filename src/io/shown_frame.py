@@ -39,7 +39,8 @@ class FramePainter:
         if stream.width * stream.height * ratio > MOST_PIXELS:
             value = f"pictures of {stream.height}x{stream.width}"
             raise InputError(path, value, f"at most {MOST_PIXELS} pixels")
-        self._ratio = ratio
+        # Recordings of a screen may change their size: all frames get that of the first one.
+        self._size = (stream.height, max(round(stream.width * ratio), 1))
         self._convert = ColorConverter()
 
     def __call__(self, frame: "VideoFrame") -> UInt8[Tensor, "h w 3"]:
@@ -54,10 +55,9 @@ class FramePainter:
         return torch.from_numpy(np.ascontiguousarray(_upright(picture, frame)))
 
     def _pixels(self, frame: "VideoFrame", pixel_format: str) -> np.ndarray:
-        if self._ratio == 1:
+        if (frame.height, frame.width) == self._size:
             return self._convert(frame, pixel_format).to_ndarray()
-        width = max(round(frame.width * self._ratio), 1)
-        return self._convert(frame, pixel_format, "BICUBIC", width).to_ndarray()
+        return self._convert(frame, pixel_format, "BICUBIC", self._size).to_ndarray()
 
 
 def _has_alpha(frame: "VideoFrame") -> bool:

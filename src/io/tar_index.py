@@ -7,7 +7,6 @@ here needs a few files of several trajectories at once, which may lie in differe
 import hashlib
 import os
 import tarfile
-import zipfile
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -15,7 +14,9 @@ import numpy as np
 from jaxtyping import Int64, Shaped
 
 from ..runtime import InputError, get_logger
+from .archive import UNREADABLE
 from .atomic import atomic_path
+from .numpy_file import DAMAGES
 
 LOGGER = get_logger(__name__)
 EXPECTED = "a whole, uncompressed tar file"
@@ -125,7 +126,7 @@ def _load(place: Path, stamp: Int64[np.ndarray, "2"]) -> TarIndex | None:
             if not np.array_equal(stored["stamp"], stamp):
                 return None
             return TarIndex(stored["names"], stored["offsets"], stored["sizes"])
-    except (zipfile.BadZipFile, ValueError, KeyError, EOFError, OSError) as error:
+    except (*UNREADABLE, *DAMAGES) as error:
         LOGGER.warning("%s: made anew, unreadable (%s)", place, error)
         return None
 

@@ -57,7 +57,10 @@ def video_info(path: Path | str) -> VideoInfo:
         count = timeline.num_packets if timeline.exact else count_decoded(container, stream)
         info = _described(path, container, stream, timeline.times, count)
     with open_video(path) as (container, stream):
-        height, width = next(decode_all(path, container, stream)).shape[:2]
+        first = next(decode_all(path, container, stream), None)
+    if first is None:
+        raise InputError(path, "a video of 0 frames", "at least one frame")
+    height, width = first.shape[:2]
     return replace(info, height=height, width=width)
 
 

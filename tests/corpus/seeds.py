@@ -2,7 +2,7 @@
 
 import json
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
@@ -38,7 +38,7 @@ class Seed:
 
     name: str
     suffix: str
-    content: bytes
+    content: bytes = field(repr=False)
     read: Callable[[Path], object]
 
 

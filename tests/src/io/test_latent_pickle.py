@@ -146,3 +146,12 @@ def test_damaged_pickles_give_input_errors_only(
             except InputError:
                 refused += 1
     assert refused > 100
+
+
+def test_latents_that_are_not_finite_are_not_written(tmp_path: Path) -> None:
+    """A black clip that counts as finished: one NaN in the weights."""
+    latents = torch.zeros(2, 3, 4, 5)
+    latents[1, 1, 1, 1] = torch.nan
+    with pytest.raises(InputError, match=r"a.pkl: got non-finite latents"):
+        write_latents(tmp_path / "a.pkl", latents)
+    assert list(tmp_path.iterdir()) == []

@@ -91,3 +91,16 @@ def test_transparent_videos_lie_on_white(tmp_path: Path, name: str, arguments: l
     assert (frames[:, :, 4:26] - 255).abs().max() <= 2
     red = torch.tensor([200.0, 0.0, 0.0])
     assert (frames[:, 8:24, 40:60] - red).abs().mean() < 12
+
+
+def test_a_size_that_changes(tmp_path: Path, plain: tuple[Path, Tensor]) -> None:
+    """Recordings of a screen whose window grew: frames of two sizes in one video."""
+    parts = []
+    for name, size in (("a.ts", "48:32"), ("b.ts", "96:64")):
+        ffmpeg("-i", plain[0], "-vf", f"scale={size}", "-bsf:v", "dump_extra", tmp_path / name)
+        parts.append((tmp_path / name).read_bytes())
+    path = tmp_path / "both.ts"
+    path.write_bytes(b"".join(parts))
+    frames = read_video(path)
+    assert frames.shape == (video_info(path).num_frames, 32, 48, 3) and len(frames) > 6
+    assert (frames[-1].float() - frames[0].float()).abs().mean() < 8

@@ -34,12 +34,14 @@ VP8_SHOWN = 0x10
 class Timeline:
     """Times of presentation, ascending; key frames as (time, where to seek).
 
-    Both are empty where frames can only be found by decoding from the start. `num_packets` counts
-    what should become pictures; `exact` says that all of it does, as far as packets tell.
+    `times` and `keys` are empty where frames can only be found by decoding from the start; `known`
+    are all times that packets tell. `num_packets` counts what should become pictures; `exact` says
+    that all of it does, as far as packets tell.
     """
 
     num_packets: int
     exact: bool
+    known: list[int]
     times: list[int]
     keys: list[tuple[int, int]]
 
@@ -63,8 +65,8 @@ def read_timeline(container: "InputContainer", stream: "VideoStream") -> Timelin
     exact = exact and codec in PLAIN_CODECS and len(set(known)) == len(times)
     indexed = any(name in container.format.name for name in INDEXED_FORMATS)
     if not exact or not indexed or has_alpha_track(stream):
-        return Timeline(len(times), exact, [], [])
-    return Timeline(len(times), exact, sorted(known), sorted(keys))
+        return Timeline(len(times), exact, sorted(known), [], [])
+    return Timeline(len(times), exact, sorted(known), sorted(known), sorted(keys))
 
 
 def listed_times(
@@ -91,7 +93,12 @@ def frame_rate(
         return measured
     if abs(declared / average - 1) > AVERAGE_TOLERANCE:
         declared = average
-    if measured and not 1 / RATE_TOLERANCE <= declared / measured <= RATE_TOLERANCE:
+    # Where frames were lost, their distance is still the declared one.
+    usual = _usual_step(sorted(times)) * (stream.time_base or 0)
+    if measured and not any(
+        1 / RATE_TOLERANCE <= ratio <= RATE_TOLERANCE
+        for ratio in (declared / measured, declared * usual)
+    ):
         return measured
     return Fraction(declared)
 
@@ -107,11 +114,16 @@ def _measured_rate(
     times = sorted(times)
     if len(times) > 1 and times[-1] > times[0] and stream.time_base:
         # The last frame is shown as long as most are.
-        step = Fraction(median(after - before for before, after in pairwise(times)))
-        return len(times) / ((times[-1] - times[0] + step) * stream.time_base)
+        return len(times) / ((times[-1] - times[0] + _usual_step(times)) * stream.time_base)
     if container.duration and container.duration > 0:
         return Fraction(count * 1_000_000, container.duration)
     return None
+
+
+def _usual_step(times: list[int]) -> Fraction:
+    """The median distance of times; 0 where there are none."""
+    steps = [after - before for before, after in pairwise(times)]
+    return Fraction(median(steps)) if steps else Fraction(0)
 
 
 def _is_shown(codec: str, packet: "Packet") -> bool:

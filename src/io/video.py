@@ -55,7 +55,7 @@ def video_info(path: Path | str) -> VideoInfo:
     with open_video(path) as (container, stream):
         timeline = whole_timeline(path, container, stream)
         count = timeline.num_packets if timeline.exact else count_decoded(container, stream)
-        info = _described(path, container, stream, timeline.times, count)
+        info = _described(path, container, stream, timeline.known, count)
     with open_video(path) as (container, stream):
         first = next(decode_all(path, container, stream), None)
     if first is None:
@@ -75,7 +75,7 @@ def video_header(path: Path | str) -> VideoInfo:
         if times is not None:
             return _described(path, container, stream, times, len(times))
         timeline = read_timeline(container, stream)
-        return _described(path, container, stream, timeline.times, timeline.num_packets)
+        return _described(path, container, stream, timeline.known, timeline.num_packets)
 
 
 def _described(

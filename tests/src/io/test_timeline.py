@@ -77,3 +77,15 @@ def test_leading_frames_without_their_reference(tmp_path: Path) -> None:
     # Packets after the last picture repeat it.
     beyond = list(range(video_header(path).num_frames))
     assert torch.equal(read_video(path, beyond)[-1], frames[-1])
+
+
+def test_a_cut_stream_keeps_its_rate(tmp_path: Path) -> None:
+    """Half of the frames without their reference, and the video at half its speed."""
+    whole, path = tmp_path / "whole.ts", tmp_path / "cut.ts"
+    ffmpeg(*SOURCE, "-c:v", "libx264", "-g", "24", "-x264-params", "open-gop=1", whole)
+    path.write_bytes(whole.read_bytes()[188 * 60 :])
+    info = video_info(path)
+    assert info.fps == 24.0 and 0 < info.num_frames < 48
+    frames = read_video(path)
+    assert len(frames) == info.num_frames
+    assert torch.equal(read_video(path, [info.num_frames - 1])[0], frames[-1])

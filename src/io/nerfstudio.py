@@ -19,6 +19,7 @@ LOGGER = get_logger(__name__)
 POSE = "transform_matrix"
 MODELS = ("PINHOLE", "SIMPLE_PINHOLE", "OPENCV", "RADIAL", "SIMPLE_RADIAL", "PERSPECTIVE")
 DISTORTIONS = ("k1", "k2", "k3", "k4", "p1", "p2")
+LEAST_WIDTH = 512
 EXPECTED = "frames of a transforms.json, each with a `transform_matrix` of 4 x 4 or 3 x 4"
 
 
@@ -62,6 +63,10 @@ def transforms_arrays(
         for name, key in (("width", "w"), ("height", "h"))
         if key in cameras[0]
     }
+    if not named and size is not None and "fl_x" not in cameras[0]:
+        # An angle fits any size; in few pixels its lens would look like shares of the picture.
+        factor = -(-LEAST_WIDTH // min(size))
+        named = {"width": size[0] * factor, "height": size[1] * factor}
     known = (named.get("width"), named.get("height")) if len(named) == 2 else size
     arrays["intrinsics"] = [_lens(path, camera, known) for camera in cameras]
     return arrays | named

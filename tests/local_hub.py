@@ -17,9 +17,12 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from http.server import ThreadingHTTPServer
 from pathlib import Path
-from typing import Any, Self
+from typing import TYPE_CHECKING, Any, Self
 
 from local_hub_answers import Answer, Request
+
+if TYPE_CHECKING:
+    import pytest
 
 LFS_SUFFIXES = (".bin", ".jit", ".model", ".mp4", ".npz", ".pkl", ".pt", ".pth", ".safetensors")
 
@@ -127,6 +130,18 @@ class LocalHub:
             "NO_PROXY": "127.0.0.1,localhost",
             "no_proxy": "127.0.0.1,localhost",
         }
+
+    def serve_this_process(self, monkeypatch: "pytest.MonkeyPatch") -> None:
+        """Make this process, too, download from here and know no account."""
+        from huggingface_hub import constants
+
+        for name, value in self.environment().items():
+            monkeypatch.setenv(name, value)
+        # The client reads its own environment but once.
+        template = f"{self.url}/{{repo_id}}/resolve/{{revision}}/{{filename}}"
+        monkeypatch.setattr(constants, "ENDPOINT", self.url)
+        monkeypatch.setattr(constants, "HUGGINGFACE_CO_URL_TEMPLATE", template)
+        monkeypatch.setattr(constants, "HF_TOKEN_PATH", f"{self._home.name}/token")
 
     def cut(self, name: str, after: int, times: int = 1) -> None:
         """Close the connection of a file after so many bytes."""

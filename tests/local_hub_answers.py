@@ -24,9 +24,9 @@ ROUTES = {
 }
 
 
-@dataclass(frozen=True)
+@dataclass
 class Request:
-    """What was asked, and the answer: its status and the bytes of the body that were sent."""
+    """What was asked, and the answer: its status and the bytes of a file that were sent."""
 
     method: str
     path: str
@@ -52,17 +52,10 @@ class Answer(BaseHTTPRequestHandler):
         self.do_GET()
 
     def do_GET(self) -> None:
-        self.status, self.body_bytes = 0, 0
         try:
             self._route(unquote(urlsplit(self.path).path))
         except (BrokenPipeError, ConnectionResetError):
             self.close_connection = True
-        finally:
-            token = self.headers.get("Authorization")
-            asked = self.headers.get("Range")
-            self.hub.requests.append(
-                Request(self.command, self.path, asked, token, self.status, self.body_bytes)
-            )
 
     def _route(self, path: str) -> None:
         for route, pattern in ROUTES.items():
@@ -160,8 +153,9 @@ class Answer(BaseHTTPRequestHandler):
         for piece in _pieces(file.path, start, left):
             if slow is not None:
                 time.sleep(slow.value)
+            # Counted first: whoever has a whole file may look at the requests at once.
+            self.request_record.sent += len(piece)
             self.wfile.write(bytes(len(piece)) if damage else piece)
-            self.body_bytes += len(piece)
         self.close_connection = self.close_connection or cut is not None
 
     def _json(self, value: object) -> None:
@@ -175,7 +169,9 @@ class Answer(BaseHTTPRequestHandler):
         self._head(status, {**codes, "X-Error-Message": message, "Content-Length": "0"})
 
     def _head(self, status: int, headers: Mapping[str, str]) -> None:
-        self.status = status
+        asked, token = self.headers.get("Range"), self.headers.get("Authorization")
+        self.request_record = Request(self.command, self.path, asked, token, status, 0)
+        self.hub.requests.append(self.request_record)
         self.send_response(status)
         for name, value in headers.items():
             self.send_header(name, value)

@@ -68,7 +68,8 @@ def make_constants(checkpoint_dir: Path, device: torch.device | str = "cpu") -> 
     missing = missing_constants(checkpoint_dir)
     if missing:
         encoder = PromptEncoder(checkpoint_dir, device)
-        encoder(""), encoder(None)
+        for prompt in ("", None):
+            encoder(prompt)
     lost = missing_constants(checkpoint_dir)
     if lost:
         raise InputError(lost[0], "no file, though it was made", "a folder that can be written")

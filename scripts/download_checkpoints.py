@@ -74,11 +74,12 @@ def _download(names: list[str] | None, checkpoint_dir: Path, accept: bool) -> in
     from downloads.fetch import Download
     from downloads.stores import Stores
 
-    from cosmos_predict1.diffusion.text import missing_constants
     from src.runtime import InputError, setup_logging
 
     setup_logging()
     if names is None:
+        from cosmos_predict1.diffusion.text import missing_constants
+
         names = [name for name in DEFAULT if name != "t5" or missing_constants(checkpoint_dir)]
     sources = [source for name in expand(names) for source in SOURCES[name]]
     folders = [

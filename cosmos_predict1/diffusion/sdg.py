@@ -27,9 +27,18 @@ from .inputs import SceneInput, scene_inputs
 from .locks import clip_lock
 from .outputs import ShotFiles, WriteError
 from .pipeline import SamplingPlan, load_gen3c
-from .preparation import Prompts, ScenePreparation, make_pictures
+from .preparation import Depths, Prompts, ScenePreparation, is_filmed, make_pictures
 from .rollout import PreparedScene, roll_out
-from .shots import Shot, describe, draw, list_shots, shot_rig, shot_spec
+from .shots import (
+    Draw,
+    Shot,
+    describe,
+    draw,
+    list_shots,
+    published_draw,
+    shot_rig,
+    shot_spec,
+)
 
 LOGGER = get_logger(__name__)
 LIBRARIES = ("torch", "diffusers")
@@ -74,13 +83,15 @@ def run(config: SdgConfig) -> None:
         # Another run on this folder shows here, before anything is loaded.
         with clip_lock(_files(config, settings, job).paths[0]):
             pass
+    # A depth network, or a text encoder, that is missing shows before larger networks are loaded.
+    depths = Depths(config)
+    depths.load([job.scene for job in missing])
     pictured = make_pictures(config, settings, [job.scene for job in missing])
     missing = [replace(job, scene=scene) for job, scene in zip(missing, pictured, strict=True)]
     prompts = Prompts(config, network)
-    # A text encoder that is missing shows before the larger network is loaded.
     prompts(missing[0].scene.prompt)
     generator = load_gen3c(config)
-    prepare = ScenePreparation(config, settings, generator, prompts)
+    prepare = ScenePreparation(config, settings, generator, prompts, depths)
     with torch.inference_mode():
         failures = list(_make(prepare, missing))
     if failures:
@@ -147,11 +158,11 @@ def _make_clip(prepare: ScenePreparation, prepared: PreparedScene, job: Job) -> 
     """Generate the clip of one shot and write it, piece by piece."""
     config, settings = prepare.config, prepare.settings
     files, scene = _files(config, settings, job), prepared.scene
-    drawn = draw(config.sampling.seed, job.scene.key, job.shot.folder)
+    drawn, published = _drawn(config, job), config.sampling.published_draws
     spec = shot_spec(job.shot, config.cameras, drawn)
     rig = shot_rig(spec, scene.rig, settings.height, settings.width)
     meta = _record(config, settings, job) | scene.record | _provenance(job, drawn.seed)
-    plan = SamplingPlan(settings.num_steps, settings.guidance, scene.fps, drawn.seed)
+    plan = SamplingPlan(settings.num_steps, settings.guidance, scene.fps, drawn.seed, published)
     steps = settings.num_steps * settings.pieces
     title = f"{files.key} {job.shot.folder}".strip()
     with (
@@ -182,19 +193,32 @@ def _advance(bar: "tqdm[NoReturn]") -> None:
 
 def _record(config: SdgConfig, settings: ClipSettings, job: Job) -> dict[str, object]:
     """What the flags decide about a clip, and what a later run has to agree with."""
-    drawn = draw(config.sampling.seed, job.scene.key, job.shot.folder)
+    drawn = _drawn(config, job)
+    chosen: dict[str, object] = {
+        **asdict(settings),
+        **asdict(config.cache),
+        "seed": config.sampling.seed,
+        "resize": config.inputs.resize,
+        "start": config.inputs.start,
+    }
+    if config.moving and not is_filmed(job.scene, config):
+        chosen["center_depth_quantile"] = config.inputs.center_depth_quantile
+    if config.sampling.published_draws:
+        chosen["published_draws"] = True
     return {
-        "settings": {
-            **asdict(settings),
-            **asdict(config.cache),
-            "seed": config.sampling.seed,
-            "resize": config.inputs.resize,
-            "start": config.inputs.start,
-        },
+        "settings": chosen,
         "trajectory": describe(shot_spec(job.shot, config.cameras, drawn)),
         "prompt": job.scene.prompt,
         "negative_prompt": config.sampling.negative_prompt,
     }
+
+
+def _drawn(config: SdgConfig, job: Job) -> Draw:
+    """What is random about the shot."""
+    seed = config.sampling.seed
+    if config.sampling.published_draws:
+        return published_draw(seed)
+    return draw(seed, job.scene.key, job.shot.folder)
 
 
 def _provenance(job: Job, seed: int) -> dict[str, object]:

@@ -31,6 +31,8 @@
 # PYTHON     the interpreter (python)
 set -euo pipefail
 here=$(cd "$(dirname "${BASH_SOURCE[0]}")/../.." && pwd)
+source "$here/scripts/bash/child.sh"
+require_numbers GPUS TOGETHER MAKERS WORKERS WORLDS_STATIC WORLDS_DYNAMIC
 cd "$here"
 nano=${NANO:-outputs/nano}
 python=${PYTHON:-python}

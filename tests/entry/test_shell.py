@@ -119,24 +119,3 @@ def test_the_demo_runs_without_a_picture(tmp_path: Path, kind: str) -> None:
     for name in MULTI:
         (clip,) = (tmp_path / f"outputs/clips/{kind}/{name}/rgb").iterdir()
         assert clip.stem == ("garden" if kind == "static" else "bouncing_ball")
-
-
-@pytest.mark.slow
-def test_the_ladder_runs_from_any_folder(tmp_path: Path) -> None:
-    """Weights that are only found from the repository: here a trained tokenizer."""
-    environment = {
-        "CONFIGS": "configs/nano/training",
-        "STEPS": "1",
-        "OUTPUT": "here",
-        "LAUNCH": sys.executable,
-    }
-    done = subprocess.run(
-        ["bash", str(REPOSITORY / "train.sh"), "1"],
-        cwd=tmp_path,
-        env=os.environ | environment,
-        capture_output=True,
-        text=True,
-    )
-    assert done.returncode == 0, done.stderr
-    assert "random weights" not in done.stderr
-    assert (tmp_path / "here/training/3dgs_res_176_320_views_17/checkpoint-1").is_dir()

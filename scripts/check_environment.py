@@ -164,9 +164,9 @@ def check_triton() -> Finding:
 
 
 def check_moge() -> Finding:
-    """Look for MoGe, which is installed from its repository and is not among the dependencies."""
+    """Look for MoGe, which scripts/setup.sh installs by itself, without its requirements."""
     state = "found" if importlib.util.find_spec("moge") else "missing"
-    return Finding("moge", state, "", "depth of pictures at the full size")
+    return Finding("moge", state, "", "the published depth of pictures (README, section Depth)")
 
 
 def check_weights(repository: Path) -> list[Finding]:

@@ -71,6 +71,7 @@ class SamplingConfig:
     negative_prompt: str | None = None
     noise_aug_strength: float = 0.0
     filter_points_threshold: float | None = None
+    published_draws: bool = False
 
     def __post_init__(self) -> None:
         if not 0 <= self.seed < 2**32:
@@ -169,6 +170,7 @@ def sdg_config(arguments: Namespace) -> SdgConfig:
             arguments.negative_prompt,
             arguments.noise_aug_strength,
             arguments.filter_points_threshold,
+            arguments.published_draws,
         ),
         CacheSettings(
             foreground_masking=arguments.foreground_masking,

@@ -140,6 +140,12 @@ def _add_sampling(parser: ArgumentParser) -> None:
     group.add_argument("--fps", type=float, help="(published: 24; a video's own)")
     group.add_argument("--seed", type=int, default=1, help="of all draws (%(default)s)")
     group.add_argument(
+        "--published_draws",
+        action="store_true",
+        help="one noise, drawn on the GPU, and one place in the ranges of distances for all "
+        "trajectories, as published, instead of draws of each trajectory's own",
+    )
+    group.add_argument(
         "--disable_prompt_encoder", action="store_true", help="zeros in the place of the prompts"
     )
     group.add_argument(

@@ -33,12 +33,13 @@ Context = Float[Tensor, "1 token context"]
 
 @dataclass(frozen=True)
 class SamplingPlan:
-    """How one piece is sampled."""
+    """How one piece is sampled; `published_noise` is that of `initial_noise`."""
 
     num_steps: int
     guidance: float
     fps: float
     seed: int
+    published_noise: bool = False
 
 
 @dataclass(frozen=True)
@@ -106,7 +107,7 @@ class Gen3C:
         noise = condition_noise(shape, plan.seed)[:, :, :1].to(self.device)
         predict = guided(self.network, conditions, negative, plan.guidance)
         denoiser = Denoiser(predict, first, noise)
-        start = initial_noise(shape, plan.seed, self.device)
+        start = initial_noise(shape, plan.seed, self.device, plan.published_noise)
         levels = noise_levels(plan.num_steps)
         latents = sample(denoiser, start, levels, progress, denoiser.constrain)
         video = self.decode(latents)

@@ -29,7 +29,16 @@ from .outputs import ShotFiles, WriteError
 from .pipeline import SamplingPlan, load_gen3c
 from .preparation import Depths, Prompts, ScenePreparation, is_filmed, make_pictures
 from .rollout import PreparedScene, roll_out
-from .shots import Shot, describe, draw, list_shots, shot_rig, shot_spec
+from .shots import (
+    Draw,
+    Shot,
+    describe,
+    draw,
+    list_shots,
+    published_draw,
+    shot_rig,
+    shot_spec,
+)
 
 LOGGER = get_logger(__name__)
 LIBRARIES = ("torch", "diffusers")
@@ -149,11 +158,11 @@ def _make_clip(prepare: ScenePreparation, prepared: PreparedScene, job: Job) -> 
     """Generate the clip of one shot and write it, piece by piece."""
     config, settings = prepare.config, prepare.settings
     files, scene = _files(config, settings, job), prepared.scene
-    drawn = draw(config.sampling.seed, job.scene.key, job.shot.folder)
+    drawn, published = _drawn(config, job), config.sampling.published_draws
     spec = shot_spec(job.shot, config.cameras, drawn)
     rig = shot_rig(spec, scene.rig, settings.height, settings.width)
     meta = _record(config, settings, job) | scene.record | _provenance(job, drawn.seed)
-    plan = SamplingPlan(settings.num_steps, settings.guidance, scene.fps, drawn.seed)
+    plan = SamplingPlan(settings.num_steps, settings.guidance, scene.fps, drawn.seed, published)
     steps = settings.num_steps * settings.pieces
     title = f"{files.key} {job.shot.folder}".strip()
     with (
@@ -184,7 +193,7 @@ def _advance(bar: "tqdm[NoReturn]") -> None:
 
 def _record(config: SdgConfig, settings: ClipSettings, job: Job) -> dict[str, object]:
     """What the flags decide about a clip, and what a later run has to agree with."""
-    drawn = draw(config.sampling.seed, job.scene.key, job.shot.folder)
+    drawn = _drawn(config, job)
     chosen: dict[str, object] = {
         **asdict(settings),
         **asdict(config.cache),
@@ -194,12 +203,22 @@ def _record(config: SdgConfig, settings: ClipSettings, job: Job) -> dict[str, ob
     }
     if config.moving and not is_filmed(job.scene, config):
         chosen["center_depth_quantile"] = config.inputs.center_depth_quantile
+    if config.sampling.published_draws:
+        chosen["published_draws"] = True
     return {
         "settings": chosen,
         "trajectory": describe(shot_spec(job.shot, config.cameras, drawn)),
         "prompt": job.scene.prompt,
         "negative_prompt": config.sampling.negative_prompt,
     }
+
+
+def _drawn(config: SdgConfig, job: Job) -> Draw:
+    """What is random about the shot."""
+    seed = config.sampling.seed
+    if config.sampling.published_draws:
+        return published_draw(seed)
+    return draw(seed, job.scene.key, job.shot.folder)
 
 
 def _provenance(job: Job, seed: int) -> dict[str, object]:

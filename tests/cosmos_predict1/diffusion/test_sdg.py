@@ -14,12 +14,13 @@ import torch
 from tiny_generator import MULTI, write_depth, write_picture, write_tiny_weights
 from tiny_scene import FRAMES, HEIGHT, WIDTH
 
-from cosmos_predict1.diffusion import preparation, sdg
+from cosmos_predict1.diffusion import pipeline, preparation, sdg
 from cosmos_predict1.diffusion.config import sdg_config
 from cosmos_predict1.diffusion.flags import dynamic_parser, static_parser
 from cosmos_predict1.diffusion.inputs import SceneInput
 from cosmos_predict1.diffusion.locks import clip_lock
 from cosmos_predict1.diffusion.pipeline import Gen3C
+from cosmos_predict1.diffusion.schedule import initial_noise
 from cosmos_predict1.diffusion.sdg import Job, run, share
 from cosmos_predict1.diffusion.shots import Shot
 from src.geometry.trajectories import MULTI_TRAJECTORY, TrajectorySpec, make_trajectory
@@ -145,6 +146,32 @@ def test_other_settings_want_another_folder(static: Callable, tmp_path: Path) ->
     for changed in (("--seed", 2), ("--num_steps", 2), ("--movement_distance", 0.1)):
         with pytest.raises(InputError, match="another --video_save_folder"):
             static("--input_image_path", picture, "--num_steps", 1, *changed)
+
+
+def test_published_draws_are_one_for_all_trajectories(
+    static: Callable, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A flag that changes the cameras and not the noise, or that a resumed run forgets."""
+    noises = []
+
+    def note(shape: tuple[int, ...], *rest: Any) -> torch.Tensor:
+        noises.append(initial_noise(shape, *rest))
+        return noises[-1]
+
+    monkeypatch.setattr(pipeline, "initial_noise", note)
+    line = ("--input_image_path", write_picture(tmp_path / "a.png"), "--num_steps", 1)
+    static(*line, "--multi_trajectory", "--seed", 3, "--published_draws")
+    assert len(noises) == 6 and all(torch.equal(noise, noises[0]) for noise in noises)
+    assert torch.equal(noises[0], initial_noise(tuple(noises[0].shape), 3, "cpu", True))
+    metas = [open_clip(ClipPaths(tmp_path / "out", name, "a")).meta() for name in MULTI]
+    assert {meta["seed"] for meta in metas} == {3}
+    place = {
+        round((meta["trajectory"]["distance"] - path.lowest) / (path.highest - path.lowest), 6)
+        for meta, path in zip(metas, MULTI_TRAJECTORY, strict=True)
+    }
+    assert place == {0.237965}
+    with pytest.raises(InputError, match="another --video_save_folder"):
+        static(*line, "--multi_trajectory", "--seed", 3)
 
 
 @pytest.mark.parametrize(("jobs", "processes"), [(6, 1), (6, 2), (6, 4), (5, 8), (13, 3)])

@@ -13,6 +13,7 @@ from src.runtime import InputError
 REPOSITORY = Path(__file__).resolve().parents[2]
 sys.path.insert(0, str(REPOSITORY / "scripts"))
 
+from downloads.catalogue import DEFAULT, GROUPS, gigabytes  # noqa: E402
 from quickstarts.inputs import cksum, find_inputs, folder_name  # noqa: E402
 from quickstarts.plan import (  # noqa: E402
     DECODER_GIB,
@@ -169,3 +170,17 @@ def test_names_of_results_are_plain(tmp_path: Path) -> None:
     assert name != folder_name(path, [path], "2")
     path.write_bytes(b"2")
     assert name != folder_name(path, [path], "1")
+
+
+def test_readme_says_what_the_catalogue_says() -> None:
+    """Sizes of downloads that README still has from an earlier table."""
+    text = (REPOSITORY / "README.md").read_text()
+    assert f"--what {' '.join(DEFAULT)}    # {gigabytes(DEFAULT):.1f} GB" in text
+    assert f"| `gen3c`, the generator | {gigabytes(['gen3c']):.1f} GB" in text
+    small = gigabytes(["tokenizer", "lyra", "moge"])
+    assert f"| `tokenizer`, `lyra`, `moge` | {small:.1f} GB" in text
+    assert f"| `t5`, the text encoder | {gigabytes(['t5']):.1f} GB" in text
+    assert f"then {gigabytes(DEFAULT) - gigabytes(['t5']):.1f} GB are to be downloaded" in text
+    assert f"tokenizer and LPIPS, {gigabytes(GROUPS['training']):.1f} GB" in text
+    for peak in PEAKS:
+        assert f"{peak.gib:.1f} GiB" in text

@@ -140,12 +140,6 @@ def test_a_video_without_its_decoder_is_refused_at_once(tmp_path: Path) -> None:
     assert "leaving out clip.mp4" in done.stderr and "photo.png: got cannot be" in done.stderr
 
 
-TINY = (
-    "--checkpoint_dir weights --output out "
-    "config_path=[configs/training/default.yaml,'{folder}/{kind}.yaml']"
-)
-
-
 @pytest.mark.slow
 def test_a_broken_picture_stops_no_other(folder: Path) -> None:
     """No scene of the good picture of a folder, or a success that says nothing of the bad one."""
@@ -155,8 +149,9 @@ def test_a_broken_picture_stops_no_other(folder: Path) -> None:
     (source / "notes.txt").write_text("no picture")
     (source / "x.heic").write_text("no picture")
     (source / "more").mkdir()
+    model = f'config_path=[configs/training/default.yaml,"{folder}/static.yaml"]'
     for _ in range(2):
-        done = quickstart(folder, "album", *TINY.format(folder=folder, kind="static").split())
+        done = quickstart(folder, "album", "--checkpoint_dir", "weights", "--output", "out", model)
         assert done.returncode == 1, done.stderr
         *_, count, why = done.stderr.splitlines()
         assert count.endswith("1 of 2 inputs became no scene:") and "half.jpg: got unread" in why

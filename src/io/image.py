@@ -14,8 +14,9 @@ from ..runtime import InputError
 if TYPE_CHECKING:
     from PIL.Image import Image
 
-SUFFIXES = (".jpg", ".jpeg", ".png", ".webp")
-EXPECTED = "a readable picture (jpg, png or webp)"
+# What is taken from a folder; a file that is named may have any suffix.
+SUFFIXES = (".jpg", ".jpeg", ".png", ".webp", ".avif", ".bmp", ".tif", ".tiff")
+EXPECTED = "a readable picture (jpg, png, webp, avif, bmp or tiff)"
 
 
 def read_image(path: Path | str) -> UInt8[Tensor, "h w 3"]:

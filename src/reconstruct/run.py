@@ -11,6 +11,7 @@ from typing import Literal
 import torch
 from tqdm import tqdm
 
+from ..gaussians import Gaussians
 from ..models.data.example import Example
 from ..models.recon.decoder import DecoderConfig
 from ..models.recon.scene_decoder import SceneDecoder
@@ -138,10 +139,20 @@ def _reconstruct_scenes(
                     meta = scenes.meta(example)
                     references = find_references(example, decoder.tokenizer, config.output, meta)
                 gaussians = decoder.gaussians(prepared, _target_time(decoder, example))
+                _check_finite(example.key, gaussians)
                 scene = DecodedScene(index, example, references, gaussians)
                 results.write(scene, trees[time], records[time])
                 bar.update()
     results.check_written()
+
+
+def _check_finite(key: str, gaussians: Gaussians) -> None:
+    """Refuse a scene that no renderer could show."""
+    bad = int((~gaussians.packed().isfinite()).any(dim=-1).sum())
+    if bad:
+        value = f"{bad} Gaussians with values that are not finite"
+        expected = "finite ones; are the clip's latents and the decoder's weights sound?"
+        raise InputError(f"scene {key!r}", value, expected)
 
 
 def _target_time(decoder: SceneDecoder, example: Example) -> float | None:

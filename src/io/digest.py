@@ -5,6 +5,8 @@ A remembered digest counts only while size, inode and both times of the file are
 
 import hashlib
 import json
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 from ..runtime import InputError
@@ -14,6 +16,8 @@ from .json_object import read_json_object
 # A smaller file is read again each time, which takes a tenth of a second.
 LARGE_BYTES = 2**28
 MEMORY = ".digests.json"
+# Of files that hold weights or say how they are to be read.
+WEIGHTS = {".safetensors", ".pt", ".pth", ".bin", ".jit", ".json"}
 
 
 def content_digest(path: Path) -> str:
@@ -24,15 +28,37 @@ def content_digest(path: Path) -> str:
     Raises:
         InputError: a path that is not there or cannot be read.
     """
-    try:
+    with _named(path):
+        return _folder_digest(_visible_files(path)) if path.is_dir() else _file_digest(path)
+
+
+def weights_digest(path: Path) -> str:
+    """The digest of a file of weights, or of the weights and configurations right in a folder.
+
+    Raises:
+        InputError: a path that is not there or cannot be read.
+    """
+    with _named(path):
         if not path.is_dir():
             return _file_digest(path)
-        digest = hashlib.sha256()
-        for name, file in sorted(_visible_files(path)):
-            digest.update(f"{name}\0{_file_digest(file)}\n".encode(errors="surrogateescape"))
-        return digest.hexdigest()
+        files = [file for file in path.iterdir() if file.is_file() and file.suffix in WEIGHTS]
+        return _folder_digest([(file.name, file) for file in files if file.name != MEMORY])
+
+
+@contextmanager
+def _named(path: Path) -> Iterator[None]:
+    """Turn what the file system refuses into an input error."""
+    try:
+        yield
     except OSError as error:
         raise InputError(path, f"unreadable ({error})", "a file or folder to read") from error
+
+
+def _folder_digest(files: list[tuple[str, Path]]) -> str:
+    digest = hashlib.sha256()
+    for name, file in sorted(files):
+        digest.update(f"{name}\0{_file_digest(file)}\n".encode(errors="surrogateescape"))
+    return digest.hexdigest()
 
 
 def _visible_files(folder: Path) -> list[tuple[str, Path]]:

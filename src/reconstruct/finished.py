@@ -12,7 +12,7 @@ from pathlib import Path
 
 from ..io.atomic import atomic_path
 from ..io.clip import ClipPaths
-from ..io.digest import content_digest
+from ..io.digest import content_digest, weights_digest
 from ..io.json_object import read_json_object
 from ..io.made_from import check_made_from, plain
 from ..models.recon.decoder import DecoderConfig
@@ -110,8 +110,8 @@ class FinishedScenes:
         """What all scenes of a run are made from alike."""
         decoder, output = asdict(self.decoder), asdict(self.output)
         return {
-            "decoder": content_digest(find_checkpoint(self.weights)),
-            "tokenizer": content_digest(find_tokenizer(self.weights)),
+            "decoder": weights_digest(find_checkpoint(self.weights)),
+            "tokenizer": weights_digest(find_tokenizer(self.weights)),
             "settings": {
                 "decoder": {name: decoder[name] for name in sorted(decoder.keys() - NOT_STORED)},
                 "render": asdict(self.render),

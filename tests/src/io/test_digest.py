@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from src.io import digest
-from src.io.digest import MEMORY, content_digest
+from src.io.digest import MEMORY, content_digest, weights_digest
 from src.runtime import InputError
 
 
@@ -65,3 +65,16 @@ def test_what_cannot_be_read_is_named(tmp_path: Path) -> None:
     """A traceback for a file that is not there."""
     with pytest.raises(InputError, match="nothing"):
         content_digest(tmp_path / "nothing")
+
+
+def test_weights_are_what_lies_in_the_folder_itself(tmp_path: Path) -> None:
+    """A note beside the weights, or another network below them, that passes for a change."""
+    (tmp_path / "model.safetensors").write_bytes(b"weights")
+    first = weights_digest(tmp_path)
+    (tmp_path / "README.md").write_text("note")
+    (tmp_path / MEMORY).write_text("{}")
+    (tmp_path / "t5").mkdir()
+    (tmp_path / "t5/model.bin").write_bytes(b"other")
+    assert weights_digest(tmp_path) == first
+    (tmp_path / "config.json").write_text("{}")
+    assert weights_digest(tmp_path) != first

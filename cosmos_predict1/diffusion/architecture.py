@@ -45,7 +45,8 @@ class SamplingDefaults:
     """What a run uses where the user says nothing: size in pixels, frames, steps, guidance.
 
     `filter_points_threshold` is that of the 3D cache (see `CacheSettings`); the smaller a picture,
-    the more depth changes from pixel to pixel on one surface.
+    the more depth changes from pixel to pixel on one surface. `center_depth_quantile` turns paths
+    about the median depth of a video that brings its depth, instead of about depth 1.
     """
 
     height: int = 704
@@ -56,6 +57,7 @@ class SamplingDefaults:
     guidance: float = 1.0
     text_encoder: TextEncoder = "t5"
     filter_points_threshold: float = 0.05
+    center_depth_quantile: bool = False
 
     def __post_init__(self) -> None:
         if min(self.height, self.width, self.num_frames, self.fps, self.num_steps) <= 0:

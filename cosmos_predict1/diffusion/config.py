@@ -31,6 +31,7 @@ class InputConfig:
     depth: str = "auto"
     start: int = 0
     center_depth_quantile: bool | None = None
+    published_invalid_depth: bool = False
     text_to_image_model: str = ""
 
 
@@ -169,8 +170,10 @@ def sdg_config(arguments: Namespace) -> SdgConfig:
             arguments.noise_aug_strength,
             arguments.filter_points_threshold,
         ),
-        # A deviation: in the original, pixels without depth hide others from the world's origin.
-        CacheSettings(foreground_masking=arguments.foreground_masking, drop_invalid=True),
+        CacheSettings(
+            foreground_masking=arguments.foreground_masking,
+            drop_invalid=not arguments.published_invalid_depth,
+        ),
         _hardware(arguments),
         Path(arguments.checkpoint_dir).expanduser(),
         Path(arguments.video_save_folder).expanduser().resolve(),
@@ -214,10 +217,18 @@ def clip_settings(
 
 
 def with_weights(config: SdgConfig, network: TransformerConfig) -> SdgConfig:
-    """The run with the filter of the 3D cache that was asked for, else that of the weights."""
+    """The run with the 3D cache's filter and the centre that were asked for, else the weights'."""
+    default = network.sampling
     asked = config.sampling.filter_points_threshold
-    threshold = network.sampling.filter_points_threshold if asked is None else asked
-    return replace(config, cache=replace(config.cache, threshold=threshold))
+    threshold = default.filter_points_threshold if asked is None else asked
+    about_median = config.inputs.center_depth_quantile
+    if about_median is None:
+        about_median = default.center_depth_quantile
+    return replace(
+        config,
+        cache=replace(config.cache, threshold=threshold),
+        inputs=replace(config.inputs, center_depth_quantile=about_median),
+    )
 
 
 def _inputs(arguments: Namespace) -> InputConfig:
@@ -234,6 +245,7 @@ def _inputs(arguments: Namespace) -> InputConfig:
         arguments.depth,
         arguments.vipe_starting_frame_idx,
         arguments.center_depth_quantile,
+        arguments.published_invalid_depth,
         arguments.text_to_image_model,
     )
 

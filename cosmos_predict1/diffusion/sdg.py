@@ -27,7 +27,7 @@ from .inputs import SceneInput, scene_inputs
 from .locks import clip_lock
 from .outputs import ShotFiles, WriteError
 from .pipeline import SamplingPlan, load_gen3c
-from .preparation import Prompts, ScenePreparation, make_pictures
+from .preparation import Depths, Prompts, ScenePreparation, is_filmed, make_pictures
 from .rollout import PreparedScene, roll_out
 from .shots import Shot, describe, draw, list_shots, shot_rig, shot_spec
 
@@ -74,13 +74,15 @@ def run(config: SdgConfig) -> None:
         # Another run on this folder shows here, before anything is loaded.
         with clip_lock(_files(config, settings, job).paths[0]):
             pass
+    # A depth network, or a text encoder, that is missing shows before larger networks are loaded.
+    depths = Depths(config)
+    depths.load([job.scene for job in missing])
     pictured = make_pictures(config, settings, [job.scene for job in missing])
     missing = [replace(job, scene=scene) for job, scene in zip(missing, pictured, strict=True)]
     prompts = Prompts(config, network)
-    # A text encoder that is missing shows before the larger network is loaded.
     prompts(missing[0].scene.prompt)
     generator = load_gen3c(config)
-    prepare = ScenePreparation(config, settings, generator, prompts)
+    prepare = ScenePreparation(config, settings, generator, prompts, depths)
     with torch.inference_mode():
         failures = list(_make(prepare, missing))
     if failures:
@@ -183,14 +185,17 @@ def _advance(bar: "tqdm[NoReturn]") -> None:
 def _record(config: SdgConfig, settings: ClipSettings, job: Job) -> dict[str, object]:
     """What the flags decide about a clip, and what a later run has to agree with."""
     drawn = draw(config.sampling.seed, job.scene.key, job.shot.folder)
+    chosen: dict[str, object] = {
+        **asdict(settings),
+        **asdict(config.cache),
+        "seed": config.sampling.seed,
+        "resize": config.inputs.resize,
+        "start": config.inputs.start,
+    }
+    if config.moving and not is_filmed(job.scene, config):
+        chosen["center_depth_quantile"] = config.inputs.center_depth_quantile
     return {
-        "settings": {
-            **asdict(settings),
-            **asdict(config.cache),
-            "seed": config.sampling.seed,
-            "resize": config.inputs.resize,
-            "start": config.inputs.start,
-        },
+        "settings": chosen,
         "trajectory": describe(shot_spec(job.shot, config.cameras, drawn)),
         "prompt": job.scene.prompt,
         "negative_prompt": config.sampling.negative_prompt,

@@ -8,12 +8,12 @@ import torch
 from jaxtyping import Float, UInt8
 from torch import Tensor, nn
 
-from ..checkpoints import search_checkpoint
 from ..evaluation.lpips import load_lpips
-from ..runtime import InputError, can_compile, get_logger
+from ..runtime import InputError, can_compile
 from ..tokenizer import planar
 from ..tokenizer.cosmos import VideoTokenizer, latent_frames
 from ..tokenizer.loading import load_tokenizer, save_tokenizer
+from .perceptual import lpips_folder
 from .progress import Minutes, Span
 from .stopwatch import Stopwatch
 from .task import Model, Objective, Share, Validation
@@ -29,7 +29,6 @@ from .tokenizer_data import TokenizerBatch, TokenizerBatches
 from .tokenizer_figures import Measurement, measure_statistics
 from .tokenizer_losses import psnr_of, reconstruction_loss
 
-LOGGER = get_logger(__name__)
 # Whole clips that go through the network at once where nothing is trained.
 CLIPS_AT_ONCE = 4
 
@@ -102,7 +101,12 @@ class TokenizerTask:
         self._minutes = Minutes(loop.max_minutes, loop.total_minutes)
 
     def prepare(self) -> None:
-        """Nothing is written beforehand."""
+        """Nothing is written beforehand.
+
+        Raises:
+            InputError: a loss with LPIPS, whose weights are missing.
+        """
+        _lpips_folder(self.config)
 
     def build(self, device: torch.device, clock: Stopwatch) -> TokenizerObjective:
         """The objective with a new autoencoder; the clips are found or rendered first.
@@ -217,15 +221,16 @@ def _videos(
         yield some.float() / 127.5 - 1
 
 
+def _lpips_folder(config: TokenizerTrainConfig) -> Path | None:
+    return lpips_folder(config.loss.lpips, "loss.lpips", config.checkpoint_dir)
+
+
 def _perceptual(
     config: TokenizerTrainConfig, device: torch.device
 ) -> Callable[[Tensor, Tensor], Tensor] | None:
-    """LPIPS, or None where it has no weight or there are no weights of its network."""
-    if not config.loss.lpips:
-        return None
-    folder = search_checkpoint("lpips", config.checkpoint_dir)
+    """LPIPS, or None where its weight is 0."""
+    folder = _lpips_folder(config)
     if folder is None:
-        LOGGER.warning("no weights in %s/lpips: loss.lpips has no effect", config.checkpoint_dir)
         return None
     # Not a module's attribute by its name, so that nobody trains or saves it.
     return load_lpips(folder, device).forward

@@ -174,7 +174,7 @@ class TokenizerTrainConfig:
         compile: compile the step on CUDA: about a minute at the start, then fewer kernels.
         compile_full_frames: that of whole frames too, which compiles once more.
         compile_mode: of `torch.compile`, such as `default` or `max-autotune-no-cudagraphs`.
-        checkpoint_dir: holds `lpips/`; without these weights the term is left out, with a warning.
+        checkpoint_dir: holds `lpips/`, which a `loss.lpips` above 0 needs.
         lpips_frames: frames of a sample that LPIPS looks at.
     """
 

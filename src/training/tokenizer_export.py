@@ -60,7 +60,9 @@ def export_tokenizer(
         InputError: no checkpoint, or a broken one.
     """
     data = replace(config.data, held_out=0, pools=_last_look(config.data))
-    task = TokenizerTask(replace(config, data=data))
+    # No loss is computed here: LPIPS, where the run had it, is not needed.
+    loss = replace(config.loss, lpips=0.0)
+    task = TokenizerTask(replace(config, data=data, loss=loss))
     newest = choose_checkpoint(run, "latest", task.read_weights)
     if newest is None:
         raise InputError(run, "no checkpoint", "the folder of a run")

@@ -3,6 +3,7 @@
 import errno
 import json
 import shutil
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -273,10 +274,6 @@ def test_what_cannot_be_done_is_said_early(
     def load(_config: object) -> None:
         raise Loaded
 
-    if words == "depth backend":
-        with pytest.raises(InputError, match=words):
-            static("--input_image_path", picture, *arguments)
-        return
     monkeypatch.setattr(sdg, "load_gen3c", load)
     with pytest.raises(Loaded if words is None else InputError, match=words):
         static("--input_image_path", picture, *arguments)
@@ -299,6 +296,29 @@ def test_a_missing_text_encoder_is_noticed_before_the_networks_load(
     assert open_clip(ClipPaths(tmp_path / "out", "", "a")).has_latents
 
 
+@pytest.mark.parametrize("moving", [False, True])
+def test_full_weights_without_moge_stop_before_anything_is_loaded(
+    weights: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, moving: bool
+) -> None:
+    """The small depth network in the place of the published one, or 60 GB loaded first."""
+    shutil.copytree(weights, tmp_path / "weights", ignore=shutil.ignore_patterns("depth"))
+    parser = dynamic_parser if moving else static_parser
+    command = _command(parser, tmp_path / "weights", tmp_path)
+    plain = tmp_path / "plain.mp4"
+    tiny_video.write_plain(plain, fps=15.0)
+    line = ("--input_image_path", plain if moving else write_picture(tmp_path / "a.png"))
+    monkeypatch.setitem(sys.modules, "moge", None)
+    loads = [counted(monkeypatch, sdg, name) for name in ("load_gen3c", "Prompts")]
+    with pytest.raises(InputError, match="no package moge.*pip install --no-deps dlr-moge"):
+        command(*line, "--num_steps", 1)
+    assert not any(loads)
+    # By name, and for input that brings its depth, it is not missed.
+    command(*line, "--num_steps", 1, "--depth", "nano")
+    assert open_clip(ClipPaths(tmp_path / "out", "", Path(line[1]).stem)).meta()["depth"] == "nano"
+    if moving:
+        command("--vipe_path", tiny_video.write_vipe(tmp_path / "v"), "--num_steps", 1)
+
+
 @pytest.mark.parametrize("kind", ["vipe", "tensors", "folder"])
 def test_a_video_with_depth(dynamic: Callable, tmp_path: Path, kind: str) -> None:
     """Trajectories that forget the video's own camera, its depth or its frame rate."""
@@ -307,7 +327,8 @@ def test_a_video_with_depth(dynamic: Callable, tmp_path: Path, kind: str) -> Non
         "tensors": lambda: ("--input_image_path", tiny_video.write_tensors(tmp_path / "dog.pt")),
         "folder": lambda: ("--input_image_path", tiny_video.write_folder(tmp_path / "dog")),
     }
-    dynamic(*write[kind](), "--trajectory", "right", "--num_steps", 1, "--foreground_masking")
+    flags = ("--trajectory", "right", "--num_steps", 1, "--foreground_masking")
+    dynamic(*write[kind](), *flags, "--center_depth_quantile")
     clip = open_clip(ClipPaths(tmp_path / "out", "", "dog"))
     local = make_trajectory(TrajectorySpec("right", 0.3), FRAMES, clip.meta()["center_depth"])
     wanted = local @ tiny_video.cameras().w2c
@@ -316,10 +337,10 @@ def test_a_video_with_depth(dynamic: Callable, tmp_path: Path, kind: str) -> Non
     assert clip.fps == (24 if kind == "tensors" else 12)
 
 
-def test_the_centre_depth_can_be_one(dynamic: Callable, tmp_path: Path) -> None:
-    """The published default, which is depth 1, out of reach."""
+def test_paths_turn_about_depth_1_unless_asked(dynamic: Callable, tmp_path: Path) -> None:
+    """A published command line whose cameras are not the published ones."""
     video = tiny_video.write_vipe(tmp_path / "v")
-    dynamic("--vipe_path", video, "--no-center_depth_quantile", "--num_steps", 1, "--fps", 30)
+    dynamic("--vipe_path", video, "--num_steps", 1, "--fps", 30)
     clip = open_clip(ClipPaths(tmp_path / "out", "", "clip"))
     assert clip.meta()["center_depth"] == 1 and clip.fps == 30
     local = make_trajectory(TrajectorySpec("left", 0.3), FRAMES)
@@ -327,12 +348,28 @@ def test_the_centre_depth_can_be_one(dynamic: Callable, tmp_path: Path) -> None:
     torch.testing.assert_close(clip.cameras().w2c, wanted, atol=1e-4, rtol=0)
 
 
+def test_the_centre_is_that_of_the_weights_unless_asked_for(weights: Path, tmp_path: Path) -> None:
+    """Small weights that forget what they were made for, and a run resumed about another centre."""
+    shutil.copytree(weights, tmp_path / "weights")
+    path = tmp_path / "weights" / "generator" / "config.json"
+    stored = path.read_text()
+    assert '"center_depth_quantile": false' in stored
+    path.write_text(stored.replace('quantile": false', 'quantile": true'))
+    dynamic = _command(dynamic_parser, tmp_path / "weights", tmp_path)
+    line = ("--vipe_path", tiny_video.write_vipe(tmp_path / "v"), "--num_steps", 1)
+    dynamic(*line)
+    clip = open_clip(ClipPaths(tmp_path / "out", "", "clip"))
+    assert clip.meta()["center_depth"] == pytest.approx(3, abs=0.01)
+    with pytest.raises(InputError, match="another --video_save_folder"):
+        dynamic(*line, "--no-center_depth_quantile")
+
+
 def test_flipped_supervision(dynamic: Callable, tmp_path: Path) -> None:
     """Folders 6 to 11 whose poses run against their frames."""
     video = tiny_video.write_vipe(tmp_path / "v", "clip")
     dynamic(
         *("--vipe_path", video, "--multi_trajectory", "--flip_supervision", "--num_steps", 1),
-        *("--no-center_depth_quantile", "--save_buffer"),
+        "--save_buffer",
     )
     root = tmp_path / "out"
     assert list_trajectories(root) == [str(number) for number in range(12)]
@@ -369,7 +406,8 @@ def test_a_long_video_in_pieces(dynamic: Callable, tmp_path: Path) -> None:
     """Pieces that all show the beginning of the video."""
     count = 2 * (FRAMES - 1) + 1
     video = tiny_video.write_vipe(tmp_path / "v", "clip", count)
-    dynamic("--vipe_path", video, "--num_video_frames", count, "--num_steps", 1, "--save_buffer")
+    flags = ("--num_video_frames", count, "--num_steps", 1, "--save_buffer")
+    dynamic("--vipe_path", video, *flags, "--center_depth_quantile")
     local = make_trajectory(TrajectorySpec("left", 0.3), count, 3.0)
     wanted = local @ tiny_video.cameras(count).w2c
     for index in range(2):

@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # Render every stage of the training that has a checkpoint.
 #
-#   bash inference.sh [KEY=VALUE ...]      for example dataset_root=CLIPS skip_existing=true
+#   bash inference.sh [KEY=VALUE ...]      for example dataset_root=CLIPS overwrite=true
 #
 # CONFIGS  folder of one configuration a stage (configs/inference)
 # OUTPUT   training/<stage> holds the checkpoints, inference/<stage> the results (outputs)

@@ -121,6 +121,7 @@ class SdgConfig:
     checkpoint_dir: Path
     output: Path
     save_buffer: bool = False
+    overwrite: bool = False
 
 
 @dataclass(frozen=True)
@@ -180,6 +181,7 @@ def sdg_config(arguments: Namespace) -> SdgConfig:
         Path(arguments.checkpoint_dir).expanduser(),
         Path(arguments.video_save_folder).expanduser().resolve(),
         arguments.save_buffer,
+        arguments.overwrite,
     )
 
 

@@ -221,6 +221,12 @@ def _add_hardware(parser: ArgumentParser) -> None:
         )
     group.add_argument("--compile", action="store_true", help="compile the transformer's blocks")
     group.add_argument(
+        "--overwrite",
+        action="store_true",
+        help="replace finished clips that were made from another input, other weights or settings; "
+        "without it the run is refused",
+    )
+    group.add_argument(
         "--save_buffer",
         action="store_true",
         help="also write the warps that each clip was made from, into FOLDER_buffers",

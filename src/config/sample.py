@@ -104,7 +104,9 @@ KEYS: dict[str, Key] = {
     "use_depth": to("depth"),
     "out_dir_inference": to("output.folder"),
     "out_fps": to("output.fps"),
-    "skip_existing": to("output.skip_existing"),
+    # The published "no" makes every scene again.
+    "skip_existing": choice("output.overwrite", {True: False, False: True, None: KEEP}),
+    "overwrite": to("output.overwrite"),
     "do_eval": to("output.eval_only"),
     "save_grid": to("output.grid"),
     "num_grid_samples": to("output.grid_scenes"),

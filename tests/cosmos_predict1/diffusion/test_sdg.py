@@ -4,24 +4,28 @@ import errno
 import json
 import shutil
 import sys
+import threading
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import tiny_video
 import torch
+from safetensors.torch import load_file, save_file
 from tiny_generator import MULTI, write_depth, write_picture, write_tiny_weights
 from tiny_scene import FRAMES, HEIGHT, WIDTH
 
-from cosmos_predict1.diffusion import pipeline, preparation, sdg
+from cosmos_predict1.diffusion import clips, pipeline, preparation, sdg
+from cosmos_predict1.diffusion.clips import Job
 from cosmos_predict1.diffusion.config import sdg_config
 from cosmos_predict1.diffusion.flags import dynamic_parser, static_parser
 from cosmos_predict1.diffusion.inputs import SceneInput
 from cosmos_predict1.diffusion.locks import clip_lock
 from cosmos_predict1.diffusion.pipeline import Gen3C
 from cosmos_predict1.diffusion.schedule import initial_noise
-from cosmos_predict1.diffusion.sdg import Job, run, share
+from cosmos_predict1.diffusion.sdg import run, share
 from cosmos_predict1.diffusion.shots import Shot
 from src.geometry.trajectories import MULTI_TRAJECTORY, TrajectorySpec, make_trajectory
 from src.io.clip import ClipPaths, list_keys, list_trajectories, open_clip
@@ -202,15 +206,155 @@ def test_processes_make_the_same_clips_as_one(
 def test_two_runs_on_one_folder(
     static: Callable, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A second run that writes over the first one's clips, or loads 60 GB before it says no."""
+    """A second run that writes over the first one's clips, or fails though all clips are there."""
     picture = write_picture(tmp_path / "a.png")
+    arguments = ("--input_image_path", picture, "--multi_trajectory", "--num_steps", 1)
+    static(*arguments)
+    whole = latents(tmp_path / "out")
+    meta = tmp_path / "out/3/meta/a.json"
+    content = meta.read_bytes()
+    for name in MULTI:
+        (tmp_path / "out" / name / "meta/a.json").unlink()
+    made = counted(monkeypatch, Gen3C, "generate")
+    generated = threading.Event()
+    original = Gen3C.decode
+
+    def decode(generator: Gen3C, *rest: Any) -> torch.Tensor:
+        generated.set()
+        return original(generator, *rest)
+
+    monkeypatch.setattr(Gen3C, "decode", decode)
+
+    def first_run() -> None:
+        # Writes one clip, and is done with it when the second run has made some of the others.
+        with clip_lock(ClipPaths(tmp_path / "out", "3", "a")):
+            ready.set()
+            assert generated.wait(60)
+            meta.write_bytes(content)
+
+    ready = threading.Event()
+    thread = threading.Thread(target=first_run)
+    thread.start()
+    assert ready.wait(60)
+    static(*arguments)
+    thread.join()
+    assert len(made) == 5
+    torch.testing.assert_close(latents(tmp_path / "out"), whole)
+
+
+def test_a_run_with_nothing_but_held_clips_loads_nothing(
+    static: Callable, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """60 GB loaded for clips that another run is finishing."""
+    picture = write_picture(tmp_path / "a.png")
+    arguments = ("--input_image_path", picture, "--num_steps", 1)
+    static(*arguments)
+    paths = ClipPaths(tmp_path / "out", "", "a")
+    content = paths.meta.read_bytes()
+    paths.meta.unlink()
+    waited, ready = threading.Event(), threading.Event()
+
+    def first_run() -> None:
+        with clip_lock(paths):
+            ready.set()
+            assert waited.wait(60)
+            paths.meta.write_bytes(content)
+
+    def note(*_: object) -> None:
+        waited.set()
+
+    monkeypatch.setattr(clips.LOGGER, "info", note)
     loads = counted(monkeypatch, sdg, "load_gen3c")
-    with (
-        clip_lock(ClipPaths(tmp_path / "out", "3", "a")),
-        pytest.raises(InputError, match="being written by process"),
-    ):
-        static("--input_image_path", picture, "--multi_trajectory")
+    thread = threading.Thread(target=first_run)
+    thread.start()
+    assert ready.wait(60)
+    static(*arguments)
+    thread.join()
     assert not loads
+
+
+def another_picture(weights: Path, tmp_path: Path) -> list[str]:
+    write_picture(tmp_path / "a.png", seed=7)
+    return []
+
+
+def other_weights(weights: Path, tmp_path: Path) -> list[str]:
+    path = next((weights / "generator").glob("*.safetensors"))
+    state = load_file(path)
+    save_file({name: part + 1e-3 for name, part in state.items()}, path)
+    return []
+
+
+def other_depth_weights(weights: Path, tmp_path: Path) -> list[str]:
+    path = weights / "depth/model.safetensors"
+    state = load_file(path)
+    save_file({name: part * 1.01 for name, part in state.items()}, path)
+    return []
+
+
+def a_depth_file(weights: Path, tmp_path: Path) -> list[str]:
+    return ["--depth", str(write_depth(tmp_path / "z.npz"))]
+
+
+@pytest.mark.parametrize(
+    ("change", "named"),
+    [
+        (another_picture, r"made_from\.input\.content"),
+        (other_weights, r"made_from\.generator"),
+        (other_depth_weights, r"made_from\.input\.depth_weights"),
+        (a_depth_file, r"made_from\.input\.depth"),
+    ],
+)
+def test_clips_of_something_else_are_refused(
+    tmp_path: Path, change: Callable[[Path, Path], list[str]], named: str
+) -> None:
+    """Old clips that pass for new ones; six clips of two pictures after a killed run."""
+    weights = write_tiny_weights(tmp_path / "weights")
+    static = _command(static_parser, weights, tmp_path)
+    picture = write_picture(tmp_path / "a.png")
+    arguments = ("--input_image_path", picture, "--num_steps", 1)
+    static(*arguments)
+    clip = ClipPaths(tmp_path / "out", "", "a")
+    before = open_clip(clip).latents()
+    more = change(weights, tmp_path)
+    with pytest.raises(InputError, match=rf"meta/a\.json.*{named}.*--overwrite"):
+        static(*arguments, *more)
+    static(*arguments, *more, "--overwrite")
+    assert not torch.equal(before, open_clip(clip).latents())
+    # What is replaced is finished, even for a run that may overwrite.
+    stamp = clip.rgb.stat().st_mtime_ns
+    static(*arguments, *more, "--overwrite")
+    assert clip.rgb.stat().st_mtime_ns == stamp
+
+
+def test_a_changed_part_of_a_vipe_result_is_noticed(dynamic: Callable, tmp_path: Path) -> None:
+    """A corrected depth or pose beside the same video, and the old clips."""
+    video = tiny_video.write_vipe(tmp_path / "v", "dog")
+    arguments = ("--vipe_path", video, "--num_steps", 1)
+    dynamic(*arguments)
+    path = tmp_path / "v/pose/dog.npz"
+    with np.load(path) as stored:
+        arrays = dict(stored)
+    arrays["data"][:, 0, 3] += 0.1
+    np.savez(path, **arrays)
+    with pytest.raises(InputError, match=r"made_from\.input\.pose"):
+        dynamic(*arguments)
+
+
+def test_clips_that_disappear_are_an_error(
+    static: Callable, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Exit code 0 for an output folder that somebody emptied meanwhile."""
+    picture = write_picture(tmp_path / "a.png")
+    original = sdg._make_clip
+
+    def remove_after(*arguments: Any) -> None:
+        original(*arguments)
+        shutil.rmtree(tmp_path / "out")
+
+    monkeypatch.setattr(sdg, "_make_clip", remove_after)
+    with pytest.raises(InputError, match="1 clips that were written are gone"):
+        static("--input_image_path", picture, "--num_steps", 1)
 
 
 def test_one_bad_picture_does_not_stop_the_others(static: Callable, tmp_path: Path) -> None:
@@ -219,7 +363,7 @@ def test_one_bad_picture_does_not_stop_the_others(static: Callable, tmp_path: Pa
     (tmp_path / "photos" / "b.png").write_bytes(b"")
     (tmp_path / "photos" / "c.png").write_bytes(b"\x89PNG\r\n\x1a\nrubbish")
     write_picture(tmp_path / "photos" / "d.png")
-    with pytest.raises(InputError, match=r"b\.png.*c\.png"):
+    with pytest.raises(InputError, match=r"(?s)b\.png.*\n.*c\.png"):
         static("--input_image_path", tmp_path / "photos", "--num_steps", 1)
     assert sorted(path.stem for path in (tmp_path / "out" / "rgb").iterdir()) == ["a", "d"]
 

@@ -9,6 +9,7 @@ checked with, the file is kept and named, and `--accept` takes it.
 """
 
 import argparse
+import logging
 import sys
 from pathlib import Path
 
@@ -74,11 +75,15 @@ def _download(names: list[str] | None, checkpoint_dir: Path, accept: bool) -> in
     from downloads.fetch import Download
     from downloads.stores import Stores
 
-    from cosmos_predict1.diffusion.text import missing_constants
     from src.runtime import InputError, setup_logging
 
     setup_logging()
+    for client in ("httpx", "httpx2"):
+        # It logs every request, with addresses that are signed and a page long.
+        logging.getLogger(client).setLevel(logging.WARNING)
     if names is None:
+        from cosmos_predict1.diffusion.text import missing_constants
+
         names = [name for name in DEFAULT if name != "t5" or missing_constants(checkpoint_dir)]
     sources = [source for name in expand(names) for source in SOURCES[name]]
     folders = [

@@ -85,12 +85,13 @@ def plain_words(source: Source) -> Iterator[None]:
     except GatedRepoError as error:
         expected = f"the licence accepted at {page} by your account, {SIGN_IN}"
         raise InputError(repository, "no access", expected) from error
-    except RepositoryNotFoundError as error:
-        expected = f"a repository that you may read; if {page} exists, {SIGN_IN}"
-        raise InputError(repository, "not found", expected) from error
     except HfHubHTTPError as error:
-        value = f"an error ({_one_line(error)})"
-        raise InputError(repository, value, "the file; try again later") from error
+        value, expected = f"an error ({_one_line(error)})", "the file; try again later"
+        # Who shows no token, or one that has expired, gets 401 also for what does not exist.
+        if isinstance(error, RepositoryNotFoundError) or error.response.status_code == 401:
+            value = f"not found, or not for this account ({_one_line(error)})"
+            expected = f"a repository that you may read; if {page} exists, {SIGN_IN}"
+        raise InputError(repository, value, expected) from error
     # HTTPError is that of the client's own library: its connection errors come through as they are.
     except (HTTPError, OfflineModeIsEnabled) as error:
         value = f"no connection ({_one_line(error)})"

@@ -8,6 +8,7 @@ import pytest
 from downloads.catalogue import Source
 from downloads.fetch import Download
 from downloads.stores import Stores
+from downloads.transfer import part_path
 from local_hub import LocalHub
 
 from src.runtime import InputError
@@ -52,7 +53,8 @@ def test_a_repository_that_is_not_there(
     """Catches a repository that moved away behind an error of the client."""
     monkeypatch.setenv("HF_TOKEN", token)
     hub.lose("team/model")
-    with pytest.raises(InputError, match="team/model: got not found.*hf auth login"):
+    words = "got not found.*if https://huggingface.co/team/model exists.*hf auth login"
+    with pytest.raises(InputError, match=words):
         Download(Stores())([(source, tmp_path)])
 
 
@@ -75,10 +77,14 @@ def test_an_error_in_the_middle_is_passed_over(
 ) -> None:
     """Catches a part that is appended to itself after an error of the server."""
     hub.cut("team/model/model.pt", after=100_000)
-    Download(Stores()).store.check_access(source, "model.pt")
+    stores = Stores()
+    offer = stores.offers(source)["model.pt"]
+    part = part_path(tmp_path / "model.pt", offer.version)
+    part.write_bytes(content[:50_000])
     hub.fail("team/model/model.pt", 503, times=2)
-    Download(Stores())([(source, tmp_path)])
-    assert (tmp_path / "model.pt").read_bytes() == content
+    assert stores.fetch(source, "model.pt", tmp_path / "model.pt", offer) == part
+    assert part.read_bytes() == content
+    assert [request.status for request in hub.requests].count(503) == 2
 
 
 def test_no_connection_names_the_files_and_their_folders(

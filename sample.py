@@ -6,7 +6,7 @@
 Later settings win: --config_default, then --config, then the key=value arguments. The keys are
 those of configs/inference/default.yaml; `model.KEY=VALUE` changes a key of the model, those of
 configs/training/default.yaml. Several processes share the scenes. A stopped run goes on where it
-was when it is called again; `overwrite=true` makes finished scenes again.
+was when it is called again; `overwrite=true` replaces scenes that were made from something else.
 
 CLIPS is a folder `<trajectory>/{rgb,pose,intrinsics,latent}/<scene>.*`. Written below
 out_dir_inference (and a folder for the checkpoint, the trajectories, the data set and the time):

@@ -57,14 +57,12 @@ def full_recipe(request: Request, inputs: Inputs, children: Children) -> Recipe 
     flags = [] if peak is None else [*peak.flags]
     flags += ["--disable_prompt_encoder"] if request.disable_prompt_encoder else []
     device = () if request.device == "auto" else (request.device,)
-    # Finished scenes stay, unless the user has asked for them in some other way.
-    settings = [] if request.settings else ["skip_existing=true"]
     return Recipe(
         request=request,
         name="lyra",
         rasterizer=rasterizer,
         generator_flags=(*flags, *(word for name in device for word in ("--device", name))),
-        settings=(*settings, *(f"device={name}" for name in device)),
+        settings=tuple(f"device={name}" for name in device),
     )
 
 

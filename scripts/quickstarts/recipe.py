@@ -48,7 +48,8 @@ class Recipe:
             *(sys.executable, _script(f"cosmos_predict1/diffusion/inference/{GENERATORS[kind]}")),
             *("--checkpoint_dir", str(asked.checkpoint_dir)),
             *("--input_image_path", str(source), "--video_save_folder", str(folder)),
-            *("--multi_trajectory", "--foreground_masking"),
+            # What an earlier call made from something else is replaced.
+            *("--multi_trajectory", "--foreground_masking", "--overwrite"),
             *("--depth", asked.depth, "--seed", str(asked.seed)),
             *self.generator_flags,
         ]
@@ -63,6 +64,7 @@ class Recipe:
             f"vae_path={self.weights('tokenizer')}",
             f"out_dir_inference={folder}",
             f"rasterizer={self.rasterizer}",
+            "overwrite=true",
             *self.settings,
             *self.request.settings,
         ]

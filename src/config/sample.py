@@ -105,8 +105,8 @@ KEYS: dict[str, Key] = {
     "out_dir_inference": to("output.folder"),
     "out_fps": to("output.fps"),
     # The published "no" makes every scene again.
-    "skip_existing": choice("output.overwrite", {True: False, False: True, None: KEEP}),
-    "overwrite": to("output.overwrite"),
+    "skip_existing": choice("output.finished", {True: KEEP, False: "remake", None: KEEP}),
+    "overwrite": choice("output.finished", {True: "replace", False: KEEP, None: KEEP}),
     "do_eval": to("output.eval_only"),
     "save_grid": to("output.grid"),
     "num_grid_samples": to("output.grid_scenes"),

@@ -23,11 +23,11 @@ from .outputs import OutputConfig, OutputTree, meta_text
 from .scenes import Scenes
 from .weights import WeightsConfig, find_decoder, find_tokenizer
 
-WAY_OUT = "overwrite=true makes it again, another out_dir_inference keeps both"
+WAY_OUT = "overwrite=true replaces it, another out_dir_inference keeps both"
 # Of a clip; its metadata does not change what is made from it.
 PARTS = ("rgb", "pose", "intrinsics", "latent", "depth")
 # Settings of the output that say where and whether, not what is written of a scene.
-ELSEWHERE = {"folder", "overwrite", "grid", "grid_scenes"}
+ELSEWHERE = {"folder", "finished", "grid", "grid_scenes"}
 
 
 @dataclass(frozen=True)
@@ -57,11 +57,21 @@ class FinishedScenes:
         """Whether nothing of the scene is left to make.
 
         Raises:
-            InputError: a finished scene was made from something else.
+            InputError: a finished scene was made from something else and must stay.
         """
+        if self.output.finished == "remake":
+            return False
+        try:
+            return self._is_same(tree, index, time)
+        except InputError:
+            if self.output.finished == "replace":
+                return False
+            raise
+
+    def _is_same(self, tree: OutputTree, index: int, time: int | None) -> bool:
         key = self.scenes.keys[index]
         path = made_from_path(self.output, tree, index, key)
-        if self.output.overwrite or not self._is_complete(tree, index, path):
+        if not self._is_complete(tree, index, path):
             return False
         stored = _read_record(path)
         check_made_from(path, stored["made_from"], self.record(index, time), WAY_OUT)
@@ -78,7 +88,8 @@ class FinishedScenes:
             number = path.stem.removeprefix("sample_")
             index = int(number) if number.isascii() and number.isdecimal() else len(keys)
             mine = index < len(keys) and (
-                self.output.overwrite or path.read_text(encoding="utf-8") == meta_text(keys[index])
+                self.output.finished != "refuse"
+                or path.read_text(encoding="utf-8") == meta_text(keys[index])
             )
             if not mine:
                 value = f"a scene of an earlier run ({path.read_text(encoding='utf-8').strip()})"

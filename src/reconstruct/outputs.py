@@ -9,6 +9,7 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Literal
 
 from ..runtime import InputError
 
@@ -22,8 +23,9 @@ class OutputConfig:
 
     folder: str = "outputs/inference"
     fps: float = 24
-    # Make scenes again that are finished, whatever they were made from.
-    overwrite: bool = False
+    # Finished scenes: keep those that this run would make the same, and refuse the run for others,
+    # or replace the others; or make all again.
+    finished: Literal["refuse", "replace", "remake"] = "refuse"
     # Nothing but one video a trajectory, named by scene.
     eval_only: bool = False
     # Beside the renderings: reference frames, reference depth, the input.

@@ -106,7 +106,7 @@ def _sample(run: Run, kind: str) -> Step:
     command = [sys.executable, "-m", "accelerate.commands.accelerate_cli", "launch"]
     command += ["sample.py", "--config", f"configs/demo/lyra_{kind}.yaml"]
     command += [f"dataset_root={run.clips(kind)}", f"out_dir_inference={run.results(kind)}"]
-    command += [f"ckpt_path={run.folder}/checkpoints/Lyra/lyra_{kind}.pt", "skip_existing=true"]
+    command += [f"ckpt_path={run.folder}/checkpoints/Lyra/lyra_{kind}.pt"]
     tokenizer = run.folder / "checkpoints" / "Cosmos-Tokenize1-CV8x8x8-720p"
     command += [f"vae_path={tokenizer}"]
     scene = run.size.scene

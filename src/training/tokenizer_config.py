@@ -6,6 +6,7 @@ from ..runtime import InputError
 from ..tokenizer.cosmos import COMPRESSION, latent_frames
 from .optim import OptimConfig
 from .settings import LoopConfig
+from .tokenizer_guided import GuidedStartConfig
 
 # Worlds from here on are nobody's training data; dynamic ones have ranges of their own.
 HELD_OUT, HELD_OUT_DYNAMIC, FIRST_DYNAMIC = 900_000, 910_000, 100_000
@@ -200,9 +201,21 @@ class TokenizerTrainConfig:
     data: TokenizerDataConfig = field(default_factory=TokenizerDataConfig)
     augment: TokenizerAugmentConfig = field(default_factory=TokenizerAugmentConfig)
     loss: TokenizerLossConfig = field(default_factory=TokenizerLossConfig)
+    guided: GuidedStartConfig = field(default_factory=GuidedStartConfig)
     planar: bool = True
     compile: bool = True
     compile_full_frames: bool = False
     compile_mode: str = "default"
     checkpoint_dir: str = "checkpoints"
     lpips_frames: int = 2
+
+    def __post_init__(self) -> None:
+        loop = self.loop
+        if not self.guided.enabled:
+            return
+        if loop.initial_weights is not None:
+            wanted = "null: guided.enabled is for new weights"
+            raise InputError("loop.initial_weights", loop.initial_weights, wanted)
+        if loop.max_minutes is not None and loop.total_minutes is None:
+            wanted = "minutes of the run: with loop.max_minutes alone a resumed job is guided anew"
+            raise InputError("loop.total_minutes", None, wanted)

@@ -24,6 +24,7 @@ from .tokenizer_config import (
     TokenizerTrainConfig,
 )
 from .tokenizer_figures import Measurement
+from .tokenizer_guided import GuidedStartConfig
 
 
 @dataclass(frozen=True)
@@ -60,7 +61,7 @@ def export_tokenizer(
         InputError: no checkpoint, or a broken one.
     """
     data = replace(config.data, held_out=0, pools=_last_look(config.data))
-    task = TokenizerTask(replace(config, data=data))
+    task = TokenizerTask(replace(config, data=data, guided=GuidedStartConfig()))
     newest = choose_checkpoint(run, "latest", task.read_weights)
     if newest is None:
         raise InputError(run, "no checkpoint", "the folder of a run")

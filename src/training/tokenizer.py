@@ -17,6 +17,7 @@ from ..tokenizer.loading import load_tokenizer, save_tokenizer
 from .progress import Minutes, Span
 from .stopwatch import Stopwatch
 from .task import Model, Objective, Share, Validation
+from .tokenizer_canvases import CanvasSource, MixedSource
 from .tokenizer_clips import (
     ClipSource,
     FolderSource,
@@ -164,6 +165,9 @@ class TokenizerTask:
         seed = [loop.seed, rank]
         if config.data.root is None:
             self._source = PoolSource(config.data, self.device, seed)
+            if config.data.canvases.share:
+                canvases = CanvasSource(config.data, self.device, seed)
+                self._source = MixedSource(self._source, canvases, config.data.canvases.share)
             return self._source
         train, held = folder_clips(config.data)
         self._source = FolderSource(config.data, train, self.device, seed, loop.workers)

@@ -58,6 +58,38 @@ class PoolConfig:
             raise InputError("seeds of data.pools", value, f"seeds in [{first}, {end})")
 
 
+@dataclass(kw_only=True)
+class CanvasConfig:
+    """Canvases and clips of them, on the device.
+
+    Attributes:
+        share: of the clips of a batch; 0 for none.
+        canvases: pictures that clips are made of.
+        size: height and width of these.
+        clips: that are held to draw from.
+        renewed: clips that are new with each batch.
+        seed: of the library, and of the first clip.
+    """
+
+    share: float = 0.0
+    canvases: int = 1024
+    size: tuple[int, int] = (768, 1280)
+    clips: int = 2048
+    renewed: int = 1
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.share <= 1:
+            raise InputError("data.canvases.share", self.share, "a share in [0, 1]")
+        least = {"canvases": 1, "clips": 1, "renewed": 0, "seed": 0}
+        for name, minimum in least.items():
+            if getattr(self, name) < minimum:
+                value = getattr(self, name)
+                raise InputError(f"data.canvases.{name}", value, f"at least {minimum}")
+        if min(self.size) < 32:
+            raise InputError("data.canvases.size", self.size, "sides of 32 or more")
+
+
 @dataclass
 class TokenizerDataConfig:
     """Where clips come from, and how much of them is seen at once.
@@ -65,6 +97,7 @@ class TokenizerDataConfig:
     Attributes:
         root: folder of clips; None for worlds that are rendered into the device's memory.
         pools: those worlds.
+        canvases: clips of canvases among those of worlds.
         frames: of each sample, 8k + 1.
         image_size: height and width of all clips.
         crop: height and width of the part that most of the run sees.
@@ -78,6 +111,7 @@ class TokenizerDataConfig:
 
     root: str | None = None
     pools: list[PoolConfig] = field(default_factory=lambda: [PoolConfig()])
+    canvases: CanvasConfig = field(default_factory=CanvasConfig)
     frames: int = 17
     image_size: tuple[int, int] = (176, 320)
     crop: tuple[int, int] = (96, 160)
@@ -97,6 +131,8 @@ class TokenizerDataConfig:
             raise InputError("data.crop", self.crop, f"at most {self.image_size}")
         if not self.pools and self.root is None:
             raise InputError("data.pools", "none", "at least one, or a data.root")
+        if self.canvases.share and self.root is not None:
+            raise InputError("data.canvases.share", self.canvases.share, "0 beside a data.root")
         for name in ("early", "late"):
             if self.pools and not sum(getattr(pool, name) for pool in self.pools) > 0:
                 raise InputError(f"{name} of data.pools", "0 for all", "a weight above 0")

@@ -60,7 +60,10 @@ def export_tokenizer(
     Raises:
         InputError: no checkpoint, or a broken one.
     """
-    data = replace(config.data, held_out=0, pools=_last_look(config.data))
+    data, canvases = config.data, config.data.canvases
+    # None are drawn: only those for the statistics are made.
+    canvases = replace(canvases, clips=1, renewed=0)
+    data = replace(data, held_out=0, pools=_last_look(data), canvases=canvases)
     task = TokenizerTask(replace(config, data=data, guided=GuidedStartConfig()))
     newest = choose_checkpoint(run, "latest", task.read_weights)
     if newest is None:

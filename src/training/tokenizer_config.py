@@ -131,17 +131,14 @@ class TokenizerDataConfig:
             raise InputError("data.crop", self.crop, f"at most {self.image_size}")
         if not self.pools and self.root is None:
             raise InputError("data.pools", "none", "at least one, or a data.root")
-        if self.canvases.share and self.root is not None:
-            raise InputError("data.canvases.share", self.canvases.share, "0 beside a data.root")
         for name in ("early", "late"):
             if self.pools and not sum(getattr(pool, name) for pool in self.pools) > 0:
                 raise InputError(f"{name} of data.pools", "0 for all", "a weight above 0")
         if not 0 <= self.full_frame_share <= 1:
             raise InputError("data.full_frame_share", self.full_frame_share, "a share in [0, 1]")
-        if min(self.full_frame_batch, self.supersample, self.statistics_clips) < 1:
-            value = (self.full_frame_batch, self.supersample, self.statistics_clips)
-            names = "data.full_frame_batch, data.supersample, data.statistics_clips"
-            raise InputError(names, value, "at least 1")
+        for name in ("full_frame_batch", "supersample", "statistics_clips"):
+            if getattr(self, name) < 1:
+                raise InputError(f"data.{name}", getattr(self, name), "at least 1")
         if not 0 <= self.held_out <= MOST_HELD_OUT:
             raise InputError("data.held_out", self.held_out, f"0 to {MOST_HELD_OUT}")
 
@@ -246,7 +243,9 @@ class TokenizerTrainConfig:
     lpips_frames: int = 2
 
     def __post_init__(self) -> None:
-        loop = self.loop
+        loop, share = self.loop, self.data.canvases.share
+        if share and self.data.root is not None:
+            raise InputError("data.canvases.share", share, "0 beside a data.root")
         if not self.guided.enabled:
             return
         if loop.initial_weights is not None:

@@ -74,7 +74,7 @@ def export_tokenizer(
     task.build(device, Stopwatch())
     task.batches(Share())
     save_tokenizer(task.measured(weights).to(dtype), target)
-    figures = _figures(config, target, held_out, report, device) if held_out else {}
+    figures = world_figures(config.data, target, held_out, report, device) if held_out else {}
     return Exported(checkpoint.step, checkpoint.average is not None, figures)
 
 
@@ -90,23 +90,23 @@ def _last_look(data: TokenizerDataConfig) -> list[PoolConfig]:
     ]
 
 
-def _figures(
-    config: TokenizerTrainConfig,
+def world_figures(
+    data: TokenizerDataConfig,
     folder: Path,
     count: int,
-    report: Path | None,
-    device: torch.device,
+    report: Path | None = None,
+    device: torch.device | None = None,
 ) -> dict[str, dict[str, float]]:
-    """Figures of still and of moving held-out worlds, and a sheet of each."""
+    """Figures of still and of moving held-out worlds, and with `report` a sheet of each."""
     from PIL import Image
 
-    figures = {}
+    figures, place = {}, device or default_device()
     kinds: Sequence[tuple[str, int, PoolConfig]] = (
         ("static", HELD_OUT, PoolConfig()),
         ("dynamic", HELD_OUT_DYNAMIC, PoolConfig(seed=100_000, dynamic=True)),
     )
     for name, first, kind in kinds:
-        clips = seeded_clips(range(first, first + count), kind, config.data, device).color[:, 0]
+        clips = seeded_clips(range(first, first + count), kind, data, place).color[:, 0]
         measured = measure(folder, clips)
         figures[name] = measured.figures
         if report is not None and measured.picture is not None:

@@ -100,7 +100,7 @@ def _sampled(
     x: Float[Tensor, " w"],
     y: Float[Tensor, " h"],
 ) -> Float[Tensor, "clip c frame h w"]:
-    """The colours of pictures where the homographies lead the points of frames; mirrored outside."""
+    """The colours of pictures where homographies lead the points of frames, mirrored outside."""
     row = homography[..., None, None]
     u, v, w = (
         row[:, :, k, 0] * x + row[:, :, k, 1] * y[:, None] + row[:, :, k, 2] for k in range(3)

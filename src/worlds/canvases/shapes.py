@@ -3,9 +3,9 @@
 Lengths are in heights of the picture, `x` to the right and `y` down.
 """
 
+import math
 from dataclasses import dataclass, fields
 
-import math
 import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
@@ -43,19 +43,17 @@ class Shapes:
         return self.radius * torch.maximum(self.aspect, 1 / self.aspect) * corner
 
     def local(
-        self, x: Float[Tensor, "*shape"], y: Float[Tensor, "*shape"]
-    ) -> tuple[Float[Tensor, "*shape"], Float[Tensor, "*shape"]]:
-        """Points in the shapes' own axes, in radii."""
+        self, x: Float[Tensor, "..."], y: Float[Tensor, "..."]
+    ) -> tuple[Float[Tensor, "..."], Float[Tensor, "..."]]:
+        """Points in the shapes' own axes, in radii; all tensors broadcast."""
         right, down = x - self.x, y - self.y
         cos, sin, radius = self.angle.cos(), self.angle.sin(), self.radius.clamp_min(1e-6)
         u = (right * cos + down * sin) / (radius * self.aspect)
         v = (down * cos - right * sin) * self.aspect / radius
         return u, v
 
-    def inside(
-        self, x: Float[Tensor, "*shape"], y: Float[Tensor, "*shape"]
-    ) -> Bool[Tensor, "*shape"]:
-        """Whether points lie in their shapes; all tensors have, or broadcast to, one shape."""
+    def inside(self, x: Float[Tensor, "..."], y: Float[Tensor, "..."]) -> Bool[Tensor, "..."]:
+        """Whether points lie in their shapes; all tensors broadcast."""
         u, v = self.local(x, y)
         far, turn = (u * u + v * v).sqrt(), torch.atan2(v, u)
         side = 2 * math.pi / self.points

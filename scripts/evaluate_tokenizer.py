@@ -1,6 +1,6 @@
 """Measure a tokenizer folder on photographs, videos and held-out worlds, in dB over RGB.
 
-    python scripts/evaluate_tokenizer.py assets/nano/tokenizer --photos FOLDER --videos PATH:2 FOLDER
+    python scripts/evaluate_tokenizer.py assets/nano/tokenizer --photos FOLDER --videos PATH:2
 
 A photograph is reduced to a quarter more than the size of the clips, and a window slides over it
 from the top left to the bottom right in 17 frames; its first frame is measured alone, too. Of a
@@ -59,16 +59,11 @@ def measure_all(arguments: argparse.Namespace) -> dict[str, Any]:
     tokenizer, size = load_tokenizer(arguments.tokenizer), tuple(arguments.size)
     measure = Clips(tokenizer, arguments.output)
     figures: dict[str, Any] = {"size": size, "photographs": {}, "videos": {}}
-    files = [
-        f for path in arguments.photos for f in (find_images(path) if path.is_dir() else [path])
-    ]
-    for file in files:
+    given = [find_images(path) if path.is_dir() else [path] for path in arguments.photos]
+    for file in [file for files in given for file in files]:
         clip = sliding_window(read_image(file), size)
-        first = measure.psnr(clip[:, :1])
-        figures["photographs"][file.stem] = {
-            "first": first,
-            "window": measure.sheet(file.stem, clip),
-        }
+        first, window = measure.psnr(clip[:, :1]), measure.sheet(file.stem, clip)
+        figures["photographs"][file.stem] = {"first": first, "window": window}
     for name in arguments.videos:
         path, _, stride = name.partition(":")
         clip = read_footage(Path(path), size, stride=int(stride or 1))

@@ -21,7 +21,7 @@ def cover(picture: UInt8[Tensor, "h w 3"], size: tuple[int, int]) -> UInt8[Tenso
 
     height, width = picture.shape[:2]
     scale = max(size[0] / height, size[1] / width)
-    rows, columns = (max(round(side * scale), least) for side, least in zip((height, width), size))
+    rows, columns = max(round(height * scale), size[0]), max(round(width * scale), size[1])
     resized = Image.fromarray(picture.numpy()).resize((columns, rows), Image.Resampling.LANCZOS)
     return torch.from_numpy(np.array(resized))
 

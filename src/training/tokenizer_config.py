@@ -129,11 +129,7 @@ class TokenizerDataConfig:
                 raise InputError(f"data.{name}", sides, f"multiples of {COMPRESSION}")
         if any(part > whole for part, whole in zip(self.crop, self.image_size, strict=True)):
             raise InputError("data.crop", self.crop, f"at most {self.image_size}")
-        if not self.pools and self.root is None:
-            raise InputError("data.pools", "none", "at least one, or a data.root")
-        for name in ("early", "late"):
-            if self.pools and not sum(getattr(pool, name) for pool in self.pools) > 0:
-                raise InputError(f"{name} of data.pools", "0 for all", "a weight above 0")
+        self._check_pools()
         if not 0 <= self.full_frame_share <= 1:
             raise InputError("data.full_frame_share", self.full_frame_share, "a share in [0, 1]")
         for name in ("full_frame_batch", "supersample", "statistics_clips"):
@@ -141,6 +137,13 @@ class TokenizerDataConfig:
                 raise InputError(f"data.{name}", getattr(self, name), "at least 1")
         if not 0 <= self.held_out <= MOST_HELD_OUT:
             raise InputError("data.held_out", self.held_out, f"0 to {MOST_HELD_OUT}")
+
+    def _check_pools(self) -> None:
+        if not self.pools and self.root is None:
+            raise InputError("data.pools", "none", "at least one, or a data.root")
+        for name in ("early", "late"):
+            if self.pools and not sum(getattr(pool, name) for pool in self.pools) > 0:
+                raise InputError(f"{name} of data.pools", "0 for all", "a weight above 0")
 
 
 @dataclass

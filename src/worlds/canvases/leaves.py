@@ -60,7 +60,7 @@ def draw_fills(draws: Draws, count: int, sources: int, flat: float) -> Fills:
 
 
 def scattered(draws: Draws, count: int, smallest: float, largest: float, exponent: float) -> Shapes:
-    """Shapes anywhere, with a density of r**-(exponent + 1) of the radii; mostly small ones on top."""
+    """Shapes anywhere, radii with a density of r**-(exponent + 1), small ones mostly on top."""
     low, high = smallest**-exponent, largest**-exponent
     radius = (low + draws.uniform(count) * (high - low)) ** (-1 / exponent)
     order = -radius.log() + draws.normal(count) * 0.6

@@ -140,7 +140,5 @@ def test_a_guided_start_learns_without_a_plateau(tmp_path: Path) -> None:
     )
     ordinary = curve(guided(tmp_path / "ordinary", *settings, "guided.enabled=false"))
     led = curve(guided(tmp_path / "led", *settings))
-    print("ordinary", ordinary)
-    print("led     ", led)
     assert led[-1] > ordinary[-1] + 2
     assert all(later > earlier + 0.5 for earlier, later in zip(led[:3], led[1:4], strict=True))

@@ -114,7 +114,7 @@ class _Training(Generic[Batch]):
         # What an earlier stage took is not of this run.
         begun = checkpoint is not None and self.step > self.span.first
         self.earlier = checkpoint.minutes if checkpoint is not None and begun else 0.0
-        self.share = Share(rank, accelerator.num_processes, position)
+        self.share = Share(rank, accelerator.num_processes, position, self.earlier)
         self.batches = task.batches(self.share)
 
     def run(self, settings: str) -> int:

@@ -125,7 +125,7 @@ def test_the_help_says_what_t5_is_for_and_what_there_is() -> None:
 
 @pytest.mark.slow
 def test_another_version_is_said_once_and_accepted(hub: LocalHub, tmp_path: Path) -> None:
-    """Catches a user who is blocked by a newer file, an exit code that hides it, and a log of requests."""
+    """Catches a user who is blocked by a newer file, a hidden failure, a log of requests."""
     done = run(hub, tmp_path / "w", "--what", "lyra")
     assert done.returncode == 1 and "2 files are complete" in done.stdout
     assert done.stderr.count("another version than the one") == 2

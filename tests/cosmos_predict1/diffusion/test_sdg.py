@@ -391,6 +391,22 @@ def test_the_centre_is_that_of_the_weights_unless_asked_for(weights: Path, tmp_p
         dynamic(*line, "--no-center_depth_quantile")
 
 
+def test_pixels_without_depth_count_as_published_where_asked(
+    dynamic: Callable, tmp_path: Path
+) -> None:
+    """A flag for the published centre that does not reach the paths."""
+    path = tiny_video.write_tensors(tmp_path / "dog.pt")
+    parts = list(torch.load(path, weights_only=True))
+    parts[1][:, :, : HEIGHT // 4] = 0
+    torch.save(tuple(parts), path)
+    line = ("--input_image_path", path, "--num_steps", 1, "--center_depth_quantile")
+    centers = []
+    for folder, flags in (("ours", ()), ("published", ("--published_invalid_depth",))):
+        dynamic(*line, *flags, "--video_save_folder", tmp_path / folder)
+        centers.append(open_clip(ClipPaths(tmp_path / folder, "", "dog")).meta()["center_depth"])
+    assert centers == pytest.approx([3.025, 3.0], abs=0.008)
+
+
 def test_flipped_supervision(dynamic: Callable, tmp_path: Path) -> None:
     """Folders 6 to 11 whose poses run against their frames."""
     video = tiny_video.write_vipe(tmp_path / "v", "clip")

@@ -24,7 +24,7 @@ from .outputs import OutputConfig, OutputTree
 from .references import find_references
 from .results import DecodedScene, SceneResults
 from .scenes import Scenes, ScenesConfig
-from .weights import WeightsConfig, find_checkpoint, find_tokenizer, load_scene_decoder
+from .weights import WeightsConfig, find_decoder, find_tokenizer, load_scene_decoder
 
 LOGGER = get_logger(__name__)
 SEED = 0
@@ -80,10 +80,11 @@ def _output_trees(config: ReconstructConfig, scenes: Scenes) -> dict[int | None,
     """The folder tree of each target time, made."""
     sampling = scenes.sampling
     fixed = sampling.fixed_trajectories if sampling.trajectory_sampling == "fixed" else None
+    weights = find_decoder(config.weights)
     trees = {
         time: OutputTree.at(
             Path(config.output.folder),
-            find_checkpoint(config.weights),
+            weights,
             fixed,
             config.scenes.dataset,
             time,

@@ -109,15 +109,14 @@ def find_named(part: str, folder: Path | str, setting: str) -> Path:
     """The weights of `part` in the folder that a setting names, as `search_named` finds them.
 
     Raises:
-        InputError: they are not there; names the setting and every place.
+        InputError: they are not there; names the setting and the files.
     """
     found = search_named(part, folder)
     if found is not None:
         return found
-    try:
-        return find_checkpoint(part, folder)
-    except InputError as error:
-        raise InputError(f"{setting}={folder}", error.value, error.expected) from error
+    sets = " or ".join(" + ".join(files) for files in file_sets(part))
+    found = f"no weights of the {part.replace('_', ' ')}"
+    raise InputError(f"{setting}={folder}", found, f"{sets}, there or at a published place")
 
 
 def search_named(part: str, folder: Path | str) -> Path | None:
@@ -140,11 +139,15 @@ def search_named(part: str, folder: Path | str) -> Path | None:
 
 def layout(part: str, folder: Path) -> tuple[str, ...] | None:
     """The files of `part` that are read in `folder`: of the first complete set, or None."""
-    sets = dict.fromkeys(place.files for place in PLACES[part])
-    for files in filter(None, sets):
+    for files in file_sets(part):
         if not Place(".", files).missing(folder):
             return files
     return None
+
+
+def file_sets(part: str) -> list[tuple[str, ...]]:
+    """The sets of files that each make up a folder of `part`, best first."""
+    return [*filter(None, dict.fromkeys(place.files for place in PLACES[part]))]
 
 
 def _looks(part: str, roots: Iterable[Path | str]) -> Iterator[tuple[Path, Place]]:

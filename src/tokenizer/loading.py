@@ -11,7 +11,7 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from ..checkpoints import PLACES, layout
+from ..checkpoints import file_sets, layout
 from ..checkpoints.opening import open_weights, plain_names
 from ..io.atomic import atomic_path
 from ..io.state_dict import check_tensors, listed, read_safetensors
@@ -40,8 +40,8 @@ def load_tokenizer(
     """
     files = layout("tokenizer", folder)
     if files is None:
-        sets = dict.fromkeys(place.files for place in PLACES["tokenizer"])
-        raise InputError(folder, "no weights", " or ".join(" and ".join(names) for names in sets))
+        sets = " or ".join(" + ".join(names) for names in file_sets("tokenizer"))
+        raise InputError(folder, "no weights", sets)
     if CONFIG_NAME in files:
         tokenizer, state = _read_described(folder, files)
     else:

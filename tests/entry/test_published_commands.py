@@ -152,6 +152,9 @@ def test_both_decoders_write_gaussians_and_renderings(
 def test_the_training_commands_leave_checkpoints(rehearsal: Rehearsal) -> None:
     """Catches a training that does not find what the downloads and the generator left."""
     ended_well(rehearsal, "add_depth.py")
+    for name in VIEWS:
+        paths = ClipPaths(rehearsal.folder / "outputs" / "clips" / "static", name, "room")
+        assert (open_clip(paths).depth() > 0).any()
     ended_well(rehearsal, "train.sh")
     for stage in STAGES:
         folder = rehearsal.folder / "outputs" / "training" / stage

@@ -130,7 +130,6 @@ def test_numbers_are_not_read_before_they_are_used(tmp_path: Path) -> None:
         file.truncate(file.tell() + 2**36)
     weights = open_weights(tmp_path / "large.pt")
     assert weights.kind == OLD and weights.tensors["a"].shape == (2**34,)
-    assert float(weights.read()["a"][-1]) == 0
 
 
 PROMISES = {

@@ -4,8 +4,22 @@ from pathlib import Path
 
 import pytest
 
-from src.checkpoints import PLACES, TOKENIZER, find_checkpoint, search_checkpoint
+from cosmos_predict1.training.config import load_generator_train_config
+from src.checkpoints import (
+    PLACES,
+    TOKENIZER,
+    find_checkpoint,
+    find_named,
+    layout,
+    search_checkpoint,
+)
+from src.config.decoder import load_decoder_train_config
+from src.config.loading import Layer, file_layer
+from src.reconstruct.weights import WeightsConfig, find_tokenizer
 from src.runtime import InputError
+from src.training.decoder_data import tokenizer_folder
+
+INNER = f"cosmos_predict1/{TOKENIZER}"
 
 
 def touch(root: Path, *names: str) -> None:
@@ -67,3 +81,55 @@ def test_the_error_lists_all_places_and_what_they_lack(tmp_path: Path) -> None:
         assert f"{tmp_path / place.path} " in message
         assert f"{tmp_path / 'none' / place.path} (no such folder)" in message
     assert search_checkpoint("tokenizer", tmp_path) is None
+
+
+@pytest.mark.parametrize("named", [f"checkpoints/{TOKENIZER}", f"checkpoints/{INNER}"])
+@pytest.mark.parametrize("placed", [f"checkpoints/{TOKENIZER}", f"checkpoints/{INNER}"])
+def test_either_published_place_stands_for_the_other(
+    tmp_path: Path, named: str, placed: str
+) -> None:
+    """Catches a training that does not find the tokenizer where the downloader puts it."""
+    touch(tmp_path / placed, "mean_std.pt", "encoder.jit", "decoder.jit")
+    assert find_named("tokenizer", tmp_path / named, "vae_path") == tmp_path / placed
+    with pytest.raises(InputError, match="vae_path=.*elsewhere.*mean_std.pt"):
+        find_named("tokenizer", tmp_path / "elsewhere" / TOKENIZER, "vae_path")
+
+
+def test_every_command_names_a_tokenizer_that_the_downloader_places(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Catches a configuration with its own idea of where the tokenizer lies."""
+    monkeypatch.chdir(tmp_path)
+    touch(tmp_path / "checkpoints" / TOKENIZER, "mean_std.pt", "encoder.jit", "decoder.jit")
+    decoder = load_decoder_train_config([file_layer("configs/training/default.yaml")])
+    values = dict(file_layer("configs/training/generator.yaml").values)
+    # `train.py` reads this one.
+    values.pop("task")
+    generator = load_generator_train_config([Layer("generator.yaml", values)])
+    found = [
+        tokenizer_folder(decoder),
+        find_tokenizer(WeightsConfig(tokenizer=decoder.tokenizer)),
+        find_tokenizer(WeightsConfig()),
+        find_named("tokenizer", generator.tokenizer, "tokenizer"),
+        find_checkpoint("tokenizer", "checkpoints"),
+    ]
+    assert {path.resolve() for path in found} == {tmp_path / "checkpoints" / TOKENIZER}
+
+
+def test_the_first_complete_set_of_files_is_read(tmp_path: Path) -> None:
+    """Catches an order in which the state of a training comes before the weights."""
+    assert layout("tokenizer", tmp_path) is None
+    touch(tmp_path, "mean_std.pt", "config.json", "model.pt")
+    assert layout("tokenizer", tmp_path) == ("mean_std.pt", "model.pt")
+    touch(tmp_path, "autoencoder.jit", "encoder.jit")
+    assert layout("tokenizer", tmp_path) == ("mean_std.pt", "autoencoder.jit")
+    touch(tmp_path, "decoder.jit")
+    assert layout("tokenizer", tmp_path) == ("mean_std.pt", "encoder.jit", "decoder.jit")
+
+
+def test_there_is_one_function_of_the_name() -> None:
+    """Catches a second list of places, and a second function that goes through it."""
+    root = Path(__file__).resolve().parents[3]
+    files = [*root.glob("src/**/*.py"), *root.glob("cosmos_predict1/**/*.py")]
+    defining = [path for path in files if "def find_checkpoint(" in path.read_text()]
+    assert [path.name for path in defining] == ["places.py"]

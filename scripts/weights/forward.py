@@ -3,6 +3,7 @@
 import os
 from collections.abc import Callable, Iterator
 from dataclasses import replace
+from importlib.util import find_spec
 from pathlib import Path
 
 import torch
@@ -22,8 +23,6 @@ from .findings import Finding
 
 Forward = Callable[[Path, torch.device], Iterator[Finding]]
 GIB = 2**30
-# T5-11b's encoder in float32.
-T5_BYTES = 4 * 4_762_310_656
 
 
 def free_bytes(device: torch.device) -> int:
@@ -88,16 +87,23 @@ def forward_decoder(path: Path, device: torch.device) -> Iterator[Finding]:
 
 def forward_t5(folder: Path, device: torch.device) -> Iterator[Finding]:
     """One short prompt."""
-    place = torch.device("cpu")
-    if (lack := _lacking(folder, T5_BYTES, place)) is not None:
+    from transformers import T5Config, T5EncoderModel
+
+    with torch.device("meta"):
+        model = T5EncoderModel(T5Config.from_pretrained(folder, local_files_only=True))
+    needed = sum(part.numel() for part in model.parameters()) * torch.float32.itemsize
+    if (lack := _lacking(folder, needed, torch.device("cpu"))) is not None:
         yield lack
         return
-    root = next(parent for parent in folder.parents if (parent / "google-t5").is_dir())
+    root = folder.parents[1] if folder.parent.name == "google-t5" else folder.parent
     yield _finite(folder, PromptEncoder(root, device, offload=True)("a room"))
 
 
 def forward_moge(path: Path, device: torch.device) -> Iterator[Finding]:
     """A grey picture, where the package is installed."""
+    if find_spec("moge") is None:
+        yield Finding("note", str(path), "no forward: the package moge is not installed")
+        return
     backend = resolve_depth("moge", path.parents[1], device)
     with torch.inference_mode():
         estimate = backend(torch.full((3, 64, 64), 0.5))

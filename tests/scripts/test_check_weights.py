@@ -3,24 +3,20 @@
 import json
 import os
 import shutil
-import tarfile
 from collections.abc import Callable
 from pathlib import Path
 
-import numpy as np
 import pytest
 import torch
 from safetensors.torch import load_file, save_file
-from tiny_scene import FRAMES, TRAJECTORIES, tiny_decoder, write_tiny_input
 from torch import Tensor, nn
 from torch._subclasses.fake_tensor import FakeTensorMode
-from weights.clips import check_clips, check_tars
 from weights.findings import Finding
 from weights.run import check
 
 from cosmos_predict1.diffusion.convert import to_published_names
 from src.checkpoints import TOKENIZER
-from src.models.recon.weights import save_decoder
+from src.evaluation.lpips import BACKBONE_FILE, LINEAR_FILE, LPIPS
 
 NANO = Path(__file__).resolve().parents[2] / "assets" / "nano"
 CPU = torch.device("cpu")
@@ -260,46 +256,33 @@ def test_forwards_of_the_shipped_weights_are_finite(folder: Path) -> None:
     assert any(line.startswith("wrong") and "not finite" in line for line in lines)
 
 
-@pytest.fixture(scope="module")
-def clips(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Tiny clips, their tokenizer and a decoder that puts something in front of the camera."""
-    made = write_tiny_input(tmp_path_factory.mktemp("clips"), scenes=1)
-    save_decoder(tiny_decoder(), made.folder / "decoder_static")
-    return made.folder
+def test_a_text_encoder_is_told_by_its_own_configuration(tmp_path: Path) -> None:
+    """Catches a decoder beside the encoder that is called surplus, a lost tensor."""
+    from transformers import T5Config, T5ForConditionalGeneration
+
+    place = tmp_path / "google-t5/t5-11b"
+    sizes = {"d_model": 8, "d_kv": 4, "d_ff": 16, "num_layers": 1, "num_heads": 2, "vocab_size": 9}
+    T5ForConditionalGeneration(T5Config(**sizes)).save_pretrained(place)
+    assert not wrong(tmp_path)
+    name = "encoder.block.0.layer.0.SelfAttention.q.weight"
+    change(place / "model.safetensors", lambda state: state.pop(name))
+    (finding,) = wrong(tmp_path)
+    assert f"1 missing: {name}" in finding.text
 
 
-def test_both_precisions_of_a_clip_have_figures(clips: Path) -> None:
-    """Catches a comparison of a precision with itself, and figures of nothing."""
-    parts = {"tokenizer": clips / "tokenizer", "decoder_static": clips / "decoder_static"}
-    lines = [str(finding) for finding in check_clips(clips / "clips", parts, CPU)]
-    figures = [line.split(": ")[-1].split(" dB")[0] for line in lines if " dB on scene" in line]
-    assert len(figures) == 2 and "float32" in lines[-2] and "bfloat16" in lines[-1]
-    exact, rounded = map(float, figures)
-    assert 3 < exact < 60 and exact != rounded and abs(exact - rounded) < 3
-
-
-def test_pose_tables_with_more_rows_than_frames_are_named(clips: Path, tmp_path: Path) -> None:
-    """Catches clips of published kind that the reader refuses without a word beforehand."""
-    shutil.copytree(clips / "clips", tmp_path / "clips")
-    (path,) = (tmp_path / "clips/2/pose").iterdir()
-    with np.load(path) as table:
-        arrays = dict(table)
-    arrays = {name: np.concatenate([part, part[-1:]]) for name, part in arrays.items()}
-    arrays["inds"][-1] += 1
-    np.savez(path, **arrays)
-    findings = [f for f in check_clips(tmp_path / "clips", {}, CPU) if f.state == "wrong"]
-    assert len(findings) == 1 and str(path) in findings[0].where
-    assert f"{FRAMES + 1} poses for {FRAMES} frames" in findings[0].text
-
-
-@pytest.mark.parametrize("left_out", ["", "latent"])
-def test_the_layout_of_tar_parts_is_told(clips: Path, tmp_path: Path, left_out: str) -> None:
-    """Catches tar parts of another layout that a training would stumble over."""
-    with tarfile.open(tmp_path / "part-0.tar", "w") as part:
-        for path in sorted((clips / "clips").rglob("*")):
-            if path.is_file() and path.parent.name != left_out:
-                part.add(path, str(path.relative_to(clips / "clips")))
-    findings = list(check_tars(str(tmp_path / "part-*.tar")))
-    assert len(findings) == len(TRAJECTORIES)
-    assert {finding.state for finding in findings} == {"wrong" if left_out else "ok"}
-    assert all(("without latent" in finding.text) == bool(left_out) for finding in findings)
+def test_the_perceptual_metric_is_compared_and_run(tmp_path: Path) -> None:
+    """Catches names of the two files that are not looked at, and a metric that sees nothing."""
+    network = LPIPS()
+    features = network.features.state_dict()
+    folder = tmp_path / "lpips"
+    folder.mkdir()
+    torch.save({f"features.{k}": v for k, v in features.items()}, folder / BACKBONE_FILE)
+    linear = {f"lin{i}.model.1.weight": torch.rand_like(v) for i, v in enumerate(network.linear)}
+    torch.save(linear, folder / LINEAR_FILE, _use_new_zipfile_serialization=False)
+    lines = [str(finding) for finding in check(tmp_path, CPU)]
+    assert any("tensors of LPIPS fit" in line for line in lines)
+    assert any(line.startswith("ok") and "LPIPS 0.000 of equal" in line for line in lines)
+    linear.pop("lin2.model.1.weight")
+    torch.save(linear, folder / LINEAR_FILE)
+    (finding,) = wrong(tmp_path)
+    assert "1 missing: linear.2" in finding.text

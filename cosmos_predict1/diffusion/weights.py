@@ -37,7 +37,7 @@ def read_state(folder: Path) -> dict[str, Tensor]:
     files = layout("generator", folder) or (PUBLISHED_FILE,)
     if INDEX_FILE in files:
         state: dict[str, Tensor] = {}
-        for shard in _shards(folder / INDEX_FILE):
+        for shard in listed_shards(folder / INDEX_FILE):
             state |= read_safetensors(folder / shard)
         return state
     if SAFETENSORS_FILE in files:
@@ -73,7 +73,7 @@ def write_state(
         temporary.write_text(json.dumps(index, indent=1) + "\n", encoding="utf-8")
 
 
-def _shards(index: Path) -> list[str]:
+def listed_shards(index: Path) -> list[str]:
     """The names of the shard files that an index lists."""
     try:
         places = json.loads(index.read_text(encoding="utf-8"))["weight_map"]

@@ -192,8 +192,8 @@ def _unwrap(file: TorchFile, kind: str) -> Weights:
     parts = {str(name): part for name, part in value.items()}
     tensors = {name: part for name, part in parts.items() if isinstance(part, StoredTensor)}
     others = tuple(name for name in parts if name not in tensors)
-    if not tensors:
-        raise InputError(file.path, f"no tensors under {listed(list(others)) or '{}'}", EXPECTED)
+    if others and not tensors:
+        raise InputError(file.path, f"no tensors under {listed(list(others))}", EXPECTED)
     return Weights(file.path, kind, tensors, others, tuple(wrappers), beside, file)
 
 

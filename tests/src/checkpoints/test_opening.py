@@ -94,7 +94,7 @@ def test_hostile_pickles_run_nothing(tmp_path: Path, new: bool) -> None:
 
 
 PICKLES = {
-    "a memo of 32 GB": b"\x80\x02}r\xff\xff\xff\xff.",
+    "a memo of 32 GB": b"\x80\x02]r\xff\xff\xff\xff.",
     "a system call": b"cos\nsystem\n(S'true'\ntR.",
     "an instance": b"(S'true'\nios\nsystem\n.",
     "a name by number": b"\x80\x02\x82\x01.",

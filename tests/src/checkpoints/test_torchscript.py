@@ -185,3 +185,12 @@ def test_a_tree_without_end_is_refused(tmp_path: Path) -> None:
         archive.writestr("tree/code/__torch__.py", f"class Node(Module):\n{lists}")
     with pytest.raises(InputError, match="modules"):
         module_tensors(open_torch_file(tmp_path / "tree.jit"))
+
+
+def test_no_module_loads_an_archive_with_torch() -> None:
+    """Catches a second way to open TorchScript, which would run what is in it."""
+    root = Path(__file__).resolve().parents[3]
+    parts = ("src", "cosmos_predict1", "scripts")
+    files = [path for part in parts for path in root.glob(f"{part}/**/*.py")]
+    assert len(files) > 100
+    assert not [path for path in files if "jit.load(" in path.read_text()]

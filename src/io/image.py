@@ -60,10 +60,7 @@ def read_image(path: Path | str) -> UInt8[Tensor, "h w 3"]:
     from PIL import Image, ImageOps
 
     path = Path(path)
-    if not path.is_file():
-        raise InputError(path, "no such file", EXPECTED)
-    if path.stat().st_size == 0:
-        raise InputError(path, "an empty file", EXPECTED)
+    _check_file(path)
     try:
         if _is_heic(path):
             _register_heic(path)
@@ -76,9 +73,38 @@ def read_image(path: Path | str) -> UInt8[Tensor, "h w 3"]:
         raise InputError(path, f"unreadable ({error})", EXPECTED) from error
 
 
+def image_size(path: Path | str) -> tuple[int, int]:
+    """Height and width of a picture as it is stored, from its header alone.
+
+    Raises:
+        InputError: no such file, an empty one, or one without a picture's header; too many pixels;
+            a HEIC picture without the extra that reads it.
+    """
+    from PIL import Image
+
+    path = Path(path)
+    _check_file(path)
+    try:
+        if _is_heic(path):
+            _register_heic(path)
+        with _own_limit(), Image.open(path) as picture:
+            return picture.height, picture.width
+    except InputError:
+        raise
+    except (*DAMAGES, Image.DecompressionBombError) as error:
+        raise InputError(path, f"unreadable ({error})", EXPECTED) from error
+
+
 def can_read_heic() -> bool:
     """Whether the extra `heic` is installed."""
     return find_spec("pillow_heif") is not None
+
+
+def _check_file(path: Path) -> None:
+    if not path.is_file():
+        raise InputError(path, "no such file", EXPECTED)
+    if path.stat().st_size == 0:
+        raise InputError(path, "an empty file", EXPECTED)
 
 
 def _is_heic(path: Path) -> bool:

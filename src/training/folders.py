@@ -1,59 +1,24 @@
 """The checkpoint folders of a run: `<output_dir>/checkpoint-<step>/`, whole or not there.
 
-A folder gets its name when all of it is on the disk. Its `state.json`, written last, lists its
-files with their sizes. Published folders hold `pytorch_model/mp_rank_00_model_states.pt` instead.
+A folder gets its name when all of it is on the disk, its `state.json` last; what makes one sound
+is said in `src/checkpoints/steps.py`.
 """
 
 import json
 import os
-import re
 import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
 
+from ..checkpoints.steps import PUBLISHED, STATE, defect, list_checkpoints, newest_sound, step_of
 from ..io.atomic import atomic_path
 from ..io.json_object import read_json_object
 from ..runtime import InputError, get_logger
 
 LOGGER = get_logger(__name__)
-NUMBERED = re.compile(r"checkpoint-(\d+)")
-STATE, STAGE = "state.json", "stage.json"
-PUBLISHED = Path("pytorch_model") / "mp_rank_00_model_states.pt"
+STAGE = "stage.json"
 UNFINISHED = (".checkpoint-*.partial", ".checkpoint-*.removed*")
-
-
-def step_of(folder: Path) -> int:
-    """The step in the name of a checkpoint folder."""
-    match = NUMBERED.fullmatch(folder.name)
-    assert match, f"{folder} is no checkpoint-<step>"
-    return int(match[1])
-
-
-def list_checkpoints(output_dir: Path) -> list[Path]:
-    """The checkpoint folders of a run, earliest first, whatever their condition."""
-    found = [path for path in output_dir.glob("checkpoint-*") if NUMBERED.fullmatch(path.name)]
-    return sorted(found, key=step_of)
-
-
-def defect(folder: Path) -> str | None:
-    """What is wrong with a checkpoint folder, by its list of files; None for a sound one."""
-    if not folder.is_dir():
-        return "no such folder"
-    if not (folder / STATE).is_file():
-        return None if (folder / PUBLISHED).is_file() else f"no {STATE}"
-    try:
-        files = read_state(folder)["files"]
-    except InputError as error:
-        return str(error)
-    for name, size in files.items():
-        path = folder / name
-        if not path.is_file():
-            return f"{name} is missing"
-        if path.stat().st_size != size:
-            return f"{name} has {path.stat().st_size} bytes instead of {size}"
-    return None
 
 
 def remove_old(output_dir: Path, keep_last: int, keep_every: int) -> list[Path]:
@@ -61,7 +26,7 @@ def remove_old(output_dir: Path, keep_last: int, keep_every: int) -> list[Path]:
 
     Multiples of `keep_every` steps and what is defective are neither counted nor removed.
     """
-    folders = [folder for folder in list_checkpoints(output_dir) if defect(folder) is None]
+    folders = [folder for folder in list_checkpoints(output_dir) if _rotates(folder)]
     passing = [folder for folder in folders if not keep_every or step_of(folder) % keep_every]
     removed = passing[: max(len(passing) - keep_last, 0)]
     for folder in removed:
@@ -70,6 +35,11 @@ def remove_old(output_dir: Path, keep_last: int, keep_every: int) -> list[Path]:
         folder.rename(condemned)
         shutil.rmtree(condemned)
     return removed
+
+
+def _rotates(folder: Path) -> bool:
+    """Whether a folder is a whole one that holds more than weights."""
+    return defect(folder) is None and ((folder / STATE).is_file() or (folder / PUBLISHED).is_file())
 
 
 def hand_over(source: Path, output_dir: Path) -> Path | None:
@@ -83,13 +53,7 @@ def hand_over(source: Path, output_dir: Path) -> Path | None:
     """
     if list_checkpoints(output_dir):
         return None
-    chosen = None
-    for folder in list_checkpoints(source):
-        problem = defect(folder)
-        if problem:
-            LOGGER.warning("%s cannot be continued: %s", folder, problem)
-        else:
-            chosen = folder
+    chosen = newest_sound(source)
     if chosen is None:
         raise InputError(source, "no complete checkpoint-<step>", "an earlier stage to continue")
     start = step_of(chosen)
@@ -125,21 +89,6 @@ def new_folder(output_dir: Path, step: int) -> Iterator[Path]:
         _put_aside(final)
     partial.rename(final)
     _flush(output_dir)
-
-
-def read_state(folder: Path) -> dict[str, Any]:
-    """The `state.json` of a checkpoint: step, positions by process, minutes, sizes of files.
-
-    Raises:
-        InputError: it is no such file.
-    """
-    path = folder / STATE
-    state = read_json_object(path)
-    kinds = {"step": int, "positions": list, "files": dict}
-    wrong = [name for name, kind in kinds.items() if not isinstance(state.get(name), kind)]
-    if wrong:
-        raise InputError(path, f"no valid {', '.join(wrong)}", "the state of a training")
-    return state
 
 
 def write_state(folder: Path, step: int, positions: list[int], minutes: float = 0.0) -> None:

@@ -15,12 +15,13 @@ from typing import Any
 import torch
 from safetensors.torch import save_file
 
+from ..checkpoints import AVERAGE
+from ..checkpoints.steps import OPTIMIZER, STATE, newest_sound, read_state
 from ..io.atomic import atomic_path
 from ..io.json_object import read_json_object
 from ..io.state_dict import read_safetensors
 from ..runtime import InputError
-from .checkpoints import AVERAGE, OPTIMIZER, RANDOM
-from .folders import STATE, defect, list_checkpoints, read_state
+from .checkpoints import RANDOM
 
 PARTS = ("tokenizer", "generator", "depth", "decoder_static", "decoder_dynamic")
 # Beside the weights of a part: where they come from.
@@ -45,10 +46,10 @@ def newest_checkpoint(run: Path) -> Path:
     Raises:
         InputError: there is none.
     """
-    sound = [folder for folder in list_checkpoints(run) if defect(folder) is None]
-    if not sound:
+    folder = newest_sound(run)
+    if folder is None:
         raise InputError(run, "no complete checkpoint-<step>", "the output folder of a training")
-    return sound[-1]
+    return folder
 
 
 def export_weights(run: Path, target: Path, average: bool = True) -> Origin:

@@ -24,7 +24,7 @@ from .task import Batch, Task
 LOGGER = get_logger(__name__)
 
 
-def find_checkpoint(task: Task[Batch], loop: LoopConfig) -> Checkpoint | None:
+def checkpoint_to_resume(task: Task[Batch], loop: LoopConfig) -> Checkpoint | None:
     """The checkpoint to go on from, the same one in all processes; None to begin."""
     folder = Path(loop.output_dir)
 

@@ -102,9 +102,11 @@ def _load_and_make(
     prepare = ScenePreparation(config, clips.settings, generator, prompts, depths)
     with torch.inference_mode():
         failures, held = _make(clips, prepare, missing)
-        # Of another run, which has had the time of all other clips to finish them.
-        more, _ = _make(clips, prepare, held, wait=True)
-    return failures + more
+        if held:
+            # Of another run, which has had the time of all other clips to finish them.
+            more, _ = _make(clips, prepare, held, wait=True)
+            failures += more
+    return failures
 
 
 def _report(config: SdgConfig, failures: Mapping[str, Sequence[InputError]]) -> None:

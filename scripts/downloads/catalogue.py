@@ -82,12 +82,12 @@ SOURCES: dict[str, tuple[Source, ...]] = {
         Source(
             "google-t5/t5-11b",
             "google-t5/t5-11b",
-            ("config.json", "pytorch_model.bin", "spiece.model"),
+            ("config.json", "pytorch_model.bin", "spiece.model", "tokenizer.json"),
             "the text encoder; the first run encodes two constant prompts with it (or "
             "scripts/make_text_embeddings.py does), after that only a prompt needs it; "
             "--disable_prompt_encoder of the generator is the way without",
             45.2,
-            optional=("tokenizer.json", "tokenizer_config.json"),
+            optional=("tokenizer_config.json",),
             checksums={"pytorch_model.bin": "md5:f890878d8a162e0045a25196e27089a3"},
         ),
     ),

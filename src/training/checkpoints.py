@@ -30,6 +30,7 @@ from .folders import (
     write_state,
 )
 from .snapshot import OptimizerState
+from .targets import check_apart
 
 LOGGER = get_logger(__name__)
 OPTIMIZER, RANDOM = "optimizer.pt", "random.pt"
@@ -126,8 +127,10 @@ def export_checkpoint(
         average: the moving average instead of the weights; None for where there is one.
 
     Raises:
-        InputError: an incomplete checkpoint, or one without the average that was asked for.
+        InputError: an incomplete checkpoint, one without the average that was asked for, or a
+            result that would lie in the checkpoint itself.
     """
+    check_apart(folder, target / folder.name)
     checkpoint = read_checkpoint(folder, read)
     if average and checkpoint.average is None:
         raise InputError(folder, "no moving average", "a training with ema=true")

@@ -13,6 +13,7 @@ from ..runtime import InputError, default_device
 from ..tokenizer.loading import load_tokenizer, save_tokenizer
 from .checkpoints import choose_checkpoint, read_checkpoint
 from .stopwatch import Stopwatch
+from .targets import check_apart
 from .task import Share, Validation
 from .tokenizer import TokenizerTask
 from .tokenizer_clips import seeded_clips
@@ -57,8 +58,9 @@ def export_tokenizer(
         report: where sheets of held-out clips are written.
 
     Raises:
-        InputError: no checkpoint, or a broken one.
+        InputError: no checkpoint, a broken one, or a target that is not apart from the run.
     """
+    check_apart(run, target)
     data = replace(config.data, held_out=0, pools=_last_look(config.data))
     task = TokenizerTask(replace(config, data=data))
     newest = choose_checkpoint(run, "latest", task.read_weights)

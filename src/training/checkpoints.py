@@ -31,6 +31,7 @@ from .folders import (
 )
 from .snapshot import OptimizerState
 from .targets import check_apart
+from .writing import WRITABLE, writing
 
 LOGGER = get_logger(__name__)
 OPTIMIZER, RANDOM = "optimizer.pt", "random.pt"
@@ -57,15 +58,21 @@ class Checkpoint:
 
 
 def write_checkpoint(output_dir: Path, checkpoint: Checkpoint, write: WriteWeights) -> Path:
-    """Write a checkpoint so that its folder is either whole or not there; returns the folder."""
-    with new_folder(output_dir, checkpoint.step) as folder:
+    """Write a checkpoint so that its folder is either whole or not there; returns the folder.
+
+    Raises:
+        InputError: the folder cannot be written, or the disk is full.
+    """
+    final = output_dir / f"checkpoint-{checkpoint.step}"
+    with writing(final), new_folder(output_dir, checkpoint.step) as folder:
         write(folder, checkpoint.weights)
         if checkpoint.average is not None:
-            save_file(checkpoint.average, folder / AVERAGE)
-        torch.save(checkpoint.optimizer, folder / OPTIMIZER)
-        torch.save(checkpoint.random, folder / RANDOM)
+            with atomic_path(folder / AVERAGE) as temporary:
+                save_file(checkpoint.average, temporary)
+        _write_objects(checkpoint.optimizer, folder / OPTIMIZER)
+        _write_objects(checkpoint.random, folder / RANDOM)
         write_state(folder, checkpoint.step, checkpoint.positions, checkpoint.minutes)
-    return output_dir / f"checkpoint-{checkpoint.step}"
+    return final
 
 
 def read_checkpoint(folder: Path, read: ReadWeights) -> Checkpoint:
@@ -145,6 +152,16 @@ def export_checkpoint(
     with atomic_path(target / folder.name / "latest") as temporary:
         temporary.write_text(PUBLISHED.parent.name)
     return path
+
+
+def _write_objects(value: object, path: Path) -> None:
+    """Write tensors and numbers in torch's format."""
+    try:
+        torch.save(value, path)
+    except RuntimeError as error:
+        # torch says of a full disk that a position is not the one that it expected.
+        said = str(error).splitlines()[0]
+        raise InputError(path, f"a file that cannot be written ({said})", WRITABLE) from error
 
 
 def _read_tensors(path: Path) -> dict[str, Tensor]:

@@ -118,7 +118,12 @@ def new_folder(output_dir: Path, step: int) -> Iterator[Path]:
             shutil.rmtree(leftover)
     final, partial = output_dir / f"checkpoint-{step}", output_dir / f".checkpoint-{step}.partial"
     partial.mkdir()
-    yield partial
+    try:
+        yield partial
+    except BaseException:
+        # What is half written only takes room, most of all on a full disk.
+        shutil.rmtree(partial, ignore_errors=True)
+        raise
     for path in [*partial.rglob("*"), partial]:
         _flush(path)
     if final.exists():

@@ -8,6 +8,7 @@ from pathlib import Path
 from ..io.atomic import atomic_path
 from ..runtime import InputError
 from .interruption import Stopped
+from .writing import writing
 
 JOURNAL, FAILED = "steps.jsonl", "failed"
 
@@ -23,12 +24,16 @@ class Journal:
         """Keep the lines up to `step`; later ones belong to updates that were lost."""
         self.path = output_dir / JOURNAL
         kept = [line for line in _lines(self.path) if _step(line) <= step]
-        with atomic_path(self.path) as temporary:
+        with writing(self.path), atomic_path(self.path) as temporary:
             temporary.write_text("".join(f"{line}\n" for line in kept), encoding="utf-8")
 
     def write(self, record: Mapping[str, float]) -> None:
-        """Append one step."""
-        with self.path.open("a", encoding="utf-8") as file:
+        """Append one step.
+
+        Raises:
+            InputError: the file cannot be written.
+        """
+        with writing(self.path), self.path.open("a", encoding="utf-8") as file:
             file.write(json.dumps(record) + "\n")
 
 
@@ -51,7 +56,7 @@ def record_failure(
     path = output_dir / FAILED / f"step-{step}-rank-{rank}.json"
     # JSON has no NaN.
     values = {name: value if math.isfinite(value) else str(value) for name, value in terms.items()}
-    with atomic_path(path) as temporary:
+    with writing(path), atomic_path(path) as temporary:
         content = {"step": step, "rank": rank, "keys": keys, "terms": values}
         temporary.write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")
     return path

@@ -14,6 +14,7 @@ from .journal import Journal
 from .settings import LoopConfig
 from .task import Validation
 from .validation import show_picture, write_picture
+from .writing import writing
 
 if TYPE_CHECKING:
     from accelerate import Accelerator
@@ -35,8 +36,9 @@ class Report:
         self.folder, self.main = Path(loop.output_dir), accelerator.is_main_process
         self._bar: tqdm[Any] | None = None
         if self.main:
-            with atomic_path(self.folder / CONFIG_NAME) as temporary:
-                temporary.write_text(settings, encoding="utf-8")
+            with writing(self.folder / CONFIG_NAME):
+                with atomic_path(self.folder / CONFIG_NAME) as temporary:
+                    temporary.write_text(settings, encoding="utf-8")
             self.journal = Journal(self.folder, step)
 
     @contextmanager

@@ -20,6 +20,7 @@ from .snapshot import (
     whole,
 )
 from .task import Batch, Task
+from .writing import writing
 
 LOGGER = get_logger(__name__)
 
@@ -33,7 +34,8 @@ def find_checkpoint(task: Task[Batch], loop: LoopConfig) -> Checkpoint | None:
         if loop.resume is None:
             return None
         if loop.resume_dir is not None:
-            hand_over(Path(loop.resume_dir), folder)
+            with writing(folder):
+                hand_over(Path(loop.resume_dir), folder)
         return choose_checkpoint(folder, loop.resume, task.read_weights)
 
     chosen = from_main(choose)

@@ -5,8 +5,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from ..runtime import InputError
-
-WRITABLE = "a folder that can be written, with room on its disk"
+from .writing import writing
 
 
 def check_apart(source: Path, target: Path) -> None:
@@ -62,7 +61,7 @@ def replaced_folder(target: Path, names: Collection[str]) -> Iterator[Path]:
     """
     target = target.resolve()
     partial, replaced = (target.with_name(f".{target.name}.{word}") for word in ("new", "old"))
-    try:
+    with writing(target):
         for leftover in (partial, replaced):
             _remove(leftover, names)
         partial.mkdir(parents=True)
@@ -75,9 +74,6 @@ def replaced_folder(target: Path, names: Collection[str]) -> Iterator[Path]:
             target.rename(replaced)
         partial.rename(target)
         _remove(replaced, names)
-    except OSError as error:
-        where = error.filename or target
-        raise InputError(where, f"no access ({error.strerror or error})", WRITABLE) from error
 
 
 def _remove(folder: Path, names: Collection[str]) -> None:

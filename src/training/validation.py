@@ -11,6 +11,7 @@ from ..io.atomic import atomic_path
 from .processes import gather_all
 from .snapshot import random_state, set_random_state
 from .task import Batch, Model, Share, Task, Validation
+from .writing import writing
 
 PICTURES = "validation"
 
@@ -39,7 +40,7 @@ def write_picture(output_dir: Path, step: int, picture: UInt8[Tensor, "h w 3"]) 
     from PIL import Image
 
     path = output_dir / PICTURES / f"step-{step:06d}.png"
-    with atomic_path(path) as temporary:
+    with writing(path), atomic_path(path) as temporary:
         Image.fromarray(picture.cpu().numpy()).save(temporary)
     return path
 

@@ -4,7 +4,7 @@ import json
 import os
 import signal
 from collections.abc import Iterator
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import pytest
@@ -217,33 +217,43 @@ def test_seldom_reports_still_find_what_is_not_a_number(loop: LoopConfig) -> Non
     assert steps(loop.output_dir) == []
 
 
+@dataclass
 class Told(LinearTask):
-    """The process is told to stop while it reads the batch number `at`."""
+    """The process is told to stop by signal `number` while it reads the batch number 3."""
+
+    number: int = signal.SIGTERM
 
     def batches(self, share: Share) -> Points:
-        return ToldPoints(self.size, share, share.position)
+        points = ToldPoints(self.size, share, share.position)
+        points.number = self.number
+        return points
 
 
 class ToldPoints(Points):
-    at = 3
+    at, number = 3, signal.SIGTERM
 
     def __iter__(self) -> Iterator[list[int]]:
         for batch in super().__iter__():
             if self.position == self.at:
-                os.kill(os.getpid(), signal.SIGTERM)
+                os.kill(os.getpid(), self.number)
             yield batch
 
 
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
 @pytest.mark.parametrize("report_every", [1, 4])
-def test_a_run_that_is_told_to_stop_loses_nothing(loop: LoopConfig, report_every: int) -> None:
+def test_a_run_that_is_told_to_stop_loses_nothing(
+    loop: LoopConfig, report_every: int, number: signal.Signals
+) -> None:
     """A job that dies within a step, ends as if it were finished, or goes on otherwise."""
     whole = elsewhere(loop, "whole", max_steps=8)
     train(LinearTask(), whole, OPTIM)
-    handler = signal.getsignal(signal.SIGTERM)
+    handler = signal.getsignal(number)
     told = elsewhere(loop, "told", max_steps=8, checkpoint_every=100, report_every=report_every)
-    with pytest.raises(Interrupted, match="step 3; checkpoint-3 is written"):
-        train(Told(), told, OPTIM)
-    assert signal.getsignal(signal.SIGTERM) == handler
+    said = rf"told to stop \({number.name}\) at step 3; checkpoint-3 is written"
+    with pytest.raises(Interrupted, match=said) as caught:
+        train(Told(number=number), told, OPTIM)
+    assert caught.value.exit_code == 128 + number
+    assert signal.getsignal(number) == handler
     assert steps(told.output_dir) == ["checkpoint-3"]
     assert train(LinearTask(), told, OPTIM) == 8
     one, other = (

@@ -34,7 +34,7 @@ from .targets import check_apart
 from .writing import WRITABLE, writing
 
 LOGGER = get_logger(__name__)
-OPTIMIZER, RANDOM = "optimizer.pt", "random.pt"
+OPTIMIZER, RANDOM, LATEST = "optimizer.pt", "random.pt", "latest"
 
 WriteWeights = Callable[[Path, dict[str, Tensor]], None]
 ReadWeights = Callable[[Path], dict[str, Tensor]]
@@ -104,7 +104,7 @@ def choose_checkpoint(output_dir: Path, name: str, read: ReadWeights) -> Path | 
         InputError: no checkpoint of this name, or none of all that can be read: going on would
             mean to start anew.
     """
-    if name != "latest":
+    if name != LATEST:
         read_checkpoint(output_dir / name, read)
         return output_dir / name
     folders = list_checkpoints(output_dir)

@@ -21,7 +21,7 @@ LOGGER = get_logger(__name__)
 NUMBERED = re.compile(r"checkpoint-(\d+)")
 STATE, STAGE = "state.json", "stage.json"
 PUBLISHED = Path("pytorch_model") / "mp_rank_00_model_states.pt"
-UNFINISHED = (".checkpoint-*.partial", ".checkpoint-*.removed*")
+UNFINISHED = (".checkpoint-[0-9]*.partial", ".checkpoint-[0-9]*.removed*")
 
 
 def step_of(folder: Path) -> int:
@@ -56,12 +56,23 @@ def defect(folder: Path) -> str | None:
     return None
 
 
-def remove_old(output_dir: Path, keep_last: int, keep_every: int) -> list[Path]:
-    """Remove all but the newest `keep_last` checkpoints, and return what was removed.
+def is_own(folder: Path) -> bool:
+    """Whether a sound checkpoint holds nothing but what a training wrote there."""
+    if not (folder / STATE).is_file():
+        return False
+    known = {STATE, *read_state(folder)["files"]}
+    paths = (path for path in folder.rglob("*") if not path.is_dir() or path.is_symlink())
+    return all(str(path.relative_to(folder)) in known for path in paths)
 
-    Multiples of `keep_every` steps and what is defective are neither counted nor removed.
+
+def remove_old(output_dir: Path, keep_last: int, keep_every: int, newest: int) -> list[Path]:
+    """Remove all but the `keep_last` checkpoints up to step `newest`; returns what was removed.
+
+    Neither counted nor removed are later ones, which are not of this run, multiples of
+    `keep_every` steps, defective ones, and those that hold files which no training wrote.
     """
-    folders = [folder for folder in list_checkpoints(output_dir) if defect(folder) is None]
+    sound = [folder for folder in list_checkpoints(output_dir) if defect(folder) is None]
+    folders = [folder for folder in sound if step_of(folder) <= newest and is_own(folder)]
     passing = [folder for folder in folders if not keep_every or step_of(folder) % keep_every]
     removed = passing[: max(len(passing) - keep_last, 0)]
     for folder in removed:
@@ -156,9 +167,13 @@ def write_state(folder: Path, step: int, positions: list[int], minutes: float = 
 
 
 def _put_aside(folder: Path) -> None:
-    """Make room for a checkpoint of the same step; a defective one is kept under another name."""
-    if defect(folder) is not None:
-        folder.rename(_unused(folder.with_name(f"damaged-{folder.name}")))
+    """Make room for a checkpoint of the same step.
+
+    One that is defective, or holds files that no training wrote, is kept under another name.
+    """
+    kept = "damaged" if defect(folder) is not None else None if is_own(folder) else "kept"
+    if kept is not None:
+        folder.rename(_unused(folder.with_name(f"{kept}-{folder.name}")))
         return
     replaced = _unused(folder.with_name(f".{folder.name}.removed"))
     folder.rename(replaced)

@@ -283,5 +283,5 @@ class _Training(Generic[Batch]):
         checkpoint = capture(self.step, self.network, self.optimizer, self.average, *known)
         if self.accelerator.is_main_process:
             write_checkpoint(self.folder, checkpoint, self.task.write_weights)
-            remove_old(self.folder, self.loop.keep_last, self.loop.keep_every)
+            remove_old(self.folder, self.loop.keep_last, self.loop.keep_every, self.step)
         self.accelerator.wait_for_everyone()

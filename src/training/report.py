@@ -36,9 +36,9 @@ class Report:
         self.folder, self.main = Path(loop.output_dir), accelerator.is_main_process
         self._bar: tqdm[Any] | None = None
         if self.main:
-            with writing(self.folder / CONFIG_NAME):
-                with atomic_path(self.folder / CONFIG_NAME) as temporary:
-                    temporary.write_text(settings, encoding="utf-8")
+            path = self.folder / CONFIG_NAME
+            with writing(path), atomic_path(path) as temporary:
+                temporary.write_text(settings, encoding="utf-8")
             self.journal = Journal(self.folder, step)
 
     @contextmanager

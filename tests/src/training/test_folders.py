@@ -6,6 +6,7 @@ import pytest
 
 from src.runtime import InputError
 from src.training.folders import (
+    PUBLISHED,
     defect,
     first_step,
     hand_over,
@@ -55,11 +56,38 @@ def test_the_newest_and_the_permanent_ones_are_kept(tmp_path: Path) -> None:
     for step in (10, 20, 30, 40, 50, 60, 70):
         make(tmp_path, step)
     (tmp_path / "checkpoint-20" / "data.bin").write_bytes(b"")
-    removed = remove_old(tmp_path, keep_last=2, keep_every=30)
+    removed = remove_old(tmp_path, keep_last=2, keep_every=30, newest=70)
     assert [path.name for path in removed] == ["checkpoint-10", "checkpoint-40"]
     kept = {f"checkpoint-{step}" for step in (20, 30, 50, 60, 70)}
     assert names(tmp_path) == kept
-    assert remove_old(tmp_path, keep_last=2, keep_every=30) == []
+    assert remove_old(tmp_path, keep_last=2, keep_every=30, newest=70) == []
+
+
+def test_later_checkpoints_of_another_run_do_not_cost_fresh_ones(tmp_path: Path) -> None:
+    """A rotation by number, which deletes what was just written and keeps the old ones."""
+    for step in (30, 40, 1, 2, 3):
+        make(tmp_path, step)
+    removed = remove_old(tmp_path, keep_last=2, keep_every=0, newest=3)
+    assert [path.name for path in removed] == ["checkpoint-1"]
+    assert names(tmp_path) == {f"checkpoint-{step}" for step in (2, 3, 30, 40)}
+
+
+def test_files_that_no_training_wrote_are_never_deleted(tmp_path: Path) -> None:
+    """A rotation, or a new checkpoint of the same step, that deletes notes or published weights."""
+    for step in (1, 2, 3):
+        make(tmp_path, step)
+    (tmp_path / "checkpoint-1" / "renders").mkdir()
+    (tmp_path / "checkpoint-1" / "renders" / "notes.txt").write_text("mine")
+    published = tmp_path / "checkpoint-2" / PUBLISHED
+    (tmp_path / "checkpoint-2" / "state.json").unlink()
+    published.parent.mkdir()
+    published.write_text("theirs")
+    assert remove_old(tmp_path, keep_last=1, keep_every=0, newest=3) == []
+    make(tmp_path, 1)
+    assert (tmp_path / "kept-checkpoint-1" / "renders" / "notes.txt").read_text() == "mine"
+    (tmp_path / ".checkpoint-notes.partial").mkdir()
+    make(tmp_path, 4)
+    assert (tmp_path / ".checkpoint-notes.partial").is_dir()
 
 
 def test_a_damaged_folder_makes_room_without_being_lost(tmp_path: Path) -> None:

@@ -158,6 +158,21 @@ def test_a_stage_without_a_source_is_an_error(loop: LoopConfig) -> None:
         train(LinearTask(), replace(loop, resume_dir=missing), OPTIM)
 
 
+@pytest.mark.parametrize("resume", [None, "checkpoint-2"])
+def test_a_run_does_not_begin_before_checkpoints_of_another(
+    loop: LoopConfig, resume: str | None
+) -> None:
+    """A second run whose checkpoints are rotated away, and a third that goes on from the first."""
+    train(LinearTask(), loop, OPTIM)
+    before = steps(loop.output_dir)
+    with pytest.raises(InputError, match="checkpoint-6 of an earlier run.*latest"):
+        train(LinearTask(), replace(loop, resume=resume), OPTIM)
+    assert steps(loop.output_dir) == before
+    assert train(LinearTask(), replace(loop, resume="checkpoint-6", max_steps=7), OPTIM) == 7
+    fresh = elsewhere(loop, "fresh", resume=None)
+    assert train(LinearTask(), fresh, OPTIM) == 6
+
+
 def test_validation_does_not_change_the_training(loop: LoopConfig) -> None:
     """Validation that draws from the generators of the training, or is never called."""
     train(LinearTask(), loop, OPTIM)

@@ -144,6 +144,7 @@ class _Training(Generic[Batch]):
             last = min(last, self.step + loop.stop_after)
         report = Report(self.accelerator, loop, self.step, settings)
         self.minutes.begin_training(self.earlier)
+        self._make_up(report)
         if self.step >= last or self.minutes.run_is_over:
             LOGGER.info("%s: finished at step %d", self.folder, self.step)
             return self.step
@@ -276,6 +277,15 @@ class _Training(Generic[Batch]):
             result = validate(self.task, self.model, self.share, self.device)
         self.model.train()
         report.validation(self.step, result)
+
+    def _make_up(self, report: Report) -> None:
+        """Validate at once if an earlier job of the run ended between a checkpoint and that."""
+        every = self.loop.validate_every
+        if not every or self.step <= self.span.first:
+            return
+        due = self.step % every == 0 or self.minutes.run_is_over
+        if from_main(lambda: due and report.lacks_validation(self.step)):
+            self._validate(report)
 
     def _save(self) -> None:
         """Write a checkpoint; all processes take part."""

@@ -1,40 +1,22 @@
 """The loop on a toy: steps, checkpoints, resuming, failures."""
 
 import json
-import os
-import signal
-from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 import torch
-from linear_task import WEIGHTS, LinearTask, Points
+from linear_task import WEIGHTS, LinearTask, elsewhere, losses, steps
 from safetensors.torch import load_file
 
 from src.runtime import InputError
-from src.training.folders import list_checkpoints
-from src.training.interruption import Interrupted
 from src.training.journal import NonFiniteStep, read_journal
 from src.training.loop import train
 from src.training.optim import OptimConfig
 from src.training.settings import LoopConfig
-from src.training.task import Share
 
 OPTIM = OptimConfig(learning_rate=1e-2, warmup_steps=3)
 FAST = replace(OPTIM, learning_rate=5e-2)
-
-
-def losses(folder: str) -> list[float]:
-    return [record["loss"] for record in read_journal(Path(folder)) if "loss" in record]
-
-
-def steps(folder: str) -> list[str]:
-    return [path.name for path in list_checkpoints(Path(folder))]
-
-
-def elsewhere(loop: LoopConfig, name: str, **changes: object) -> LoopConfig:
-    return replace(loop, output_dir=str(Path(loop.output_dir).parent / name), **changes)
 
 
 def test_training_lowers_the_loss_and_writes_what_it_says(loop: LoopConfig) -> None:
@@ -158,21 +140,6 @@ def test_a_stage_without_a_source_is_an_error(loop: LoopConfig) -> None:
         train(LinearTask(), replace(loop, resume_dir=missing), OPTIM)
 
 
-@pytest.mark.parametrize("resume", [None, "checkpoint-2"])
-def test_a_run_does_not_begin_before_checkpoints_of_another(
-    loop: LoopConfig, resume: str | None
-) -> None:
-    """A second run whose checkpoints are rotated away, and a third that goes on from the first."""
-    train(LinearTask(), loop, OPTIM)
-    before = steps(loop.output_dir)
-    with pytest.raises(InputError, match="checkpoint-6 of an earlier run.*latest"):
-        train(LinearTask(), replace(loop, resume=resume), OPTIM)
-    assert steps(loop.output_dir) == before
-    assert train(LinearTask(), replace(loop, resume="checkpoint-6", max_steps=7), OPTIM) == 7
-    fresh = elsewhere(loop, "fresh", resume=None)
-    assert train(LinearTask(), fresh, OPTIM) == 6
-
-
 def test_validation_does_not_change_the_training(loop: LoopConfig) -> None:
     """Validation that draws from the generators of the training, or is never called."""
     train(LinearTask(), loop, OPTIM)
@@ -230,51 +197,6 @@ def test_seldom_reports_still_find_what_is_not_a_number(loop: LoopConfig) -> Non
     record = json.loads((Path(loop.output_dir) / "failed" / "step-4-rank-0.json").read_text())
     assert record["keys"] == ["6", "7"]
     assert steps(loop.output_dir) == []
-
-
-@dataclass
-class Told(LinearTask):
-    """The process is told to stop by signal `number` while it reads the batch number 3."""
-
-    number: int = signal.SIGTERM
-
-    def batches(self, share: Share) -> Points:
-        points = ToldPoints(self.size, share, share.position)
-        points.number = self.number
-        return points
-
-
-class ToldPoints(Points):
-    at, number = 3, signal.SIGTERM
-
-    def __iter__(self) -> Iterator[list[int]]:
-        for batch in super().__iter__():
-            if self.position == self.at:
-                os.kill(os.getpid(), self.number)
-            yield batch
-
-
-@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
-@pytest.mark.parametrize("report_every", [1, 4])
-def test_a_run_that_is_told_to_stop_loses_nothing(
-    loop: LoopConfig, report_every: int, number: signal.Signals
-) -> None:
-    """A job that dies within a step, ends as if it were finished, or goes on otherwise."""
-    whole = elsewhere(loop, "whole", max_steps=8)
-    train(LinearTask(), whole, OPTIM)
-    handler = signal.getsignal(number)
-    told = elsewhere(loop, "told", max_steps=8, checkpoint_every=100, report_every=report_every)
-    said = rf"told to stop \({number.name}\) at step 3; checkpoint-3 is written"
-    with pytest.raises(Interrupted, match=said) as caught:
-        train(Told(number=number), told, OPTIM)
-    assert caught.value.exit_code == 128 + number
-    assert signal.getsignal(number) == handler
-    assert steps(told.output_dir) == ["checkpoint-3"]
-    assert train(LinearTask(), told, OPTIM) == 8
-    one, other = (
-        load_file(Path(run.output_dir) / "checkpoint-8" / WEIGHTS) for run in (whole, told)
-    )
-    assert all(torch.equal(one[key], other[key]) for key in one)
 
 
 def test_the_rate_falls_to_its_share_at_the_last_step(loop: LoopConfig) -> None:

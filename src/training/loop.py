@@ -28,7 +28,7 @@ from .progress import Minutes, Span
 from .report import Report
 from .resume import capture, find_checkpoint, restore
 from .settings import LoopConfig
-from .snapshot import gathered, load_weights
+from .snapshot import derived_seed, gathered, load_weights
 from .stopwatch import Stopwatch
 from .task import Batch, Share, Task
 from .validation import validate
@@ -124,7 +124,7 @@ class _Training(Generic[Batch]):
         self.average = MovingAverage(self.network, loop.ema_decay) if loop.ema else None
         rank = accelerator.process_index
         # What is drawn from now on differs between processes.
-        seed_everything((loop.seed + 1 + rank + self.step) % 2**32)
+        seed_everything(derived_seed(loop.seed, rank, self.step))
         position = self.step * optim.accumulation_steps
         if checkpoint is not None:
             found = restore(checkpoint, self.network, self.optimizer, self.average)

@@ -1,7 +1,7 @@
 """The loop on a toy: steps, checkpoints, resuming, failures."""
 
 import json
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import pytest
@@ -212,33 +212,47 @@ def test_the_rate_falls_to_its_share_at_the_last_step(loop: LoopConfig) -> None:
     assert rates[-1] == pytest.approx(1e-3)
 
 
+@dataclass
+class Clock(LinearTask):
+    """The time that a busy machine does not change: each batch takes a second."""
+
+    seconds: float = 0.0
+
+    def __call__(self) -> float:
+        return self.seconds
+
+    def keys(self, batch: list[int]) -> list[str]:
+        self.seconds += 1
+        return super().keys(batch)
+
+
 def test_a_limited_time_is_used_with_a_falling_rate(loop: LoopConfig) -> None:
     """A job without an end, without a last checkpoint, or whose rate has not fallen by then."""
-    # What is imported once is no part of the time.
-    train(LinearTask(), elsewhere(loop, "before", max_steps=1), OPTIM)
-    timed = replace(loop, max_steps=10**8, max_minutes=0.02, checkpoint_every=10**6)
+    timed = replace(loop, max_steps=10**8, max_minutes=0.5, checkpoint_every=10**6)
     falling = replace(OPTIM, schedule="cosine", final_share=0.1, warmup_steps=0)
-    last = train(LinearTask(), timed, falling)
+    clock = Clock(seconds=1000.0)
+    last = train(clock, timed, falling, now=clock)
     rates = [record["lr"] for record in read_journal(Path(loop.output_dir))]
-    assert steps(loop.output_dir) == [f"checkpoint-{last}"]
+    assert last == 30 and steps(loop.output_dir) == ["checkpoint-30"]
     assert len(rates) == last and rates == sorted(rates, reverse=True)
-    assert rates[0] > 0.9e-2
-    assert rates[-1] < 0.7e-2
+    assert rates[0] == pytest.approx(1e-2)
+    assert rates[-1] < 0.11e-2
     # The minutes are those of a job; its last step is looked at on held-out samples, too.
-    task = LinearTask()
-    assert train(task, replace(timed, validate_every=10**7), falling) > last
-    assert len(task.validations) == 1
+    again = Clock()
+    assert train(again, replace(timed, validate_every=10**7), falling, now=again) == 60
+    assert len(again.validations) == 1
 
 
 def test_a_run_of_limited_time_goes_on_in_other_jobs(loop: LoopConfig) -> None:
     """Jobs each of which begins the run's time anew."""
-    settings = replace(loop, max_steps=10**8, checkpoint_every=10**6, total_minutes=0.03)
+    settings = replace(loop, max_steps=10**8, checkpoint_every=10**6, total_minutes=0.75)
     falling = replace(OPTIM, schedule="cosine", final_share=0.0, warmup_steps=0)
-    job = replace(settings, max_minutes=0.02)
-    first = train(LinearTask(), job, falling)
-    second = train(LinearTask(), job, falling)
+    job = replace(settings, max_minutes=0.5)
+    made = []
+    for _ in range(3):
+        clock = Clock(seconds=500.0)
+        made.append(train(clock, job, falling, now=clock))
+    assert made == [30, 45, 45]
     rates = [record["lr"] for record in read_journal(Path(loop.output_dir))]
-    assert second > first
     assert rates == sorted(rates, reverse=True)
-    assert rates[0] > rates[first - 1] > rates[-1]
-    assert train(LinearTask(), job, falling) == second
+    assert rates[0] > rates[29] > rates[-1]

@@ -75,13 +75,18 @@ def write_checkpoint(output_dir: Path, checkpoint: Checkpoint, write: WriteWeigh
     return final
 
 
-def read_checkpoint(folder: Path, read: ReadWeights) -> Checkpoint:
+def read_checkpoint(folder: Path, read: ReadWeights, digests: bool = True) -> Checkpoint:
     """One checkpoint; of a published one the weights only.
 
+    Args:
+        folder: where it lies.
+        read: the task's reader of weights.
+        digests: compare all files with their digests first.
+
     Raises:
-        InputError: it is incomplete, unreadable, or its weights are those of another network.
+        InputError: it is incomplete, damaged, or its weights are those of another network.
     """
-    problem = defect(folder)
+    problem = defect(folder, digests)
     if problem:
         raise InputError(folder, problem, "a complete checkpoint")
     if not (folder / STATE).is_file():

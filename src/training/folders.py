@@ -1,9 +1,11 @@
 """The checkpoint folders of a run: `<output_dir>/checkpoint-<step>/`, whole or not there.
 
 A folder gets its name when all of it is on the disk. Its `state.json`, written last, lists its
-files with their sizes. Published folders hold `pytorch_model/mp_rank_00_model_states.pt` instead.
+files with their sizes and SHA-256 digests. Published folders hold
+`pytorch_model/mp_rank_00_model_states.pt` instead.
 """
 
+import hashlib
 import json
 import os
 import re
@@ -20,6 +22,8 @@ from ..runtime import InputError, get_logger
 LOGGER = get_logger(__name__)
 NUMBERED = re.compile(r"checkpoint-(\d+)")
 STATE, STAGE = "state.json", "stage.json"
+# In the state: the digests of the other files, and that of the state without itself.
+DIGESTS, OWN_DIGEST = "sha256", "state_sha256"
 PUBLISHED = Path("pytorch_model") / "mp_rank_00_model_states.pt"
 UNFINISHED = (".checkpoint-[0-9]*.partial", ".checkpoint-[0-9]*.removed*")
 
@@ -37,22 +41,39 @@ def list_checkpoints(output_dir: Path) -> list[Path]:
     return sorted(found, key=step_of)
 
 
-def defect(folder: Path) -> str | None:
-    """What is wrong with a checkpoint folder, by its list of files; None for a sound one."""
+def defect(folder: Path, digests: bool = False) -> str | None:
+    """What is wrong with a checkpoint folder, by its list of files; None for a sound one.
+
+    With `digests` all files are read, 1 to 3 seconds a GiB, and a single flipped bit is found;
+    checkpoints that were written without digests pass.
+    """
     if not folder.is_dir():
         return "no such folder"
     if not (folder / STATE).is_file():
         return None if (folder / PUBLISHED).is_file() else f"no {STATE}"
     try:
-        files = read_state(folder)["files"]
+        state = read_state(folder)
     except InputError as error:
         return str(error)
-    for name, size in files.items():
+    for name, size in state["files"].items():
         path = folder / name
         if not path.is_file():
             return f"{name} is missing"
         if path.stat().st_size != size:
             return f"{name} has {path.stat().st_size} bytes instead of {size}"
+    return _damage(folder, state) if digests else None
+
+
+def _damage(folder: Path, state: dict[str, Any]) -> str | None:
+    """The first file whose content is not what was written."""
+    known = state.get(DIGESTS)
+    if known is None:
+        return None
+    if state.get(OWN_DIGEST) != _own_digest(state):
+        return f"{STATE} is damaged: it has another digest"
+    for name in state["files"]:
+        if _digest(folder / name) != known.get(name):
+            return f"{name} is damaged: it has another digest"
     return None
 
 
@@ -95,12 +116,12 @@ def hand_over(source: Path, output_dir: Path) -> Path | None:
     if list_checkpoints(output_dir):
         return None
     chosen = None
-    for folder in list_checkpoints(source):
-        problem = defect(folder)
-        if problem:
-            LOGGER.warning("%s cannot be continued: %s", folder, problem)
-        else:
+    for folder in reversed(list_checkpoints(source)):
+        problem = defect(folder, digests=True)
+        if problem is None:
             chosen = folder
+            break
+        LOGGER.warning("%s cannot be continued: %s", folder, problem)
     if chosen is None:
         raise InputError(source, "no complete checkpoint-<step>", "an earlier stage to continue")
     start = step_of(chosen)
@@ -163,7 +184,19 @@ def write_state(folder: Path, step: int, positions: list[int], minutes: float = 
     paths = sorted(path for path in folder.rglob("*") if path.is_file())
     files = {str(path.relative_to(folder)): path.stat().st_size for path in paths}
     state = {"step": step, "positions": positions, "minutes": minutes, "files": files}
+    state[DIGESTS] = {name: _digest(folder / name) for name in files}
+    state[OWN_DIGEST] = _own_digest(state)
     (folder / STATE).write_text(json.dumps(state, indent=2) + "\n", encoding="utf-8")
+
+
+def _digest(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def _own_digest(state: dict[str, Any]) -> str:
+    content = {name: value for name, value in state.items() if name != OWN_DIGEST}
+    return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
 
 
 def _put_aside(folder: Path) -> None:

@@ -19,11 +19,12 @@ from safetensors.torch import save_file
 from ..io.atomic import atomic_path
 from ..io.json_object import read_json_object
 from ..io.state_dict import read_safetensors
-from ..runtime import InputError
+from ..runtime import InputError, get_logger
 from .checkpoints import AVERAGE, OPTIMIZER, RANDOM
 from .folders import STATE, defect, list_checkpoints, read_state
 from .targets import check_apart, check_replaceable, replaced_folder
 
+LOGGER = get_logger(__name__)
 PARTS = ("tokenizer", "generator", "depth", "decoder_static", "decoder_dynamic")
 # Beside the weights of a part: where they come from.
 ORIGIN = "origin.json"
@@ -48,10 +49,12 @@ def newest_checkpoint(run: Path) -> Path:
     Raises:
         InputError: there is none.
     """
-    sound = [folder for folder in list_checkpoints(run) if defect(folder) is None]
-    if not sound:
-        raise InputError(run, "no complete checkpoint-<step>", "the output folder of a training")
-    return sound[-1]
+    for folder in reversed(list_checkpoints(run)):
+        problem = defect(folder, digests=True)
+        if problem is None:
+            return folder
+        LOGGER.warning("%s is left out: %s", folder, problem)
+    raise InputError(run, "no complete checkpoint-<step>", "the output folder of a training")
 
 
 def export_weights(run: Path, target: Path, average: bool = True) -> Origin:

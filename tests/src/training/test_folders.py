@@ -1,5 +1,6 @@
 """Checkpoint folders: whole or not there, rotated, handed over; nothing is lost by an accident."""
 
+import json
 from pathlib import Path
 
 import pytest
@@ -49,6 +50,31 @@ def test_a_file_of_another_size_is_a_defect(tmp_path: Path, size: int) -> None:
     assert "missing" in str(defect(folder))
     (folder / "state.json").write_text('{"step": 6}')
     assert "state.json" in str(defect(folder))
+
+
+@pytest.mark.parametrize("name", ["data.bin", "state.json"])
+def test_a_single_flipped_bit_is_a_defect(tmp_path: Path, name: str) -> None:
+    """Weights, random states or a position that change in silence: no format notices."""
+    path = make(tmp_path, 6) / name
+    content = bytearray(path.read_bytes())
+    # In the state the last digit of the step or of a position.
+    at = content.index(b"6") if name == "state.json" else 3
+    content[at] ^= 1
+    path.write_bytes(content)
+    assert defect(tmp_path / "checkpoint-6") is None
+    assert f"{name} is damaged" in str(defect(tmp_path / "checkpoint-6", digests=True))
+    make(tmp_path / "stages", 5)
+    (tmp_path / "checkpoint-6").rename(tmp_path / "stages" / "checkpoint-6")
+    assert hand_over(tmp_path / "stages", tmp_path / "next") == tmp_path / "next" / "checkpoint-5"
+
+
+def test_a_checkpoint_without_digests_is_still_read(tmp_path: Path) -> None:
+    """Runs that began before there were digests, and can't go on."""
+    path = make(tmp_path, 6) / "state.json"
+    state = json.loads(path.read_text())
+    del state["sha256"], state["state_sha256"]
+    path.write_text(json.dumps(state))
+    assert defect(tmp_path / "checkpoint-6", digests=True) is None
 
 
 def test_the_newest_and_the_permanent_ones_are_kept(tmp_path: Path) -> None:

@@ -53,6 +53,18 @@ def test_the_average_of_the_newest_checkpoint(run: Path, tmp_path: Path) -> None
     )
 
 
+def test_a_damaged_checkpoint_is_left_out_and_said_so(
+    run: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Weights with a flipped bit for everybody, or an older step without a word."""
+    weights = newest_checkpoint(run) / "model.safetensors"
+    content = bytearray(weights.read_bytes())
+    content[-2] ^= 1
+    weights.write_bytes(content)
+    assert export_weights(run, tmp_path / "depth").step == 3
+    assert "model.safetensors is damaged" in caplog.text
+
+
 def test_a_run_without_checkpoints(tmp_path: Path) -> None:
     """An empty folder of weights."""
     with pytest.raises(InputError, match="checkpoint"):
@@ -158,9 +170,8 @@ def test_a_failed_or_killed_export_leaves_the_old_weights(run: Path, tmp_path: P
     target = tmp_path / "depth"
     export_weights(run, target)
     before = contents(target)
-    average = newest_checkpoint(run) / "average.safetensors"
-    size = average.stat().st_size
-    average.write_bytes(b"\xff" * size)
+    foreign = {"other": torch.zeros(1)}
+    write_checkpoint(run, Checkpoint(7, dict(NanoDepth(TINY).state_dict()), average=foreign), write)
     with pytest.raises(InputError, match="average"):
         export_weights(run, target)
     assert contents(target) == before

@@ -136,6 +136,24 @@ def test_a_damaged_line_does_not_stop_a_resume(
     assert aside.read_bytes() == DAMAGE[kind].rstrip(b"\n") + b"\n"
 
 
+@pytest.mark.parametrize("name", [WEIGHTS, "optimizer.pt", "random.pt", "average.safetensors"])
+def test_a_flipped_bit_is_not_trained_on(
+    loop: LoopConfig, name: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Another number in weights, moments or generators, which all readers take for a number."""
+    short = replace(loop, ema=True, max_steps=4)
+    train(LinearTask(), short, OPTIM)
+    path = Path(loop.output_dir) / "checkpoint-4" / name
+    content = bytearray(path.read_bytes())
+    content[-200 if name.endswith(".pt") else -2] ^= 1
+    path.write_bytes(content)
+    train(LinearTask(), replace(short, max_steps=6), OPTIM)
+    assert "checkpoint-4 cannot be used" in caplog.text and f"{name} is damaged" in caplog.text
+    whole = elsewhere(loop, "whole", ema=True)
+    train(LinearTask(), whole, OPTIM)
+    assert losses(whole.output_dir) == losses(loop.output_dir)
+
+
 @pytest.mark.parametrize("resume", [None, "checkpoint-2"])
 def test_a_run_does_not_begin_before_checkpoints_of_another(
     loop: LoopConfig, resume: str | None

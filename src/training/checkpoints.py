@@ -123,7 +123,8 @@ def choose_checkpoint(output_dir: Path, name: str, read: ReadWeights) -> Path | 
             continue
         return folder
     if problems:
-        raise InputError(output_dir, "; ".join(problems), "a checkpoint that can be read")
+        more = f"; and {len(problems) - 1} more" * (len(problems) > 1)
+        raise InputError(output_dir, f"{problems[0]}{more}", "a checkpoint that can be read")
     return None
 
 
@@ -180,4 +181,8 @@ def _read_objects(path: Path) -> Any:
     try:
         return torch.load(path, map_location="cpu", weights_only=True)
     except (UnpicklingError, RuntimeError, ValueError, EOFError, KeyError, OSError) as error:
-        raise InputError(path, f"unreadable ({error})", "tensors and numbers") from error
+        # torch adds advice of several lines, such as to trust the file.
+        said = str(error).partition("\n")[0][:100]
+        if isinstance(error, UnpicklingError) or not said:
+            said = type(error).__name__
+        raise InputError(path, f"unreadable ({said})", "tensors and numbers") from error

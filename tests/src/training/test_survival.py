@@ -1,5 +1,6 @@
 """A training that is stopped, killed or damaged goes on and loses nothing."""
 
+import json
 import os
 import signal
 from collections.abc import Iterator
@@ -152,6 +153,21 @@ def test_a_flipped_bit_is_not_trained_on(
     whole = elsewhere(loop, "whole", ema=True)
     train(LinearTask(), whole, OPTIM)
     assert losses(whole.output_dir) == losses(loop.output_dir)
+
+
+def test_many_unreadable_checkpoints_are_a_short_message(loop: LoopConfig) -> None:
+    """An error that repeats torch's advice for each of ten checkpoints."""
+    train(LinearTask(), loop, OPTIM)
+    for step in (2, 4, 6):
+        folder = Path(loop.output_dir) / f"checkpoint-{step}"
+        state = json.loads((folder / "state.json").read_text())
+        size = (folder / "random.pt").stat().st_size
+        (folder / "random.pt").write_bytes(b"\xff" * size)
+        del state["sha256"]
+        (folder / "state.json").write_text(json.dumps(state))
+    with pytest.raises(InputError, match="random.pt.*; and 2 more, expected") as caught:
+        train(LinearTask(), loop, OPTIM)
+    assert len(str(caught.value)) < 600 and "\n" not in str(caught.value)
 
 
 @pytest.mark.parametrize("resume", [None, "checkpoint-2"])

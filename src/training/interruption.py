@@ -13,9 +13,9 @@ class Stopped(RuntimeError):
 class Interrupted(Stopped):
     """The job was told to stop by a signal, and all that it trained is in a checkpoint."""
 
-    def __init__(self, message: str, number: int) -> None:
+    def __init__(self, message: str, number: int | None) -> None:
         super().__init__(message)
-        self.number = number
+        self.number = number or signal.SIGTERM
 
     @property
     def exit_code(self) -> int:
@@ -29,6 +29,16 @@ class Terminations:
     def __init__(self) -> None:
         self.number: int | None = None
         self._before: dict[int, Any] = {}
+
+    @property
+    def seen(self) -> bool:
+        """Whether there was a signal."""
+        return self.number is not None
+
+    @property
+    def name(self) -> str:
+        """That of the signal; SIGTERM where another process of the launch was told."""
+        return signal.Signals(self.number or signal.SIGTERM).name
 
     def __enter__(self) -> "Terminations":
         # Python lets the main thread alone have a say.

@@ -3,7 +3,6 @@
 A step is one update of the weights; steps are counted over all stages of a training.
 """
 
-import signal
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, nullcontext
@@ -169,12 +168,10 @@ class _Training(Generic[Batch]):
 
     def _say_stopped(self, terminations: Terminations) -> None:
         """Raise `Interrupted`, with what a later job begins with."""
-        # Another process of the launch may have been told.
-        number = terminations.number or signal.SIGTERM
-        told = f"told to stop ({signal.Signals(number).name}) at step {self.step}"
+        told = f"told to stop ({terminations.name}) at step {self.step}"
         made = self.step > self.begun
         done = f"checkpoint-{self.step} is written" if made else "no step was made"
-        raise Interrupted(f"{self.folder}: {told}; {done}", number)
+        raise Interrupted(f"{self.folder}: {told}; {done}", terminations.number)
 
     def _run_end(self) -> int:
         """The last step of the run, whichever job makes it."""
@@ -189,8 +186,7 @@ class _Training(Generic[Batch]):
 
     def _agree(self, terminations: Terminations) -> None:
         """Let all processes know alike how much time is gone and whether to stop."""
-        stopped = float(terminations.number is not None)
-        told = [self.minutes.share, stopped, float(self.minutes.over)]
+        told = [self.minutes.share, float(terminations.seen), float(self.minutes.over)]
         if self.accelerator.num_processes > 1:
             told = self._mean(torch.tensor(told, device=self.device)).tolist()
         self.time_share, self.terminated = told[0], told[1] > 0

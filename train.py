@@ -11,6 +11,8 @@ says what is trained. `bash train.sh` runs the decoder's nine stages. Written be
     steps.jsonl               the figures of every step
     validation/step-<n>.png   held-out scenes: rendered, true, depth
     failed/                   the scenes of a step whose loss was not a number
+
+Ctrl-C and SIGTERM end it after its step with a checkpoint; the exit code is then 130 or 143.
 """
 
 import argparse

@@ -153,10 +153,11 @@ def export_checkpoint(
     LOGGER.info("the %s of %s", kind, folder)
     module = {name: tensor.to(torch.bfloat16) for name, tensor in weights.items()}
     path = target / folder.name / PUBLISHED
-    with atomic_path(path) as temporary:
-        torch.save({"module": module}, temporary)
-    with atomic_path(target / folder.name / "latest") as temporary:
-        temporary.write_text(PUBLISHED.parent.name)
+    with writing(path):
+        with atomic_path(path) as temporary:
+            _write_objects({"module": module}, temporary)
+        with atomic_path(target / folder.name / "latest") as temporary:
+            temporary.write_text(PUBLISHED.parent.name)
     return path
 
 

@@ -34,11 +34,12 @@ def check_replaceable(target: Path, names: Collection[str], record: Path) -> Non
     Raises:
         InputError: the target is no folder, or holds anything else.
     """
-    if not target.exists() and not target.is_symlink():
-        return
-    if not target.is_dir():
-        raise InputError(target, "a file", "a folder, or a name that is free")
-    found = sorted(target.iterdir())
+    with writing(target):
+        if not target.exists() and not target.is_symlink():
+            return
+        if not target.is_dir():
+            raise InputError(target, "a file", "a folder, or a name that is free")
+        found = sorted(target.iterdir())
     if not found:
         return
     expected = "an empty folder, or what this command wrote there before; remove it yourself"

@@ -25,6 +25,7 @@ from .tokenizer_config import (
     TokenizerTrainConfig,
 )
 from .tokenizer_figures import Measurement
+from .writing import writing
 
 
 @dataclass(frozen=True)
@@ -71,7 +72,8 @@ def export_tokenizer(
     device = default_device()
     task.build(device, Stopwatch())
     task.batches(Share())
-    save_tokenizer(task.measured(weights).to(dtype), target)
+    with writing(target):
+        save_tokenizer(task.measured(weights).to(dtype), target)
     figures = _figures(config, target, held_out, report, device) if held_out else {}
     return Exported(checkpoint.step, checkpoint.average is not None, figures)
 

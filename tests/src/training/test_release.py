@@ -141,6 +141,17 @@ def test_what_no_export_wrote_is_not_replaced(run: Path, tmp_path: Path, extra: 
     assert contents(tmp_path) == before
 
 
+@pytest.mark.parametrize("name", ["file/out", "n" * 300])
+def test_an_export_that_cannot_be_written_is_named(run: Path, tmp_path: Path, name: str) -> None:
+    """A traceback for a path through a file, or for a name that is too long."""
+    (tmp_path / "file").write_text("")
+    with pytest.raises(InputError, match="can be written"):
+        export_weights(run, tmp_path / name)
+    read = {"decoder.weight": torch.zeros(1)}
+    with pytest.raises(InputError, match="can be written"):
+        export_checkpoint(run / "checkpoint-5", tmp_path / "file", lambda _: read)
+
+
 def test_a_release_replaces_only_a_release(run: Path, tmp_path: Path) -> None:
     """A release that deletes its own source, or a folder or a text of somebody else."""
     source, target = tmp_path / "nano", tmp_path / "assets"

@@ -1,15 +1,16 @@
 #!/usr/bin/env bash
 # Render every stage of the training that has a checkpoint.
 #
-#   bash inference.sh [KEY=VALUE ...]      for example dataset_root=CLIPS skip_existing=true
+#   bash inference.sh [KEY=VALUE ...]      for example dataset_root=CLIPS overwrite=true
 #
 # CONFIGS  folder of one configuration a stage (configs/inference)
 # OUTPUT   training/<stage> holds the checkpoints, inference/<stage> the results (outputs)
 # LAUNCH   how to start a command (accelerate launch)
 set -euo pipefail
-cd "$(dirname "${BASH_SOURCE[0]}")"
+here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
+source "$here/scripts/bash/child.sh"
 
-configs=${CONFIGS:-configs/inference}
+configs=${CONFIGS:-$here/configs/inference}
 output=${OUTPUT:-outputs}
 read -r -a launch <<< "${LAUNCH:-accelerate launch}"
 
@@ -21,7 +22,7 @@ for config in "$configs"/*.yaml; do
         continue
     fi
     echo "== $stage"
-    "${launch[@]}" sample.py --config "$config" "config_path=$run/config.yaml" \
+    run_child "${launch[@]}" "$here/sample.py" --config "$config" "config_path=$run/config.yaml" \
         "model.output_dir=$run" "out_dir_inference=$output/inference/$stage" "$@"
     rendered=$((rendered + 1))
 done

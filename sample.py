@@ -5,8 +5,8 @@
 
 Later settings win: --config_default, then --config, then the key=value arguments. The keys are
 those of configs/inference/default.yaml; `model.KEY=VALUE` changes a key of the model, those of
-configs/training/default.yaml. Several processes share the scenes. `skip_existing=true` goes on
-where a stopped run left off.
+configs/training/default.yaml. Several processes share the scenes. A stopped run goes on where it
+was when it is called again; `overwrite=true` replaces scenes that were made from something else.
 
 CLIPS is a folder `<trajectory>/{rgb,pose,intrinsics,latent}/<scene>.*`. Written below
 out_dir_inference (and a folder for the checkpoint, the trajectories, the data set and the time):
@@ -17,6 +17,7 @@ out_dir_inference (and a folder for the checkpoint, the trajectories, the data s
     gaussians_orig/gaussians_<i>.ply        the Gaussians, for any 3DGS viewer
     scenes/<i>/cameras.json, metrics.json   the input's cameras; PSNR and SSIM by frame
     scenes/<i>/sheet.png                    input, clips, renderings and depths at a glance
+    scenes/<i>/made_from.json               what the scene was made from: digests and settings
     meta/sample_<i>.json                    the scene's name, when everything else is there
 """
 

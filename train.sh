@@ -16,6 +16,8 @@
 # LAUNCH   how to start a command (accelerate launch; python where there is no GPU)
 set -euo pipefail
 here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
+source "$here/scripts/bash/child.sh"
+require_numbers DYNAMIC STEPS
 configs=${CONFIGS:-$here/configs/training}
 output=${OUTPUT:-outputs}
 launcher=python
@@ -39,6 +41,16 @@ read -r -a minutes <<< "${MINUTES:-}"
 if ((${#minutes[@]} != 0 && ${#minutes[@]} != 9)); then
     echo "train.sh: MINUTES '$MINUTES': expected nine numbers" >&2
     exit 1
+fi
+for each in ${minutes[@]+"${minutes[@]}"}; do
+    if [[ ! $each =~ ^([0-9]+[.]?[0-9]*|[.][0-9]+)$ ]]; then
+        echo "train.sh: MINUTES '$each': expected a number" >&2
+        exit 2
+    fi
+done
+if ((sources[7] < 1 || sources[7] > 7)); then
+    echo "train.sh: DYNAMIC '$DYNAMIC': expected a stage in 1 ... 7" >&2
+    exit 2
 fi
 
 numbers=()
@@ -83,6 +95,6 @@ for ((number = first; number <= last; number++)); do
         fi
     fi
     echo "== stage $number: $stage"
-    "${launch[@]}" "$here/train.py" --config_default "$configs/default.yaml" \
+    run_child "${launch[@]}" "$here/train.py" --config_default "$configs/default.yaml" \
         --config "$configs/$stage.yaml" "${settings[@]}" "$@"
 done

@@ -2,7 +2,8 @@
 
 CLIPS is a folder `<trajectory>/rgb/<scene>.mp4`; `<trajectory>/depth/<scene>.zip` is written, which
 the depth loss of the decoder's training compares with. It does so whatever the scale and shift of
-a frame, so any depth network serves. Finished clips are passed over.
+a frame, so any depth network serves: `auto` is MoGe, or our small network where CHECKPOINT_DIR is a
+folder of small weights, which brings it (assets/nano). Finished clips are passed over.
 """
 
 import argparse
@@ -26,9 +27,10 @@ def main() -> int:
 
     sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
     from src.depth.video import resolve_video_depth
-    from src.runtime import InputError, default_device
+    from src.runtime import InputError, default_device, setup_logging
     from src.training.add_depth import add_depth
 
+    setup_logging()
     device = arguments.device or default_device()
     try:
         backend = resolve_video_depth(arguments.depth, arguments.checkpoint_dir, device)

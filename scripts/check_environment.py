@@ -14,6 +14,7 @@ import runpy
 import shutil
 import subprocess
 import sys
+import zipfile
 from pathlib import Path
 from typing import NamedTuple
 
@@ -44,14 +45,25 @@ LOST = {
     "viser": "the browser viewer",
 }
 LOST_WITHOUT_EXTRA = {"dev": "scripts/test.sh"}
+TOKENIZER = "Cosmos-Tokenize1-CV8x8x8-720p"
+# Folders of weights, any of which will do, and what is lost without them.
 WEIGHTS = {
-    "assets/nano": "the quickstart and all nano commands, which run on a CPU",
-    "checkpoints/Gen3C-Cosmos-7B": "the full-size generator",
-    "checkpoints/Cosmos-Tokenize1-CV8x8x8-720p": "the full-size tokenizer",
-    "checkpoints/google-t5/t5-11b": "full-size text prompts",
-    "checkpoints/Lyra": "the full-size decoder",
-    "checkpoints/lpips": "the perceptual loss and metric",
+    ("assets/nano",): "the quickstart and all nano commands, which run on a CPU",
+    ("checkpoints/Gen3C-Cosmos-7B", "checkpoints/GEN3C-Cosmos-7B"): "the full-size generator",
+    (f"checkpoints/{TOKENIZER}", f"checkpoints/cosmos_predict1/{TOKENIZER}"): (
+        "the full-size tokenizer"
+    ),
+    ("checkpoints/text_embeddings",): "full-size runs without T5 (T5 makes them)",
+    ("checkpoints/google-t5/t5-11b", "checkpoints/t5"): "full-size text prompts",
+    ("checkpoints/moge",): "the published depth (the first run fetches it, 1.3 GB)",
+    ("checkpoints/Lyra",): "the full-size decoder",
+    ("checkpoints/lpips",): "the perceptual loss and metric",
 }
+T5_FILES = tuple(f"checkpoints/{name}/pytorch_model.bin" for name in ("google-t5/t5-11b", "t5"))
+# Of T5-11b's pytorch_model.bin, and of its encoder alone in float32.
+T5_GIB, ENCODER_GIB = 45.2e9 / GIB, 18.1
+# The transformer of 7.24 billion parameters in bfloat16, where it streams to a small GPU.
+STREAMED_GIB = 13.5
 # A folder with a model card alone has no weights.
 WEIGHT_SUFFIXES = (".safetensors", ".pt", ".pth", ".bin", ".jit")
 
@@ -164,33 +176,56 @@ def check_triton() -> Finding:
 
 
 def check_moge() -> Finding:
-    """Look for MoGe, which is installed from its repository and is not among the dependencies."""
+    """Look for MoGe, which scripts/setup.sh installs by itself, without its requirements."""
     state = "found" if importlib.util.find_spec("moge") else "missing"
-    return Finding("moge", state, "", "depth of pictures at the full size")
+    return Finding("moge", state, "", "the published depth of pictures (README, section Depth)")
 
 
 def check_weights(repository: Path) -> list[Finding]:
     """Look for weights in their folders; one without files of weights counts as missing."""
     findings = []
-    for folder, lost in WEIGHTS.items():
-        paths = (repository / folder).rglob("*")
+    for folders, lost in WEIGHTS.items():
+        paths = [path for folder in folders for path in (repository / folder).rglob("*")]
         files = [path for path in paths if path.suffix in WEIGHT_SUFFIXES and path.is_file()]
         size = sum(path.stat().st_size for path in files)
         text = f"{len(files)} files, {size / GIB:.2f} GiB" if files else ""
-        findings.append(Finding(folder, "found" if files else "missing", text, lost))
+        findings.append(Finding(folders[0], "found" if files else "missing", text, lost))
     return findings
+
+
+def t5_memory(repository: Path) -> tuple[float, str]:
+    """GiB of memory that T5-11b takes while it is loaded, and why so much."""
+    files = [repository / name for name in T5_FILES if (repository / name).is_file()]
+    if not files:
+        return T5_GIB, "pytorch_model.bin is not here; it takes its size, unless it can be mapped"
+    if zipfile.is_zipfile(files[0]):
+        return ENCODER_GIB, "pytorch_model.bin can be mapped, so the encoder alone counts"
+    size = files[0].stat().st_size / GIB
+    return max(size, ENCODER_GIB), "pytorch_model.bin is an old pickle, which cannot be mapped"
+
+
+def download_gib() -> float:
+    """GiB of the weights that the full size needs, by the table of the downloads."""
+    sys.path.insert(0, str(REPOSITORY / "scripts"))
+    from downloads.catalogue import DEFAULT, gigabytes
+
+    return gigabytes(DEFAULT) * 1e9 / GIB
 
 
 def check_room(repository: Path) -> list[Finding]:
     """Judge free disk space and memory (GiB)."""
     disk = shutil.disk_usage(repository).free / GIB
     memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / GIB
+    text_memory, why = t5_memory(repository)
     rows = (
-        ("free disk space", disk, 70, "room for the full-size weights (nano needs 5 GiB)"),
-        ("memory", memory, 32, "loading of the full-size weights (nano needs 8 GiB)"),
+        ("free disk space", disk, download_gib(), "room for the full-size weights"),
+        ("memory", memory, STREAMED_GIB, "the full size on a GPU that streams its transformer"),
+        ("memory for T5-11b", memory, text_memory, f"prompts at the full size: {why}"),
     )
     return [
-        Finding(name, "found" if have >= need else "low", f"{have:.0f} GiB ({need} needed)", lost)
+        Finding(
+            name, "found" if have >= need else "low", f"{have:.0f} GiB ({need:.0f} needed)", lost
+        )
         for name, have, need, lost in rows
     ]
 

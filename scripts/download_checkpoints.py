@@ -1,60 +1,116 @@
 """Download weights and demo inputs: `python scripts/download_checkpoints.py --what NAME ...`.
 
 Only the files that are needed are fetched, into the published tree under `--checkpoint_dir`; `demo`
-goes into assets/demo. A download that was interrupted goes on where it stopped, and files that are
-there are checked and left alone, so the command can be run again at any time. Room on the disk is
-checked first, checksums afterwards. Where a licence must be accepted, the command says where.
+goes into assets/demo/static and assets/demo/dynamic. Access and room on the disk are checked first.
+A download that was interrupted goes on where it stopped when the command is run again, and files
+that are there are checked and left alone. A file gets its name when its checksum fits: damaged ones
+are fetched again, once. Where the hub has another version than the one that this program was
+checked with, the file is kept and named, and `--accept` takes it.
 """
 
 import argparse
+import logging
 import sys
 from pathlib import Path
 
-from downloads.catalogue import SOURCES
+from downloads.catalogue import DEFAULT, GROUPS, SOURCES, expand, gigabytes
 
 REPOSITORY = Path(__file__).resolve().parents[1]
-DEFAULT = ("gen3c", "tokenizer", "lyra")
+ENVIRONMENT = """
+HF_TOKEN or `hf auth login` shows who you are where a licence must be accepted; HF_ENDPOINT names
+another hub, LPIPS_ENDPOINT another address that has the two files of lpips."""
 
 
 def main() -> int:
     """Parse the arguments, fetch the files, return the exit code."""
-    names = [f"  {name:21} {sources[0].about}" for name, sources in SOURCES.items()]
+    arguments = _parser().parse_args()
+    try:
+        return _download(arguments.what, arguments.checkpoint_dir, arguments.accept)
+    except KeyboardInterrupt:
+        print("stopped; the same command goes on where it stopped", file=sys.stderr)
+        return 130
+
+
+def _parser() -> argparse.ArgumentParser:
+    names = [f"  {name:21} {_about(name)}" for name in SOURCES]
+    groups = [
+        f"  {name:21} {' '.join(keys)}, {gigabytes(keys):.1f} GB" for name, keys in GROUPS.items()
+    ]
     parser = argparse.ArgumentParser(
         description=__doc__,
-        epilog="\n".join(["what there is:", *names]),
+        epilog="\n".join(["what there is:", *names, "groups:", *groups, ENVIRONMENT]),
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument(
         "--what",
         nargs="+",
-        choices=[*SOURCES, "all"],
-        default=DEFAULT,
+        choices=[*SOURCES, *GROUPS],
         metavar="NAME",
-        help=f"of the list below, or all; default: {' '.join(DEFAULT)}",
+        help=f"of the lists below; default: {' '.join(DEFAULT)} ({gigabytes(DEFAULT):.0f} GB), "
+        "without t5 where its two constant embeddings are kept already",
     )
-    parser.add_argument("--checkpoint_dir", type=Path, default=Path("checkpoints"))
-    arguments = parser.parse_args()
+    parser.add_argument(
+        "--checkpoint_dir",
+        type=Path,
+        default=Path("checkpoints"),
+        help="where the published tree of weights lies (%(default)s)",
+    )
+    parser.add_argument(
+        "--accept",
+        action="store_true",
+        help="take files of another version than the checked one, and remember their checksums",
+    )
+    return parser
 
+
+def _about(name: str) -> str:
+    """What a part is for, and its size where that is known."""
+    about, size = SOURCES[name][0].about, gigabytes([name])
+    return f"{size:.1f} GB: {about}" if size else about
+
+
+def _download(names: list[str] | None, checkpoint_dir: Path, accept: bool) -> int:
     sys.path.insert(0, str(REPOSITORY))
-    from downloads.fetch import download
+    from downloads.checksums import ACCEPTED, read_accepted, write_accepted
+    from downloads.fetch import Download
     from downloads.stores import Stores
 
     from src.runtime import InputError, setup_logging
 
     setup_logging()
-    chosen = list(SOURCES) if "all" in arguments.what else list(dict.fromkeys(arguments.what))
-    sources = [source for name in chosen for source in SOURCES[name]]
-    weights: Path = arguments.checkpoint_dir
+    for client in ("httpx", "httpx2"):
+        # It logs every request, with addresses that are signed and a page long.
+        logging.getLogger(client).setLevel(logging.WARNING)
+    if names is None:
+        from cosmos_predict1.diffusion.text import missing_constants
+
+        names = [name for name in DEFAULT if name != "t5" or missing_constants(checkpoint_dir)]
+    sources = [source for name in expand(names) for source in SOURCES[name]]
     folders = [
-        (source, (REPOSITORY if source.kind == "dataset" else weights) / source.folder)
+        (source, (REPOSITORY if source.kind == "dataset" else checkpoint_dir) / source.folder)
         for source in sources
     ]
     try:
-        files = download(folders, Stores())
+        accepted = read_accepted(checkpoint_dir)
+        download = Download(Stores(), accepted, accept)
+        try:
+            files = download(folders)
+        finally:
+            # Also where a later file fails: what was accepted need not be said again.
+            if accept and accepted:
+                write_accepted(checkpoint_dir, accepted)
     except InputError as error:
         print(error, file=sys.stderr)
         return 1
     print(f"{len(files)} files are complete")
+    if download.others:
+        others = ", ".join(map(str, download.others))
+        print(
+            f"of another version than the checked one: {others}; they are kept, and the same "
+            f"command with --accept takes them (noted in {checkpoint_dir / ACCEPTED})",
+            file=sys.stderr,
+        )
+        return 1
     return 0
 
 

@@ -1,8 +1,9 @@
 #!/usr/bin/env bash
 # Make or refresh the environment of this checkout: `bash scripts/setup.sh`, from any folder.
 #
-# Installs the tested versions of constraints.txt into .venv: core, train, viewer and dev, and the
-# gpu extra where an NVIDIA GPU answers. A second run does nothing until one of those files changes.
+# Installs the tested versions of constraints.txt into .venv: core, train, viewer and dev, the gpu
+# extra where an NVIDIA GPU answers, and MoGe. A second run does nothing until one of those files
+# changes.
 #
 #   --check           install nothing; exit code 0 if .venv is up to date, 1 if not
 #   PYTHON            the interpreter to make .venv with, 3.11 or newer (else the first one found)
@@ -110,6 +111,10 @@ extras = [line for name in sys.argv[2].split() for line in project["optional-dep
 print(*table["build-system"]["requires"], *project["dependencies"], *extras, sep="\n")
 PROGRAM
 "$python" -m pip install --constraint "$root/constraints.txt" --requirement "$venv/requirements.txt"
+
+# Without its requirements: torchvision, OpenCV and gradio, for programs that are not used here.
+begin "install MoGe" "See pip's message above; MoGe is dlr-moge and dlr-utils3d on PyPI."
+"$python" -m pip install --no-deps --constraint "$root/constraints.txt" dlr-moge dlr-utils3d scipy
 
 begin "install the project itself" "See pip's message above."
 "$python" -m pip install --no-deps --no-build-isolation --editable "$root"

@@ -10,15 +10,18 @@ from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
 from typing import Any, Literal, get_args
 
+from src.checkpoints import layout
 from src.io.atomic import atomic_path
 from src.io.json_object import read_json_object
-from src.runtime import InputError
+from src.runtime import InputError, get_logger
 from src.tokenizer.cosmos import COMPRESSION, latent_frames
 
+LOGGER = get_logger(__name__)
 RopePrecision = Literal["exact", "bf16"]
 TextEncoder = Literal["t5", "none"]
 CLASS_NAME = "CosmosTransformer3DModel"
 CONFIG_NAME = "config.json"
+PUBLISHED_FILE = "model.pt"
 EXTRAS = "gen3c"
 CHOICES = {"rope_precision": get_args(RopePrecision), "text_encoder": get_args(TextEncoder)}
 PATCH = 2
@@ -45,7 +48,8 @@ class SamplingDefaults:
     """What a run uses where the user says nothing: size in pixels, frames, steps, guidance.
 
     `filter_points_threshold` is that of the 3D cache (see `CacheSettings`); the smaller a picture,
-    the more depth changes from pixel to pixel on one surface.
+    the more depth changes from pixel to pixel on one surface. `center_depth_quantile` turns paths
+    about the median depth of a video that brings its depth, instead of about depth 1.
     """
 
     height: int = 704
@@ -56,6 +60,7 @@ class SamplingDefaults:
     guidance: float = 1.0
     text_encoder: TextEncoder = "t5"
     filter_points_threshold: float = 0.05
+    center_depth_quantile: bool = False
 
     def __post_init__(self) -> None:
         if min(self.height, self.width, self.num_frames, self.fps, self.num_steps) <= 0:
@@ -136,18 +141,28 @@ class TransformerConfig:
 def read_config(folder: Path) -> TransformerConfig:
     """The configuration in `folder`; the published one where no file of diffusers' class lies.
 
+    Beside a published `model.pt` a file that is not of diffusers' class is another program's, and
+    does not matter, whatever it holds.
+
     Raises:
         InputError: malformed JSON, an unknown key, a wrong type, or another network.
     """
     path = folder / CONFIG_NAME
     if not path.is_file():
         return TransformerConfig()
-    values = read_json_object(path)
-    # The published folder may hold a config.json of another program.
-    if "_class_name" not in values:
+    published = layout("generator", folder) == (PUBLISHED_FILE,)
+    try:
+        values = read_json_object(path)
+    except InputError:
+        if published:
+            LOGGER.info("%s is no JSON object, so it is not ours, and is not read", path)
+            return TransformerConfig()
+        raise
+    name = values.get("_class_name")
+    if name is None or (published and name != CLASS_NAME):
         return TransformerConfig()
-    if values["_class_name"] != CLASS_NAME:
-        raise InputError(path, values["_class_name"], CLASS_NAME)
+    if name != CLASS_NAME:
+        raise InputError(path, name, CLASS_NAME)
     return parse_config(path, values)
 
 

@@ -31,6 +31,7 @@ class InputConfig:
     depth: str = "auto"
     start: int = 0
     center_depth_quantile: bool | None = None
+    published_invalid_depth: bool = False
     text_to_image_model: str = ""
 
 
@@ -70,6 +71,7 @@ class SamplingConfig:
     negative_prompt: str | None = None
     noise_aug_strength: float = 0.0
     filter_points_threshold: float | None = None
+    published_draws: bool = False
 
     def __post_init__(self) -> None:
         if not 0 <= self.seed < 2**32:
@@ -119,6 +121,7 @@ class SdgConfig:
     checkpoint_dir: Path
     output: Path
     save_buffer: bool = False
+    overwrite: bool = False
 
 
 @dataclass(frozen=True)
@@ -168,13 +171,17 @@ def sdg_config(arguments: Namespace) -> SdgConfig:
             arguments.negative_prompt,
             arguments.noise_aug_strength,
             arguments.filter_points_threshold,
+            arguments.published_draws,
         ),
-        # A deviation: in the original, pixels without depth hide others from the world's origin.
-        CacheSettings(foreground_masking=arguments.foreground_masking, drop_invalid=True),
+        CacheSettings(
+            foreground_masking=arguments.foreground_masking,
+            drop_invalid=not arguments.published_invalid_depth,
+        ),
         _hardware(arguments),
         Path(arguments.checkpoint_dir).expanduser(),
         Path(arguments.video_save_folder).expanduser().resolve(),
         arguments.save_buffer,
+        arguments.overwrite,
     )
 
 
@@ -214,10 +221,18 @@ def clip_settings(
 
 
 def with_weights(config: SdgConfig, network: TransformerConfig) -> SdgConfig:
-    """The run with the filter of the 3D cache that was asked for, else that of the weights."""
+    """The run with the 3D cache's filter and the centre that were asked for, else the weights'."""
+    default = network.sampling
     asked = config.sampling.filter_points_threshold
-    threshold = network.sampling.filter_points_threshold if asked is None else asked
-    return replace(config, cache=replace(config.cache, threshold=threshold))
+    threshold = default.filter_points_threshold if asked is None else asked
+    about_median = config.inputs.center_depth_quantile
+    if about_median is None:
+        about_median = default.center_depth_quantile
+    return replace(
+        config,
+        cache=replace(config.cache, threshold=threshold),
+        inputs=replace(config.inputs, center_depth_quantile=about_median),
+    )
 
 
 def _inputs(arguments: Namespace) -> InputConfig:
@@ -234,6 +249,7 @@ def _inputs(arguments: Namespace) -> InputConfig:
         arguments.depth,
         arguments.vipe_starting_frame_idx,
         arguments.center_depth_quantile,
+        arguments.published_invalid_depth,
         arguments.text_to_image_model,
     )
 

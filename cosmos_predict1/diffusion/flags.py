@@ -75,8 +75,8 @@ def dynamic_parser(manual: str) -> ArgumentParser:
     inputs.add_argument(
         "--center_depth_quantile",
         action=BooleanOptionalAction,
-        help="turn about the median depth of the first frame instead of depth 1 (on for input that "
-        "brings its own depth)",
+        help="turn about the median depth of the first frame instead of depth 1, where the input "
+        "brings its depth; raw results of ViPE want it (published: off)",
     )
     inputs.add_argument(
         "--flip_supervision",
@@ -118,7 +118,8 @@ def _add_inputs(group: "argparse._ArgumentGroup", line: str) -> None:
         "--depth",
         default="auto",
         help="auto, moge, depth_anything, nano, or a file (.npz, .npy, .exr, .zip); for videos "
-        "also video_depth_anything (%(default)s: moge if installed, else nano)",
+        "also video_depth_anything (%(default)s: nano where the checkpoint folder has a depth "
+        "network of its own, depth/, else moge, as published)",
     )
 
 
@@ -139,6 +140,12 @@ def _add_sampling(parser: ArgumentParser) -> None:
     group.add_argument("--fps", type=float, help="(published: 24; a video's own)")
     group.add_argument("--seed", type=int, default=1, help="of all draws (%(default)s)")
     group.add_argument(
+        "--published_draws",
+        action="store_true",
+        help="one noise, drawn on the GPU, and one place in the ranges of distances for all "
+        "trajectories, as published, instead of draws of each trajectory's own",
+    )
+    group.add_argument(
         "--disable_prompt_encoder", action="store_true", help="zeros in the place of the prompts"
     )
     group.add_argument(
@@ -155,6 +162,12 @@ def _add_sampling(parser: ArgumentParser) -> None:
         "--foreground_masking",
         action="store_true",
         help="background does not show through the edges of what stands before it",
+    )
+    group.add_argument(
+        "--published_invalid_depth",
+        action="store_true",
+        help="pixels without depth hide others, from the world's origin, and count as depth 0 in "
+        "the median of --center_depth_quantile, as published",
     )
 
 
@@ -207,6 +220,12 @@ def _add_hardware(parser: ArgumentParser) -> None:
             flag, action="store_true", help=f"keep on the CPU while not at work: {part}"
         )
     group.add_argument("--compile", action="store_true", help="compile the transformer's blocks")
+    group.add_argument(
+        "--overwrite",
+        action="store_true",
+        help="replace finished clips that were made from another input, other weights or settings; "
+        "without it the run is refused",
+    )
     group.add_argument(
         "--save_buffer",
         action="store_true",

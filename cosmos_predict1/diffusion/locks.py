@@ -19,16 +19,21 @@ LOGGER = get_logger(__name__)
 UNSUPPORTED = (errno.ENOLCK, errno.ENOTSUP, errno.ENOSYS)
 
 
+class HeldError(InputError):
+    """Another process writes the clip."""
+
+
 @contextmanager
-def clip_lock(paths: ClipPaths) -> Iterator[None]:
-    """Hold the clip for as long as the block runs.
+def clip_lock(paths: ClipPaths, wait: bool = False) -> Iterator[None]:
+    """Hold the clip for as long as the block runs; `wait` for another process, or give up.
 
     Raises:
-        InputError: another process holds it, and is named; or the folder cannot be written.
+        HeldError: another process holds it, and is named.
+        InputError: the folder cannot be written.
     """
     path = paths.meta.with_name(f".{paths.key}.lock")
     try:
-        descriptor = _acquire(path)
+        descriptor = _acquire(path, wait)
     except OSError as error:
         expected = "a folder that can be written, with room on its disk"
         raise InputError(paths.root, f"no access ({error})", expected) from error
@@ -44,26 +49,31 @@ def clip_lock(paths: ClipPaths) -> Iterator[None]:
 def file_lock(path: Path) -> Iterator[None]:
     """Hold a file of this name, made where it is missing; waits for another process."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    with path.open("ab") as file:
+    descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW, 0o644)
+    try:
         try:
-            fcntl.flock(file, fcntl.LOCK_EX)
+            fcntl.flock(descriptor, fcntl.LOCK_EX)
         except OSError as error:
             _accept(error, path)
         yield
+    finally:
+        os.close(descriptor)
 
 
-def _acquire(path: Path) -> int:
+def _acquire(path: Path, wait: bool) -> int:
     """A descriptor of the locked file."""
     path.parent.mkdir(parents=True, exist_ok=True)
+    mode = fcntl.LOCK_EX if wait else fcntl.LOCK_EX | fcntl.LOCK_NB
     while True:
-        descriptor = os.open(path, os.O_RDWR | os.O_CREAT, 0o644)
+        # A link in the lock's place may point to any file of the user's, and is not followed.
+        descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW, 0o644)
         try:
-            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            fcntl.flock(descriptor, mode)
         except BlockingIOError as error:
             holder = os.read(descriptor, 200).decode(errors="replace") or "another process"
             os.close(descriptor)
             expected = "one run at a time for each clip; wait for it, or choose another folder"
-            raise InputError(path.parent.parent, f"being written by {holder}", expected) from error
+            raise HeldError(path.parent.parent, f"being written by {holder}", expected) from error
         except OSError as error:
             _accept(error, path)
         if _is_same(descriptor, path):

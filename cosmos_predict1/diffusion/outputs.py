@@ -1,6 +1,5 @@
 """Clips of shots on disk: where they lie, whether they are finished, how pieces are written."""
 
-import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -9,6 +8,7 @@ from jaxtyping import UInt8
 from torch import Tensor
 
 from src.io.clip import Clip, ClipPaths, is_finished, open_clip, write_clip
+from src.io.made_from import check_made_from
 from src.io.video import write_video
 from src.runtime import InputError
 
@@ -16,7 +16,8 @@ from .rollout import RolledPiece
 from .shots import Shot
 
 # Keys of a clip's metadata that the flags decide.
-DECIDED = ("settings", "trajectory", "prompt", "negative_prompt")
+DECIDED = ("settings", "trajectory", "prompt", "negative_prompt", "made_from")
+WAY_OUT = "--overwrite replaces such clips, another --video_save_folder keeps both"
 
 
 class WriteError(InputError):
@@ -39,16 +40,21 @@ class ShotFiles:
         names = names if self.pieces > 1 else [self.key]
         return [ClipPaths(self.root, self.shot.folder, name) for name in names]
 
-    def is_finished(self, record: Mapping[str, object]) -> bool:
-        """Whether all pieces are there, made as `record` says.
+    def is_finished(self, record: Mapping[str, object], overwrite: bool = False) -> bool:
+        """Whether all pieces are there, made as `record` says; others may be overwritten or not.
 
         Raises:
-            InputError: a finished piece was made with other settings.
+            InputError: a finished piece was made from something else and must stay.
         """
         done = [is_finished(paths) for paths in self.paths]
-        for paths, finished in zip(self.paths, done, strict=True):
-            if finished:
-                _check_record(paths, record)
+        try:
+            for paths, finished in zip(self.paths, done, strict=True):
+                if finished:
+                    _check_record(paths, record)
+        except InputError:
+            if overwrite:
+                return False
+            raise
         return all(done)
 
     def write(
@@ -96,13 +102,9 @@ def beside(output: Path, name: str) -> Path:
 
 def _check_record(paths: ClipPaths, record: Mapping[str, object]) -> None:
     stored = open_clip(paths).meta()
-    # As JSON, in which a tuple is a list.
-    wanted = json.loads(json.dumps(dict(record)))
-    for name in DECIDED:
-        if stored.get(name) != wanted.get(name):
-            value = f"{name} = {stored.get(name)!r} of an earlier run"
-            expected = f"{wanted.get(name)!r}, or another --video_save_folder"
-            raise InputError(paths.meta, value, expected)
+    kept = {name: stored[name] for name in DECIDED if name in stored}
+    wanted = {name: record[name] for name in DECIDED if name in record}
+    check_made_from(paths.meta, kept, wanted, WAY_OUT)
 
 
 def _plain(fps: float) -> float | int:

@@ -13,7 +13,7 @@ from torch import Tensor
 
 from src.checkpoints import find_checkpoint
 from src.io.video import to_uint8
-from src.runtime import get_logger
+from src.runtime import InputError, get_logger
 from src.tokenizer.cosmos import VideoTokenizer
 from src.tokenizer.loading import load_tokenizer
 
@@ -33,12 +33,13 @@ Context = Float[Tensor, "1 token context"]
 
 @dataclass(frozen=True)
 class SamplingPlan:
-    """How one piece is sampled."""
+    """How one piece is sampled; `published_noise` is that of `initial_noise`."""
 
     num_steps: int
     guidance: float
     fps: float
     seed: int
+    published_noise: bool = False
 
 
 @dataclass(frozen=True)
@@ -99,6 +100,9 @@ class Gen3C:
             texts: what the piece shows, and what it does not.
             plan: steps, guidance, frame rate and seed.
             progress: called after each step.
+
+        Raises:
+            InputError: latents or pictures that are not finite, as damaged weights make them.
         """
         shape = (1, self.network.config.out_channels, *warps.shape[2:])
         positive, negative = (text.to(self.device) for text in texts)
@@ -106,10 +110,12 @@ class Gen3C:
         noise = condition_noise(shape, plan.seed)[:, :, :1].to(self.device)
         predict = guided(self.network, conditions, negative, plan.guidance)
         denoiser = Denoiser(predict, first, noise)
-        start = initial_noise(shape, plan.seed, self.device)
+        start = initial_noise(shape, plan.seed, self.device, plan.published_noise)
         levels = noise_levels(plan.num_steps)
         latents = sample(denoiser, start, levels, progress, denoiser.constrain)
+        _check_finite("the generator", latents)
         video = self.decode(latents)
+        _check_finite("the tokenizer's decoder", video)
         frames = to_uint8(video.permute(1, 2, 3, 0)).cpu()
         return Piece(latents[0].cpu(), frames, video[:, -1].float().clamp(-1, 1))
 
@@ -123,6 +129,13 @@ class Gen3C:
 
     def _working_tokenizer(self) -> AbstractContextManager[VideoTokenizer]:
         return resident(self.tokenizer, self.device, self.hardware.offload_tokenizer)
+
+
+def _check_finite(network: str, values: Float[Tensor, "..."]) -> None:
+    """Refuse what would be written as a black clip."""
+    if not torch.isfinite(values).all():
+        expected = "finite ones; are its weights damaged? scripts/check_weights.py looks"
+        raise InputError(network, "made values that are not finite", expected)
 
 
 def load_gen3c(config: SdgConfig) -> Gen3C:

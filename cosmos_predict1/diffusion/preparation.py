@@ -9,7 +9,7 @@ from jaxtyping import Float, UInt8
 from torch import Tensor
 
 from src.depth.backends import DepthBackend, resolve_depth
-from src.depth.video import resolve_video_depth
+from src.depth.video import VideoDepthBackend, resolve_video_depth
 from src.io.atomic import atomic_path
 from src.io.image import read_image
 
@@ -21,7 +21,16 @@ from .locks import file_lock
 from .outputs import beside
 from .pipeline import Context, Gen3C
 from .rollout import PreparedScene
-from .scenes import Scene, SceneSize, filmed_scene, posed_scene, still_scene, to_device, video_kind
+from .scenes import (
+    Center,
+    Scene,
+    SceneSize,
+    filmed_scene,
+    posed_scene,
+    still_scene,
+    to_device,
+    video_kind,
+)
 from .shots import draw, file_intrinsics
 from .text import PromptEncoder, prompt_contexts
 from .text_to_image import TextToImage
@@ -54,14 +63,56 @@ class Prompts:
         return self._latest[1]
 
 
+class Depths:
+    """The run's depth backend, for pictures or for videos, loaded once."""
+
+    def __init__(self, config: SdgConfig) -> None:
+        self._config = config
+        # The backend's name, the folder of its weights, its device.
+        self._wanted = (config.inputs.depth, config.checkpoint_dir, config.hardware.device)
+
+    def load(self, scenes: Sequence[SceneInput]) -> None:
+        """Load what the scenes need; input that brings its own depth needs nothing.
+
+        Raises:
+            InputError: an unknown backend, one that is not installed, weights that are missing.
+        """
+        if not self._config.moving:
+            _ = self.still
+        elif any(is_filmed(scene, self._config) for scene in scenes):
+            _ = self.video
+
+    @cached_property
+    def still(self) -> DepthBackend:
+        """Depth of pictures."""
+        return resolve_depth(*self._wanted)
+
+    @cached_property
+    def video(self) -> VideoDepthBackend:
+        """Depth of plain videos."""
+        return resolve_video_depth(*self._wanted)
+
+
+def is_filmed(scene: SceneInput, config: SdgConfig) -> bool:
+    """Whether the scene is a plain video, whose depth has to be estimated."""
+    if not config.moving or config.inputs.vipe is not None or scene.path is None:
+        return False
+    return video_kind(scene.path) == "video"
+
+
 class ScenePreparation:
-    """Prepares scenes for a generator; loads depth networks when one is needed."""
+    """Prepares scenes for a generator."""
 
     def __init__(
-        self, config: SdgConfig, settings: ClipSettings, generator: Gen3C, prompts: Prompts
+        self,
+        config: SdgConfig,
+        settings: ClipSettings,
+        generator: Gen3C,
+        prompts: Prompts,
+        depths: Depths,
     ) -> None:
         self.config, self.settings, self.generator = config, settings, generator
-        self.prompts = prompts
+        self.prompts, self.depths = prompts, depths
         self._latest: tuple[str, Scene] | None = None
 
     def __call__(self, source: SceneInput, backwards: bool = False) -> PreparedScene:
@@ -81,7 +132,7 @@ class ScenePreparation:
         )
         first = self.generator.first_latent(scene.first_frame)
         follow_up = self.settings.pieces > 1 and not scene.moving
-        backend = self._depth if follow_up else None
+        backend = self.depths.still if follow_up else None
         return PreparedScene(scene, cache, first, self.prompts(source.prompt), backend)
 
     def _read(self, source: SceneInput) -> Scene:
@@ -93,18 +144,12 @@ class ScenePreparation:
         default_fps = self.generator.network.config.sampling.fps
         if not config.moving:
             fps = default_fps if settings.fps is None else settings.fps
-            return still_scene(read_image(path), self._depth, size, fps, self._lens)
-        if video_kind(path) == "video" and inputs.vipe is None:
-            name, device = inputs.depth, self.generator.device
-            backend = resolve_video_depth(name, config.checkpoint_dir, device)
-            return filmed_scene(path, backend, size, inputs.start, settings.fps)
-        about_scene = inputs.center_depth_quantile is not False
-        return posed_scene(path, size, inputs.start, settings.fps, default_fps, about_scene)
-
-    @cached_property
-    def _depth(self) -> DepthBackend:
-        name, folder = self.config.inputs.depth, self.config.checkpoint_dir
-        return resolve_depth(name, folder, self.generator.device)
+            return still_scene(read_image(path), self.depths.still, size, fps, self._lens)
+        if is_filmed(source, config):
+            return filmed_scene(path, self.depths.video, size, inputs.start, settings.fps)
+        center: Center = "all" if inputs.published_invalid_depth else "known"
+        center = center if inputs.center_depth_quantile else "one"
+        return posed_scene(path, size, inputs.start, settings.fps, default_fps, center)
 
     @property
     def _lens(self) -> Float[Tensor, "4"] | None:

@@ -3,6 +3,7 @@
 import math
 from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import Literal
 
 import torch
 from jaxtyping import Float, UInt8
@@ -21,6 +22,8 @@ from .cache import SourceFrames, center_depth
 from .conditioning import first_frame_image
 from .posed_video import FOLDER_FILES, cut_frames, read_posed_folder, read_posed_tensors
 from .shots import Rig
+
+Center = Literal["one", "known", "all"]
 
 
 @dataclass(frozen=True)
@@ -103,12 +106,12 @@ def posed_scene(
     start: int,
     fps: float | None,
     default_fps: float,
-    about_scene: bool,
+    center: Center = "one",
 ) -> Scene:
     """The scene of a video that brings its depth and cameras: of ViPE, an `X.pt`, a folder.
 
-    Trajectories turn about the median depth of the first frame, or about depth 1 unless
-    `about_scene`.
+    Trajectories turn about depth 1 (`one`), or about the median depth of the first frame: of its
+    pixels with a depth (`known`), or of all of them (`all`, as published).
 
     Raises:
         InputError: what is read is missing or damaged, or of another size and cannot be resized.
@@ -124,7 +127,9 @@ def posed_scene(
             expected = f"{size.height}x{size.width}, this input is not resized"
             raise InputError(path, f"pictures of {found[0]}x{found[1]}", expected)
         video = cut_frames(whole, start, size.num_frames)
-    turned_about = center_depth(video.depth[:, 0]) if about_scene else 1.0
+    turned_about = 1.0
+    if center != "one":
+        turned_about = center_depth(video.depth[:, 0], published=center == "all")
     record = {"depth": kind, "depth_divisor": 1.0, "center_depth": turned_about}
     return _moving(video, turned_about, fps, record)
 

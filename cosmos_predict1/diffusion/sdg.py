@@ -6,8 +6,8 @@ is computed once.
 """
 
 import os
-from collections.abc import Iterator, Sequence
-from dataclasses import asdict, dataclass, replace
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from importlib.metadata import version
 from itertools import groupby
 from typing import NoReturn
@@ -22,40 +22,31 @@ from src.runtime import InputError, get_logger, rank
 from src.tokenizer.loading import load_statistics
 
 from .architecture import TransformerConfig, read_config
+from .clips import Clips, Job
 from .config import ClipSettings, SdgConfig, clip_settings, with_weights
+from .input_check import check_input
 from .inputs import SceneInput, scene_inputs
-from .locks import clip_lock
-from .outputs import ShotFiles, WriteError
+from .locks import HeldError, clip_lock
+from .origins import Origins
+from .outputs import WriteError
 from .pipeline import SamplingPlan, load_gen3c
-from .preparation import Prompts, ScenePreparation, make_pictures
+from .preparation import Depths, Prompts, ScenePreparation, make_pictures
 from .rollout import PreparedScene, roll_out
-from .shots import Shot, describe, draw, list_shots, shot_rig, shot_spec
+from .shots import list_shots, shot_rig, shot_spec
 
 LOGGER = get_logger(__name__)
 LIBRARIES = ("torch", "diffusers")
 
 
-@dataclass(frozen=True)
-class Job:
-    """One shot of one scene."""
-
-    scene: SceneInput
-    shot: Shot
-
-    @property
-    def group(self) -> tuple[str, bool]:
-        """Jobs of one group share everything but the cameras."""
-        return self.scene.key, self.shot.backwards
-
-
 def run(config: SdgConfig) -> None:
     """Make all clips that are not finished, of this process' share.
 
-    A scene that fails is reported, the others are made all the same.
+    A scene that fails is reported, the others are made all the same. Clips that another run is
+    writing are waited for.
 
     Raises:
         InputError: whatever a user gave wrongly, most of it before any network is loaded; or, at
-            the end, the scenes that failed.
+            the end, the scenes that failed, and clips that somebody removed meanwhile.
     """
     network, settings = _settings(config)
     config = with_weights(config, network)
@@ -63,29 +54,74 @@ def run(config: SdgConfig) -> None:
     shots = list_shots(config.cameras)
     jobs = [Job(scene, shot) for scene in scenes for shot in shots]
     mine = share(jobs, rank(), int(os.environ.get("WORLD_SIZE", "1")))
-    missing = [job for job in mine if not _is_finished(config, settings, job)]
+    clips = Clips(config, settings, Origins(config))
+    missing = clips.missing(mine)
     LOGGER.info(
         "%d scenes, %d trajectories each; %d of %d clips of this process are missing",
         *(len(scenes), len(shots), len(missing), len(mine)),
     )
-    if not missing:
-        return
-    for job in missing:
-        # Another run on this folder shows here, before anything is loaded.
-        with clip_lock(_files(config, settings, job).paths[0]):
-            pass
-    pictured = make_pictures(config, settings, [job.scene for job in missing])
+    missing = clips.without_held(missing)
+    failures = _unusable(config, missing)
+    missing = [job for job in missing if job.scene.key not in failures]
+    if missing:
+        found = _load_and_make(clips, network, missing)
+        for job, error in found:
+            failures.setdefault(job.scene.key, []).append(error)
+    _report(config, failures)
+    gone = clips.missing(mine)
+    if gone:
+        value = f"{len(gone)} clips that were written are gone"
+        raise InputError(clips.files(gone[0]).paths[0].meta, value, "clips that nobody removes")
+
+
+def _unusable(config: SdgConfig, jobs: Sequence[Job]) -> dict[str, list[InputError]]:
+    """What is wrong with the inputs of jobs, by scene, as far as headers tell."""
+    failures: dict[str, list[InputError]] = {}
+    for scene in {job.scene.key: job.scene for job in jobs}.values():
+        try:
+            check_input(scene, config)
+        except InputError as error:
+            LOGGER.error("no clips of %s: %s", scene.key, error)
+            failures[scene.key] = [error]
+    return failures
+
+
+def _load_and_make(
+    clips: Clips, network: TransformerConfig, missing: Sequence[Job]
+) -> list[tuple[Job, InputError]]:
+    """Load the networks and make the clips; returns what went wrong."""
+    config = clips.config
+    # A depth network, or a text encoder, that is missing shows before larger networks are loaded.
+    depths = Depths(config)
+    depths.load([job.scene for job in missing])
+    pictured = make_pictures(config, clips.settings, [job.scene for job in missing])
     missing = [replace(job, scene=scene) for job, scene in zip(missing, pictured, strict=True)]
     prompts = Prompts(config, network)
-    # A text encoder that is missing shows before the larger network is loaded.
     prompts(missing[0].scene.prompt)
     generator = load_gen3c(config)
-    prepare = ScenePreparation(config, settings, generator, prompts)
+    prepare = ScenePreparation(config, clips.settings, generator, prompts, depths)
     with torch.inference_mode():
-        failures = list(_make(prepare, missing))
-    if failures:
-        summary = "; ".join(dict.fromkeys(str(failure) for failure in failures))
-        raise InputError(config.output, f"{len(failures)} failures", f"none: {summary}")
+        failures, held = _make(clips, prepare, missing)
+        # Of another run, which has had the time of all other clips to finish them.
+        more, _ = _make(clips, prepare, held, wait=True)
+    return failures + more
+
+
+def _report(config: SdgConfig, failures: Mapping[str, Sequence[InputError]]) -> None:
+    """End with the list of the scenes that failed, a line each.
+
+    Raises:
+        InputError: there are any.
+    """
+    if not failures:
+        return
+    reasons = [
+        f"{key}: {error}"
+        for key, errors in failures.items()
+        for error in dict.fromkeys(map(str, errors))
+    ]
+    listed = "".join(f"\n  {reason}" for reason in reasons)
+    raise InputError(config.output, f"{len(failures)} scenes without all clips", f"none:{listed}")
 
 
 def share(jobs: Sequence[Job], index: int, processes: int) -> Sequence[Job]:
@@ -120,8 +156,15 @@ def _checked_scenes(
     return scenes
 
 
-def _make(prepare: ScenePreparation, jobs: Sequence[Job]) -> Iterator[InputError]:
-    """Make the clips of `jobs`; yields what went wrong with a scene."""
+def _make(
+    clips: Clips, prepare: ScenePreparation, jobs: Sequence[Job], wait: bool = False
+) -> tuple[list[tuple[Job, InputError]], list[Job]]:
+    """Make the clips of `jobs`; returns what went wrong, and what another run was writing.
+
+    With `wait` such clips are waited for.
+    """
+    failures: list[tuple[Job, InputError]] = []
+    held: list[Job] = []
     with tqdm(total=len(jobs), desc="trajectories", disable=rank() != 0) as bar:
         for _, members in groupby(jobs, key=lambda job: job.group):
             group = list(members)
@@ -129,36 +172,41 @@ def _make(prepare: ScenePreparation, jobs: Sequence[Job]) -> Iterator[InputError
                 prepared = prepare(group[0].scene, group[0].shot.backwards)
             except InputError as error:
                 LOGGER.error("no clips of %s: %s", group[0].scene.key, error)
-                yield error
+                failures.append((group[0], error))
                 bar.update(len(group))
                 continue
             for job in group:
                 try:
-                    _make_clip(prepare, prepared, job)
+                    _make_clip(clips, prepare, prepared, job, wait)
                 except WriteError:
                     raise
+                except HeldError:
+                    held.append(job)
                 except InputError as error:
                     LOGGER.error("no clip of %s: %s", job.scene.key, error)
-                    yield error
+                    failures.append((job, error))
                 bar.update()
+    return failures, held
 
 
-def _make_clip(prepare: ScenePreparation, prepared: PreparedScene, job: Job) -> None:
+def _make_clip(
+    clips: Clips, prepare: ScenePreparation, prepared: PreparedScene, job: Job, wait: bool
+) -> None:
     """Generate the clip of one shot and write it, piece by piece."""
-    config, settings = prepare.config, prepare.settings
-    files, scene = _files(config, settings, job), prepared.scene
-    drawn = draw(config.sampling.seed, job.scene.key, job.shot.folder)
+    config, settings = clips.config, clips.settings
+    files, scene = clips.files(job), prepared.scene
+    drawn, published = clips.drawn(job), config.sampling.published_draws
     spec = shot_spec(job.shot, config.cameras, drawn)
     rig = shot_rig(spec, scene.rig, settings.height, settings.width)
-    meta = _record(config, settings, job) | scene.record | _provenance(job, drawn.seed)
-    plan = SamplingPlan(settings.num_steps, settings.guidance, scene.fps, drawn.seed)
+    meta = clips.record(job) | scene.record | _provenance(job, drawn.seed)
+    plan = SamplingPlan(settings.num_steps, settings.guidance, scene.fps, drawn.seed, published)
     steps = settings.num_steps * settings.pieces
     title = f"{files.key} {job.shot.folder}".strip()
     with (
-        clip_lock(files.paths[0]),
+        clip_lock(files.paths[0], wait),
         tqdm(total=steps, desc=title, disable=rank() != 0, leave=False) as bar,
     ):
-        if _is_finished(config, settings, job):
+        if clips.is_finished(job):
             # By another run, after this one had looked.
             return
         rolled = roll_out(
@@ -180,23 +228,6 @@ def _advance(bar: "tqdm[NoReturn]") -> None:
     bar.update()
 
 
-def _record(config: SdgConfig, settings: ClipSettings, job: Job) -> dict[str, object]:
-    """What the flags decide about a clip, and what a later run has to agree with."""
-    drawn = draw(config.sampling.seed, job.scene.key, job.shot.folder)
-    return {
-        "settings": {
-            **asdict(settings),
-            **asdict(config.cache),
-            "seed": config.sampling.seed,
-            "resize": config.inputs.resize,
-            "start": config.inputs.start,
-        },
-        "trajectory": describe(shot_spec(job.shot, config.cameras, drawn)),
-        "prompt": job.scene.prompt,
-        "negative_prompt": config.sampling.negative_prompt,
-    }
-
-
 def _provenance(job: Job, seed: int) -> dict[str, object]:
     """What else is worth knowing about a clip."""
     return {
@@ -205,11 +236,3 @@ def _provenance(job: Job, seed: int) -> dict[str, object]:
         "backwards": job.shot.backwards,
         "versions": {"open-lyra": __version__} | {name: version(name) for name in LIBRARIES},
     }
-
-
-def _files(config: SdgConfig, settings: ClipSettings, job: Job) -> ShotFiles:
-    return ShotFiles(config.output, job.shot, job.scene.key, settings.pieces)
-
-
-def _is_finished(config: SdgConfig, settings: ClipSettings, job: Job) -> bool:
-    return _files(config, settings, job).is_finished(_record(config, settings, job))

@@ -6,6 +6,7 @@ the same in whatever order, and on whatever machine, shots are made.
 """
 
 import hashlib
+import random
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -84,6 +85,15 @@ def draw(seed: int, key: str, folder: str) -> Draw:
     # 32 bits: what numpy takes for a seed. 53 bits: what a float in [0, 1) holds.
     noise = int.from_bytes(digest[:4], "big")
     return Draw(noise, (int.from_bytes(digest[8:16], "big") >> 11) / 2**53)
+
+
+def published_draw(seed: int) -> Draw:
+    """The draw of every shot in the original: the run's own seed, and Python's first number of it.
+
+    There the first trajectory's distance is drawn before anything is seeded, and is another one
+    each time; here it has the number of the others.
+    """
+    return Draw(seed, random.Random(seed).random())
 
 
 def list_shots(config: CameraConfig) -> list[Shot]:

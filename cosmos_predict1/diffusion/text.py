@@ -1,8 +1,9 @@
 """Prompts as context tokens `[1, token, context]`: T5 embeddings, cached ones, or zeros.
 
 T5-11b embeds up to 512 tokens; the rows beyond a prompt's length are zero and are not masked. The
-embeddings of the empty and of the default negative prompt are kept on disk, so that a run without a
-prompt of its own needs no T5.
+embeddings of the empty and of the default negative prompt are kept in `text_embeddings` of the
+checkpoint folder, by the first run or by `scripts/make_text_embeddings.py`, so that later runs
+without a prompt of their own need no T5.
 """
 
 import hashlib
@@ -25,6 +26,11 @@ from .offload import resident
 MAX_TOKENS = 512
 CACHE_PLACE = "text_embeddings"
 KEY = "embedding"
+WITHOUT_T5 = (
+    "google-t5/t5-11b in it (`python scripts/download_checkpoints.py --what t5`, 45 GB); for runs "
+    f"without a prompt, {CACHE_PLACE} in it, as `python scripts/make_text_embeddings.py` makes it "
+    "on any machine that has T5; or --disable_prompt_encoder, which takes zeros for the prompts"
+)
 # sha256 of the two prompts whose embeddings are kept; the negative one is looked up by it alone,
 # since reading its text imports most of diffusers.
 EMPTY_DIGEST = hashlib.sha256(b"").hexdigest()
@@ -40,6 +46,34 @@ def default_negative_prompt() -> str:
     digest = hashlib.sha256(DEFAULT_NEGATIVE_PROMPT.encode()).hexdigest()
     assert digest == NEGATIVE_DIGEST, f"diffusers has another negative prompt, of digest {digest}"
     return DEFAULT_NEGATIVE_PROMPT
+
+
+def constant_path(checkpoint_dir: Path, digest: str) -> Path:
+    """Where the embedding of a constant prompt is kept, by the digest of its text."""
+    return checkpoint_dir / CACHE_PLACE / f"t5-11b-{digest[:16]}.safetensors"
+
+
+def missing_constants(checkpoint_dir: Path) -> list[Path]:
+    """The embeddings that a run without a prompt needs and that are not kept yet."""
+    paths = [constant_path(checkpoint_dir, digest) for digest in (EMPTY_DIGEST, NEGATIVE_DIGEST)]
+    return [path for path in paths if not path.is_file()]
+
+
+def make_constants(checkpoint_dir: Path, device: torch.device | str = "cpu") -> list[Path]:
+    """Makes the embeddings that are missing; returns their files.
+
+    Raises:
+        InputError: T5 is not there or unreadable, or the embeddings cannot be written.
+    """
+    missing = missing_constants(checkpoint_dir)
+    if missing:
+        encoder = PromptEncoder(checkpoint_dir, device)
+        for prompt in ("", None):
+            encoder(prompt)
+    lost = missing_constants(checkpoint_dir)
+    if lost:
+        raise InputError(lost[0], "no file, though it was made", "a folder that can be written")
+    return missing
 
 
 def zero_context(config: TransformerConfig) -> Float[Tensor, "1 token context"]:
@@ -113,7 +147,7 @@ class PromptEncoder:
         if prompt is not None:
             digest = hashlib.sha256(prompt.encode()).hexdigest()
         constant = digest in (EMPTY_DIGEST, NEGATIVE_DIGEST)
-        path = self.checkpoint_dir / CACHE_PLACE / f"t5-11b-{digest[:16]}.safetensors"
+        path = constant_path(self.checkpoint_dir, digest)
         if constant and path.is_file():
             embedding = _read_cached(path)
         else:
@@ -137,10 +171,7 @@ def _load_t5(checkpoint_dir: Path, dtype: torch.dtype) -> tuple[Any, Any]:
     """Tokenizer and encoder, the encoder on the CPU."""
     folder = search_checkpoint("t5", checkpoint_dir)
     if folder is None:
-        expected = (
-            "google-t5/t5-11b in it (scripts/download_checkpoints.py), or --disable_prompt_encoder"
-        )
-        raise InputError(checkpoint_dir, "no T5 encoder", expected)
+        raise InputError(checkpoint_dir, "no T5 encoder", WITHOUT_T5)
     from transformers import AutoTokenizer, T5EncoderModel
 
     try:

@@ -4,10 +4,7 @@ A folder in diffusers' layout holds one file or several shards with an index. Fi
 memory where their format allows it, so that reading costs no second copy.
 """
 
-import io
 import json
-import pickle
-import zipfile
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
@@ -15,17 +12,20 @@ import torch
 from safetensors.torch import save_file
 from torch import Tensor
 
+from src.checkpoints import DIFFUSERS, layout
+from src.checkpoints.opening import open_weights, plain_names
 from src.io.atomic import atomic_path
 from src.io.state_dict import listed, read_safetensors
 from src.runtime import InputError
 
+from .architecture import PUBLISHED_FILE
 from .convert import our_name, to_our_names
 
-PUBLISHED_FILE = "model.pt"
-STEM = "diffusion_pytorch_model"
-SAFETENSORS_FILE = f"{STEM}.safetensors"
+SAFETENSORS_FILE = DIFFUSERS
+STEM = Path(DIFFUSERS).stem
 INDEX_FILE = f"{SAFETENSORS_FILE}.index.json"
-UNREADABLE = (pickle.UnpicklingError, RuntimeError, ValueError, TypeError, EOFError, OSError)
+# A tensor of every generator, by which prefixes of its names are told.
+MARKER = "net.x_embedder.proj.1.weight"
 
 
 def read_state(folder: Path) -> dict[str, Tensor]:
@@ -34,12 +34,13 @@ def read_state(folder: Path) -> dict[str, Tensor]:
     Raises:
         InputError: an unreadable or missing file, or one that holds something else.
     """
-    if (folder / INDEX_FILE).is_file():
+    files = layout("generator", folder) or (PUBLISHED_FILE,)
+    if INDEX_FILE in files:
         state: dict[str, Tensor] = {}
-        for shard in _shards(folder / INDEX_FILE):
+        for shard in listed_shards(folder / INDEX_FILE):
             state |= read_safetensors(folder / shard)
         return state
-    if (folder / SAFETENSORS_FILE).is_file():
+    if SAFETENSORS_FILE in files:
         return read_safetensors(folder / SAFETENSORS_FILE)
     return to_our_names(_read_published(folder / PUBLISHED_FILE))
 
@@ -72,7 +73,7 @@ def write_state(
         temporary.write_text(json.dumps(index, indent=1) + "\n", encoding="utf-8")
 
 
-def _shards(index: Path) -> list[str]:
+def listed_shards(index: Path) -> list[str]:
     """The names of the shard files that an index lists."""
     try:
         places = json.loads(index.read_text(encoding="utf-8"))["weight_map"]
@@ -94,24 +95,16 @@ def _write_safetensors(
 
 
 def _read_published(path: Path) -> dict[str, Tensor]:
-    """The state dict of a published file, whole or under `model`; nothing in it is executed."""
-    expected = "a torch checkpoint of tensors by name"
-    try:
-        # Layers for fp8 leave their (empty) state as byte buffers, which are data and no more.
-        with torch.serialization.safe_globals([io.BytesIO]):
-            mapped = zipfile.is_zipfile(path)
-            value = torch.load(path, map_location="cpu", weights_only=True, mmap=mapped)
-    except UNREADABLE as error:
-        raise InputError(path, f"unreadable ({error})", expected) from error
-    if isinstance(value, Mapping) and isinstance(value.get("model"), Mapping):
-        value = value["model"]
-    if not isinstance(value, Mapping):
-        raise InputError(path, f"a {type(value).__name__}", expected)
-    kept = {str(name): part for name, part in value.items() if our_name(str(name)) is not None}
-    foreign = [name for name, part in kept.items() if not isinstance(part, Tensor)]
+    """The tensors of a published file that the network has; nothing in it is executed."""
+    weights = open_weights(path)
+    names = plain_names(dict.fromkeys([*weights.tensors, *weights.others]), MARKER)
+    kept = {name: plain for name, plain in names.items() if our_name(plain) is not None}
+    # Layers for fp8 leave their (empty) state, which is dropped.
+    foreign = [name for name in kept if name not in weights.tensors]
     if foreign:
+        expected = "a torch checkpoint of tensors by name"
         raise InputError(path, f"no tensors under {listed(foreign)}", expected)
-    return kept
+    return weights.read(kept)
 
 
 def _cut(sizes: Mapping[str, int], max_bytes: int) -> Iterator[list[str]]:

@@ -6,7 +6,7 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from src.checkpoints import find_checkpoint
+from src.checkpoints import find_named
 from src.config.loading import find_path
 from src.io.state_dict import check_tensors
 from src.models.recon.scene_decoder import floating_type
@@ -159,7 +159,7 @@ class GeneratorTask:
 
     def _read_tokenizer(self, device: torch.device) -> VideoTokenizer:
         """The tokenizer, whose statistics cover the clips."""
-        folder = find_checkpoint("tokenizer", find_path(self.config.tokenizer))
+        folder = find_named("tokenizer", self.config.tokenizer, "tokenizer")
         tokenizer = load_tokenizer(folder, device, floating_type("auto", device))
         length = latent_frames(self.network_config.sampling.num_frames)
         if length > tokenizer.max_latent_frames:

@@ -31,6 +31,8 @@
 # PYTHON     the interpreter (python)
 set -euo pipefail
 here=$(cd "$(dirname "${BASH_SOURCE[0]}")/../.." && pwd)
+source "$here/scripts/bash/child.sh"
+require_numbers GPUS TOGETHER MAKERS WORKERS WORLDS_STATIC WORLDS_DYNAMIC
 cd "$here"
 nano=${NANO:-outputs/nano}
 python=${PYTHON:-python}
@@ -50,8 +52,7 @@ if command -v nvidia-smi > /dev/null; then
     decoder=(batch_size=8 "num_workers=$((12 / beside))" mixed_precision=bf16 num_test_scenes=16
         loop.report_every=20 loop.validate_every=1000 checkpointing_steps=500)
 else
-    # Quoted twice: a bare no is a boolean.
-    small=('loop.mixed_precision="no"')
+    small=(loop.mixed_precision=no)
 fi
 
 # find_gpus: `own` are the GPUs of the part that asks, `launch` starts a training on all of them.

@@ -1,18 +1,21 @@
-"""Fetch the files of a source: room on the disk first, checksums after, one more try between."""
+"""Fetch the files of sources: access and room first, checksums before a file gets its name."""
 
 import errno
-import hashlib
 import logging
 import shutil
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
-from fnmatch import fnmatchcase
+from contextlib import contextmanager
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Protocol
 
 from src.runtime import InputError
 
 from .catalogue import Source
+from .checksums import Digests
+from .files import State, Wanted, by_hand, wanted_files
+from .stores import NoConnection, Offer
+from .transfer import part_path
 
 LOG = logging.getLogger("download_checkpoints")
 # Left free beside what is downloaded.
@@ -22,78 +25,143 @@ SPARE_BYTES = 2**30
 class Store(Protocol):
     """Where files come from."""
 
-    def sizes(self, source: Source) -> Mapping[str, int]:
-        """Names of the files of a repository that the source may need, and their bytes."""
+    def offers(self, source: Source) -> Mapping[str, Offer]:
+        """The files of a repository that the source may need, by name."""
         ...
 
-    def fetch(self, source: Source, name: str, folder: Path, force: bool) -> None:
-        """Make `folder / name`, resuming an earlier attempt unless `force` starts anew."""
+    def check_access(self, source: Source, name: str) -> None:
+        """Raise unless this user may read a file."""
+        ...
+
+    def fetch(self, source: Source, name: str, path: Path, offer: Offer) -> Path:
+        """Where all of the file lies that shall become `path`, after an earlier attempt or anew."""
         ...
 
 
-@dataclass(frozen=True)
-class Wanted:
-    """One file: where it comes from, its name there, the folder it goes into, its bytes."""
-
-    source: Source
-    name: str
-    folder: Path
-    size: int
-
-    @property
-    def path(self) -> Path:
-        """The file on the disk."""
-        return self.folder / self.name
-
-    def present(self) -> bool:
-        """Whether a file of the right size lies there, of whatever content."""
-        return self.path.is_file() and self.path.stat().st_size == self.size
+def _free_bytes(path: Path) -> int:
+    return shutil.disk_usage(path).free
 
 
-def download(
-    sources: Sequence[tuple[Source, Path]],
-    store: Store,
-    free_bytes: Callable[[Path], int] | None = None,
-) -> list[Path]:
-    """Fetch all files of the sources into their folders; returns the files.
+@dataclass
+class Download:
+    """Fetches files into their folders; those that are there and whole are left alone.
 
-    Files that are there with the right size and checksum are left alone.
-
-    Raises:
-        InputError: a file that its repository lacks, too little room for all that is missing, a
-            checksum that is wrong twice, what the store raises.
+    Args:
+        store: where they come from.
+        accepted: checksums by `Wanted.key` that count beside the catalogue's.
+        accept: add to `accepted` what is of another version than the catalogue's.
+        free_bytes: of the disk of a folder.
     """
-    wanted = [file for source, folder in sources for file in _wanted(source, folder, store)]
-    _check_room([file for file in wanted if not file.present()], free_bytes or _free_bytes)
-    for index, file in enumerate(wanted):
-        LOG.info("%d of %d: %s (%.1f MB)", index + 1, len(wanted), file.path, file.size / 1e6)
-        _fetch(file, store)
-    return [file.path for file in wanted]
+
+    store: Store
+    accepted: dict[str, str] = field(default_factory=dict)
+    accept: bool = False
+    free_bytes: Callable[[Path], int] = _free_bytes
+    # Files of another version that are kept, but not accepted.
+    others: list[Path] = field(default_factory=list)
+
+    def __call__(self, sources: Sequence[tuple[Source, Path]]) -> list[Path]:
+        """All files of the sources, which are complete then.
+
+        Raises:
+            InputError: a file that its repository lacks, no access, too little room for all that
+                is missing, a file that arrives damaged twice, what the store raises.
+        """
+        try:
+            return self._complete(sources)
+        except NoConnection as error:
+            expected = f"{error.expected}, or copied by hand: {by_hand(sources)}"
+            raise InputError(error.source, error.value, expected) from error
+
+    def _complete(self, sources: Sequence[tuple[Source, Path]]) -> list[Path]:
+        wanted = [
+            file
+            for source, folder in sources
+            for file in wanted_files(source, folder, self.store.offers(source))
+        ]
+        missing = [file for file in wanted if not self._is_there(file)]
+        # A licence that is not accepted shows before hours of other downloads.
+        for file in {file.source.repository: file for file in missing}.values():
+            self.store.check_access(file.source, file.name)
+        _check_room(missing, self.free_bytes)
+        for index, file in enumerate(missing):
+            size = file.offer.size / 1e6
+            LOG.info("%d of %d: %s (%.1f MB)", index + 1, len(missing), file.path, size)
+            with _disk_words(file):
+                self._fetch(file)
+        return [file.path for file in wanted]
+
+    def _is_there(self, file: Wanted) -> bool:
+        """Whether what lies in a file's place, if anything does, can stay."""
+        if not file.path.is_file():
+            return False
+        LOG.info("%s is there; checking it", file.path)
+        digests = Digests(file.path)
+        state = file.judge(file.path, digests, self.accepted.get(file.key))
+        if file.offer.digest is None and self.accept and file.has_size(file.path):
+            # The server has no digest that could tell, so the user's word decides.
+            state = State.SOUND if state is State.SOUND else State.OTHER_VERSION
+        return self._keeps(file, state, digests)
+
+    def _fetch(self, file: Wanted) -> None:
+        """Fetch a file, once more from the start if it arrives damaged."""
+        earlier = []
+        if file.offer.digest is None and file.path.is_file():
+            earlier.append(file.identity(Digests(file.path)))
+        file.path.unlink(missing_ok=True)
+        for attempt in (1, 2):
+            part = self.store.fetch(file.source, file.name, file.path, file.offer)
+            digests = Digests(part)
+            found = file.identity(digests)
+            state = file.judge(part, digests, self.accepted.get(file.key))
+            if file.offer.digest is None and found in earlier:
+                # What arrives twice alike was not damaged on its way.
+                state = State.OTHER_VERSION
+            if self._keeps(file, state, digests):
+                part.replace(file.path)
+                return
+            part.unlink()
+            earlier.append(found)
+            LOG.warning("%s arrived damaged (%s), attempt %d of 2", file.path, found, attempt)
+        expected = file.offer.digest or file.expected or f"{file.offer.size} bytes"
+        value = f"{' and '.join(earlier[-2:])} in two downloads"
+        raise InputError(file.path, value, f"{expected}; nothing of it was kept, run it again")
+
+    def _keeps(self, file: Wanted, state: State, digests: Digests) -> bool:
+        """Whether a file of this state is kept; says aloud what is of another version."""
+        if state is State.OTHER_VERSION:
+            assert file.expected is not None, f"{file.path} has no version of the catalogue"
+            found = digests.find(file.expected.partition(":")[0])
+            words = "%s: the hub has another version than the one this program was checked with"
+            LOG.warning(words + ": %s, not %s; it is kept", file.path, found, file.expected)
+            if self.accept:
+                self.accepted[file.key] = found
+            else:
+                self.others.append(file.path)
+        return state is not State.DAMAGED
 
 
-def checksum(path: Path, algorithm: str) -> str:
-    """The hexadecimal digest of a file, read piece by piece."""
-    with path.open("rb") as content:
-        return hashlib.file_digest(content, algorithm).hexdigest()
+@contextmanager
+def _disk_words(file: Wanted) -> Iterator[None]:
+    """Turn errors of the disk into input errors that name the file."""
+    try:
+        yield
+    except OSError as error:
+        if error.errno == errno.ENOSPC:
+            expected = f"{file.offer.size / 1e9:.1f} GB"
+            raise InputError(file.path, "a full disk", expected) from error
+        raise InputError(file.path, error, "a whole download; run it again") from error
 
 
-def _wanted(source: Source, folder: Path, store: Store) -> Iterator[Wanted]:
-    """The files of a repository that match the source's patterns."""
-    sizes = store.sizes(source)
-    for pattern in source.files:
-        if not any(fnmatchcase(name, pattern) for name in sizes):
-            raise InputError(source.repository, f"no file {pattern}", "a complete repository")
-    for name, size in sorted(sizes.items()):
-        if any(fnmatchcase(name, pattern) for pattern in (*source.files, *source.optional)):
-            yield Wanted(source, name, folder, size)
-
-
-def _check_room(missing: list[Wanted], free_bytes: Callable[[Path], int]) -> None:
+def _check_room(missing: Sequence[Wanted], free_bytes: Callable[[Path], int]) -> None:
     """Raise unless every disk has room for what goes there."""
     needed: dict[Path, int] = {}
     for file in missing:
+        # What lies there damaged makes room, and what came earlier does not come again.
+        places = (file.path, part_path(file.path, file.offer.version))
+        there = sum(path.stat().st_size for path in places if path.is_file())
         base = next(path for path in (file.folder, *file.folder.parents) if path.exists())
-        needed[base] = needed.get(base, 0) + file.size
+        needed[base] = needed.get(base, 0) + max(0, file.offer.size - there)
     disks: dict[int, list[Path]] = {}
     for base in needed:
         disks.setdefault(base.stat().st_dev, []).append(base)
@@ -103,41 +171,3 @@ def _check_room(missing: list[Wanted], free_bytes: Callable[[Path], int]) -> Non
             value = f"{free / 1e9:.1f} GB free"
             expected = f"{(total + SPARE_BYTES) / 1e9:.1f} GB for {len(missing)} files"
             raise InputError(bases[0], value, expected)
-
-
-def _fetch(file: Wanted, store: Store) -> None:
-    """Fetch one file unless it is there; once more from the start if its content is wrong."""
-    if file.present() and _fault(file) is None:
-        return
-    fault = None
-    for force in (False, True):
-        file.folder.mkdir(parents=True, exist_ok=True)
-        try:
-            store.fetch(file.source, file.name, file.folder, force)
-        except OSError as error:
-            full = error.errno == errno.ENOSPC
-            expected = f"{file.size / 1e9:.1f} GB" if full else "a whole download; run it again"
-            raise InputError(file.path, "a full disk" if full else error, expected) from error
-        fault = _fault(file)
-        if fault is None:
-            return
-        LOG.warning("%s: %s", file.path, fault)
-    expected = f"{file.size} bytes, {file.source.checksums.get(file.name, 'any checksum')}"
-    raise InputError(file.path, f"{fault} after a second download", expected)
-
-
-def _fault(file: Wanted) -> str | None:
-    """What is wrong with a file on the disk, or None."""
-    if not file.present():
-        size = file.path.stat().st_size if file.path.is_file() else 0
-        return f"{size} bytes"
-    expected = file.source.checksums.get(file.name)
-    if expected is None:
-        return None
-    algorithm, digest = expected.split(":")
-    found = checksum(file.path, algorithm)
-    return None if found.startswith(digest) else f"{algorithm} {found}"
-
-
-def _free_bytes(path: Path) -> int:
-    return shutil.disk_usage(path).free

@@ -1,110 +1,142 @@
 """Where files come from: the Hugging Face hub, or plain URLs; their refusals in plain words."""
 
-import urllib.error
-import urllib.request
+import os
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from src.io.atomic import atomic_path
 from src.runtime import InputError
 
 from .catalogue import Source
+from .checksums import GIT_BLOB
+from .transfer import transfer
 
-REACHABLE = "the hub within reach"
 SIGN_IN = "then `hf auth login`, or a token in HF_TOKEN"
-PIECE_BYTES = 2**20
+
+
+class NoConnection(InputError):
+    """The server of a source is out of reach."""
+
+
+@dataclass(frozen=True)
+class Offer:
+    """What a server says of a file: bytes, its own digest if it has one, a name of the version."""
+
+    size: int
+    digest: str | None
+    version: str
 
 
 class Stores:
     """The hub for models and data sets, plain URLs for the rest."""
 
-    def sizes(self, source: Source) -> Mapping[str, int]:
-        """Files and their bytes; of a URL source those that it names."""
-        if source.kind == "url":
-            return {name: _url_size(f"{source.repository}/{name}") for name in source.files}
-        from huggingface_hub import HfApi
+    def offers(self, source: Source) -> Mapping[str, Offer]:
+        """The files of a repository by name; of a URL source those that it names."""
+        with plain_words(source):
+            if source.kind == "url":
+                return {name: _url_offer(_url(source, name)) for name in source.files}
+            from huggingface_hub import HfApi
 
-        with hub_words(source):
             entries: Any = HfApi().list_repo_tree(
                 source.repository, recursive=True, repo_type=source.kind
             )
-            # Folders have no size.
-            return {entry.path: entry.size for entry in entries if hasattr(entry, "size")}
+            # Folders have no digest of a blob.
+            return {entry.path: _hub_offer(entry) for entry in entries if hasattr(entry, "blob_id")}
 
-    def fetch(self, source: Source, name: str, folder: Path, force: bool) -> None:
-        """Download one file; the hub's client resumes by itself."""
-        if source.kind == "url":
-            _fetch_url(f"{source.repository}/{name}", folder / name)
-            return
-        from huggingface_hub import hf_hub_download
+    def check_access(self, source: Source, name: str) -> None:
+        """Raise unless this user may read a file, which a list of files does not tell."""
+        from huggingface_hub.utils import hf_raise_for_status, http_backoff
 
-        with hub_words(source):
-            hf_hub_download(
-                source.repository,
-                name,
-                repo_type=source.kind,
-                local_dir=folder,
-                force_download=force,
-            )
+        url = _url(source, name)
+        with plain_words(source):
+            # Where the file lies on another server, the answer is the redirect to it.
+            answer = http_backoff("HEAD", url, headers=_headers(source), follow_redirects=False)
+            hf_raise_for_status(answer)
+
+    def fetch(self, source: Source, name: str, path: Path, offer: Offer) -> Path:
+        """Download one file, going on where it stopped; returns where it lies until it is checked.
+
+        It does not bear its name `path` yet.
+        """
+        with plain_words(source):
+            headers = _headers(source)
+            return transfer(_url(source, name), path, offer.size, offer.version, headers)
 
 
 @contextmanager
-def hub_words(source: Source) -> Iterator[None]:
+def plain_words(source: Source) -> Iterator[None]:
     """Turn what the hub's client raises into input errors that say what to do."""
     from huggingface_hub.errors import (
-        EntryNotFoundError,
         GatedRepoError,
         HfHubHTTPError,
         HTTPError,
-        LocalEntryNotFoundError,
         OfflineModeIsEnabled,
         RepositoryNotFoundError,
     )
 
     repository = source.repository
     prefix = "datasets/" if source.kind == "dataset" else ""
-    page = f"https://huggingface.co/{prefix}{repository}"
+    page = repository if source.kind == "url" else f"https://huggingface.co/{prefix}{repository}"
     # From the special to the general: each is a subclass of a later one.
     try:
         yield
     except GatedRepoError as error:
         expected = f"the licence accepted at {page} by your account, {SIGN_IN}"
         raise InputError(repository, "no access", expected) from error
-    except RepositoryNotFoundError as error:
-        expected = f"a repository that you may read; if {page} exists, {SIGN_IN}"
-        raise InputError(repository, "not found", expected) from error
-    except (EntryNotFoundError, HfHubHTTPError) as error:
-        if isinstance(error, LocalEntryNotFoundError):
-            raise InputError(repository, f"no connection ({error})", REACHABLE) from error
-        raise InputError(repository, error, "an answer of the hub; try again later") from error
+    except HfHubHTTPError as error:
+        value, expected = f"an error ({_one_line(error)})", "the file; try again later"
+        # Who shows no token, or one that has expired, gets 401 also for what does not exist.
+        if isinstance(error, RepositoryNotFoundError) or error.response.status_code == 401:
+            value = f"not found, or not for this account ({_one_line(error)})"
+            expected = f"a repository that you may read; if {page} exists, {SIGN_IN}"
+        raise InputError(repository, value, expected) from error
     # HTTPError is that of the client's own library: its connection errors come through as they are.
     except (HTTPError, OfflineModeIsEnabled) as error:
-        raise InputError(repository, f"no connection ({error})", REACHABLE) from error
+        value = f"no connection ({_one_line(error)})"
+        raise NoConnection(repository, value, "the server within reach; run it again") from error
 
 
-def _url_size(url: str) -> int:
-    with _opened(urllib.request.Request(url, method="HEAD")) as answer:
-        return int(answer.headers["Content-Length"])
+def _one_line(error: Exception) -> str:
+    return " ".join(str(error).split())
 
 
-def _fetch_url(url: str, path: Path) -> None:
-    with (
-        _opened(urllib.request.Request(url)) as answer,
-        atomic_path(path) as temporary,
-        temporary.open("wb") as file,
-    ):
-        while piece := answer.read(PIECE_BYTES):
-            file.write(piece)
+def _headers(source: Source) -> dict[str, str]:
+    """Headers of a request for a file: who asks, and that it comes as it is."""
+    identity = {"Accept-Encoding": "identity"}
+    if source.kind == "url":
+        return identity
+    from huggingface_hub.utils import build_hf_headers
+
+    return {**build_hf_headers(), **identity}
 
 
-@contextmanager
-def _opened(request: urllib.request.Request) -> Iterator[Any]:
-    """The answer to a request; `InputError` if there is none."""
-    try:
-        answer = urllib.request.urlopen(request, timeout=60)
-    except urllib.error.URLError as error:
-        raise InputError(request.full_url, error, "an answer; is there a connection?") from error
-    with answer:
-        yield answer
+def _url(source: Source, name: str) -> str:
+    if source.kind == "url":
+        base = os.environ.get(source.endpoint) or source.repository
+        return f"{base.rstrip('/')}/{name}"
+    from huggingface_hub import hf_hub_url
+
+    return hf_hub_url(source.repository, name, repo_type=source.kind)
+
+
+def _hub_offer(entry: Any) -> Offer:
+    """What the hub says of a file: sha256 of large ones, git's sha1 of the others."""
+    if entry.lfs is None:
+        return Offer(entry.size, f"{GIT_BLOB}:{entry.blob_id}", entry.blob_id)
+    return Offer(entry.size, f"sha256:{entry.lfs.sha256}", entry.lfs.sha256)
+
+
+def _url_offer(url: str) -> Offer:
+    """What a plain server says of a file; its ETag can be anything, so it is no digest."""
+    from huggingface_hub.utils import hf_raise_for_status, http_backoff
+
+    headers = {"Accept-Encoding": "identity"}
+    answer = http_backoff("HEAD", url, headers=headers, follow_redirects=True)
+    hf_raise_for_status(answer)
+    size = answer.headers.get("Content-Length")
+    if size is None:
+        raise InputError(url, "no Content-Length", "a server that tells the size of its files")
+    version = "".join(filter(str.isalnum, answer.headers.get("ETag", ""))) or size
+    return Offer(int(size), None, version)

@@ -15,7 +15,7 @@ from ..rendering.rasterize import Backend
 from ..runtime import InputError
 from ..training.decoder_config import DecoderTrainConfig
 from .decoder import load_decoder_train_config
-from .loading import Layer, command_line_layer, file_layer, find_path, load_config
+from .loading import command_line_layer, file_layer, find_path, load_config
 from .published import TRAINING
 from .translation import KEEP, Key, KeyTable, Translator, choice, to
 
@@ -104,7 +104,9 @@ KEYS: dict[str, Key] = {
     "use_depth": to("depth"),
     "out_dir_inference": to("output.folder"),
     "out_fps": to("output.fps"),
-    "skip_existing": to("output.skip_existing"),
+    # The published "no" makes every scene again.
+    "skip_existing": choice("output.finished", {True: KEEP, False: "remake", None: KEEP}),
+    "overwrite": choice("output.finished", {True: "replace", False: KEEP, None: KEEP}),
     "do_eval": to("output.eval_only"),
     "save_grid": to("output.grid"),
     "num_grid_samples": to("output.grid_scenes"),
@@ -121,10 +123,11 @@ TABLE = KeyTable(KEYS, elsewhere={name: f"model.{name}" for name in TRAINING.nam
 
 def load_sample_config(default: str, config: str, arguments: Sequence[str]) -> ReconstructConfig:
     """What `sample.py` runs: the files `default` and `config`, then `key=value` arguments."""
-    layers = [file_layer(default), file_layer(config), command_line_layer(arguments)]
-    sample = load_config(SampleConfig, layers, TABLE)
+    typed = command_line_layer(arguments)
+    sample = load_config(SampleConfig, [file_layer(default), file_layer(config), typed], TABLE)
     paths = [sample.config_path] if isinstance(sample.config_path, str) else sample.config_path
-    model = [*(file_layer(path) for path in paths), Layer(f"{config}: model", sample.model)]
+    own = typed.below("model", f"{config}: model", sample.model)
+    model = [*(file_layer(path) for path in paths), own]
     return compose(sample, load_decoder_train_config(model))
 
 

@@ -11,12 +11,17 @@ from ..runtime import InputError
 KEEP = object()
 
 
+def unchanged(value: Any) -> Any:
+    """The value itself."""
+    return value
+
+
 @dataclass(frozen=True)
 class Key:
     """Where a published key goes: dotted paths, each of which gets `convert(value)`."""
 
     paths: tuple[str, ...]
-    convert: Callable[[Any], Any] = lambda value: value
+    convert: Callable[[Any], Any] = unchanged
 
 
 def to(*paths: str) -> Key:
@@ -97,7 +102,8 @@ class Translator:
         for name, value in values.items():
             for path, ours in self._translate_one(source, str(name), value):
                 other, theirs = given.setdefault(path, (str(name), ours))
-                if theirs != ours:
+                # A number that is none (nan) is unlike itself.
+                if other != str(name) and theirs != ours:
                     found = f"{other} and {name} say {theirs!r} and {ours!r}"
                     raise InputError(source, found, "two keys that agree")
         for path, (name, ours) in given.items():

@@ -4,7 +4,6 @@ Pictures are RGB in [0, 1]. A region is the part of the user's picture that a pi
 fractions (left, top, right, bottom): networks only look at the picture, a depth file is cut by it.
 """
 
-import importlib.util
 import math
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -22,15 +21,13 @@ from .depth_anything import DepthAnythingModel, load_depth_anything
 from .estimate import DepthEstimate
 from .file_depth import FileDepth
 from .lens import assumed_intrinsics
-from .moge import moge_estimate
+from .moge_model import MoGeDepth
 from .nano import NanoDepth, load_nano_depth
 
 LOGGER = get_logger(__name__)
 NAMES = ("auto", "moge", "depth_anything", "nano")
-MOGE_REPOSITORY = "Ruicheng/moge-vitl"
 # Of the pixels of a picture: with fewer there is no scene to move about in.
 LEAST_SHARE = 0.02
-INSTALL_MOGE = "pip install git+https://github.com/microsoft/MoGe.git (README, section Depth)"
 
 
 @runtime_checkable
@@ -57,17 +54,31 @@ def resolve_depth(
     checkpoint_dir: Path | str = "checkpoints",
     device: torch.device | str = "cpu",
 ) -> DepthBackend:
-    """The backend called `name`, or that of a depth file if `name` is a path.
+    """The backend called `name`, or that of a depth file if `name` is a path; says which it is.
 
-    `auto` is MoGe where it is installed, else the small network that ships with the project. The
-    other networks' weights come from the checkpoint folder, or from the hub where they are not in
-    it.
+    `auto` is as in `named_depth`. The weights come from the checkpoint folder; where those of MoGe
+    or Depth Anything are not in it, from the hub.
 
     Raises:
         InputError: an unknown name, a package that is not installed, weights that are missing.
     """
-    if name == "auto":
-        name = "moge" if importlib.util.find_spec("moge") else "nano"
+    backend = _backend(named_depth(name, checkpoint_dir), checkpoint_dir, device)
+    LOGGER.info("depth by %s%s", backend.name, " (auto)" if name == "auto" else "")
+    return backend
+
+
+def named_depth(name: str, checkpoint_dir: Path | str) -> str:
+    """The name itself, or what `auto` stands for.
+
+    That is MoGe, as published; our small network only where the checkpoint folder brings it, in
+    `depth/`, as that of nano does. No other network takes MoGe's place unasked.
+    """
+    if name != "auto":
+        return name
+    return "moge" if search_checkpoint("depth", checkpoint_dir) is None else "nano"
+
+
+def _backend(name: str, checkpoint_dir: Path | str, device: torch.device | str) -> DepthBackend:
     if name == "moge":
         return MoGeDepth(checkpoint_dir, device)
     if name == "depth_anything":
@@ -108,33 +119,6 @@ def valid_depth(estimate: DepthEstimate) -> Float[Tensor, " pixel"]:
     if not len(valid):
         raise InputError("depth map", "no valid pixel", "one or more with a finite depth > 0")
     return valid
-
-
-class MoGeDepth:
-    """MoGe's ViT-L (Wang et al. 2025); its depth has about unit scale."""
-
-    name, scene_scale = "moge", True
-
-    def __init__(self, checkpoint_dir: Path | str, device: torch.device | str = "cpu") -> None:
-        """Load `moge/model.pt` of the checkpoint folder, or the published weights from the hub."""
-        try:
-            from moge.model.v1 import MoGeModel
-        except ImportError as error:
-            raise InputError("depth backend", "moge is not installed", INSTALL_MOGE) from error
-        source = str(search_checkpoint("moge", checkpoint_dir) or MOGE_REPOSITORY)
-        try:
-            network = MoGeModel.from_pretrained(source)
-        except (OSError, RuntimeError) as error:
-            expected = "weights; `scripts/download_checkpoints.py --what moge` fetches them"
-            raise InputError(source, error, expected) from error
-        self._device, self._network = device, network.to(device).eval()
-
-    @torch.inference_mode()
-    def __call__(self, image: Float[Tensor, "3 h w"], region: Region = WHOLE) -> DepthEstimate:
-        """Depth of the picture, infinite where the mask is false."""
-        result = self._network.infer(image.to(self._device))
-        mask = result["mask"].bool()
-        return moge_estimate(result["depth"].float(), mask, result["intrinsics"].float())
 
 
 @dataclass(frozen=True)

@@ -13,8 +13,10 @@ from jaxtyping import Bool, Float
 from torch import Tensor, nn
 
 from ..checkpoints import search_checkpoint
-from ..runtime import InputError
+from ..runtime import InputError, get_logger
 
+LOGGER = get_logger(__name__)
+FETCH = "python scripts/download_checkpoints.py --what depth_anything"
 REPOSITORY = "depth-anything/Depth-Anything-V2-Metric-Indoor-Small-hf"
 # The network was trained with a shorter side of 518 pixels, 37 patches of 14.
 SHORTER_SIDE, LONGEST_SIDE = 518, 2072
@@ -64,15 +66,18 @@ def load_depth_anything(
     """
     from transformers import DepthAnythingForDepthEstimation
 
-    source = str(search_checkpoint("depth_anything", checkpoint_dir) or REPOSITORY)
+    folder = search_checkpoint("depth_anything", checkpoint_dir)
+    if folder is None:
+        words = "no depth_anything/ in %s: fetching %s from the hub (0.1 GB); `%s` keeps it there"
+        LOGGER.info(words, checkpoint_dir, REPOSITORY, FETCH)
+    source = str(folder or REPOSITORY)
     try:
         loaded: Any = DepthAnythingForDepthEstimation.from_pretrained(
             source, output_loading_info=True
         )
     # Offline, or no such repository: an OSError. Damaged files: either of the others.
     except (OSError, RuntimeError, ValueError) as error:
-        expected = "weights; `scripts/download_checkpoints.py --what depth_anything` fetches them"
-        raise InputError(source, error, expected) from error
+        raise InputError(source, error, f"weights; `{FETCH}` fetches them") from error
     network, report = loaded
     missing = sorted(report["missing_keys"])
     if missing:

@@ -17,12 +17,13 @@ from torch import Tensor
 from ..checkpoints import find_checkpoint, search_checkpoint
 from ..io.depth_file import SUFFIXES, read_depth_file
 from ..io.fit import WHOLE, Region
-from ..runtime import InputError
-from .backends import DepthBackend, divide_by_median, resolve_depth, valid_depth
+from ..runtime import InputError, get_logger
+from .backends import DepthBackend, divide_by_median, named_depth, resolve_depth, valid_depth
 from .estimate import DepthEstimate
 from .file_depth import cut_depth
 from .lens import assumed_intrinsics
 
+LOGGER = get_logger(__name__)
 VIDEO_NETWORK = "video_depth_anything"
 INSTALL = "Video Depth Anything on the PYTHONPATH (README, section Depth)"
 # The published sizes of the small network.
@@ -79,14 +80,22 @@ def resolve_video_depth(
     """The backend called `name`: `video_depth_anything`, or any that `resolve_depth` knows.
 
     `auto` is Video Depth Anything where it is installed and its weights are in the checkpoint
-    folder. Backends for pictures are run frame by frame.
+    folder, else as for pictures. Backends for pictures are run frame by frame. Says which it is.
     """
+    asked, name = name, named_video_depth(name, checkpoint_dir)
+    if name == VIDEO_NETWORK:
+        network = VideoDepthAnything(checkpoint_dir, device)
+        LOGGER.info("depth by %s%s", network.name, " (auto)" if asked == "auto" else "")
+        return network
+    backend = resolve_depth(asked, checkpoint_dir, device)
+    return FileVideo(Path(name)) if Path(name).suffix.lower() in SUFFIXES else FrameByFrame(backend)
+
+
+def named_video_depth(name: str, checkpoint_dir: Path | str) -> str:
+    """The name itself, or what `auto` stands for; see `resolve_video_depth`."""
     if name == "auto" and importlib.util.find_spec(VIDEO_NETWORK) is not None:
         name = VIDEO_NETWORK if search_checkpoint(VIDEO_NETWORK, checkpoint_dir) else name
-    if name == VIDEO_NETWORK:
-        return VideoDepthAnything(checkpoint_dir, device)
-    backend = resolve_depth(name, checkpoint_dir, device)
-    return FileVideo(Path(name)) if Path(name).suffix.lower() in SUFFIXES else FrameByFrame(backend)
+    return named_depth(name, checkpoint_dir)
 
 
 def scene_video_depth(

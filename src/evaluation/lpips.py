@@ -6,13 +6,13 @@ the metric's linear layers (`vgg.pth`).
 """
 
 from pathlib import Path
-from pickle import UnpicklingError
 
 import torch
 import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor, nn
 
+from ..checkpoints.opening import open_weights
 from ..runtime import InputError
 
 BACKBONE_FILE, LINEAR_FILE = "vgg16-397923af.pth", "vgg.pth"
@@ -100,10 +100,7 @@ def _read(path: Path) -> dict[str, Tensor]:
     if not path.is_file():
         expected = "LPIPS weights; `python scripts/download_checkpoints.py --what lpips` gets them"
         raise InputError(path, "no such file", expected)
-    try:
-        return torch.load(path, map_location="cpu", weights_only=True)
-    except (UnpicklingError, RuntimeError, EOFError) as error:
-        raise InputError(path, error, "a state dict of tensors") from error
+    return open_weights(path).read()
 
 
 def _tensor(path: Path, state: dict[str, Tensor], name: str) -> Tensor:

@@ -13,10 +13,10 @@ from torch import Tensor
 
 from ..io.image import SUFFIXES as PICTURE_SUFFIXES
 from ..io.image import find_images, read_image
+from ..io.video import SUFFIXES as VIDEO_SUFFIXES
 from ..io.video import iterate_video, video_info
 from ..runtime import InputError
 
-VIDEO_SUFFIXES = (".mp4", ".m4v", ".mov", ".mkv", ".webm", ".avi")
 FILES = f"files that end with {', '.join(VIDEO_SUFFIXES + PICTURE_SUFFIXES)}"
 # Names that an error lists before it only counts the others.
 LISTED = 8

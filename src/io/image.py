@@ -14,8 +14,11 @@ from ..runtime import InputError
 if TYPE_CHECKING:
     from PIL.Image import Image
 
-SUFFIXES = (".jpg", ".jpeg", ".png", ".webp")
-EXPECTED = "a readable picture (jpg, png or webp)"
+# What is taken from a folder; a file that is named may have any suffix.
+SUFFIXES = (".jpg", ".jpeg", ".png", ".webp", ".avif", ".bmp", ".tif", ".tiff")
+EXPECTED = "a readable picture (jpg, png, webp, avif, bmp or tiff)"
+# What Pillow's decoders and its EXIF reader raise on damaged files.
+DAMAGES = (OSError, EOFError, SyntaxError, ValueError, struct.error)
 
 
 def read_image(path: Path | str) -> UInt8[Tensor, "h w 3"]:
@@ -31,16 +34,28 @@ def read_image(path: Path | str) -> UInt8[Tensor, "h w 3"]:
     from PIL import Image, ImageOps
 
     path = Path(path)
-    if not path.is_file():
-        raise InputError(path, "no such file", EXPECTED)
-    if path.stat().st_size == 0:
-        raise InputError(path, "an empty file", EXPECTED)
-    # What Pillow's decoders and its EXIF reader raise on damaged files.
-    damages = (OSError, EOFError, SyntaxError, ValueError, struct.error)
+    _check_file(path)
     try:
         with Image.open(path) as picture:
             return torch.from_numpy(_to_rgb(ImageOps.exif_transpose(picture)))
-    except (*damages, Image.DecompressionBombError) as error:
+    except (*DAMAGES, Image.DecompressionBombError) as error:
+        raise InputError(path, f"unreadable ({error})", EXPECTED) from error
+
+
+def image_size(path: Path | str) -> tuple[int, int]:
+    """Height and width of a picture as it is stored, from its header alone.
+
+    Raises:
+        InputError: no such file, an empty one, or one without a picture's header.
+    """
+    from PIL import Image
+
+    path = Path(path)
+    _check_file(path)
+    try:
+        with Image.open(path) as picture:
+            return picture.height, picture.width
+    except (*DAMAGES, Image.DecompressionBombError) as error:
         raise InputError(path, f"unreadable ({error})", EXPECTED) from error
 
 
@@ -60,6 +75,13 @@ def find_images(folder: Path | str) -> list[Path]:
     if not found:
         raise InputError(folder, "no pictures", f"files that end with {', '.join(SUFFIXES)}")
     return found
+
+
+def _check_file(path: Path) -> None:
+    if not path.is_file():
+        raise InputError(path, "no such file", EXPECTED)
+    if path.stat().st_size == 0:
+        raise InputError(path, "an empty file", EXPECTED)
 
 
 def _to_rgb(picture: "Image") -> UInt8[np.ndarray, "h w 3"]:

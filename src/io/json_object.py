@@ -21,6 +21,8 @@ def read_json_object(path: Path) -> dict[str, Any]:
         raise InputError(path, "no such file", EXPECTED) from error
     except ValueError as error:
         raise InputError(path, f"malformed JSON ({error})", EXPECTED) from error
+    except RecursionError as error:
+        raise InputError(path, "JSON nested too deeply", EXPECTED) from error
     if not isinstance(value, dict):
         raise InputError(path, f"a JSON {type(value).__name__}", EXPECTED)
     return value

@@ -25,6 +25,8 @@ from .seeking import count_frames, decode_all, decode_frames, open_video
 if TYPE_CHECKING:
     from av.video.stream import VideoStream
 
+# What is taken from a folder; a file that is named may have any suffix.
+SUFFIXES = (".mp4", ".mov", ".mkv", ".webm", ".avi", ".m4v")
 # One key frame a second at 24 fps: 8 % more bytes than with the encoder's default of 250, and a
 # single frame of a 121-frame clip is decoded in a third of the time.
 KEYFRAME_INTERVAL = 24

@@ -9,6 +9,7 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Literal
 
 from ..runtime import InputError
 
@@ -22,8 +23,9 @@ class OutputConfig:
 
     folder: str = "outputs/inference"
     fps: float = 24
-    # A finished scene is not made again.
-    skip_existing: bool = False
+    # Finished scenes: keep those that this run would make the same, and refuse the run for others,
+    # or replace the others; or make all again.
+    finished: Literal["refuse", "replace", "remake"] = "refuse"
     # Nothing but one video a trajectory, named by scene.
     eval_only: bool = False
     # Beside the renderings: reference frames, reference depth, the input.
@@ -126,16 +128,17 @@ class OutputTree:
         """The name of the scene; written last, so that it says that the scene is finished."""
         return self.root / f"meta/sample_{index}.json"
 
+    def made_from(self, index: int) -> Path:
+        """What the scene was made from, and the files that were written of it."""
+        return self.root / f"scenes/{index}/made_from.json"
+
+    def evaluation_made_from(self, key: str) -> Path:
+        """The same of a scene of an evaluation run."""
+        return self.root / f"meta/made_from_{key}.json"
+
     def evaluation(self, key: str, position: int) -> Path:
         """The rendering of one trajectory in an evaluation run."""
         return self.root / f"{position}/{key}.mp4"
-
-    def is_finished(self, index: int, key: str, evaluated: int | None) -> bool:
-        """Whether the scene `key` is finished; of an evaluation, so many videos are expected."""
-        if evaluated is not None:
-            return all(self.evaluation(key, position).is_file() for position in range(evaluated))
-        path = self.meta(index)
-        return path.is_file() and path.read_text(encoding="utf-8") == meta_text(key)
 
 
 def meta_text(key: str) -> str:

@@ -1,7 +1,7 @@
 """Everything that is written of one scene at one time: rendered here, written in the background."""
 
-from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
 
@@ -18,10 +18,12 @@ from ..io.video import write_video
 from ..models.data.example import Example
 from ..rendering.options import RasterizeOptions
 from ..rendering.rasterize import Backend
+from ..runtime import InputError
 from ..visualization.depth import colorize_depth, depth_range
 from ..visualization.sheet import side_by_side
 from ..visualization.wave import depth_wave
 from .background import BackgroundWriter
+from .finished import made_from_path, write_record
 from .outputs import OutputConfig, OutputTree, meta_text
 from .quality import FrameQuality, trajectory_quality, write_quality
 from .references import References
@@ -50,12 +52,45 @@ class SceneResults:
     options: RasterizeOptions
     backend: Backend
     writer: BackgroundWriter
+    written: list[Path] = field(default_factory=list)
 
-    def write(self, scene: DecodedScene, tree: OutputTree) -> None:
-        """Render a scene and queue all of its files, the one that says "finished" last."""
+    def write(self, scene: DecodedScene, tree: OutputTree, made_from: Mapping[str, object]) -> None:
+        """Render a scene and queue all of its files, the one that says "finished" last.
+
+        `made_from` is kept beside them, with their names.
+        """
+        key = scene.example.key
+        record = made_from_path(self.config, tree, scene.index, key)
+        # While files change, nothing says that the scene is finished.
+        for path in (tree.meta(scene.index), record):
+            path.unlink(missing_ok=True)
+        before = len(self.written)
         if self.config.eval_only:
             self._queue_evaluation(scene, tree)
-            return
+        else:
+            self._queue_scene(scene, tree)
+        files = tuple(self.written[before:])
+        self._submit(record, partial(write_record, record, made_from, tree.root, files))
+        if not self.config.eval_only:
+            text = meta_text(key)
+            self._submit(tree.meta(scene.index), partial(_write_text, tree.meta(scene.index), text))
+
+    def check_written(self) -> None:
+        """Refuse to end well where a file that was written is gone.
+
+        Raises:
+            InputError: it is; names the first one.
+        """
+        gone = [path for path in self.written if not path.is_file()]
+        if gone:
+            raise InputError(gone[0], f"{len(gone)} files are gone", "results that nobody removes")
+
+    def _submit(self, path: Path, job: Callable[[], object]) -> None:
+        """Queue a job that writes `path`."""
+        self.written.append(path)
+        self.writer.submit(job)
+
+    def _queue_scene(self, scene: DecodedScene, tree: OutputTree) -> None:
         self._queue_gaussians(scene, tree)
         rendered, frames = [], []
         for part in self._render(scene, self.options):
@@ -71,9 +106,8 @@ class SceneResults:
         if self.config.sheet:
             references = scene.references
             sheet = scene_sheet(references.source, rendered, references.color)
-            self.writer.submit(partial(write_sheet, tree.sheet(scene.index), sheet))
-        text = meta_text(scene.example.key)
-        self.writer.submit(partial(_write_text, tree.meta(scene.index), text))
+            path = tree.sheet(scene.index)
+            self._submit(path, partial(write_sheet, path, sheet))
 
     def _queue_evaluation(self, scene: DecodedScene, tree: OutputTree) -> None:
         """One video a trajectory and nothing else, hence no depth pass."""
@@ -84,13 +118,14 @@ class SceneResults:
     def _queue_gaussians(self, scene: DecodedScene, tree: OutputTree) -> None:
         index, gaussians = scene.index, scene.gaussians
         if self.config.ply:
-            self.writer.submit(partial(write_ply, tree.ply(index), gaussians))
+            self._submit(tree.ply(index), partial(write_ply, tree.ply(index), gaussians))
         if self.config.tensor:
-            self.writer.submit(partial(_write_tensor, tree.tensor(index), gaussians))
+            self._submit(tree.tensor(index), partial(_write_tensor, tree.tensor(index), gaussians))
         if self.config.cameras:
             # Without times, which start again with every trajectory.
             contents = CameraFile(_flat(scene.example.cameras), float(self.config.fps))
-            self.writer.submit(partial(write_camera_file, tree.cameras(index), contents))
+            path = tree.cameras(index)
+            self._submit(path, partial(write_camera_file, path, contents))
 
     def _queue_full(
         self,
@@ -129,7 +164,7 @@ class SceneResults:
             figures += trajectory_quality(part, color, scene.example)
         if figures:
             path = tree.metrics(scene.index)
-            self.writer.submit(partial(write_quality, path, scene.example.key, figures))
+            self._submit(path, partial(write_quality, path, scene.example.key, figures))
 
     def _render(
         self, scene: DecodedScene, options: RasterizeOptions
@@ -137,7 +172,7 @@ class SceneResults:
         return render_trajectories(scene.gaussians, scene.example.targets, options, self.backend)
 
     def _queue_video(self, path: Path, batches: Iterable[UInt8[Tensor, "_ h w 3"]]) -> None:
-        self.writer.submit(partial(write_video, path, iter(batches), self.config.fps, QUALITY))
+        self._submit(path, partial(write_video, path, iter(batches), self.config.fps, QUALITY))
 
 
 def _wave(rendered: RenderedTrajectory) -> UInt8[Tensor, "wave h w 3"]:

@@ -11,6 +11,7 @@ from typing import Literal
 import torch
 from tqdm import tqdm
 
+from ..gaussians import Gaussians
 from ..models.data.example import Example
 from ..models.recon.decoder import DecoderConfig
 from ..models.recon.scene_decoder import SceneDecoder
@@ -19,12 +20,13 @@ from ..rendering.rasterize import Backend
 from ..runtime import InputError, get_logger, rank, seed_everything
 from ..tokenizer.loading import load_statistics
 from .background import BackgroundWriter
+from .finished import FinishedScenes
 from .grid import write_grids
 from .outputs import OutputConfig, OutputTree
 from .references import find_references
 from .results import DecodedScene, SceneResults
 from .scenes import Scenes, ScenesConfig
-from .weights import WeightsConfig, find_checkpoint, find_tokenizer, load_scene_decoder
+from .weights import WeightsConfig, find_decoder, find_tokenizer, load_scene_decoder
 
 LOGGER = get_logger(__name__)
 SEED = 0
@@ -63,12 +65,15 @@ def reconstruct(config: ReconstructConfig) -> None:
     scenes = Scenes(config.scenes, load_statistics(find_tokenizer(config.weights)))
     trees = _output_trees(config, scenes)
     mine = range(state.process_index, len(scenes.keys), state.num_processes)
-    waiting = {index: _unfinished(config.output, scenes, trees, index) for index in mine}
+    finished = FinishedScenes(scenes, config.weights, config.decoder, config.render, config.output)
+    for tree in trees.values():
+        finished.check_leftovers(tree)
+    waiting = {index: _unfinished(finished, trees, index) for index in mine}
     waiting = {index: times for index, times in waiting.items() if times}
     LOGGER.info("%d scenes, %d of this process unfinished", len(scenes.keys), len(waiting))
     if waiting:
         decoder = load_scene_decoder(config.weights, config.decoder, device)
-        _reconstruct_scenes(config, decoder, scenes, trees, waiting)
+        _reconstruct_scenes(config, decoder, finished, trees, waiting)
     state.wait_for_everyone()
     if config.output.grid and state.is_main_process:
         for tree in trees.values():
@@ -80,10 +85,11 @@ def _output_trees(config: ReconstructConfig, scenes: Scenes) -> dict[int | None,
     """The folder tree of each target time, made."""
     sampling = scenes.sampling
     fixed = sampling.fixed_trajectories if sampling.trajectory_sampling == "fixed" else None
+    weights = find_decoder(config.weights)
     trees = {
         time: OutputTree.at(
             Path(config.output.folder),
-            find_checkpoint(config.weights),
+            weights,
             fixed,
             config.scenes.dataset,
             time,
@@ -96,27 +102,26 @@ def _output_trees(config: ReconstructConfig, scenes: Scenes) -> dict[int | None,
 
 
 def _unfinished(
-    config: OutputConfig, scenes: Scenes, trees: dict[int | None, OutputTree], index: int
+    finished: FinishedScenes, trees: dict[int | None, OutputTree], index: int
 ) -> list[int | None]:
     """The times at which a scene is still to be made."""
-    evaluated = scenes.num_trajectories if config.eval_only else None
-    key = scenes.keys[index]
-    return [
-        time
-        for time, tree in trees.items()
-        if not (config.skip_existing and tree.is_finished(index, key, evaluated))
-    ]
+    return [time for time, tree in trees.items() if not finished.is_finished(tree, index, time)]
 
 
 @torch.no_grad()
 def _reconstruct_scenes(
     config: ReconstructConfig,
     decoder: SceneDecoder,
-    scenes: Scenes,
+    finished: FinishedScenes,
     trees: dict[int | None, OutputTree],
     waiting: dict[int, list[int | None]],
 ) -> None:
-    """Decode each scene, at one time after another, while earlier results are written."""
+    """Decode each scene, at one time after another, while earlier results are written.
+
+    Raises:
+        InputError: what is read does not fit; or, at the end, results that somebody removed.
+    """
+    scenes = finished.scenes
     total = sum(len(times) for times in waiting.values())
     with (
         BackgroundWriter() as writer,
@@ -124,6 +129,8 @@ def _reconstruct_scenes(
     ):
         results = SceneResults(config.output, config.render, config.rasterizer, writer)
         for index, first in scenes.read(list(waiting)):
+            # Taken now: what lies there when the scene has been read counts.
+            records = {time: finished.record(index, time) for time in waiting[index]}
             # What the target times share is computed once.
             prepared = decoder.prepare(first)
             references = None
@@ -133,8 +140,20 @@ def _reconstruct_scenes(
                     meta = scenes.meta(example)
                     references = find_references(example, decoder.tokenizer, config.output, meta)
                 gaussians = decoder.gaussians(prepared, _target_time(decoder, example))
-                results.write(DecodedScene(index, example, references, gaussians), trees[time])
+                _check_finite(example.key, gaussians)
+                scene = DecodedScene(index, example, references, gaussians)
+                results.write(scene, trees[time], records[time])
                 bar.update()
+    results.check_written()
+
+
+def _check_finite(key: str, gaussians: Gaussians) -> None:
+    """Refuse a scene that no renderer could show."""
+    bad = int((~gaussians.packed().isfinite()).any(dim=-1).sum())
+    if bad:
+        value = f"{bad} Gaussians with values that are not finite"
+        expected = "finite ones; are the clip's latents and the decoder's weights sound?"
+        raise InputError(f"scene {key!r}", value, expected)
 
 
 def _target_time(decoder: SceneDecoder, example: Example) -> float | None:

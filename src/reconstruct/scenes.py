@@ -1,7 +1,8 @@
 """Which scenes are reconstructed, at which times, and how they are read."""
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import asdict, dataclass, field, replace
+from pathlib import Path
 
 from ..io.clip import ClipPaths, open_clip
 from ..models.data.dataset import ClipDataset, Draw
@@ -61,6 +62,23 @@ class Scenes:
     def keys(self) -> list[str]:
         """The scenes in order."""
         return self._datasets[self.times[0]].keys
+
+    @property
+    def root(self) -> Path:
+        """The folder of the clips, or of tar parts as if they were unpacked."""
+        return self._spec.root
+
+    @property
+    def trajectories(self) -> tuple[str, ...]:
+        """The trajectories that scenes are made from."""
+        return self._datasets[self.times[0]].sources
+
+    def settings(self) -> dict[str, object]:
+        """What of the configuration changes what a scene becomes."""
+        reading = asdict(self._config.reading)
+        kept = {"latents": reading["latents"], "color": reading["color"], "depth": reading["depth"]}
+        sampling = asdict(self.sampling)
+        return {"image_size": self._config.image_size, "sampling": sampling, "reading": kept}
 
     @property
     def num_trajectories(self) -> int:

@@ -11,6 +11,7 @@ from torch import Tensor
 from ..io.atomic import atomic_path
 from ..io.fit import plan_fit
 from ..io.image import SUFFIXES, read_image
+from ..io.video import SUFFIXES as VIDEO_SUFFIXES
 from ..io.video import iterate_video, to_uint8, video_info
 from ..visualization.depth import colorize_depth, depth_range
 from ..visualization.sheet import contact_sheet
@@ -20,7 +21,6 @@ from .rendering import RenderedTrajectory
 SHOWN = 3
 # Wider pictures are shown at this width, so that sheets of the full size stay files to look at.
 WIDEST = 320
-VIDEO_SUFFIXES = (".mp4", ".mov", ".avi", ".mkv", ".webm")
 
 
 def ends_and_middle(count: int) -> list[int]:

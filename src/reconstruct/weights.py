@@ -1,14 +1,14 @@
 """Which weights a run uses: the checkpoint of the decoder, the tokenizer, and their types."""
 
-import re
 from collections.abc import Collection
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import torch
 
-from ..checkpoints import AVERAGE, TOKENIZER
-from ..checkpoints import find_checkpoint as find_weights
+from ..checkpoints import AVERAGE, find_named
+from ..checkpoints.opening import open_weights
+from ..checkpoints.steps import PUBLISHED, newest_sound
 from ..models.recon.decoder import DecoderConfig
 from ..models.recon.scene_decoder import SceneDecoder, TypeName, cast_trunk, floating_type
 from ..models.recon.weights import (
@@ -23,15 +23,14 @@ from ..tokenizer.loading import load_tokenizer
 
 LOGGER = get_logger(__name__)
 # Where the weights lie in a checkpoint folder: ours, then the published one's.
-IN_CHECKPOINT = (WEIGHTS_NAME, "pytorch_model/mp_rank_00_model_states.pt")
-NUMBERED = re.compile(r"checkpoint-(\d+)")
+IN_CHECKPOINT = (WEIGHTS_NAME, PUBLISHED)
 
 
 @dataclass
 class WeightsConfig:
     """Where the weights are, and the types that they are used in.
 
-    Without `path` the decoder is the checkpoint `name` (default: the one of the highest number)
+    Without `path` the decoder is the checkpoint `name` (default: the newest sound one)
     of the training run whose output folder is `output_dir`. `auto` types are bfloat16 on CUDA and
     float32 elsewhere. With `average` the moving average takes the place of the weights where a
     checkpoint folder has one. `chosen` are the settings of the decoder that the user wants other
@@ -48,7 +47,7 @@ class WeightsConfig:
     tokenizer_type: TypeName = "auto"
 
 
-def find_checkpoint(config: WeightsConfig) -> Path:
+def find_decoder(config: WeightsConfig) -> Path:
     """The file, or our folder, with the decoder's weights.
 
     Raises:
@@ -61,24 +60,20 @@ def find_checkpoint(config: WeightsConfig) -> Path:
         average = path / AVERAGE
         return average if config.average and average.is_file() else path
     output_dir = Path(config.output_dir)
-    folder = output_dir / config.name if config.name else _newest(output_dir)
-    for name in (AVERAGE, *IN_CHECKPOINT) if config.average else IN_CHECKPOINT:
-        if (folder / name).is_file():
-            return folder / name
-    raise InputError(folder, "no weights", f"one of {', '.join(IN_CHECKPOINT)}")
+    if config.name is not None:
+        return _weights_in(output_dir / config.name, config.average)
+    newest = newest_sound(
+        output_dir, lambda folder: open_weights(_weights_in(folder, config.average))
+    )
+    if newest is None:
+        expected = "a checkpoint-N folder of a training run, or ckpt_path=FILE"
+        raise InputError(output_dir, "no checkpoint", expected)
+    return _weights_in(newest, config.average)
 
 
 def find_tokenizer(config: WeightsConfig) -> Path:
-    """The tokenizer's folder.
-
-    The two published stages expect it in two folders of one name; either is taken for the other.
-
-    Raises:
-        InputError: it is not there.
-    """
-    folder = Path(config.tokenizer)
-    elsewhere = folder.parents[1:2] if folder.name == TOKENIZER else []
-    return find_weights("tokenizer", folder, *elsewhere)
+    """The tokenizer's folder; `InputError` where it is not there."""
+    return find_named("tokenizer", config.tokenizer, "vae_path")
 
 
 def load_scene_decoder(
@@ -93,7 +88,7 @@ def load_scene_decoder(
     dtype = floating_type(weights.tokenizer_type, device)
     if device.type == "cpu" and dtype != torch.float32:
         raise InputError("tokenizer_type", weights.tokenizer_type, "float32 on the CPU")
-    path = find_checkpoint(weights)
+    path = find_decoder(weights)
     kind = "the moving average of the weights" if path.name == AVERAGE else "the weights"
     LOGGER.info("decoder: %s, %s", path, kind)
     check_configuration(path, decoder, weights.chosen)
@@ -124,10 +119,9 @@ def check_configuration(path: Path, decoder: DecoderConfig, chosen: Collection[s
             raise InputError(stored_at, found, expected)
 
 
-def _newest(output_dir: Path) -> Path:
-    """The checkpoint folder of the highest number."""
-    found = [path for path in output_dir.glob("checkpoint-*") if NUMBERED.fullmatch(path.name)]
-    if not found:
-        expected = "a checkpoint-N folder of a training run, or ckpt_path=FILE"
-        raise InputError(output_dir, "no checkpoint", expected)
-    return max(found, key=lambda path: int(path.name.removeprefix("checkpoint-")))
+def _weights_in(folder: Path, average: bool) -> Path:
+    """The file of the decoder in a checkpoint folder."""
+    for name in (AVERAGE, *IN_CHECKPOINT) if average else IN_CHECKPOINT:
+        if (folder / name).is_file():
+            return folder / name
+    raise InputError(folder, "no weights", f"one of {', '.join(map(str, IN_CHECKPOINT))}")

@@ -1,31 +1,32 @@
-"""Reads a tokenizer folder: `model.pt`, the two `.jit` files, a diffusers folder, or our own.
+"""Reads a tokenizer folder: the published `.jit` files or `model.pt`, a diffusers folder, or ours.
 
 Ours is `config.json` of diffusers beside `encoder.safetensors` and `decoder.safetensors`. Published
-folders hold `mean_std.pt`; the others keep the statistics in `config.json`, channel-major.
+folders hold `mean_std.pt`; the others keep the statistics in `config.json`, channel-major. Which
+files of a folder are read is said by `src.checkpoints.PLACES`.
 """
 
 import json
-from collections.abc import Mapping
 from pathlib import Path
-from pickle import UnpicklingError
 
 import torch
-from jaxtyping import Float
 from torch import Tensor
 
+from ..checkpoints import file_sets, layout
+from ..checkpoints.opening import open_weights, plain_names
 from ..io.atomic import atomic_path
-from ..io.json_object import read_json_object
-from ..io.state_dict import check_tensors, read_safetensors
+from ..io.state_dict import check_tensors, listed, read_safetensors
 from ..runtime import InputError
+from .config import CLASS_NAME, CONFIG_NAME, check_architecture, read_config
 from .cosmos import VideoTokenizer
 from .keys import native_architecture, to_diffusers_names
 from .statistics import LatentStatistics
+from .statistics_files import STATISTICS_NAME, read_mean_std, statistics_from_config
 
-SAFETENSORS = (
-    ("diffusion_pytorch_model.safetensors",),
-    ("encoder.safetensors", "decoder.safetensors"),
-)
-CLASS_NAME = "AutoencoderKLCosmos"
+# A tensor of each half, by which prefixes of its names are told.
+MARKERS = {
+    "encoder": "encoder.conv_in.0.conv3d.weight",
+    "decoder": "decoder.conv_in.0.conv3d.weight",
+}
 
 
 def load_tokenizer(
@@ -37,21 +38,14 @@ def load_tokenizer(
         InputError: the folder holds no known file, a file is unreadable, or tensors are missing,
             left over or of another shape (each named).
     """
-    config = _diffusers_config(folder)
-    if config is not None:
-        state = _read_safetensors(folder)
-        architecture: Mapping[str, object] = config
-        mean, std = statistics_from_config(folder / "config.json", config)
+    files = layout("tokenizer", folder)
+    if files is None:
+        sets = " or ".join(" + ".join(names) for names in file_sets("tokenizer"))
+        raise InputError(folder, "no weights", sets)
+    if CONFIG_NAME in files:
+        tokenizer, state = _read_described(folder, files)
     else:
-        native = _read_native(folder)
-        try:
-            architecture = native_architecture(native)
-        except KeyError as error:
-            raise InputError(folder, f"no tensor {error}", "native tokenizer weights") from error
-        state = to_diffusers_names(native)
-        mean, std = read_mean_std(folder / "mean_std.pt", int(str(architecture["latent_channels"])))
-    # Not on the meta device: the wavelets are buffers that no checkpoint holds.
-    tokenizer = VideoTokenizer(architecture, mean, std)
+        tokenizer, state = _read_native(folder, files)
     check_tensors(folder, state, tokenizer.autoencoder.state_dict(), "this architecture")
     state = {name: tensor.to(dtype) for name, tensor in state.items()}
     tokenizer.autoencoder.load_state_dict(state, assign=True)
@@ -72,7 +66,7 @@ def save_tokenizer(tokenizer: VideoTokenizer, folder: Path) -> None:
         tensors = {name: state[name].cpu().contiguous() for name in sorted(names)}
         with atomic_path(folder / f"{file}.safetensors") as temporary:
             save_file(tensors, temporary)
-    with atomic_path(folder / "config.json") as temporary:
+    with atomic_path(folder / CONFIG_NAME) as temporary:
         temporary.write_text(json.dumps(config, indent=1) + "\n")
 
 
@@ -82,82 +76,65 @@ def load_statistics(folder: Path) -> LatentStatistics:
     Raises:
         InputError: neither `mean_std.pt` nor a `config.json` with statistics, unreadable ones.
     """
-    config = _diffusers_config(folder)
-    if config is not None:
-        return LatentStatistics(*statistics_from_config(folder / "config.json", config))
-    return LatentStatistics(*read_mean_std(folder / "mean_std.pt"))
+    files = layout("tokenizer", folder)
+    published = (folder / STATISTICS_NAME).is_file() if files is None else CONFIG_NAME not in files
+    if published or not (folder / CONFIG_NAME).is_file():
+        return LatentStatistics(*read_mean_std(folder / STATISTICS_NAME))
+    path = folder / CONFIG_NAME
+    return LatentStatistics(*statistics_from_config(path, read_config(path)))
 
 
-def read_mean_std(path: Path, channels: int = 16) -> tuple[Tensor, Tensor]:
-    """Latent mean and standard deviation `[channel, latent_frame]` of a published `mean_std.pt`."""
-    if not path.is_file():
-        raise InputError(path, "no such file", "latent statistics (mean, std)")
+def read_native_tensors(folder: Path, files: tuple[str, ...]) -> dict[str, Tensor]:
+    """The tensors of published files under their native names.
+
+    Raises:
+        InputError: an unreadable file, or one without the half of the network that it is named for.
+    """
+    state: dict[str, Tensor] = {}
+    for file in files:
+        if file == STATISTICS_NAME:
+            continue
+        path = folder / file
+        weights = open_weights(path)
+        halves = [half for half in MARKERS if path.stem == half] or list(MARKERS)
+        names = plain_names(weights.tensors, MARKERS[halves[0]])
+        for half in halves:
+            if MARKERS[half] not in names.values():
+                found = f"no tensor {MARKERS[half]!r} among {listed(list(weights.tensors))}"
+                raise InputError(path, found, f"the {half} of a video tokenizer")
+        state |= weights.read(names)
+    return state
+
+
+def _read_described(
+    folder: Path, files: tuple[str, ...]
+) -> tuple[VideoTokenizer, dict[str, Tensor]]:
+    """A new tokenizer as its `config.json` describes it, and its tensors, to be compared."""
+    path = folder / CONFIG_NAME
+    config = read_config(path)
+    state: dict[str, Tensor] = {}
+    for file in files:
+        if file != CONFIG_NAME:
+            state |= read_safetensors(folder / file)
+    check_architecture(path, config, state)
+    statistics = statistics_from_config(path, config)
     try:
-        mean, std = torch.load(path, map_location="cpu", weights_only=True)
-    except (UnpicklingError, RuntimeError, ValueError, TypeError, EOFError) as error:
-        raise InputError(path, error, "two tensors (mean, std)") from error
-    return _check_statistics(path, mean.float(), std.float(), channels)
+        # Not on the meta device: the wavelets are buffers that no checkpoint holds.
+        return VideoTokenizer(config, *statistics), state
+    except (ArithmeticError, LookupError, RuntimeError, TypeError, ValueError) as error:
+        raise InputError(path, error, "a video tokenizer that can be built") from error
 
 
-def statistics_from_config(path: Path, config: Mapping[str, object]) -> tuple[Tensor, Tensor]:
-    """Latent mean and standard deviation of a diffusers config (`latents_mean`, `latents_std`)."""
-    mean, std = config.get("latents_mean"), config.get("latents_std")
-    if not isinstance(mean, list) or not isinstance(std, list):
-        raise InputError(path, "no latents_mean and latents_std", "two lists of numbers")
-    channels = int(str(config.get("latent_channels", 16)))
-    return _check_statistics(path, torch.tensor(mean), torch.tensor(std), channels)
-
-
-def _check_statistics(
-    path: Path, mean: Float[Tensor, "..."], std: Float[Tensor, "..."], channels: int
-) -> tuple[Tensor, Tensor]:
-    if mean.numel() != std.numel() or mean.numel() % channels or not mean.numel():
-        value = f"{mean.numel()} means and {std.numel()} deviations"
-        raise InputError(path, value, f"equally many, a multiple of {channels} channels")
-    if not (torch.isfinite(mean).all() and torch.isfinite(std).all() and (std > 0).all()):
-        raise InputError(path, "statistics that are not finite and positive", "std > 0")
-    return mean.reshape(channels, -1), std.reshape(channels, -1)
-
-
-def _diffusers_config(folder: Path) -> dict[str, object] | None:
-    """The diffusers config of `folder`; None where there is none (published folders)."""
-    path = folder / "config.json"
-    if not path.is_file():
-        return None
-    config = read_json_object(path)
-    return config if config.get("_class_name") == CLASS_NAME else None
-
-
-def _read_safetensors(folder: Path) -> dict[str, Tensor]:
-    for names in SAFETENSORS:
-        paths = [folder / name for name in names]
-        if all(path.is_file() for path in paths):
-            state: dict[str, Tensor] = {}
-            for path in paths:
-                state |= read_safetensors(path)
-            return state
-    expected = " or ".join(" and ".join(names) for names in SAFETENSORS)
-    raise InputError(folder, "no weights", expected)
-
-
-def _read_native(folder: Path) -> dict[str, Tensor]:
-    if (folder / "model.pt").is_file():
-        path = folder / "model.pt"
-        try:
-            return dict(torch.load(path, map_location="cpu", weights_only=True, mmap=True))
-        except (UnpicklingError, RuntimeError, ValueError, EOFError) as error:
-            # A published model.pt may be a TorchScript archive, which holds the same names.
-            if "TorchScript" not in str(error):
-                raise InputError(path, error, "a state dict of tensors") from error
-            return _read_jit(path)
-    jits = [folder / "encoder.jit", folder / "decoder.jit"]
-    if all(path.is_file() for path in jits):
-        return _read_jit(jits[0]) | _read_jit(jits[1])
-    raise InputError(folder, "no weights", "model.pt, encoder.jit and decoder.jit, or config.json")
-
-
-def _read_jit(path: Path) -> dict[str, Tensor]:
+def _read_native(folder: Path, files: tuple[str, ...]) -> tuple[VideoTokenizer, dict[str, Tensor]]:
+    """The same of published files, whose shapes describe it."""
+    native = read_native_tensors(folder, files)
     try:
-        return dict(torch.jit.load(path, map_location="cpu").state_dict())
-    except RuntimeError as error:
-        raise InputError(path, error, "a TorchScript archive") from error
+        architecture = native_architecture(native)
+    except KeyError as error:
+        raise InputError(folder, f"no tensor {error}", "native tokenizer weights") from error
+    channels = int(str(architecture["latent_channels"]))
+    statistics = read_mean_std(folder / STATISTICS_NAME, channels)
+    try:
+        return VideoTokenizer(architecture, *statistics), to_diffusers_names(native)
+    except (ArithmeticError, LookupError, RuntimeError, TypeError, ValueError) as error:
+        raise InputError(folder, error, "native tokenizer weights") from error

@@ -17,24 +17,24 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from ..checkpoints import AVERAGE
-from ..io.atomic import atomic_path
-from ..runtime import InputError, get_logger
-from .folders import (
+from ..checkpoints.steps import (
+    OPTIMIZER,
     PUBLISHED,
     STATE,
     defect,
-    list_checkpoints,
-    new_folder,
+    newest_sound,
     read_state,
     step_of,
-    write_state,
 )
+from ..io.atomic import atomic_path
+from ..runtime import InputError, get_logger
+from .folders import new_folder, write_state
 from .snapshot import OptimizerState
 from .targets import check_apart
 from .writing import WRITABLE, writing
 
 LOGGER = get_logger(__name__)
-OPTIMIZER, RANDOM, LATEST = "optimizer.pt", "random.pt", "latest"
+RANDOM, LATEST = "random.pt", "latest"
 
 WriteWeights = Callable[[Path, dict[str, Tensor]], None]
 ReadWeights = Callable[[Path], dict[str, Tensor]]
@@ -91,7 +91,8 @@ def read_checkpoint(folder: Path, read: ReadWeights, digests: bool = True) -> Ch
         raise InputError(folder, problem, "a complete checkpoint")
     if not (folder / STATE).is_file():
         LOGGER.warning("%s: only the weights are read, the optimizer starts anew", folder)
-        return Checkpoint(step_of(folder), read(folder / PUBLISHED))
+        published = folder / PUBLISHED
+        return Checkpoint(step_of(folder), read(published if published.is_file() else folder))
     state = read_state(folder)
     average = _read_tensors(folder / AVERAGE) if AVERAGE in state["files"] else None
     optimizer, generators = _read_objects(folder / OPTIMIZER), _read_objects(folder / RANDOM)
@@ -112,20 +113,8 @@ def choose_checkpoint(output_dir: Path, name: str, read: ReadWeights) -> Path | 
     if name != LATEST:
         read_checkpoint(output_dir / name, read)
         return output_dir / name
-    folders = list_checkpoints(output_dir)
-    problems = []
-    for folder in reversed(folders):
-        try:
-            read_checkpoint(folder, read)
-        except InputError as error:
-            LOGGER.warning("%s cannot be used, trying the one before it: %s", folder, error)
-            problems.append(str(error))
-            continue
-        return folder
-    if problems:
-        more = f"; and {len(problems) - 1} more" * (len(problems) > 1)
-        raise InputError(output_dir, f"{problems[0]}{more}", "a checkpoint that can be read")
-    return None
+    # The reader compares the digests.
+    return newest_sound(output_dir, lambda folder: read_checkpoint(folder, read))
 
 
 def export_checkpoint(

@@ -13,7 +13,6 @@ from jaxtyping import Float
 from torch import Tensor
 from torch.utils.checkpoint import checkpoint
 
-from ..checkpoints import search_checkpoint
 from ..evaluation.lpips import load_lpips
 from ..gaussians import Gaussians
 from ..geometry.cameras import Cameras
@@ -26,16 +25,16 @@ from ..models.recon.weights import load_decoder, save_decoder
 from ..rendering.deferred import rasterize_deferred
 from ..rendering.rasterize import rasterize_scenes
 from ..rendering.render import Render
-from ..runtime import InputError, get_logger
+from ..runtime import InputError
 from ..tokenizer.loading import load_tokenizer
 from .decoder_config import DecoderTrainConfig
 from .decoder_data import make_clips, open_data, tokenizer_folder
-from .losses import LossConfig, Perceptual, Supervision, decoder_loss
+from .losses import Perceptual, Supervision, decoder_loss
+from .perceptual import lpips_folder
 from .pictures import comparison
 from .stopwatch import Stopwatch
 from .task import Model, Objective, Share, Validation
 
-LOGGER = get_logger(__name__)
 # Scenes of a validation that are drawn.
 PICTURED = 4
 
@@ -49,7 +48,6 @@ class DecoderObjective(Objective):
         self,
         scenes: SceneDecoder,
         config: DecoderTrainConfig,
-        loss: LossConfig,
         perceptual: Perceptual | None,
         clock: Stopwatch,
     ) -> None:
@@ -58,7 +56,7 @@ class DecoderObjective(Objective):
         self.network = scenes.model
         # Not a module itself, so the tokenizer does not become a part of this one.
         self.scenes = scenes
-        self.config, self.loss, self.perceptual, self.clock = config, loss, perceptual, clock
+        self.config, self.perceptual, self.clock = config, perceptual, clock
         for part in (self.network.patch_time_embed, self.network.patch_time_embed_tgt):
             part.requires_grad_(config.decoder.use_time)
 
@@ -81,7 +79,7 @@ class DecoderObjective(Objective):
             terms = decoder_loss(
                 Supervision(color, depth, decoded.gaussians.opacities),
                 Supervision(reference, _depths(targets)),
-                self.loss,
+                self.config.loss,
                 self.perceptual,
             )
         mse = terms.mse.detach()
@@ -112,7 +110,7 @@ class DecoderObjective(Objective):
 
     def _render(self, gaussians: Gaussians, targets: list[Targets], depth: bool) -> Render:
         """The targets of all scenes, with depth if it is asked for or the loss compares it."""
-        options = replace(self.config.render, depth=depth or self.loss.depth > 0)
+        options = replace(self.config.render, depth=depth or self.config.loss.depth > 0)
         if not self.config.deferred:
             cameras = Cameras.stack([target.cameras for target in targets])
             return rasterize_scenes(gaussians, cameras, options)
@@ -141,7 +139,12 @@ class DecoderTask:
         self._data: tuple[SceneSet, SceneSet | None] | None = None
 
     def prepare(self) -> None:
-        """Write clips of worlds where no others are given; see `Task.prepare`."""
+        """Write clips of worlds where no others are given; see `Task.prepare`.
+
+        Raises:
+            InputError: a loss with LPIPS, whose weights are missing.
+        """
+        _lpips_folder(self.config)
         make_clips(self.config)
 
     def build(self, device: torch.device, clock: Stopwatch) -> DecoderObjective:
@@ -150,10 +153,10 @@ class DecoderTask:
         network = LatentRecon(self.config.decoder).to(device)
         dtype = floating_type("auto", device)
         tokenizer = load_tokenizer(tokenizer_folder(self.config), device, dtype)
-        loss, perceptual = _perceptual(self.config, device)
+        perceptual = _perceptual(self.config, device)
         kept = int(self.config.pluecker_cache_gib * 2**30)
         scenes = SceneDecoder(network, tokenizer, kept)
-        return DecoderObjective(scenes, self.config, loss, perceptual, clock)
+        return DecoderObjective(scenes, self.config, perceptual, clock)
 
     def batches(self, share: Share) -> ExampleLoader:
         """Scenes of the training split, a disjoint part for each process."""
@@ -215,20 +218,15 @@ def _depths(targets: list[Targets]) -> Float[Tensor, "scene target h w"] | None:
     return torch.stack(depths) if depths else None
 
 
-def _perceptual(
-    config: DecoderTrainConfig, device: torch.device
-) -> tuple[LossConfig, Perceptual | None]:
-    """LPIPS, a few frames at a time; without its weights the term gets the weight 0."""
-    if not config.loss.lpips:
-        return config.loss, None
-    folder = search_checkpoint("lpips", config.checkpoint_dir)
+def _lpips_folder(config: DecoderTrainConfig) -> Path | None:
+    return lpips_folder(config.loss.lpips, "lambda_lpips", config.checkpoint_dir)
+
+
+def _perceptual(config: DecoderTrainConfig, device: torch.device) -> Perceptual | None:
+    """LPIPS, a few frames at a time; None where its weight is 0."""
+    folder = _lpips_folder(config)
     if folder is None:
-        LOGGER.warning(
-            "the LPIPS loss is left out: no weights in %s/lpips;"
-            " `python scripts/download_checkpoints.py --what lpips` gets them",
-            config.checkpoint_dir,
-        )
-        return replace(config.loss, lpips=0.0), None
+        return None
     network = load_lpips(folder, device)
 
     def perceptual(
@@ -238,4 +236,4 @@ def _perceptual(
         # Its activations are those of a VGG16 at full size: they are computed again.
         return torch.cat([checkpoint(network, *pair, use_reentrant=False) for pair in pairs])
 
-    return config.loss, perceptual
+    return perceptual

@@ -64,7 +64,7 @@ class DecoderTrainConfig:
     decoder: DecoderConfig = field(default_factory=lambda: DecoderConfig(checkpointing=True))
     render: RasterizeOptions = field(default_factory=RasterizeOptions)
     tokenizer: str = TOKENIZER
-    # Holds `lpips/`; without these weights the term is left out, with a warning.
+    # Holds `lpips/`, which a `loss.lpips` above 0 needs.
     checkpoint_dir: str = "checkpoints"
     # Render again in the backward pass instead of keeping what it needs.
     deferred: bool = True

@@ -2,6 +2,7 @@
 
 from pathlib import Path
 
+from ..checkpoints import find_named, search_named
 from ..models.data.dataset import ClipDataset, SceneSet
 from ..models.data.mixture import Mixture
 from ..models.data.registry import DatasetSpec, resolve_dataset
@@ -23,11 +24,19 @@ def makes_clips(config: DecoderTrainConfig) -> bool:
 
 
 def tokenizer_folder(config: DecoderTrainConfig) -> Path:
-    """The tokenizer; a run on worlds does without a trained one."""
-    folder = Path(config.tokenizer)
-    if makes_clips(config) and not folder.is_dir():
-        return Path(config.data.worlds.folder) / "tokenizer"
-    return folder
+    """The tokenizer; a run on worlds does without a trained one.
+
+    Raises:
+        InputError: it is not there.
+    """
+    found = search_named("tokenizer", config.tokenizer)
+    if found is None and makes_clips(config) and not Path(config.tokenizer).is_dir():
+        return _untrained_folder(config)
+    return found or find_named("tokenizer", config.tokenizer, "vae_path")
+
+
+def _untrained_folder(config: DecoderTrainConfig) -> Path:
+    return Path(config.data.worlds.folder) / "tokenizer"
 
 
 def make_clips(config: DecoderTrainConfig) -> None:
@@ -38,7 +47,7 @@ def make_clips(config: DecoderTrainConfig) -> None:
     specs = _registered(config)
     if makes_clips(config):
         tokenizer, worlds = tokenizer_folder(config), config.data.worlds
-        if tokenizer != Path(config.tokenizer):
+        if tokenizer == _untrained_folder(config):
             untrained_tokenizer(tokenizer, worlds.frames)
         size = config.data.image_size
         write_world_clips(worlds, not specs[0].is_static, size, tokenizer)
@@ -51,8 +60,6 @@ def open_data(config: DecoderTrainConfig) -> tuple[SceneSet, SceneSet | None]:
         InputError: no scenes, or not those that the settings ask for; sets of different kinds.
     """
     folder = tokenizer_folder(config)
-    if not folder.is_dir():
-        raise InputError(folder, "no such folder", "the tokenizer's weights (vae_path)")
     statistics = load_statistics(folder) if config.reading.latents else None
     pairs = [_split(config, spec, statistics) for spec in _registered(config)]
     training = [training for training, _ in pairs]

@@ -1,80 +1,35 @@
 """The checkpoint folders of a run: `<output_dir>/checkpoint-<step>/`, whole or not there.
 
-A folder gets its name when all of it is on the disk. Its `state.json`, written last, lists its
-files with their sizes and SHA-256 digests. Published folders hold
-`pytorch_model/mp_rank_00_model_states.pt` instead.
+A folder gets its name when all of it is on the disk, its `state.json` last; what makes one sound
+is said in `src/checkpoints/steps.py`.
 """
 
-import hashlib
 import json
 import os
-import re
 import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
 
+from ..checkpoints.steps import (
+    DIGESTS,
+    OWN_DIGEST,
+    STATE,
+    defect,
+    digest,
+    list_checkpoints,
+    newest_sound,
+    own_digest,
+    read_state,
+    step_of,
+)
 from ..io.atomic import atomic_path
 from ..io.json_object import read_json_object
 from ..runtime import InputError, get_logger
 
 LOGGER = get_logger(__name__)
-NUMBERED = re.compile(r"checkpoint-(\d+)")
-STATE, STAGE = "state.json", "stage.json"
-# In the state: the digests of the other files, and that of the state without itself.
-DIGESTS, OWN_DIGEST = "sha256", "state_sha256"
-PUBLISHED = Path("pytorch_model") / "mp_rank_00_model_states.pt"
+STAGE = "stage.json"
 UNFINISHED = (".checkpoint-[0-9]*.partial", ".checkpoint-[0-9]*.removed*")
-
-
-def step_of(folder: Path) -> int:
-    """The step in the name of a checkpoint folder."""
-    match = NUMBERED.fullmatch(folder.name)
-    assert match, f"{folder} is no checkpoint-<step>"
-    return int(match[1])
-
-
-def list_checkpoints(output_dir: Path) -> list[Path]:
-    """The checkpoint folders of a run, earliest first, whatever their condition."""
-    found = [path for path in output_dir.glob("checkpoint-*") if NUMBERED.fullmatch(path.name)]
-    return sorted(found, key=step_of)
-
-
-def defect(folder: Path, digests: bool = False) -> str | None:
-    """What is wrong with a checkpoint folder, by its list of files; None for a sound one.
-
-    With `digests` all files are read, 1 to 3 seconds a GiB, and a single flipped bit is found;
-    checkpoints that were written without digests pass.
-    """
-    if not folder.is_dir():
-        return "no such folder"
-    if not (folder / STATE).is_file():
-        return None if (folder / PUBLISHED).is_file() else f"no {STATE}"
-    try:
-        state = read_state(folder)
-    except InputError as error:
-        return str(error)
-    for name, size in state["files"].items():
-        path = folder / name
-        if not path.is_file():
-            return f"{name} is missing"
-        if path.stat().st_size != size:
-            return f"{name} has {path.stat().st_size} bytes instead of {size}"
-    return _damage(folder, state) if digests else None
-
-
-def _damage(folder: Path, state: dict[str, Any]) -> str | None:
-    """The first file whose content is not what was written."""
-    known = state.get(DIGESTS)
-    if known is None:
-        return None
-    if state.get(OWN_DIGEST) != _own_digest(state):
-        return f"{STATE} is damaged: it has another digest"
-    for name in state["files"]:
-        if _digest(folder / name) != known.get(name):
-            return f"{name} is damaged: it has another digest"
-    return None
 
 
 def is_own(folder: Path) -> bool:
@@ -115,13 +70,7 @@ def hand_over(source: Path, output_dir: Path) -> Path | None:
     """
     if list_checkpoints(output_dir):
         return None
-    chosen = None
-    for folder in reversed(list_checkpoints(source)):
-        problem = defect(folder, digests=True)
-        if problem is None:
-            chosen = folder
-            break
-        LOGGER.warning("%s cannot be continued: %s", folder, problem)
+    chosen = newest_sound(source, digests=True)
     if chosen is None:
         raise InputError(source, "no complete checkpoint-<step>", "an earlier stage to continue")
     start = step_of(chosen)
@@ -164,39 +113,14 @@ def new_folder(output_dir: Path, step: int) -> Iterator[Path]:
     _flush(output_dir)
 
 
-def read_state(folder: Path) -> dict[str, Any]:
-    """The `state.json` of a checkpoint: step, positions by process, minutes, sizes of files.
-
-    Raises:
-        InputError: it is no such file.
-    """
-    path = folder / STATE
-    state = read_json_object(path)
-    kinds = {"step": int, "positions": list, "files": dict}
-    wrong = [name for name, kind in kinds.items() if not isinstance(state.get(name), kind)]
-    if wrong:
-        raise InputError(path, f"no valid {', '.join(wrong)}", "the state of a training")
-    return state
-
-
 def write_state(folder: Path, step: int, positions: list[int], minutes: float = 0.0) -> None:
     """Write the `state.json` of a folder that is complete but for it."""
     paths = sorted(path for path in folder.rglob("*") if path.is_file())
     files = {str(path.relative_to(folder)): path.stat().st_size for path in paths}
     state = {"step": step, "positions": positions, "minutes": minutes, "files": files}
-    state[DIGESTS] = {name: _digest(folder / name) for name in files}
-    state[OWN_DIGEST] = _own_digest(state)
+    state[DIGESTS] = {name: digest(folder / name) for name in files}
+    state[OWN_DIGEST] = own_digest(state)
     (folder / STATE).write_text(json.dumps(state, indent=2) + "\n", encoding="utf-8")
-
-
-def _digest(path: Path) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
-
-
-def _own_digest(state: dict[str, Any]) -> str:
-    content = {name: value for name, value in state.items() if name != OWN_DIGEST}
-    return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
 
 
 def _put_aside(folder: Path) -> None:

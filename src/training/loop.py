@@ -25,7 +25,7 @@ from .optim import OptimConfig, build_optimizer, learning_rate
 from .processes import agree, from_main
 from .progress import Minutes, Span
 from .report import Report
-from .resume import capture, find_checkpoint, restore
+from .resume import capture, checkpoint_to_resume, restore
 from .settings import LoopConfig
 from .snapshot import derived_seed, gathered, load_weights
 from .stopwatch import Stopwatch
@@ -74,10 +74,10 @@ def train(
             start_trackers(accelerator, loop)
             torch.set_float32_matmul_precision("high" if loop.allow_tf32 else "highest")
             from_main(task.prepare)
-            checkpoint = find_checkpoint(task, loop)
+            checkpoint = checkpoint_to_resume(task, loop)
             return _Training(accelerator, task, loop, optim, checkpoint, minutes).run(settings)
         finally:
-            # Before the processes part: sharded networks hold on to the process group.
+            # Before the processes part: sharded networks hold on to what they speak through.
             accelerator.free_memory()
             accelerator.end_training()
 
@@ -133,7 +133,7 @@ class _Training(Generic[Batch]):
         # What an earlier stage took is not of this run.
         own = checkpoint is not None and self.step > self.span.first
         self.earlier = checkpoint.minutes if checkpoint is not None and own else 0.0
-        self.share = Share(rank, accelerator.num_processes, position)
+        self.share = Share(rank, accelerator.num_processes, position, self.earlier)
         self.batches = task.batches(self.share)
 
     def run(self, settings: str) -> int:

@@ -20,6 +20,7 @@ class OptimConfig:
         schedule: whether the rate then stays, or falls along a cosine until the end of the run.
         final_share: of the full rate, with which a falling one ends.
         weight_decay: not for norms, biases and the scan's own parameters.
+        decay_all: for those too, as published.
         max_grad_norm: largest global norm of the gradient.
         accumulation_steps: batches of an update.
     """
@@ -32,6 +33,7 @@ class OptimConfig:
     beta2: float = 0.999
     epsilon: float = 1e-8
     weight_decay: float = 1e-2
+    decay_all: bool = False
     max_grad_norm: float = 1.0
     accumulation_steps: int = 1
 
@@ -68,7 +70,7 @@ def decays(parameter: nn.Parameter) -> bool:
     """Whether weight decay applies: to matrices and kernels.
 
     Norms, biases and the scan's `A_log`, `D` and `dt_bias` are vectors; zero is no natural value
-    of theirs. (The published training decayed everything.)
+    of theirs. (The published training decayed everything: `OptimConfig.decay_all`.)
     """
     return parameter.ndim >= 2
 
@@ -85,7 +87,7 @@ def build_optimizer(network: nn.Module, config: OptimConfig) -> torch.optim.Adam
     return torch.optim.AdamW(
         [
             {"params": groups[True], "weight_decay": config.weight_decay},
-            {"params": groups[False], "weight_decay": 0.0},
+            {"params": groups[False], "weight_decay": config.weight_decay * config.decay_all},
         ],
         lr=learning_rate(config, 0),
         betas=(config.beta1, config.beta2),

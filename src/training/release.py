@@ -16,15 +16,15 @@ from typing import Any
 import torch
 from safetensors.torch import save_file
 
+from ..checkpoints import AVERAGE
+from ..checkpoints.steps import OPTIMIZER, STATE, newest_sound, read_state
 from ..io.atomic import atomic_path
 from ..io.json_object import read_json_object
 from ..io.state_dict import read_safetensors
-from ..runtime import InputError, get_logger
-from .checkpoints import AVERAGE, OPTIMIZER, RANDOM
-from .folders import STATE, defect, list_checkpoints, read_state
+from ..runtime import InputError
+from .checkpoints import RANDOM
 from .targets import check_apart, check_replaceable, replaced_folder
 
-LOGGER = get_logger(__name__)
 PARTS = ("tokenizer", "generator", "depth", "decoder_static", "decoder_dynamic")
 # Beside the weights of a part: where they come from.
 ORIGIN = "origin.json"
@@ -49,12 +49,10 @@ def newest_checkpoint(run: Path) -> Path:
     Raises:
         InputError: there is none.
     """
-    for folder in reversed(list_checkpoints(run)):
-        problem = defect(folder, digests=True)
-        if problem is None:
-            return folder
-        LOGGER.warning("%s is left out: %s", folder, problem)
-    raise InputError(run, "no complete checkpoint-<step>", "the output folder of a training")
+    folder = newest_sound(run, digests=True)
+    if folder is None:
+        raise InputError(run, "no complete checkpoint-<step>", "the output folder of a training")
+    return folder
 
 
 def export_weights(run: Path, target: Path, average: bool = True) -> Origin:

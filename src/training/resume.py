@@ -5,10 +5,11 @@ from pathlib import Path
 import torch
 from torch import nn
 
+from ..checkpoints.steps import defect, list_checkpoints, step_of
 from ..runtime import InputError, get_logger
 from .checkpoints import LATEST, Checkpoint, choose_checkpoint, read_checkpoint
 from .ema import MovingAverage
-from .folders import defect, hand_over, list_checkpoints, step_of
+from .folders import hand_over
 from .processes import from_main, gather_all, rank_and_size
 from .settings import LoopConfig
 from .snapshot import (
@@ -25,7 +26,7 @@ from .writing import writing
 LOGGER = get_logger(__name__)
 
 
-def find_checkpoint(task: Task[Batch], loop: LoopConfig) -> Checkpoint | None:
+def checkpoint_to_resume(task: Task[Batch], loop: LoopConfig) -> Checkpoint | None:
     """The checkpoint to go on from, the same one in all processes; None to begin.
 
     Raises:

@@ -19,11 +19,15 @@ Model = Callable[..., Mapping[str, Tensor]]
 
 @dataclass(frozen=True)
 class Share:
-    """Which part of the data a process sees, and the number of its next batch."""
+    """Which part of the data a process sees, and the number of its next batch.
+
+    `minutes` is how long earlier jobs of the run have trained.
+    """
 
     rank: int = 0
     world_size: int = 1
     position: int = 0
+    minutes: float = 0.0
 
 
 @runtime_checkable

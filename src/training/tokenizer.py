@@ -8,15 +8,16 @@ import torch
 from jaxtyping import Float, UInt8
 from torch import Tensor, nn
 
-from ..checkpoints import search_checkpoint
 from ..evaluation.lpips import load_lpips
-from ..runtime import InputError, can_compile, get_logger
+from ..runtime import InputError, can_compile, rank
 from ..tokenizer import planar
 from ..tokenizer.cosmos import VideoTokenizer, latent_frames
 from ..tokenizer.loading import load_tokenizer, save_tokenizer
+from .perceptual import lpips_folder
 from .progress import Minutes, Span
 from .stopwatch import Stopwatch
 from .task import Model, Objective, Share, Validation
+from .tokenizer_canvases import CanvasSource, MixedSource
 from .tokenizer_clips import (
     ClipSource,
     FolderSource,
@@ -24,16 +25,17 @@ from .tokenizer_clips import (
     folder_clips,
     held_out_worlds,
 )
+from .tokenizer_code import LinearCode, guidance_loss
 from .tokenizer_config import TokenizerTrainConfig
 from .tokenizer_data import TokenizerBatch, TokenizerBatches
 from .tokenizer_figures import Measurement, measure_statistics
+from .tokenizer_guided import guide_start
 from .tokenizer_losses import psnr_of, reconstruction_loss
 
-LOGGER = get_logger(__name__)
 # Whole clips that go through the network at once where nothing is trained.
 CLIPS_AT_ONCE = 4
 
-Step = Callable[[Tensor], tuple[Tensor, dict[str, Tensor]]]
+Step = Callable[[Tensor, Tensor | None], tuple[Tensor, dict[str, Tensor]]]
 
 
 class TokenizerObjective(Objective):
@@ -45,10 +47,19 @@ class TokenizerObjective(Objective):
         config: TokenizerTrainConfig,
         perceptual: Callable[[Tensor, Tensor], Tensor] | None,
         compiled: bool,
+        code: LinearCode | None = None,
     ) -> None:
-        """Train `network`, a diffusers autoencoder; `perceptual` is LPIPS where it has a weight."""
+        """Train `network`, a diffusers autoencoder.
+
+        Args:
+            network: what is trained.
+            config: of the run.
+            perceptual: LPIPS where it has a weight.
+            compiled: compile the step.
+            code: what the latents are led to by the guidance of a batch; None without guidance.
+        """
         super().__init__()
-        self.network = network
+        self.network, self.code = network, code
         self.config, self.perceptual = config, perceptual
         self._compiled: Step = self._plain
         if compiled:
@@ -58,22 +69,31 @@ class TokenizerObjective(Objective):
     def forward(self, batch: TokenizerBatch, pictures: bool = False) -> Mapping[str, Tensor]:
         """The loss, its L1 of chroma, and the PSNR in dB; with `pictures` the decoded videos."""
         usual = torch.is_grad_enabled() and (self.config.compile_full_frames or not batch.full)
-        decoded, terms = (self._compiled if usual else self._plain)(batch.video)
+        weight = None
+        if self.code is not None and torch.is_grad_enabled():
+            # A tensor, also where it is 0, so that there is one compiled step.
+            weight = torch.full((), batch.guidance, device=batch.video.device)
+        decoded, terms = (self._compiled if usual else self._plain)(batch.video, weight)
         if self.perceptual is not None:
             loss = terms["loss"] + self.config.loss.lpips * self._distance(decoded, batch.video)
             terms = {**terms, "loss": loss}
         return {**terms, "decoded": decoded} if pictures else terms
 
-    def _plain(self, video: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
-        """What comes back of videos, and the terms of its loss."""
+    def _plain(self, video: Tensor, weight: Tensor | None) -> tuple[Tensor, dict[str, Tensor]]:
+        """What comes back of videos, and the terms of its loss; `weight` is the guidance's."""
         network: Any = self.network
         if self.config.planar:
-            decoded = planar.decode(network, planar.encode(network, video))
+            latent = planar.encode(network, video)
+            decoded = planar.decode(network, latent)
         else:
-            decoded = network.decode(network.encode(video).latent_dist.mode()).sample
+            latent = network.encode(video).latent_dist.mode()
+            decoded = network.decode(latent).sample
         terms = reconstruction_loss(decoded, video, self.config.loss)
-        figures = {"chroma": terms.chroma, "psnr": psnr_of(terms.mse)}
-        return decoded, {"loss": terms.total, **{k: v.detach() for k, v in figures.items()}}
+        loss, figures = terms.total, {"chroma": terms.chroma, "psnr": psnr_of(terms.mse)}
+        if self.code is not None and weight is not None:
+            figures["guidance"] = guidance_loss(latent, video, self.code)
+            loss = loss + weight * figures["guidance"]
+        return decoded, {"loss": loss, **{k: v.detach() for k, v in figures.items()}}
 
     def _distance(
         self, decoded: Float[Tensor, "clip 3 frame h w"], video: Float[Tensor, "clip 3 frame h w"]
@@ -102,7 +122,12 @@ class TokenizerTask:
         self._minutes = Minutes(loop.max_minutes, loop.total_minutes)
 
     def prepare(self) -> None:
-        """Nothing is written beforehand."""
+        """Nothing is written beforehand.
+
+        Raises:
+            InputError: a loss with LPIPS, whose weights are missing.
+        """
+        _lpips_folder(self.config)
 
     def build(self, device: torch.device, clock: Stopwatch) -> TokenizerObjective:
         """The objective with a new autoencoder; the clips are found or rendered first.
@@ -116,30 +141,44 @@ class TokenizerTask:
                 self._held_out = held_out_worlds(config.data, device).color[:, 0]
         else:
             folder_clips(config.data)
-        network = self._tokenizer().to(device).autoencoder
+        network, code = self._tokenizer().to(device).autoencoder, None
+        if config.guided.enabled:
+            clips = self._open_source(rank()).spread(config.guided.clips).color
+            code = guide_start(network, lambda: _videos(clips), config.network.latent_channels)
         compiled = config.compile and can_compile(device, planar.encode)
-        return TokenizerObjective(network, config, _perceptual(config, device), compiled)
+        return TokenizerObjective(network, config, _perceptual(config, device), compiled, code)
 
     def batches(self, share: Share) -> TokenizerBatches:
         """Random samples, other ones for each process."""
         config, loop = self.config, self.config.loop
-        seed = [loop.seed, share.rank]
-        if config.data.root is None:
-            self._source = PoolSource(config.data, self.device, seed)
-        else:
-            train, held = folder_clips(config.data)
-            self._source = FolderSource(config.data, train, self.device, seed, loop.workers)
-            if held:
-                rest = FolderSource(config.data, held, self.device, seed, loop.workers)
-                self._held_out = rest.spread(config.data.held_out).color
+        # A guided start has measured them already.
+        source = self._source if config.guided.enabled else None
+        source = source or self._open_source(share.rank)
         span = Span(0, loop.max_steps * config.optim.accumulation_steps)
         minutes = self._minutes
-        minutes.begin_training(0.0)
+        minutes.begin_training(share.minutes)
 
         def progress(position: int) -> float:
             return max(span.share(position), minutes.share)
 
-        return TokenizerBatches(self._source, config, progress, seed, share.position)
+        return TokenizerBatches(source, config, progress, [loop.seed, share.rank], share.position)
+
+    def _open_source(self, rank: int) -> ClipSource:
+        """The training clips of one process; those of a folder that are held out are read, too."""
+        config, loop = self.config, self.config.loop
+        seed = [loop.seed, rank]
+        if config.data.root is None:
+            self._source = PoolSource(config.data, self.device, seed)
+            if config.data.canvases.share:
+                canvases = CanvasSource(config.data, self.device, seed)
+                self._source = MixedSource(self._source, canvases, config.data.canvases.share)
+            return self._source
+        train, held = folder_clips(config.data)
+        self._source = FolderSource(config.data, train, self.device, seed, loop.workers)
+        if held:
+            rest = FolderSource(config.data, held, self.device, seed, loop.workers)
+            self._held_out = rest.spread(config.data.held_out).color
+        return self._source
 
     def keys(self, batch: TokenizerBatch) -> list[str]:
         """The names of the clips."""
@@ -217,15 +256,16 @@ def _videos(
         yield some.float() / 127.5 - 1
 
 
+def _lpips_folder(config: TokenizerTrainConfig) -> Path | None:
+    return lpips_folder(config.loss.lpips, "loss.lpips", config.checkpoint_dir)
+
+
 def _perceptual(
     config: TokenizerTrainConfig, device: torch.device
 ) -> Callable[[Tensor, Tensor], Tensor] | None:
-    """LPIPS, or None where it has no weight or there are no weights of its network."""
-    if not config.loss.lpips:
-        return None
-    folder = search_checkpoint("lpips", config.checkpoint_dir)
+    """LPIPS, or None where its weight is 0."""
+    folder = _lpips_folder(config)
     if folder is None:
-        LOGGER.warning("no weights in %s/lpips: loss.lpips has no effect", config.checkpoint_dir)
         return None
     # Not a module's attribute by its name, so that nobody trains or saves it.
     return load_lpips(folder, device).forward

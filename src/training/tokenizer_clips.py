@@ -27,6 +27,10 @@ class WholeClips:
     cameras: Cameras
     keys: list[str]
 
+    def to(self, device: torch.device) -> "WholeClips":
+        """The clips on a device."""
+        return WholeClips(self.color.to(device), self.cameras.to(device), self.keys)
+
 
 @runtime_checkable
 class ClipSource(Protocol):
@@ -141,13 +145,13 @@ class FolderSource:
         """See `ClipSource`."""
         waiting = self._ahead.pop((position, count), None) or self._start(position, count)
         self._ahead = {(position + 1, count): self._start(position + 1, count)}
-        return self._joined([part.result() for part in waiting])
+        return join_clips([part.result() for part in waiting]).to(self._device)
 
     def spread(self, count: int) -> WholeClips:
         """See `ClipSource`."""
         last = len(self._clips) - 1
         chosen = np.linspace(0, last, min(count, len(self._clips))).round().astype(int)
-        return self._joined([self._read(index, 0.0) for index in chosen.tolist()])
+        return join_clips([self._read(index, 0.0) for index in chosen.tolist()]).to(self._device)
 
     def _start(self, position: int, count: int) -> list[Future[WholeClips]]:
         generator = np.random.default_rng([*self._seed, position])
@@ -176,15 +180,17 @@ class FolderSource:
         batch = Cameras(cameras.c2w[None], cameras.intrinsics[None], *reversed(size))
         return WholeClips(color, batch, [str(paths.rgb)])
 
-    def _joined(self, parts: Sequence[WholeClips]) -> WholeClips:
-        cameras = Cameras(
-            torch.cat([part.cameras.c2w for part in parts]),
-            torch.cat([part.cameras.intrinsics for part in parts]),
-            parts[0].cameras.width,
-            parts[0].cameras.height,
-        )
-        color = torch.cat([part.color for part in parts]).to(self._device)
-        return WholeClips(color, cameras.to(self._device), [part.keys[0] for part in parts])
+
+def join_clips(parts: Sequence[WholeClips]) -> WholeClips:
+    """The clips of all parts, one after the other."""
+    cameras = Cameras(
+        torch.cat([part.cameras.c2w for part in parts]),
+        torch.cat([part.cameras.intrinsics for part in parts]),
+        parts[0].cameras.width,
+        parts[0].cameras.height,
+    )
+    keys = [key for part in parts for key in part.keys]
+    return WholeClips(torch.cat([part.color for part in parts]), cameras, keys)
 
 
 def folder_clips(config: TokenizerDataConfig) -> tuple[list[ClipPaths], list[ClipPaths]]:

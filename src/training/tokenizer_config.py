@@ -6,6 +6,7 @@ from ..runtime import InputError
 from ..tokenizer.cosmos import COMPRESSION, latent_frames
 from .optim import OptimConfig
 from .settings import LoopConfig
+from .tokenizer_guided import GuidedStartConfig
 
 # Worlds from here on are nobody's training data; dynamic ones have ranges of their own.
 HELD_OUT, HELD_OUT_DYNAMIC, FIRST_DYNAMIC = 900_000, 910_000, 100_000
@@ -67,6 +68,38 @@ class PoolConfig:
             raise InputError("seeds of data.pools", value, f"seeds in [{first}, {end})")
 
 
+@dataclass(kw_only=True)
+class CanvasConfig:
+    """Canvases and clips of them, on the device.
+
+    Attributes:
+        share: of the clips of a batch; 0 for none.
+        canvases: pictures that clips are made of.
+        size: height and width of these.
+        clips: that are held to draw from.
+        renewed: clips that are new with each batch.
+        seed: of the library, and of the first clip.
+    """
+
+    share: float = 0.0
+    canvases: int = 1024
+    size: tuple[int, int] = (768, 1280)
+    clips: int = 2048
+    renewed: int = 1
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.share <= 1:
+            raise InputError("data.canvases.share", self.share, "a share in [0, 1]")
+        least = {"canvases": 1, "clips": 1, "renewed": 0, "seed": 0}
+        for name, minimum in least.items():
+            if getattr(self, name) < minimum:
+                value = getattr(self, name)
+                raise InputError(f"data.canvases.{name}", value, f"at least {minimum}")
+        if min(self.size) < 32:
+            raise InputError("data.canvases.size", self.size, "sides of 32 or more")
+
+
 @dataclass
 class TokenizerDataConfig:
     """Where clips come from, and how much of them is seen at once.
@@ -74,6 +107,7 @@ class TokenizerDataConfig:
     Attributes:
         root: folder of clips; None for worlds that are rendered into the device's memory.
         pools: those worlds.
+        canvases: clips of canvases among those of worlds.
         frames: of each sample, 8k + 1.
         image_size: height and width of all clips.
         crop: height and width of the part that most of the run sees.
@@ -87,6 +121,7 @@ class TokenizerDataConfig:
 
     root: str | None = None
     pools: list[PoolConfig] = field(default_factory=lambda: [PoolConfig()])
+    canvases: CanvasConfig = field(default_factory=CanvasConfig)
     frames: int = 17
     image_size: tuple[int, int] = (176, 320)
     crop: tuple[int, int] = (96, 160)
@@ -104,19 +139,21 @@ class TokenizerDataConfig:
                 raise InputError(f"data.{name}", sides, f"multiples of {COMPRESSION}")
         if any(part > whole for part, whole in zip(self.crop, self.image_size, strict=True)):
             raise InputError("data.crop", self.crop, f"at most {self.image_size}")
+        self._check_pools()
+        if not 0 <= self.full_frame_share <= 1:
+            raise InputError("data.full_frame_share", self.full_frame_share, "a share in [0, 1]")
+        for name in ("full_frame_batch", "supersample", "statistics_clips"):
+            if getattr(self, name) < 1:
+                raise InputError(f"data.{name}", getattr(self, name), "at least 1")
+        if not 0 <= self.held_out <= MOST_HELD_OUT:
+            raise InputError("data.held_out", self.held_out, f"0 to {MOST_HELD_OUT}")
+
+    def _check_pools(self) -> None:
         if not self.pools and self.root is None:
             raise InputError("data.pools", "none", "at least one, or a data.root")
         for name in ("early", "late"):
             if self.pools and not sum(getattr(pool, name) for pool in self.pools) > 0:
                 raise InputError(f"{name} of data.pools", "0 for all", "a weight above 0")
-        if not 0 <= self.full_frame_share <= 1:
-            raise InputError("data.full_frame_share", self.full_frame_share, "a share in [0, 1]")
-        if min(self.full_frame_batch, self.supersample, self.statistics_clips) < 1:
-            value = (self.full_frame_batch, self.supersample, self.statistics_clips)
-            names = "data.full_frame_batch, data.supersample, data.statistics_clips"
-            raise InputError(names, value, "at least 1")
-        if not 0 <= self.held_out <= MOST_HELD_OUT:
-            raise InputError("data.held_out", self.held_out, f"0 to {MOST_HELD_OUT}")
 
 
 @dataclass
@@ -184,7 +221,7 @@ class TokenizerTrainConfig:
         compile: compile the step on CUDA: about a minute at the start, then fewer kernels.
         compile_full_frames: that of whole frames too, which compiles once more.
         compile_mode: of `torch.compile`, such as `default` or `max-autotune-no-cudagraphs`.
-        checkpoint_dir: holds `lpips/`; without these weights the term is left out, with a warning.
+        checkpoint_dir: holds `lpips/`, which a `loss.lpips` above 0 needs.
         lpips_frames: frames of a sample that LPIPS looks at.
     """
 
@@ -210,9 +247,23 @@ class TokenizerTrainConfig:
     data: TokenizerDataConfig = field(default_factory=TokenizerDataConfig)
     augment: TokenizerAugmentConfig = field(default_factory=TokenizerAugmentConfig)
     loss: TokenizerLossConfig = field(default_factory=TokenizerLossConfig)
+    guided: GuidedStartConfig = field(default_factory=GuidedStartConfig)
     planar: bool = True
     compile: bool = True
     compile_full_frames: bool = False
     compile_mode: str = "default"
     checkpoint_dir: str = "checkpoints"
     lpips_frames: int = 2
+
+    def __post_init__(self) -> None:
+        loop, share = self.loop, self.data.canvases.share
+        if share and self.data.root is not None:
+            raise InputError("data.canvases.share", share, "0 beside a data.root")
+        if not self.guided.enabled:
+            return
+        if loop.initial_weights is not None:
+            wanted = "null: guided.enabled is for new weights"
+            raise InputError("loop.initial_weights", loop.initial_weights, wanted)
+        if loop.max_minutes is not None and loop.total_minutes is None:
+            wanted = "minutes of the run: with loop.max_minutes alone a resumed job is guided anew"
+            raise InputError("loop.total_minutes", None, wanted)

@@ -25,6 +25,8 @@ class TokenizerBatch:
     keys: list[str]
     # Whether these are whole frames at the end of the run.
     full: bool = False
+    # The weight of the guidance in the loss.
+    guidance: float = 0.0
 
 
 class TokenizerBatches:
@@ -67,7 +69,8 @@ class TokenizerBatches:
         share = (1 - progress) * augment.color_early + progress * augment.color_late
         seed = np.random.SeedSequence([*self._seed, position])
         crop = data.image_size if full else data.crop
-        return TokenizerBatch(draw_samples(clips, crop, augment, share, seed), clips.keys, full)
+        video, guidance = draw_samples(clips, crop, augment, share, seed), self._config.guided
+        return TokenizerBatch(video, clips.keys, full, guidance.weight(progress))
 
 
 def draw_samples(

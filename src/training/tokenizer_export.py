@@ -25,6 +25,7 @@ from .tokenizer_config import (
     TokenizerTrainConfig,
 )
 from .tokenizer_figures import Measurement
+from .tokenizer_guided import GuidedStartConfig
 from .writing import writing
 
 
@@ -62,8 +63,13 @@ def export_tokenizer(
         InputError: no checkpoint, a broken one, or a target that is not apart from the run.
     """
     check_apart(run, target)
-    data = replace(config.data, held_out=0, pools=_last_look(config.data))
-    task = TokenizerTask(replace(config, data=data))
+    data, canvases = config.data, config.data.canvases
+    # None are drawn: only those for the statistics are made.
+    canvases = replace(canvases, clips=1, renewed=0)
+    data = replace(data, held_out=0, pools=_last_look(data), canvases=canvases)
+    # No loss is computed here: LPIPS, where the run had it, is not needed.
+    loss = replace(config.loss, lpips=0.0)
+    task = TokenizerTask(replace(config, data=data, loss=loss, guided=GuidedStartConfig()))
     newest = choose_checkpoint(run, "latest", task.read_weights)
     if newest is None:
         raise InputError(run, "no checkpoint", "the folder of a run")
@@ -74,7 +80,7 @@ def export_tokenizer(
     task.batches(Share())
     with writing(target):
         save_tokenizer(task.measured(weights).to(dtype), target)
-    figures = _figures(config, target, held_out, report, device) if held_out else {}
+    figures = world_figures(config.data, target, held_out, report, device) if held_out else {}
     return Exported(checkpoint.step, checkpoint.average is not None, figures)
 
 
@@ -90,23 +96,23 @@ def _last_look(data: TokenizerDataConfig) -> list[PoolConfig]:
     ]
 
 
-def _figures(
-    config: TokenizerTrainConfig,
+def world_figures(
+    data: TokenizerDataConfig,
     folder: Path,
     count: int,
-    report: Path | None,
-    device: torch.device,
+    report: Path | None = None,
+    device: torch.device | None = None,
 ) -> dict[str, dict[str, float]]:
-    """Figures of still and of moving held-out worlds, and a sheet of each."""
+    """Figures of still and of moving held-out worlds, and with `report` a sheet of each."""
     from PIL import Image
 
-    figures = {}
+    figures, place = {}, device or default_device()
     kinds: Sequence[tuple[str, int, PoolConfig]] = (
         ("static", HELD_OUT, PoolConfig()),
         ("dynamic", HELD_OUT_DYNAMIC, PoolConfig(seed=100_000, dynamic=True)),
     )
     for name, first, kind in kinds:
-        clips = seeded_clips(range(first, first + count), kind, config.data, device).color[:, 0]
+        clips = seeded_clips(range(first, first + count), kind, data, place).color[:, 0]
         measured = measure(folder, clips)
         figures[name] = measured.figures
         if report is not None and measured.picture is not None:

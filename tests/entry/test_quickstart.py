@@ -2,15 +2,19 @@
 
 import os
 import shutil
+import signal
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pytest
+import torch
 from tiny_generator import write_picture, write_tiny_weights
 from tiny_scene import FRAMES, HEIGHT, SETTINGS, WIDTH, tiny_decoder
 from tiny_video import frames
 
+from src.checkpoints import TOKENIZER
 from src.io.image import read_image
 from src.io.ply import read_ply
 from src.io.video import video_header, write_video
@@ -106,12 +110,12 @@ def test_mistakes_show_at_once(tmp_path: Path) -> None:
     write_picture(tmp_path / "photo.png")
     for arguments, words in (
         (("nowhere.png",), "nowhere.png"),
-        (("notes.txt",), "notes.txt: unknown type"),
+        (("notes.txt",), "notes.txt: got unknown type"),
         (("empty",), "neither pictures"),
         (("photo.png", "--seed", "one"), "--seed: got one"),
         (("photo.png", "photo.png"), "a second input"),
         (("photo.png", "--sead", "1"), "--sead"),
-        (("photo.png", "--output"), "--output: got nothing"),
+        (("photo.png", "--output"), "--output: expected one"),
         (("photo.png", "--checkpoint_dir", "empty"), "no weights"),
     ):
         done = quickstart(tmp_path, *arguments)
@@ -133,7 +137,129 @@ def test_a_video_without_its_decoder_is_refused_at_once(tmp_path: Path) -> None:
     # Beside pictures videos are left out: it fails later, at what is no folder.
     write_picture(tmp_path / "folder/photo.png")
     done = quickstart(tmp_path, "folder", *common, "--output", "folder/photo.png")
-    assert "leaving out clip.mp4" in done.stderr and "photo.png: cannot be made" in done.stderr
+    assert "leaving out clip.mp4" in done.stderr and "photo.png: got cannot be" in done.stderr
+
+
+@pytest.mark.slow
+def test_a_broken_picture_stops_no_other(folder: Path) -> None:
+    """No scene of the good picture of a folder, or a success that says nothing of the bad one."""
+    source = folder / "album"
+    write_picture(source / "good.png", seed=1)
+    (source / "half.jpg").write_bytes(b"\xff\xd8\xff\xe0 no picture")
+    (source / "notes.txt").write_text("no picture")
+    (source / "x.heic").write_text("no picture")
+    (source / "more").mkdir()
+    model = f'config_path=[configs/training/default.yaml,"{folder}/static.yaml"]'
+    for _ in range(2):
+        done = quickstart(folder, "album", "--checkpoint_dir", "weights", "--output", "out", model)
+        assert done.returncode == 1, done.stderr
+        *_, count, why = done.stderr.splitlines()
+        assert count.endswith("1 of 2 inputs became no scene:") and "half.jpg: got unread" in why
+        for name in ("notes.txt", "x.heic", "more"):
+            assert f"left out: album/{name}:" in done.stderr
+        (ply,) = (folder / "out").glob("album_*/scene/*/*/gaussians_orig/gaussians_0.ply")
+        assert str(ply.relative_to(folder)) in done.stdout
+
+
+@pytest.mark.slow
+def test_names_that_mean_something_elsewhere(folder: Path) -> None:
+    """A path that a shell, YAML or a search for settings understands as something else."""
+    home = folder / "run=1, caf\u00e9 #2 ${x}"
+    picture = write_picture(home / "a=b #1.bmp", seed=2)
+    done = quickstart(
+        home,
+        picture.name,
+        *("--output", "o #2=${y}", "--checkpoint_dir", str(folder / "weights")),
+        f'config_path=[configs/training/default.yaml,"{folder}/static.yaml"]',
+    )
+    assert done.returncode == 0, done.stderr
+    (ply,) = (home / "o #2=${y}").rglob("gaussians_0.ply")
+    assert f"  3D scene     {ply.relative_to(home)}" in done.stdout.splitlines()
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_a_signal_ends_the_command_that_runs(folder: Path, number: signal.Signals) -> None:
+    """A generator that goes on without the quickstart, or a traceback for each process."""
+    output = folder / f"stopped_{number.name}"
+    command = ["bash", str(SCRIPT), "--python", sys.executable, "photo #1.PNG"]
+    command += ["--checkpoint_dir", "weights", "--output", str(output)]
+    process = subprocess.Popen(
+        command, cwd=folder, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    )
+    assert process.stdout is not None
+    while not process.stdout.readline().startswith("+"):
+        assert process.poll() is None
+    # The command takes seconds to import what it needs.
+    time.sleep(1)
+    (child,) = children(process.pid)
+    process.send_signal(number)
+    _, said = process.communicate(timeout=60)
+    assert process.returncode == 128 + number
+    assert said.splitlines()[-1].startswith(f"quickstart: stopped ({number.name})")
+    assert "Traceback" not in said
+    assert not Path(f"/proc/{child}").exists()
+
+
+def children(process: int) -> list[int]:
+    text = Path(f"/proc/{process}/task/{process}/children").read_text()
+    return [int(word) for word in text.split()]
+
+
+@pytest.fixture(scope="module")
+def published(folder: Path) -> Path:
+    """The tiny weights where the published ones lie."""
+    root = folder / "checkpoints"
+    (root / "Lyra").mkdir(parents=True)
+    shutil.copytree(folder / "weights/generator", root / "Gen3C-Cosmos-7B")
+    shutil.copytree(folder / "weights/tokenizer", root / TOKENIZER)
+    for kind in ("static", "dynamic"):
+        state = tiny_decoder(kind == "dynamic").state_dict()
+        torch.save({"module": state}, root / f"Lyra/lyra_{kind}.pt")
+    return root
+
+
+def full(folder: Path, *arguments: str, kind: str = "static") -> subprocess.CompletedProcess[str]:
+    model = f'config_path=[configs/training/default.yaml,"{folder}/{kind}.yaml"]'
+    cpu = ("--device", "cpu", "--depth", "nano")
+    return quickstart(folder, "--full", *cpu, *arguments, model)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("kind", ["static", "dynamic"])
+def test_the_full_way_from_the_published_layout(folder: Path, published: Path, kind: str) -> None:
+    """Weights that are not found where the downloads put them; clips that are made again."""
+    source = "photo #1.PNG" if kind == "static" else "clip.mp4"
+    given = (source, "--checkpoint_dir", str(published), "--output", f"full {kind}")
+    times = ["target_index_manual=[0,8]"] if kind == "dynamic" else []
+    done = full(folder, *given, *times, kind=kind)
+    assert done.returncode == 0, done.stderr
+    assert f"configs/demo/lyra_{kind}.yaml" in done.stdout and "sheet.png" in done.stdout
+    plys = sorted((folder / f"full {kind}").rglob("gaussians_0.ply"))
+    assert len(plys) == 1 + len(times) and all(len(read_ply(path)) for path in plys)
+    again = full(folder, *given, *times, kind=kind)
+    assert again.returncode == 0 and "0 of 6 clips of this process are missing" in again.stderr
+
+
+def test_missing_weights_are_named_with_their_sizes(folder: Path, tmp_path: Path) -> None:
+    """Minutes of work, or a download that nobody wanted, before a missing part is noticed."""
+    none = str(tmp_path / "none")
+    # With T5 this machine's memory would have a say.
+    given = ("photo #1.PNG", "--checkpoint_dir", none, "--disable_prompt_encoder")
+    done = full(folder, *given)
+    assert done.returncode == 1 and "--yes" in done.stderr, done.stderr
+    for line in ("gen3c, 14.5 GB", "tokenizer, 0.3 GB", "lyra, 0.3 GB"):
+        assert f"missing   {line}" in done.stdout
+    assert "download_checkpoints.py --checkpoint_dir" in done.stdout
+    assert "--what gen3c tokenizer lyra\n" in done.stdout
+    assert "moge" not in done.stdout
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="there is a GPU")
+def test_the_full_size_without_a_gpu_stops_at_once(folder: Path) -> None:
+    """Hours on a CPU that nobody asked for."""
+    done = quickstart(folder, "photo #1.PNG", "--full", "--yes")
+    assert done.returncode == 2 and "GPU: got none" in done.stderr
 
 
 @pytest.mark.slow

@@ -75,8 +75,7 @@ def test_dynamic_scenes_at_several_times(tmp_path: Path) -> None:
 def test_a_killed_run_resumes(static_input: TinyInput, tmp_path: Path) -> None:
     """A resumed run that redoes or skips the wrong scenes, or trusts half-written files."""
     inputs = more_scenes(static_input, tmp_path / "input", copies=8)
-    setting = "skip_existing=true"
-    command = [*PYTHON, str(REPOSITORY / "sample.py"), *inputs.arguments(setting)]
+    command = [*PYTHON, str(REPOSITORY / "sample.py"), *inputs.arguments()]
     meta = inputs.tree() / "meta"
     with subprocess.Popen(command, cwd=tmp_path, env=ENVIRONMENT, stderr=subprocess.DEVNULL) as job:
         limit = time.monotonic() + MINUTES
@@ -88,7 +87,7 @@ def test_a_killed_run_resumes(static_input: TinyInput, tmp_path: Path) -> None:
     finished = {path: path.stat().st_mtime_ns for path in meta.glob("sample_*.json")}
     total = 3 + 8
     assert 1 <= len(finished) < total
-    log = run(PYTHON, inputs, tmp_path, setting)
+    log = run(PYTHON, inputs, tmp_path)
     assert f"{total} scenes, {total - len(finished)} of this process unfinished" in log
     assert len(list(meta.glob("*.json"))) == total
     assert all(path.stat().st_mtime_ns == before for path, before in finished.items())

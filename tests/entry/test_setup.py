@@ -9,6 +9,8 @@ from pathlib import Path
 
 import pytest
 
+from src.depth.moge_model import INSTALL
+
 REPOSITORY = Path(__file__).resolve().parents[2]
 SETUP = REPOSITORY / "scripts" / "setup.sh"
 
@@ -72,3 +74,19 @@ def test_an_unknown_argument_is_refused(checkout: Path) -> None:
     done = run_setup(checkout, "--chek")
     assert done.returncode == 2
     assert "usage" in done.stderr
+
+
+def test_moge_is_installed_as_the_error_says() -> None:
+    """A line that installs another MoGe than the tested one, or drags torchvision along."""
+    step = next(line for line in SETUP.read_text().splitlines() if "dlr-moge dlr-utils3d" in line)
+    named = step.rpartition("constraints.txt")[2].strip('" ').split()
+    assert "--no-deps" in step and "--constraint" in step
+    pins = dict(
+        line.split("==")
+        for line in (REPOSITORY / "constraints.txt").read_text().split()
+        if "==" in line
+    )
+    *words, last = INSTALL.removeprefix("pip install --no-deps ").split()
+    assert words == [f"{name}=={pins[name]}" for name in named[:-1]]
+    assert last == named[-1] and last in pins
+    assert INSTALL in (REPOSITORY / "README.md").read_text()

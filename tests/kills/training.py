@@ -7,7 +7,7 @@ from kills.harness import Job
 from tiny_scene import TinyInput, write_tiny_input
 from tiny_training import training_arguments
 
-from src.training.folders import OWN_DIGEST, STATE, defect, list_checkpoints, step_of
+from src.checkpoints.steps import OWN_DIGEST, STATE, defect, list_checkpoints, step_of
 from src.training.journal import DAMAGED, JOURNAL, read_journal
 from src.training.loop import LOCK
 

@@ -1,271 +1,194 @@
-"""Downloads: what is fetched, what is checked, and what a user is told when it goes wrong."""
+"""The command as a user runs it, against a hub on this machine that has a file for every name."""
 
-import errno
-import hashlib
-import urllib.error
-from dataclasses import dataclass, field
+import re
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
 from pathlib import Path
-from types import SimpleNamespace
 
 import pytest
-from downloads.catalogue import SOURCES, Source
-from downloads.fetch import SPARE_BYTES, checksum, download
-from downloads.stores import Stores
+from downloads.catalogue import SOURCES, expand
+from local_hub import LocalHub
 
+from cosmos_predict1.diffusion.text import missing_constants
 from src.checkpoints import PLACES, find_checkpoint
-from src.runtime import InputError
+
+REPOSITORY = Path(__file__).resolve().parents[2]
+COMMAND = "scripts/download_checkpoints.py"
+DEMO = "nvidia/Lyra-Testing-Example"
+LYRA = "nvidia/Lyra/lyra_static.pt"
 
 
-@dataclass
-class Shelf:
-    """A store of files in memory; `damaged` counts how often a file arrives broken."""
-
-    files: dict[str, dict[str, bytes]]
-    damaged: dict[str, int] = field(default_factory=dict)
-    error: OSError | None = None
-    fetched: list[tuple[str, bool]] = field(default_factory=list)
-
-    def sizes(self, source: Source) -> dict[str, int]:
-        return {name: len(content) for name, content in self.files[source.repository].items()}
-
-    def fetch(self, source: Source, name: str, folder: Path, force: bool) -> None:
-        self.fetched.append((name, force))
-        if self.error is not None:
-            raise self.error
-        content = self.files[source.repository][name]
-        if self.damaged.get(name, 0) > 0:
-            self.damaged[name] -= 1
-            content = bytes(len(content))
-        (folder / name).parent.mkdir(parents=True, exist_ok=True)
-        (folder / name).write_bytes(content)
+@pytest.fixture
+def hub(tmp_path: Path) -> Iterator[LocalHub]:
+    """Every repository of the catalogue with small files, a README and attributes of git."""
+    models, plain = {}, {}
+    for source in (source for sources in SOURCES.values() for source in sources):
+        folder = tmp_path / "hub" / source.repository.replace(":", "")
+        for name in source.files:
+            path = folder / name.replace("*", "diffusion_output/0/rgb/a.mp4")
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_bytes(source.repository.encode() * 100)
+            if source.kind == "url":
+                plain[name] = path
+        for name in (".gitattributes", "README.md", "static/README.md"):
+            if source.kind != "url":
+                (folder / name).parent.mkdir(exist_ok=True)
+                (folder / name).write_text("*.mp4 filter=lfs\n")
+        models[source.repository] = folder
+    with LocalHub(models, {DEMO: models[DEMO]}, plain) as hub:
+        yield hub
 
 
-def md5(content: bytes) -> str:
-    return f"md5:{hashlib.md5(content).hexdigest()}"
-
-
-CONTENT = b"weights" * 1000
-SOURCE = Source(
-    "team/model",
-    "model",
-    ("model.pt", "sub/*.jit"),
-    "a model",
-    optional=("config.json", "none.json"),
-    checksums={"model.pt": md5(CONTENT)},
-)
-FILES = {
-    "team/model": {
-        "model.pt": CONTENT,
-        "config.json": b"{}",
-        "README.md": b"# model",
-        "sub/encoder.jit": b"jit",
-        "tf_model.h5": bytes(500),
-    }
-}
-
-
-def test_only_what_is_needed_is_fetched(tmp_path: Path) -> None:
-    """Catches whole repositories, and optional files that are forgotten or demanded."""
-    shelf = Shelf(FILES)
-    paths = download([(SOURCE, tmp_path)], shelf)
-    names = ["config.json", "model.pt", "sub/encoder.jit"]
-    assert sorted(path.relative_to(tmp_path).as_posix() for path in paths) == names
-    assert sorted(name for name, _ in shelf.fetched) == names
-    assert all(path.is_file() for path in paths)
-
-
-def test_a_second_run_fetches_nothing(tmp_path: Path) -> None:
-    """Catches files that are fetched again, and damaged or shortened ones that stay."""
-    shelf = Shelf(FILES)
-    download([(SOURCE, tmp_path)], shelf)
-    shelf.fetched.clear()
-    download([(SOURCE, tmp_path)], shelf)
-    assert shelf.fetched == []
-    (tmp_path / "model.pt").write_bytes(bytes(len(CONTENT)))
-    (tmp_path / "sub" / "encoder.jit").write_bytes(b"j")
-    download([(SOURCE, tmp_path)], shelf)
-    assert sorted(name for name, _ in shelf.fetched) == ["model.pt", "sub/encoder.jit"]
-    assert (tmp_path / "model.pt").read_bytes() == CONTENT
-
-
-def test_a_wrong_checksum_is_tried_again_once(tmp_path: Path) -> None:
-    """Catches damage that is accepted, or a download that never ends."""
-    shelf = Shelf(FILES, {"model.pt": 1})
-    download([(SOURCE, tmp_path)], shelf)
-    tries = [force for name, force in shelf.fetched if name == "model.pt"]
-    assert tries == [False, True] and (tmp_path / "model.pt").read_bytes() == CONTENT
-    shelf = Shelf(FILES, {"model.pt": 5})
-    with pytest.raises(InputError, match="model.pt.*second download.*md5:") as caught:
-        download([(SOURCE, tmp_path / "other")], shelf)
-    assert shelf.damaged["model.pt"] == 3
-    assert hashlib.md5(bytes(len(CONTENT))).hexdigest() in str(caught.value)
-
-
-def test_a_full_disk_is_seen_before_the_first_byte(tmp_path: Path) -> None:
-    """Catches hours of download that end in a full disk, and files counted that are there."""
-    total = len(CONTENT) + 2 + 3
-    shelf = Shelf(FILES)
-    with pytest.raises(InputError, match="GB free"):
-        download([(SOURCE, tmp_path / "a" / "b")], shelf, lambda _: SPARE_BYTES + total - 1)
-    assert shelf.fetched == []
-    download([(SOURCE, tmp_path / "a" / "b")], shelf, lambda _: SPARE_BYTES + total)
-    download([(SOURCE, tmp_path / "a" / "b")], shelf, lambda _: 0 + SPARE_BYTES)
-
-
-def test_two_sources_on_one_disk_share_its_room(tmp_path: Path) -> None:
-    """Catches a check that looks at each folder alone."""
-    pair = [(SOURCE, tmp_path / "a"), (SOURCE, tmp_path / "b")]
-    (tmp_path / "a").mkdir()
-    room = SPARE_BYTES + len(CONTENT) + 5
-    with pytest.raises(InputError, match="for 6 files"):
-        download(pair, Shelf(FILES), lambda _: room)
-
-
-def test_a_disk_that_fills_up_and_a_lost_connection_are_named(tmp_path: Path) -> None:
-    """Catches a traceback in the place of the file's name."""
-    for error, words in (
-        (OSError(errno.ENOSPC, "No space left on device"), "a full disk"),
-        (TimeoutError("timed out"), "run it again"),
-    ):
-        with pytest.raises(InputError, match=words):
-            download([(SOURCE, tmp_path)], Shelf(FILES, error=error))
-
-
-def test_a_repository_without_the_file_is_refused(tmp_path: Path) -> None:
-    """Catches an incomplete model that counts as downloaded."""
-    files = {"team/model": {"config.json": b"{}"}}
-    with pytest.raises(InputError, match="no file model.pt"):
-        download([(SOURCE, tmp_path)], Shelf(files))
-
-
-def test_checksums_are_those_of_the_whole_file(tmp_path: Path) -> None:
-    """Catches a last piece that is left out."""
-    content = bytes(range(256)) * 5000
-    (tmp_path / "f").write_bytes(content)
-    assert checksum(tmp_path / "f", "md5") == hashlib.md5(content).hexdigest()
-    assert checksum(tmp_path / "f", "sha256") == hashlib.sha256(content).hexdigest()
-
-
-@pytest.mark.parametrize(
-    ("name", "parts"),
-    [
-        ("gen3c", ["generator"]),
-        ("tokenizer", ["tokenizer"]),
-        ("lyra", ["decoder_static", "decoder_dynamic"]),
-        ("t5", ["t5"]),
-        ("moge", ["moge"]),
-        ("depth_anything", ["depth_anything"]),
-        ("video_depth_anything", ["video_depth_anything"]),
-        ("lpips", ["lpips"]),
-    ],
-)
-def test_what_is_downloaded_is_found(tmp_path: Path, name: str, parts: list[str]) -> None:
-    """Catches a tree that the programs don't look into, or files that are not enough."""
-    for source in SOURCES[name]:
-        files = {source.repository: dict.fromkeys(source.files, b"")}
-        unchecked = Source(source.repository, source.folder, source.files, "")
-        download([(unchecked, tmp_path / source.folder)], Shelf(files))
-    for part in parts:
-        assert part in PLACES and find_checkpoint(part, tmp_path).exists()
-
-
-def test_checksums_belong_to_files_of_their_source() -> None:
-    """Catches a checksum under another name, which would never be compared."""
-    for sources in SOURCES.values():
-        for source in sources:
-            assert set(source.checksums) <= {*source.files, *source.optional}
-            for text in source.checksums.values():
-                algorithm, digest = text.split(":")
-                assert algorithm in hashlib.algorithms_guaranteed and int(digest, 16)
-
-
-@pytest.mark.parametrize(
-    ("name", "words"),
-    [
-        ("GatedRepoError", "licence accepted at https://huggingface.co/team/model .*HF_TOKEN"),
-        ("RepositoryNotFoundError", "not found"),
-        ("LocalEntryNotFoundError", "no connection"),
-        ("OfflineModeIsEnabled", "no connection"),
-        ("HTTPError", "no connection"),
-        ("RemoteEntryNotFoundError", "try again later"),
-        ("HfHubHTTPError", "try again later"),
-    ],
-)
-def test_refusals_of_the_hub_are_in_plain_words(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str, words: str
-) -> None:
-    """Catches a licence that has to be accepted behind a bare 403, or a wrong explanation."""
-    import huggingface_hub
-    from huggingface_hub import errors
-
-    kind = getattr(errors, name)
-    needs = name not in ("LocalEntryNotFoundError", "OfflineModeIsEnabled", "HTTPError")
-    answer = SimpleNamespace(headers={}, status_code=403, url="u", request=SimpleNamespace())
-    error = kind("refused", response=answer) if needs else kind("refused")
-
-    def refuse(*_: object, **__: object) -> None:
-        raise error
-
-    monkeypatch.setattr(huggingface_hub, "hf_hub_download", refuse)
-    with pytest.raises(InputError, match=words):
-        Stores().fetch(SOURCE, "model.pt", tmp_path, force=False)
-    monkeypatch.setattr(huggingface_hub.HfApi, "list_repo_tree", refuse)
-    with pytest.raises(InputError, match=words):
-        Stores().sizes(SOURCE)
-
-
-def test_the_hub_is_asked_for_the_right_thing(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """Catches a data set that is looked for among the models, and folders taken for files."""
-    import huggingface_hub
-
-    asked: dict[str, object] = {}
-    entries = [SimpleNamespace(path="a/b.pt", size=3), SimpleNamespace(path="a")]
-
-    def tree(_: object, repository: str, **options: object) -> list[SimpleNamespace]:
-        asked.update(options, repository=repository)
-        return entries
-
-    monkeypatch.setattr(huggingface_hub.HfApi, "list_repo_tree", tree)
-    monkeypatch.setattr(
-        huggingface_hub, "hf_hub_download", lambda *names, **options: asked.update(options)
+def run(
+    hub: LocalHub, root: Path, *arguments: object, folder: Path = REPOSITORY
+) -> subprocess.CompletedProcess[str]:
+    """The command with a checkpoint folder of its own."""
+    return subprocess.run(
+        [sys.executable, COMMAND, "--checkpoint_dir", root, *map(str, arguments)],
+        cwd=folder,
+        env=hub.environment(),
+        capture_output=True,
+        text=True,
+        timeout=120,
     )
-    demo = SOURCES["demo"][0]
-    assert Stores().sizes(demo) == {"a/b.pt": 3}
-    assert asked == {"recursive": True, "repo_type": "dataset", "repository": demo.repository}
-    Stores().fetch(demo, "a/b.pt", tmp_path, force=True)
-    assert asked["repo_type"] == "dataset" and asked["force_download"] is True
-    assert asked["local_dir"] == tmp_path
 
 
-def test_plain_urls(tmp_path: Path) -> None:
-    """Catches files of a URL source that are cut short, and a missing one without its address."""
-    served = tmp_path / "served"
-    served.mkdir()
-    (served / "a.pth").write_bytes(CONTENT)
-    source = Source(served.as_uri(), "lpips", ("a.pth",), "", kind="url")
-    paths = download([(source, tmp_path / "got")], Stores())
-    assert paths[0].read_bytes() == CONTENT
-    missing = Source(served.as_uri(), "lpips", ("b.pth",), "", kind="url")
-    with pytest.raises(InputError, match="b.pth") as caught:
-        download([(missing, tmp_path / "got")], Stores())
-    assert isinstance(caught.value.__cause__, urllib.error.URLError)
-    assert [path.name for path in (tmp_path / "got").iterdir()] == ["a.pth"]
+@pytest.mark.slow
+def test_everything_is_found_and_nothing_tracked_changes(hub: LocalHub, tmp_path: Path) -> None:
+    """Catches downloads that git sees: a changed README, attributes that filter pictures."""
+    clone = tmp_path / "clone"
+    for name in ("scripts", "src", "cosmos_predict1", "assets/demo"):
+        shutil.copytree(REPOSITORY / name, clone / name, ignore=_ignored(name))
+    shutil.copy(REPOSITORY / ".gitignore", clone)
+    git = ["git", "-c", "user.name=a", "-c", "user.email=a@b", "-C", str(clone)]
+    for words in (["init", "-q"], ["add", "-A"], ["commit", "-q", "-m", "all"]):
+        subprocess.run([*git, *words], check=True)
+    done = run(hub, Path("checkpoints"), "--what", "all", "--accept", folder=clone)
+    assert done.returncode == 0, done.stderr
+    status = subprocess.run([*git, "status", "--porcelain"], capture_output=True, text=True)
+    assert status.stdout == "" and status.returncode == 0
+    for kind in ("static", "dynamic"):
+        # Where the registry's demo sets begin.
+        assert (clone / "assets/demo" / kind / "diffusion_output/0/rgb/a.mp4").is_file()
+    assert not list(clone.glob("assets/demo/static/README.md"))
+    for part in set(PLACES) - {"depth"}:
+        assert find_checkpoint(part, clone / "checkpoints").exists()
+    hub.requests.clear()
+    again = run(hub, Path("checkpoints"), "--what", "all", folder=clone)
+    assert again.returncode == 0, again.stderr
+    assert hub.sent("") == [] and "WARNING" not in again.stderr
 
 
-def test_the_command_puts_files_into_the_published_tree(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+def _ignored(name: str) -> object:
+    downloaded = ("static", "dynamic") if name == "assets/demo" else ()
+    return shutil.ignore_patterns("__pycache__", *downloaded)
+
+
+def test_what_the_default_leaves_out(
+    hub: LocalHub, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture
 ) -> None:
-    """Catches an error that leaves exit code 0, and a checkpoint folder that is ignored."""
+    """Catches 45 GB fetched for two constants that are kept, or left out where they are not."""
     from download_checkpoints import main
 
-    content = {"lyra_static.pt": b"s", "lyra_dynamic.pt": b"d", "README.md": b""}
-    monkeypatch.setattr("downloads.stores.Stores", lambda: Shelf({"nvidia/Lyra": content}))
-    arguments = ["download_checkpoints.py", "--what", "lyra", "--checkpoint_dir", str(tmp_path)]
+    hub.serve_this_process(monkeypatch)
+    arguments = ["download_checkpoints.py", "--checkpoint_dir", str(tmp_path / "w"), "--accept"]
     monkeypatch.setattr("sys.argv", arguments)
+    first = missing_constants(tmp_path / "w")[0]
+    first.parent.mkdir(parents=True)
+    first.touch()
     assert main() == 0
-    assert sorted(path.name for path in (tmp_path / "Lyra").iterdir()) == sorted(content)[1:]
-    content.pop("lyra_static.pt")
-    assert main() == 1
-    assert "lyra_static.pt" in capsys.readouterr().err
+    folders = {SOURCES[name][0].folder for name in ("gen3c", "tokenizer", "lyra", "t5", "moge")}
+    assert all((tmp_path / "w" / folder).is_dir() for folder in folders)
+    shutil.rmtree(tmp_path / "w" / "google-t5")
+    missing_constants(tmp_path / "w")[0].touch()
+    assert main() == 0 and not (tmp_path / "w" / "google-t5").exists()
+    monkeypatch.setattr("sys.argv", [*arguments, "--what", "training"])
+    assert main() == 0 and (tmp_path / "w" / "lpips" / "vgg.pth").is_file()
+    assert not (tmp_path / "w" / "depth_anything").exists()
+
+
+def test_the_help_says_what_t5_is_for_and_what_there_is() -> None:
+    """Catches 45 GB called needless, and names or settings that only the code knows."""
+    done = subprocess.run(
+        [sys.executable, COMMAND, "--help"], cwd=REPOSITORY, capture_output=True, text=True
+    )
+    text = " ".join(done.stdout.split())
+    about = "t5 45.2 GB: the text encoder; the first run encodes two constant prompts"
+    for words in (about, "make_text_embeddings", "--disable_prompt_encoder", "LPIPS_ENDPOINT"):
+        assert words in text
+    assert "training tokenizer lpips" in text and set(expand(["all"])) <= set(text.split())
+
+
+@pytest.mark.slow
+def test_another_version_is_said_once_and_accepted(hub: LocalHub, tmp_path: Path) -> None:
+    """Catches a user who is blocked by a newer file, a hidden failure, a log of requests."""
+    done = run(hub, tmp_path / "w", "--what", "lyra")
+    assert done.returncode == 1 and "2 files are complete" in done.stdout
+    assert done.stderr.count("another version than the one") == 2
+    last = done.stderr.splitlines()[-1]
+    assert "HTTP Request" not in done.stderr
+    assert "lyra_static.pt" in last and "lyra_dynamic.pt" in last and "--accept" in last
+    assert len(hub.sent(".pt")) == 2
+    hub.requests.clear()
+    assert run(hub, tmp_path / "w", "--what", "lyra", "--accept").returncode == 0
+    text = (tmp_path / "w" / "accepted_checksums.json").read_text()
+    assert len(re.findall(r'"Lyra/lyra_(?:static|dynamic).pt": "md5:[0-9a-f]{32}"', text)) == 2
+    quiet = run(hub, tmp_path / "w", "--what", "lyra")
+    assert quiet.returncode == 0 and "WARNING" not in quiet.stderr and hub.sent("") == []
+    (tmp_path / "w" / "accepted_checksums.json").write_text('{"Lyra/lyra_static.pt": "x"}')
+    broken = run(hub, tmp_path / "w", "--what", "lyra")
+    assert broken.returncode == 1 and "accepted_checksums.json: got" in broken.stderr
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("how", [signal.SIGINT, signal.SIGKILL])
+def test_a_stopped_command_goes_on(hub: LocalHub, tmp_path: Path, how: signal.Signals) -> None:
+    """Catches a traceback on Ctrl-C, and hours of download that are thrown away with it."""
+    piece = 10 * 2**20  # What the client writes at once.
+    size = 3 * piece
+    (hub.models["nvidia/Lyra"] / "lyra_static.pt").write_bytes(bytes(range(256)) * (size // 256))
+    hub.read_folders()
+    hub.slow(LYRA, 0.01)
+    process = subprocess.Popen(
+        [sys.executable, COMMAND, "--what", "lyra", "--checkpoint_dir", tmp_path / "w"],
+        cwd=REPOSITORY,
+        env=hub.environment(),
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    deadline = time.monotonic() + 60
+    while not _parts(tmp_path, at_least=piece) and time.monotonic() < deadline:
+        time.sleep(0.02)
+    process.send_signal(how)
+    _, errors = process.communicate(timeout=60)
+    if how is signal.SIGINT:
+        assert process.returncode == 130 and "Traceback" not in errors
+        assert errors.splitlines()[-1] == "stopped; the same command goes on where it stopped"
+    (part,) = _parts(tmp_path, at_least=piece)
+    have = part.stat().st_size
+    assert have < size
+    hub.heal()
+    done = run(hub, tmp_path / "w", "--what", "lyra", "--accept")
+    assert done.returncode == 0, done.stderr
+    (request,) = hub.sent("lyra_static.pt")
+    assert request.range == f"bytes={have}-" and request.sent == size - have
+    assert not _parts(tmp_path, at_least=0)
+
+
+def _parts(folder: Path, at_least: int) -> list[Path]:
+    found = folder.glob("w/Lyra/.lyra_static.pt.*.part")
+    return [path for path in found if path.stat().st_size >= at_least]
+
+
+@pytest.mark.slow
+def test_an_error_is_one_line(hub: LocalHub, tmp_path: Path) -> None:
+    """Catches an error that leaves exit code 0, or its place in a traceback."""
+    hub.gate("nvidia/Lyra")
+    done = run(hub, tmp_path / "w", "--what", "lyra")
+    assert done.returncode == 1 and "Traceback" not in done.stderr
+    expected = "nvidia/Lyra: got no access, expected the licence accepted at https://"
+    assert done.stderr.splitlines()[-1].startswith(expected)

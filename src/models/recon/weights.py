@@ -1,26 +1,25 @@
 """Weights of the decoder on disk: the published checkpoint, and our safetensors with a config."""
 
 import json
-import pickle
-from collections.abc import Mapping
 from dataclasses import asdict, fields
 from pathlib import Path
 
 import torch
 from safetensors.torch import save_file
-from torch import Tensor
 
+from ...checkpoints.opening import read_tensors
 from ...io.atomic import atomic_path
 from ...io.json_object import read_json_object
-from ...io.state_dict import check_tensors, listed, read_safetensors
+from ...io.state_dict import check_tensors, read_safetensors
 from ...runtime import InputError
-from .archive import MALFORMED, read_archive
 from .decoder import DecoderConfig, LatentRecon
 
 WEIGHTS_NAME = "model.safetensors"
 CONFIG_NAME = "config.json"
 # Choices of a run rather than of the weights.
 NOT_STORED = {"backend", "checkpointing"}
+# A tensor of every decoder, by which prefixes of its names are told.
+MARKER = "enc_norm.weight"
 
 
 def load_decoder(
@@ -52,7 +51,7 @@ def load_decoder(
         state = read_safetensors(path)
         config = config or read_config(path.with_name(CONFIG_NAME))
     else:
-        state = _read_checkpoint(path)
+        state = read_tensors(path, MARKER)
         config = config or DecoderConfig()
     with torch.device("meta"):
         model = LatentRecon(config)
@@ -89,22 +88,3 @@ def read_config(path: Path) -> DecoderConfig:
         return DecoderConfig(**values)
     except InputError as error:
         raise InputError(path, f"{error.source} = {error.value}", error.expected) from error
-
-
-def _read_checkpoint(path: Path) -> dict[str, Tensor]:
-    """The state dict of a torch checkpoint; nothing in the file is executed."""
-    try:
-        value = torch.load(path, map_location="cpu", weights_only=True)
-    except pickle.UnpicklingError:
-        # Training frameworks store objects of their own beside the weights.
-        value = read_archive(path)
-    except (*MALFORMED, OSError) as error:
-        raise InputError(path, f"unreadable ({error})", "a torch checkpoint") from error
-    if isinstance(value, Mapping) and isinstance(value.get("module"), Mapping):
-        value = value["module"]
-    if not isinstance(value, Mapping):
-        raise InputError(path, f"a {type(value).__name__}", "a dictionary of tensors")
-    foreign = [str(name) for name, part in value.items() if not isinstance(part, Tensor)]
-    if foreign:
-        raise InputError(path, f"no tensors under {listed(foreign)}", "a dictionary of tensors")
-    return {str(name): part for name, part in value.items()}

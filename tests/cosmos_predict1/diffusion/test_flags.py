@@ -4,7 +4,11 @@ import re
 
 import pytest
 
-from cosmos_predict1.diffusion.architecture import SamplingDefaults, TransformerConfig
+from cosmos_predict1.diffusion.architecture import (
+    SamplingDefaults,
+    TransformerConfig,
+    read_config,
+)
 from cosmos_predict1.diffusion.cache import CacheSettings
 from cosmos_predict1.diffusion.config import (
     SamplingConfig,
@@ -18,6 +22,7 @@ from cosmos_predict1.diffusion.flags import (
     dynamic_parser,
     static_parser,
 )
+from src.checkpoints import NANO_ASSETS
 from src.runtime import InputError
 
 SHARED = [
@@ -100,6 +105,27 @@ def test_the_filter_is_that_of_the_weights_unless_asked_for() -> None:
         arguments = static_parser("").parse_args(["--input_image_path", "a.png", *flags])
         config = with_weights(sdg_config(arguments), network)
         assert config.cache == CacheSettings(expected, False, drop_invalid=True)
+
+
+def test_the_centre_depth_is_that_of_the_weights_unless_asked_for() -> None:
+    """Published weights whose paths turn about another depth than the published ones."""
+    for flags, small, full in (
+        ([], True, False),
+        (["--center_depth_quantile"], True, True),
+        (["--no-center_depth_quantile"], False, False),
+    ):
+        config = sdg_config(dynamic_parser("").parse_args(["--vipe_path", "a", *flags]))
+        nano = TransformerConfig(sampling=SamplingDefaults(center_depth_quantile=True))
+        for network, expected in ((nano, small), (WIDE, full)):
+            assert with_weights(config, network).inputs.center_depth_quantile is expected
+    assert read_config(NANO_ASSETS / "generator").sampling.center_depth_quantile
+
+
+def test_invalid_depth_can_be_what_it_was() -> None:
+    """A deviation of the 3D cache without a way back."""
+    line = ["--vipe_path", "a", "--published_invalid_depth"]
+    config = sdg_config(dynamic_parser("").parse_args(line))
+    assert not config.cache.drop_invalid and config.inputs.published_invalid_depth
 
 
 def test_the_published_command_lines_parse() -> None:

@@ -160,3 +160,16 @@ def test_computation_is_float32_on_a_cpu() -> None:
     """Bfloat16 convolutions on a processor, which take minutes."""
     assert HardwareConfig(torch.device("cpu")).dtype == torch.float32
     assert HardwareConfig(torch.device("cuda")).dtype == torch.bfloat16
+
+
+@pytest.mark.parametrize("part", ["network", "tokenizer"])
+def test_values_that_are_not_finite_are_refused(weights: Path, warps: Warps, part: str) -> None:
+    """One damaged number in the weights, and black clips that pass for finished ones."""
+    generator = load(weights)
+    network = {"network": generator.network, "tokenizer": generator.tokenizer.autoencoder.decoder}
+    parameter = next(iter(network[part].parameters()))
+    parameter.data.flatten()[0] = float("nan")
+    latents = generator.warp_latents(warps)
+    first = torch.zeros(1, 16, 1, *latents.shape[3:])
+    with pytest.raises(InputError, match=r"not finite.*weights"):
+        generator.generate(first, latents, TEXTS, replace(PLAN, num_steps=1))

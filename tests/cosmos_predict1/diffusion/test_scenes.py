@@ -3,6 +3,7 @@
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
+from typing import get_args
 
 import numpy as np
 import pytest
@@ -13,6 +14,7 @@ from tiny_scene import FRAMES, HEIGHT, WIDTH
 
 from cosmos_predict1.diffusion.posed_video import read_posed_folder, read_posed_tensors
 from cosmos_predict1.diffusion.scenes import (
+    Center,
     Scene,
     SceneSize,
     filmed_scene,
@@ -74,7 +76,7 @@ def test_the_layouts_of_a_video_mean_the_same(tmp_path: Path, kind: str) -> None
     """Depth, poses or lens of one layout read in another way than those of the others."""
     path = WRITERS[kind](tmp_path)
     assert video_kind(path) == kind
-    scene = posed_scene(path, SIZE, 0, None, 24.0, True)
+    scene = posed_scene(path, SIZE, 0, None, 24.0, "known")
     wanted = tiny_video.cameras()
     torch.testing.assert_close(scene.rig.w2c, wanted.w2c, atol=1e-5, rtol=0)
     torch.testing.assert_close(scene.rig.intrinsics, wanted.intrinsics, atol=1e-3, rtol=0)
@@ -85,14 +87,26 @@ def test_the_layouts_of_a_video_mean_the_same(tmp_path: Path, kind: str) -> None
     assert scene.fps == (24 if kind == "tensors" else 12)
     assert (scene.first_frame == scene.sources.image[0]).all()
     assert scene.sources.mask is not None and scene.sources.mask.all()
-    assert posed_scene(path, SIZE, 0, 30.0, 24.0, False).fps == 30
-    assert posed_scene(path, SIZE, 0, 30.0, 24.0, False).rig.center_depth == 1
+    assert posed_scene(path, SIZE, 0, 30.0, 24.0).fps == 30
+    assert posed_scene(path, SIZE, 0, 30.0, 24.0).rig.center_depth == 1
+
+
+def test_the_published_centre_counts_pixels_without_depth(tmp_path: Path) -> None:
+    """A flag for the published paths whose centre is not the published one."""
+    path = tiny_video.write_tensors(tmp_path / "X.pt")
+    parts = list(torch.load(path, weights_only=True))
+    parts[1][:, :, : HEIGHT // 4] = 0
+    torch.save(tuple(parts), path)
+    centers = [
+        posed_scene(path, SIZE, 0, None, 24.0, name).rig.center_depth for name in get_args(Center)
+    ]
+    assert centers == pytest.approx([1, 3.025, 3.0], abs=0.008)
 
 
 @pytest.mark.parametrize("kind", WRITERS)
 def test_a_start_and_a_short_video(tmp_path: Path, kind: str) -> None:
     """Frames counted from the wrong end, or a short video that is refused."""
-    scene = posed_scene(WRITERS[kind](tmp_path), SIZE, 6, None, 24.0, True)
+    scene = posed_scene(WRITERS[kind](tmp_path), SIZE, 6, None, 24.0, "known")
     index = torch.tensor([6, 7, 8, 8, 8, 8, 8, 8, 8])
     torch.testing.assert_close(scene.rig.w2c, tiny_video.cameras().w2c[index], atol=1e-5, rtol=0)
     assert scene.sources.image[0].mean() < scene.sources.image[2].mean()
@@ -102,7 +116,7 @@ def test_a_start_and_a_short_video(tmp_path: Path, kind: str) -> None:
 @pytest.mark.parametrize("kind", WRITERS)
 def test_backwards_is_everything_backwards(tmp_path: Path, kind: str) -> None:
     """One part of a scene that keeps its direction when the others turn."""
-    scene = posed_scene(WRITERS[kind](tmp_path), SIZE, 0, None, 24.0, True)
+    scene = posed_scene(WRITERS[kind](tmp_path), SIZE, 0, None, 24.0, "known")
     turned = scene.backwards()
     for name in ("image", "depth", "intrinsics", "w2c", "mask"):
         before, after = getattr(scene.sources, name), getattr(turned.sources, name)
@@ -115,7 +129,7 @@ def test_backwards_is_everything_backwards(tmp_path: Path, kind: str) -> None:
 def test_vipe_results_of_another_size(tmp_path: Path, mode: FitMode) -> None:
     """A portrait video whose pixels are stretched by default, or a lens left behind."""
     size = SceneSize(48, 32, FRAMES, mode)
-    scene = posed_scene(tiny_video.write_vipe(tmp_path), size, 0, None, 24.0, True)
+    scene = posed_scene(tiny_video.write_vipe(tmp_path), size, 0, None, 24.0, "known")
     assert scene.sources.image.shape == (FRAMES, 3, 48, 32)
     fx, fy, cx, cy = scene.rig.intrinsics[0]
     assert (cx.item(), cy.item()) == pytest.approx((16, 24), abs=0.6)
@@ -142,7 +156,7 @@ def test_input_of_another_size_is_refused_where_it_is_not_resized(
 ) -> None:
     """Pictures of another size that fail in the tokenizer, or are shifted against their lens."""
     with pytest.raises(InputError, match="32x48"):
-        posed_scene(WRITERS[kind](tmp_path), SceneSize(48, 64, 9), 0, None, 24.0, True)
+        posed_scene(WRITERS[kind](tmp_path), SceneSize(48, 64, 9), 0, None, 24.0, "known")
 
 
 def test_a_vipe_folder_with_missing_frames(tmp_path: Path) -> None:
@@ -153,10 +167,10 @@ def test_a_vipe_folder_with_missing_frames(tmp_path: Path) -> None:
         kept = {name: table[name][:-2] for name in ("data", "inds")}
     np.savez(pose, **kept)
     with pytest.raises(InputError, match="pose/clip.npz"):
-        posed_scene(video, SIZE, 0, None, 24.0, True)
+        posed_scene(video, SIZE, 0, None, 24.0, "known")
     (tmp_path / "depth" / "clip.zip").unlink()
     with pytest.raises(InputError):
-        posed_scene(video, SIZE, 0, None, 24.0, True)
+        posed_scene(video, SIZE, 0, None, 24.0, "known")
 
 
 def test_tensors_of_other_kinds_are_refused(tmp_path: Path) -> None:

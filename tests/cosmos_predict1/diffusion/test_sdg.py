@@ -3,23 +3,29 @@
 import errno
 import json
 import shutil
+import sys
+import threading
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import tiny_video
 import torch
+from safetensors.torch import load_file, save_file
 from tiny_generator import MULTI, write_depth, write_picture, write_tiny_weights
 from tiny_scene import FRAMES, HEIGHT, WIDTH
 
-from cosmos_predict1.diffusion import preparation, sdg
+from cosmos_predict1.diffusion import clips, pipeline, preparation, sdg
+from cosmos_predict1.diffusion.clips import Job
 from cosmos_predict1.diffusion.config import sdg_config
 from cosmos_predict1.diffusion.flags import dynamic_parser, static_parser
 from cosmos_predict1.diffusion.inputs import SceneInput
 from cosmos_predict1.diffusion.locks import clip_lock
 from cosmos_predict1.diffusion.pipeline import Gen3C
-from cosmos_predict1.diffusion.sdg import Job, run, share
+from cosmos_predict1.diffusion.schedule import initial_noise
+from cosmos_predict1.diffusion.sdg import run, share
 from cosmos_predict1.diffusion.shots import Shot
 from src.geometry.trajectories import MULTI_TRAJECTORY, TrajectorySpec, make_trajectory
 from src.io.clip import ClipPaths, list_keys, list_trajectories, open_clip
@@ -146,6 +152,32 @@ def test_other_settings_want_another_folder(static: Callable, tmp_path: Path) ->
             static("--input_image_path", picture, "--num_steps", 1, *changed)
 
 
+def test_published_draws_are_one_for_all_trajectories(
+    static: Callable, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A flag that changes the cameras and not the noise, or that a resumed run forgets."""
+    noises = []
+
+    def note(shape: tuple[int, ...], *rest: Any) -> torch.Tensor:
+        noises.append(initial_noise(shape, *rest))
+        return noises[-1]
+
+    monkeypatch.setattr(pipeline, "initial_noise", note)
+    line = ("--input_image_path", write_picture(tmp_path / "a.png"), "--num_steps", 1)
+    static(*line, "--multi_trajectory", "--seed", 3, "--published_draws")
+    assert len(noises) == 6 and all(torch.equal(noise, noises[0]) for noise in noises)
+    assert torch.equal(noises[0], initial_noise(tuple(noises[0].shape), 3, "cpu", True))
+    metas = [open_clip(ClipPaths(tmp_path / "out", name, "a")).meta() for name in MULTI]
+    assert {meta["seed"] for meta in metas} == {3}
+    place = {
+        round((meta["trajectory"]["distance"] - path.lowest) / (path.highest - path.lowest), 6)
+        for meta, path in zip(metas, MULTI_TRAJECTORY, strict=True)
+    }
+    assert place == {0.237965}
+    with pytest.raises(InputError, match="another --video_save_folder"):
+        static(*line, "--multi_trajectory", "--seed", 3)
+
+
 @pytest.mark.parametrize(("jobs", "processes"), [(6, 1), (6, 2), (6, 4), (5, 8), (13, 3)])
 def test_shares_are_everything_once_and_nearly_equal(jobs: int, processes: int) -> None:
     """A clip that no process makes, or two do."""
@@ -174,15 +206,155 @@ def test_processes_make_the_same_clips_as_one(
 def test_two_runs_on_one_folder(
     static: Callable, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A second run that writes over the first one's clips, or loads 60 GB before it says no."""
+    """A second run that writes over the first one's clips, or fails though all clips are there."""
     picture = write_picture(tmp_path / "a.png")
+    arguments = ("--input_image_path", picture, "--multi_trajectory", "--num_steps", 1)
+    static(*arguments)
+    whole = latents(tmp_path / "out")
+    meta = tmp_path / "out/3/meta/a.json"
+    content = meta.read_bytes()
+    for name in MULTI:
+        (tmp_path / "out" / name / "meta/a.json").unlink()
+    made = counted(monkeypatch, Gen3C, "generate")
+    generated = threading.Event()
+    original = Gen3C.decode
+
+    def decode(generator: Gen3C, *rest: Any) -> torch.Tensor:
+        generated.set()
+        return original(generator, *rest)
+
+    monkeypatch.setattr(Gen3C, "decode", decode)
+
+    def first_run() -> None:
+        # Writes one clip, and is done with it when the second run has made some of the others.
+        with clip_lock(ClipPaths(tmp_path / "out", "3", "a")):
+            ready.set()
+            assert generated.wait(60)
+            meta.write_bytes(content)
+
+    ready = threading.Event()
+    thread = threading.Thread(target=first_run)
+    thread.start()
+    assert ready.wait(60)
+    static(*arguments)
+    thread.join()
+    assert len(made) == 5
+    torch.testing.assert_close(latents(tmp_path / "out"), whole)
+
+
+def test_a_run_with_nothing_but_held_clips_loads_nothing(
+    static: Callable, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """60 GB loaded for clips that another run is finishing."""
+    picture = write_picture(tmp_path / "a.png")
+    arguments = ("--input_image_path", picture, "--num_steps", 1)
+    static(*arguments)
+    paths = ClipPaths(tmp_path / "out", "", "a")
+    content = paths.meta.read_bytes()
+    paths.meta.unlink()
+    waited, ready = threading.Event(), threading.Event()
+
+    def first_run() -> None:
+        with clip_lock(paths):
+            ready.set()
+            assert waited.wait(60)
+            paths.meta.write_bytes(content)
+
+    def note(*_: object) -> None:
+        waited.set()
+
+    monkeypatch.setattr(clips.LOGGER, "info", note)
     loads = counted(monkeypatch, sdg, "load_gen3c")
-    with (
-        clip_lock(ClipPaths(tmp_path / "out", "3", "a")),
-        pytest.raises(InputError, match="being written by process"),
-    ):
-        static("--input_image_path", picture, "--multi_trajectory")
+    thread = threading.Thread(target=first_run)
+    thread.start()
+    assert ready.wait(60)
+    static(*arguments)
+    thread.join()
     assert not loads
+
+
+def another_picture(weights: Path, tmp_path: Path) -> list[str]:
+    write_picture(tmp_path / "a.png", seed=7)
+    return []
+
+
+def other_weights(weights: Path, tmp_path: Path) -> list[str]:
+    path = next((weights / "generator").glob("*.safetensors"))
+    state = load_file(path)
+    save_file({name: part + 1e-3 for name, part in state.items()}, path)
+    return []
+
+
+def other_depth_weights(weights: Path, tmp_path: Path) -> list[str]:
+    path = weights / "depth/model.safetensors"
+    state = load_file(path)
+    save_file({name: part * 1.01 for name, part in state.items()}, path)
+    return []
+
+
+def a_depth_file(weights: Path, tmp_path: Path) -> list[str]:
+    return ["--depth", str(write_depth(tmp_path / "z.npz"))]
+
+
+@pytest.mark.parametrize(
+    ("change", "named"),
+    [
+        (another_picture, r"made_from\.input\.content"),
+        (other_weights, r"made_from\.generator"),
+        (other_depth_weights, r"made_from\.input\.depth_weights"),
+        (a_depth_file, r"made_from\.input\.depth"),
+    ],
+)
+def test_clips_of_something_else_are_refused(
+    tmp_path: Path, change: Callable[[Path, Path], list[str]], named: str
+) -> None:
+    """Old clips that pass for new ones; six clips of two pictures after a killed run."""
+    weights = write_tiny_weights(tmp_path / "weights")
+    static = _command(static_parser, weights, tmp_path)
+    picture = write_picture(tmp_path / "a.png")
+    arguments = ("--input_image_path", picture, "--num_steps", 1)
+    static(*arguments)
+    clip = ClipPaths(tmp_path / "out", "", "a")
+    before = open_clip(clip).latents()
+    more = change(weights, tmp_path)
+    with pytest.raises(InputError, match=rf"meta/a\.json.*{named}.*--overwrite"):
+        static(*arguments, *more)
+    static(*arguments, *more, "--overwrite")
+    assert not torch.equal(before, open_clip(clip).latents())
+    # What is replaced is finished, even for a run that may overwrite.
+    stamp = clip.rgb.stat().st_mtime_ns
+    static(*arguments, *more, "--overwrite")
+    assert clip.rgb.stat().st_mtime_ns == stamp
+
+
+def test_a_changed_part_of_a_vipe_result_is_noticed(dynamic: Callable, tmp_path: Path) -> None:
+    """A corrected depth or pose beside the same video, and the old clips."""
+    video = tiny_video.write_vipe(tmp_path / "v", "dog")
+    arguments = ("--vipe_path", video, "--num_steps", 1)
+    dynamic(*arguments)
+    path = tmp_path / "v/pose/dog.npz"
+    with np.load(path) as stored:
+        arrays = dict(stored)
+    arrays["data"][:, 0, 3] += 0.1
+    np.savez(path, **arrays)
+    with pytest.raises(InputError, match=r"made_from\.input\.pose"):
+        dynamic(*arguments)
+
+
+def test_clips_that_disappear_are_an_error(
+    static: Callable, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Exit code 0 for an output folder that somebody emptied meanwhile."""
+    picture = write_picture(tmp_path / "a.png")
+    original = sdg._make_clip
+
+    def remove_after(*arguments: Any) -> None:
+        original(*arguments)
+        shutil.rmtree(tmp_path / "out")
+
+    monkeypatch.setattr(sdg, "_make_clip", remove_after)
+    with pytest.raises(InputError, match="1 clips that were written are gone"):
+        static("--input_image_path", picture, "--num_steps", 1)
 
 
 def test_one_bad_picture_does_not_stop_the_others(static: Callable, tmp_path: Path) -> None:
@@ -191,7 +363,7 @@ def test_one_bad_picture_does_not_stop_the_others(static: Callable, tmp_path: Pa
     (tmp_path / "photos" / "b.png").write_bytes(b"")
     (tmp_path / "photos" / "c.png").write_bytes(b"\x89PNG\r\n\x1a\nrubbish")
     write_picture(tmp_path / "photos" / "d.png")
-    with pytest.raises(InputError, match=r"b\.png.*c\.png"):
+    with pytest.raises(InputError, match=r"(?s)b\.png.*\n.*c\.png"):
         static("--input_image_path", tmp_path / "photos", "--num_steps", 1)
     assert sorted(path.stem for path in (tmp_path / "out" / "rgb").iterdir()) == ["a", "d"]
 
@@ -273,10 +445,6 @@ def test_what_cannot_be_done_is_said_early(
     def load(_config: object) -> None:
         raise Loaded
 
-    if words == "depth backend":
-        with pytest.raises(InputError, match=words):
-            static("--input_image_path", picture, *arguments)
-        return
     monkeypatch.setattr(sdg, "load_gen3c", load)
     with pytest.raises(Loaded if words is None else InputError, match=words):
         static("--input_image_path", picture, *arguments)
@@ -299,6 +467,29 @@ def test_a_missing_text_encoder_is_noticed_before_the_networks_load(
     assert open_clip(ClipPaths(tmp_path / "out", "", "a")).has_latents
 
 
+@pytest.mark.parametrize("moving", [False, True])
+def test_full_weights_without_moge_stop_before_anything_is_loaded(
+    weights: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, moving: bool
+) -> None:
+    """The small depth network in the place of the published one, or 60 GB loaded first."""
+    shutil.copytree(weights, tmp_path / "weights", ignore=shutil.ignore_patterns("depth"))
+    parser = dynamic_parser if moving else static_parser
+    command = _command(parser, tmp_path / "weights", tmp_path)
+    plain = tmp_path / "plain.mp4"
+    tiny_video.write_plain(plain, fps=15.0)
+    line = ("--input_image_path", plain if moving else write_picture(tmp_path / "a.png"))
+    monkeypatch.setitem(sys.modules, "moge", None)
+    loads = [counted(monkeypatch, sdg, name) for name in ("load_gen3c", "Prompts")]
+    with pytest.raises(InputError, match="no package moge.*pip install --no-deps dlr-moge"):
+        command(*line, "--num_steps", 1)
+    assert not any(loads)
+    # By name, and for input that brings its depth, it is not missed.
+    command(*line, "--num_steps", 1, "--depth", "nano")
+    assert open_clip(ClipPaths(tmp_path / "out", "", Path(line[1]).stem)).meta()["depth"] == "nano"
+    if moving:
+        command("--vipe_path", tiny_video.write_vipe(tmp_path / "v"), "--num_steps", 1)
+
+
 @pytest.mark.parametrize("kind", ["vipe", "tensors", "folder"])
 def test_a_video_with_depth(dynamic: Callable, tmp_path: Path, kind: str) -> None:
     """Trajectories that forget the video's own camera, its depth or its frame rate."""
@@ -307,7 +498,8 @@ def test_a_video_with_depth(dynamic: Callable, tmp_path: Path, kind: str) -> Non
         "tensors": lambda: ("--input_image_path", tiny_video.write_tensors(tmp_path / "dog.pt")),
         "folder": lambda: ("--input_image_path", tiny_video.write_folder(tmp_path / "dog")),
     }
-    dynamic(*write[kind](), "--trajectory", "right", "--num_steps", 1, "--foreground_masking")
+    flags = ("--trajectory", "right", "--num_steps", 1, "--foreground_masking")
+    dynamic(*write[kind](), *flags, "--center_depth_quantile")
     clip = open_clip(ClipPaths(tmp_path / "out", "", "dog"))
     local = make_trajectory(TrajectorySpec("right", 0.3), FRAMES, clip.meta()["center_depth"])
     wanted = local @ tiny_video.cameras().w2c
@@ -316,10 +508,10 @@ def test_a_video_with_depth(dynamic: Callable, tmp_path: Path, kind: str) -> Non
     assert clip.fps == (24 if kind == "tensors" else 12)
 
 
-def test_the_centre_depth_can_be_one(dynamic: Callable, tmp_path: Path) -> None:
-    """The published default, which is depth 1, out of reach."""
+def test_paths_turn_about_depth_1_unless_asked(dynamic: Callable, tmp_path: Path) -> None:
+    """A published command line whose cameras are not the published ones."""
     video = tiny_video.write_vipe(tmp_path / "v")
-    dynamic("--vipe_path", video, "--no-center_depth_quantile", "--num_steps", 1, "--fps", 30)
+    dynamic("--vipe_path", video, "--num_steps", 1, "--fps", 30)
     clip = open_clip(ClipPaths(tmp_path / "out", "", "clip"))
     assert clip.meta()["center_depth"] == 1 and clip.fps == 30
     local = make_trajectory(TrajectorySpec("left", 0.3), FRAMES)
@@ -327,12 +519,44 @@ def test_the_centre_depth_can_be_one(dynamic: Callable, tmp_path: Path) -> None:
     torch.testing.assert_close(clip.cameras().w2c, wanted, atol=1e-4, rtol=0)
 
 
+def test_the_centre_is_that_of_the_weights_unless_asked_for(weights: Path, tmp_path: Path) -> None:
+    """Small weights that forget what they were made for, and a run resumed about another centre."""
+    shutil.copytree(weights, tmp_path / "weights")
+    path = tmp_path / "weights" / "generator" / "config.json"
+    stored = path.read_text()
+    assert '"center_depth_quantile": false' in stored
+    path.write_text(stored.replace('quantile": false', 'quantile": true'))
+    dynamic = _command(dynamic_parser, tmp_path / "weights", tmp_path)
+    line = ("--vipe_path", tiny_video.write_vipe(tmp_path / "v"), "--num_steps", 1)
+    dynamic(*line)
+    clip = open_clip(ClipPaths(tmp_path / "out", "", "clip"))
+    assert clip.meta()["center_depth"] == pytest.approx(3, abs=0.01)
+    with pytest.raises(InputError, match="another --video_save_folder"):
+        dynamic(*line, "--no-center_depth_quantile")
+
+
+def test_pixels_without_depth_count_as_published_where_asked(
+    dynamic: Callable, tmp_path: Path
+) -> None:
+    """A flag for the published centre that does not reach the paths."""
+    path = tiny_video.write_tensors(tmp_path / "dog.pt")
+    parts = list(torch.load(path, weights_only=True))
+    parts[1][:, :, : HEIGHT // 4] = 0
+    torch.save(tuple(parts), path)
+    line = ("--input_image_path", path, "--num_steps", 1, "--center_depth_quantile")
+    centers = []
+    for folder, flags in (("ours", ()), ("published", ("--published_invalid_depth",))):
+        dynamic(*line, *flags, "--video_save_folder", tmp_path / folder)
+        centers.append(open_clip(ClipPaths(tmp_path / folder, "", "dog")).meta()["center_depth"])
+    assert centers == pytest.approx([3.025, 3.0], abs=0.008)
+
+
 def test_flipped_supervision(dynamic: Callable, tmp_path: Path) -> None:
     """Folders 6 to 11 whose poses run against their frames."""
     video = tiny_video.write_vipe(tmp_path / "v", "clip")
     dynamic(
         *("--vipe_path", video, "--multi_trajectory", "--flip_supervision", "--num_steps", 1),
-        *("--no-center_depth_quantile", "--save_buffer"),
+        "--save_buffer",
     )
     root = tmp_path / "out"
     assert list_trajectories(root) == [str(number) for number in range(12)]
@@ -369,7 +593,8 @@ def test_a_long_video_in_pieces(dynamic: Callable, tmp_path: Path) -> None:
     """Pieces that all show the beginning of the video."""
     count = 2 * (FRAMES - 1) + 1
     video = tiny_video.write_vipe(tmp_path / "v", "clip", count)
-    dynamic("--vipe_path", video, "--num_video_frames", count, "--num_steps", 1, "--save_buffer")
+    flags = ("--num_video_frames", count, "--num_steps", 1, "--save_buffer")
+    dynamic("--vipe_path", video, *flags, "--center_depth_quantile")
     local = make_trajectory(TrajectorySpec("left", 0.3), count, 3.0)
     wanted = local @ tiny_video.cameras(count).w2c
     for index in range(2):

@@ -14,6 +14,7 @@ from cosmos_predict1.diffusion.shots import (
     draw,
     file_intrinsics,
     list_shots,
+    published_draw,
     shot_rig,
     shot_spec,
 )
@@ -54,6 +55,15 @@ def test_draws_repeat_and_differ() -> None:
     assert draws == [draw(*key) for key in keys]
     assert len({item.seed for item in draws}) == len({item.position for item in draws}) == len(keys)
     assert all(0 <= item.position < 1 and 0 <= item.seed < 2**32 for item in draws)
+
+
+def test_the_published_distances() -> None:
+    """A flag for the published paths whose distances are others: the table is the original's."""
+    drawn = published_draw(1)
+    specs = [shot_spec(shot, MULTI, drawn) for shot in list_shots(MULTI)[1:]]
+    distances = [spec.distance for spec in specs if isinstance(spec, TrajectorySpec)]
+    wanted = [0.213436, 0.113436, 0.313436, 0.313436, 0.426873]
+    assert distances == pytest.approx(wanted, abs=1e-6) and drawn.seed == 1
 
 
 def test_positions_fill_the_range() -> None:

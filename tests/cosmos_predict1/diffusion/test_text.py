@@ -1,6 +1,8 @@
 """Prompts: a tiny T5 in the published place, the cache, and weights without a text encoder."""
 
 import logging
+import subprocess
+import sys
 from dataclasses import replace
 from pathlib import Path
 
@@ -13,6 +15,8 @@ from cosmos_predict1.diffusion.text import (
     NEGATIVE_DIGEST,
     PromptEncoder,
     default_negative_prompt,
+    make_constants,
+    missing_constants,
     prompt_contexts,
     zero_context,
 )
@@ -89,6 +93,49 @@ def test_constant_embeddings_are_cached_and_need_no_t5(linked: Path) -> None:
     assert empty[0].any(dim=1).sum() == 1
     with pytest.raises(InputError, match="google-t5.*disable_prompt_encoder"):
         again(PROMPT)
+
+
+@pytest.mark.parametrize("kept", [0, 1])
+def test_the_constants_are_made_at_once(linked: Path, kept: int) -> None:
+    """Would catch one of the two left out, so that a run without T5 fails after all."""
+    expected = prompt_contexts(CONFIG, PromptEncoder(linked))
+    for path in sorted((linked / "text_embeddings").iterdir())[kept:]:
+        path.unlink()
+    assert len(missing_constants(linked)) == 2 - kept
+    assert len(make_constants(linked)) == 2 - kept
+    assert missing_constants(linked) == [] and make_constants(linked) == []
+    (linked / "google-t5").unlink()
+    for ours, theirs in zip(prompt_contexts(CONFIG, PromptEncoder(linked)), expected, strict=True):
+        assert torch.equal(ours, theirs)
+
+
+def test_constants_that_cannot_be_kept_are_an_error(linked: Path) -> None:
+    """Would catch success told of a folder that cannot be written."""
+    (linked / "text_embeddings").write_text("a file where the folder should be")
+    with pytest.raises(InputError, match="text_embeddings"):
+        make_constants(linked)
+
+
+def test_a_missing_t5_names_three_ways(tmp_path: Path) -> None:
+    """Would catch a user without a prompt who is sent to fetch 45 GB and told nothing else."""
+    with pytest.raises(InputError) as caught:
+        PromptEncoder(tmp_path)("")
+    text = str(caught.value)
+    for way in ("--what t5", "make_text_embeddings.py", "--disable_prompt_encoder"):
+        assert way in text
+    assert "\n" not in text
+
+
+@pytest.mark.slow
+def test_the_command_that_makes_them(linked: Path, tmp_path: Path) -> None:
+    """Would catch a command that leaves an exit code of 0 where there is no T5."""
+    script = Path(__file__).resolve().parents[3] / "scripts" / "make_text_embeddings.py"
+    for folder, code, words in ((linked, 0, "made"), (linked, 0, "there"), (tmp_path / "n", 1, "")):
+        command = [sys.executable, str(script), "--checkpoint_dir", str(folder)]
+        done = subprocess.run(command, capture_output=True, text=True)
+        assert done.returncode == code and words in done.stdout, done.stderr
+    assert "Traceback" not in done.stderr and "--what t5" in done.stderr
+    assert missing_constants(linked) == []
 
 
 def test_an_empty_negative_prompt_repeats_the_prompt(linked: Path) -> None:

@@ -9,7 +9,7 @@ import torch
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
-from cosmos_predict1.diffusion.architecture import TransformerConfig, write_config
+from cosmos_predict1.diffusion.architecture import TransformerConfig, read_config, write_config
 from cosmos_predict1.diffusion.convert import to_published_names
 from cosmos_predict1.diffusion.network import (
     Gen3CTransformer,
@@ -235,3 +235,40 @@ def test_folders_without_weights_are_named(tmp_path: Path) -> None:
         load_generator(tmp_path)
     with pytest.raises(InputError, match="nowhere.*generator"):
         load_generator(tmp_path / "nowhere")
+
+
+FOREIGN = (
+    '{"architectures": ["CosmosTokenizer"],}',
+    '{"_class_name": "AutoencoderKLCosmos"}',
+    "",
+    "[" * 100_000,
+    '{"model_type": "gen3c", "hidden_size": 7}',
+)
+
+
+@pytest.mark.parametrize("content", FOREIGN)
+def test_a_foreign_config_beside_model_pt_does_not_matter(tmp_path: Path, content: str) -> None:
+    """Would catch a published folder that is refused for a file that no program of ours wrote."""
+    (tmp_path / "model.pt").write_bytes(b"")
+    (tmp_path / "config.json").write_text(content)
+    assert read_config(tmp_path) == TransformerConfig()
+
+
+def test_our_config_beside_model_pt_matters(tmp_path: Path, tiny_network: Gen3CTransformer) -> None:
+    """Would catch a broken key of our own that is passed over with the foreign ones."""
+    folder = write_published(tiny_network, tmp_path)
+    assert read_config(folder) == tiny_network.config
+    values = json.loads((folder / "config.json").read_text())
+    (folder / "config.json").write_text(json.dumps(values | {"num_layer": 3}))
+    with pytest.raises(InputError, match="unknown key 'num_layer'"):
+        load_generator(folder)
+
+
+@pytest.mark.parametrize("prefix", ["module.", "model."])
+def test_prefixes_of_trainings_are_taken_off(
+    tmp_path: Path, tiny_network: Gen3CTransformer, prefix: str
+) -> None:
+    """Would catch a published state of a training that fits but for its names."""
+    state = {prefix + name: part for name, part in published(tiny_network).items()}
+    content = {"state_dict": state, "optimizer": {}, "iteration": 3}
+    assert_equal(load_generator(write_published(tiny_network, tmp_path, content)), tiny_network)

@@ -158,3 +158,15 @@ def test_bad_values_are_named(values: dict, part: str) -> None:
     """A variant that does not exist here or a senseless number, found out hours later."""
     with pytest.raises((InputError, ValueError), match=part):
         load(values)
+
+
+def test_weights_of_the_repository_are_found_from_other_folders(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """`train.sh` from another folder, which took a tokenizer of random weights for nano's."""
+    monkeypatch.chdir(tmp_path)
+    layers = [file_layer(DEFAULT), file_layer("configs/nano/training/default.yaml")]
+    assert load_decoder_train_config(layers).tokenizer == str(REPOSITORY / "assets/nano/tokenizer")
+    own = tmp_path / "assets/nano/tokenizer"
+    own.mkdir(parents=True)
+    assert load_decoder_train_config(layers).tokenizer == "assets/nano/tokenizer"

@@ -125,11 +125,18 @@ def test_the_command_line_is_yaml_with_dots() -> None:
     assert values == {"a": {"b": 1}, "c": ["x", "2"], "d": None, "e": True, "f": "k=v"}
 
 
-@pytest.mark.parametrize("argument", ["skip_existing", "=3", "a=[1"])
+@pytest.mark.parametrize("argument", ["skip_existing", "=3"])
 def test_arguments_that_are_no_settings_are_refused(argument: str) -> None:
     """A forgotten `=`, read as a key whose value is nothing."""
     with pytest.raises(InputError, match="key=value"):
         command_line_layer([argument])
+
+
+@pytest.mark.parametrize("argument", ["ratio=[1", "total=1e", "names=[1", "ratio=${", "ratio=${x}"])
+def test_arguments_that_are_no_values_are_refused(argument: str) -> None:
+    """Text that YAML cannot read, taken for a number, or a traceback of another library."""
+    with pytest.raises(InputError, match=argument.partition("=")[0]):
+        load_config(Root, [command_line_layer([argument])], TABLE)
 
 
 @pytest.mark.parametrize("text", ["- a\n- b\n", "a: [1\n"])

@@ -1,25 +1,26 @@
 """Which backend a name means, and what every one of them returns."""
 
+import logging
 import math
 import sys
 from pathlib import Path
-from types import ModuleType, SimpleNamespace
 
 import numpy as np
 import pytest
 import torch
 from torch import Tensor
 
+from src.checkpoints import NANO_ASSETS
 from src.depth.backends import (
-    MoGeDepth,
     NanoBackend,
     divide_by_median,
+    named_depth,
     resolve_depth,
     scene_estimate,
 )
 from src.depth.estimate import DepthEstimate
 from src.depth.nano import NanoDepth, NanoDepthConfig, save_nano_depth
-from src.depth.video import FrameByFrame, scene_video_depth
+from src.depth.video import FrameByFrame, resolve_video_depth, scene_video_depth
 from src.io.fit import WHOLE, Region
 from src.runtime import InputError
 
@@ -35,62 +36,26 @@ def save_nano(checkpoint_dir: Path) -> None:
     save_nano_depth(NanoDepth(config), checkpoint_dir / "depth")
 
 
-@pytest.fixture
-def moge(monkeypatch: pytest.MonkeyPatch) -> SimpleNamespace:
-    """A package of MoGe's interface that remembers what it was asked for."""
-    seen = SimpleNamespace(source=None, image=None, device=None)
-
-    class Model(torch.nn.Module):
-        @classmethod
-        def from_pretrained(cls, source: str) -> "Model":
-            seen.source = source
-            return cls()
-
-        def infer(self, image: Tensor) -> dict[str, Tensor]:
-            seen.image = image
-            depth = torch.full(image.shape[1:], 3.0)
-            depth[0] = torch.inf
-            lens = torch.tensor([[0.8, 0, 0.5], [0, 1.4, 0.5], [0, 0, 1]])
-            return {"depth": depth, "mask": depth.isfinite(), "intrinsics": lens}
-
-    for name in ("moge", "moge.model", "moge.model.v1"):
-        module = ModuleType(name)
-        module.__spec__ = SimpleNamespace(name=name)  # pyright: ignore[reportAttributeAccessIssue]
-        monkeypatch.setitem(sys.modules, name, module)
-    monkeypatch.setattr(sys.modules["moge.model.v1"], "MoGeModel", Model, raising=False)
-    return seen
-
-
-def test_moge_keeps_its_scale_and_turns_its_camera_into_pixels(
-    moge: SimpleNamespace, tmp_path: Path
+def test_auto_is_nano_only_where_the_weights_bring_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """Catches depth divided a second time, and intrinsics left as fractions of the picture."""
-    backend = resolve_depth("moge", tmp_path)
-    result, divisor = scene_estimate(backend, IMAGE)
-    assert moge.source == "Ruicheng/moge-vitl" and torch.equal(moge.image, IMAGE)
-    assert divisor == 1 and (result.depth[1:] == 3).all() and not result.mask[0].any()
-    assert result.intrinsics.tolist() == pytest.approx([0.8 * 32, 1.4 * 18, 16, 9])
-    (tmp_path / "moge").mkdir()
-    (tmp_path / "moge" / "model.pt").write_bytes(b"")
-    MoGeDepth(tmp_path)
-    assert moge.source == str(tmp_path / "moge" / "model.pt")
-
-
-def test_auto_is_moge_where_it_is_installed(moge: SimpleNamespace, tmp_path: Path) -> None:
-    """Catches the small network in the place of the better one."""
-    save_nano(tmp_path)
-    assert resolve_depth("auto", tmp_path).name == "moge"
-    assert resolve_depth("nano", tmp_path).name == "nano"
-
-
-def test_auto_is_nano_without_moge(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Catches a demand for MoGe from a user who did not ask for it."""
+    """Catches the small network unasked in the place of the published one, whatever is installed,
+    and a choice that nobody hears of."""
+    caplog.set_level(logging.INFO)
     monkeypatch.setitem(sys.modules, "moge", None)
-    monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
+    for name in ("auto", "moge"):
+        with pytest.raises(InputError, match="no package moge.*pip install --no-deps dlr-moge"):
+            resolve_depth(name, tmp_path)
+        with pytest.raises(InputError, match="no package moge"):
+            resolve_video_depth(name, tmp_path)
+    assert not caplog.records
+    assert resolve_depth("nano", tmp_path).name == "nano"
+    assert caplog.messages == ["depth by nano"]
     save_nano(tmp_path)
     assert resolve_depth("auto", tmp_path).name == "nano"
-    with pytest.raises(InputError, match="pip install git.*README"):
-        resolve_depth("moge", tmp_path)
+    assert resolve_video_depth("auto", tmp_path).name == "nano"
+    assert caplog.messages[1:] == ["depth by nano (auto)"] * 2
+    assert named_depth("auto", NANO_ASSETS) == "nano"
 
 
 def test_the_nano_backend_returns_a_camera_in_pixels(tmp_path: Path) -> None:

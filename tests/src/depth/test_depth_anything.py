@@ -1,12 +1,22 @@
 """Depth Anything through transformers, with a tiny random network of the real class."""
 
+import logging
 from pathlib import Path
 
 import pytest
 import torch
+import torch.nn.functional as F
 from torch import nn
 
-from src.depth.depth_anything import DepthAnythingModel, load_depth_anything, working_size
+from src.depth.backends import resolve_depth, scene_estimate
+from src.depth.depth_anything import (
+    MEAN,
+    STD,
+    DepthAnythingModel,
+    load_depth_anything,
+    working_size,
+)
+from src.depth.lens import assumed_intrinsics
 from src.runtime import InputError
 
 
@@ -41,6 +51,45 @@ def test_saved_weights_are_found_and_used(tmp_path: Path, kind: str) -> None:
         depth, mask = model(torch.rand(3, 40, 70))
     assert depth.shape == mask.shape == (40, 70)
     assert (depth[mask] > 0).all() and depth[mask].isfinite().all()
+
+
+@pytest.mark.parametrize("kind", ["metric", "relative"])
+def test_saved_weights_are_a_backend(tmp_path: Path, kind: str) -> None:
+    """Catches inverse depth of the real class taken for depth, or depth for its inverse."""
+    torch.manual_seed(1)
+    network = tiny(kind)
+    with torch.no_grad():
+        for parameter in network.parameters():
+            nn.init.normal_(parameter, std=0.3)
+        # Freshly made, it says next to nothing.
+        network.get_parameter("head.conv3.bias").fill_(1)
+    getattr(network, "save_pretrained")(tmp_path / "depth_anything")  # noqa: B009
+    picture = torch.rand(3, 40, 70)
+    backend = resolve_depth("depth_anything", tmp_path)
+    found = backend(picture)
+    with torch.inference_mode():
+        values = F.interpolate(picture[None], (518, 910), mode="bicubic", antialias=True)
+        values = (values - torch.tensor(MEAN)[:, None, None]) / torch.tensor(STD)[:, None, None]
+        said = network(pixel_values=values).predicted_depth[:, None]
+        said = F.interpolate(said, (40, 70), mode="bilinear")[0, 0]
+    truth = said if kind == "metric" else 1 / said
+    assert found.mask.float().mean() > 0.5
+    torch.testing.assert_close(found.depth[found.mask], truth[found.mask], rtol=1e-4, atol=1e-4)
+    assert found.intrinsics.tolist() == assumed_intrinsics(40, 70).tolist()
+    _, divisor = scene_estimate(backend, picture)
+    assert divisor == pytest.approx(found.depth[found.mask].median().item())
+    assert torch.equal(backend(picture).depth, found.depth)
+
+
+def test_the_hub_is_announced(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Catches a network access that nobody hears of."""
+    caplog.set_level(logging.INFO)
+    monkeypatch.setattr("src.depth.depth_anything.REPOSITORY", str(tmp_path / "nowhere"))
+    with pytest.raises(InputError):
+        load_depth_anything(tmp_path)
+    assert f"no depth_anything/ in {tmp_path}: fetching" in caplog.text
 
 
 class Constant(nn.Module):

@@ -7,7 +7,7 @@ import pytest
 import torch
 from PIL import Image
 
-from src.io.image import find_images, read_image
+from src.io.image import SUFFIXES, find_images, read_image
 from src.runtime import InputError
 
 
@@ -145,3 +145,13 @@ def test_folders_without_pictures_are_refused(tmp_path: Path) -> None:
     for name in ("b.JPG", "a.webp", "c.jpeg"):
         (tmp_path / name).write_text("")
     assert [path.name for path in find_images(tmp_path)] == ["a.webp", "b.JPG", "c.jpeg"]
+
+
+@pytest.mark.parametrize("suffix", SUFFIXES)
+def test_what_is_taken_from_a_folder_is_read(tmp_path: Path, suffix: str) -> None:
+    """A suffix that `find_images` takes and `read_image` cannot read."""
+    path = tmp_path / f"picture{suffix}"
+    Image.new("RGB", (16, 8), (200, 100, 50)).save(path)
+    assert find_images(tmp_path) == [path]
+    colour = read_image(path).float().mean(dim=(0, 1))
+    assert (colour - torch.tensor([200.0, 100.0, 50.0])).abs().max() < 4

@@ -82,3 +82,17 @@ def test_a_damaged_clip_stops_the_run_after_the_scenes_before_it(
         reconstruct(broken_input.configure(tmp_path / "out"))
     meta = broken_input.results(tmp_path / "out") / "meta"
     assert files_of(meta) == {"sample_0.json"}
+
+
+def test_gaussians_that_are_not_finite_name_their_scene(
+    broken_input: TinyInput, tmp_path: Path
+) -> None:
+    """A damaged number in the weights that ends in an assertion, or in an empty scene."""
+    state = dict(tiny_decoder().state_dict())
+    state["enc_norm.weight"] = (
+        state["enc_norm.weight"].clone().index_fill_(0, torch.tensor([0]), float("nan"))
+    )
+    torch.save({"module": state}, broken_input.checkpoint)
+    with pytest.raises(InputError, match=r"scene 'scene_0'.*not finite"):
+        reconstruct(broken_input.configure(tmp_path / "out"))
+    assert not list((tmp_path / "out").rglob("sample_*.json"))

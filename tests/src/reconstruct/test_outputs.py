@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from src.reconstruct.outputs import FOLDERS, OutputConfig, OutputTree, meta_text
+from src.reconstruct.outputs import FOLDERS, OutputConfig, OutputTree
 from src.runtime import InputError
 
 CHECKPOINT = Path("outputs/training/x/checkpoint-83000/pytorch_model/mp_rank_00_model_states.pt")
@@ -41,27 +41,6 @@ def test_all_published_folders_are_made(tmp_path: Path) -> None:
     """A tool that looks for an empty folder and finds none."""
     OutputTree(tmp_path / "a").make_folders()
     assert sorted(path.name for path in (tmp_path / "a").iterdir()) == sorted(FOLDERS)
-
-
-def test_a_scene_is_finished_when_its_meta_file_names_it(tmp_path: Path) -> None:
-    """Scenes skipped after others were added in front of them, so that the numbers moved."""
-    tree = OutputTree(tmp_path)
-    assert not tree.is_finished(0, "a", None)
-    tree.make_folders()
-    tree.meta(0).write_text(meta_text("a"))
-    assert tree.is_finished(0, "a", None)
-    assert not tree.is_finished(0, "b", None)
-    assert not tree.is_finished(1, "a", None)
-
-
-def test_an_evaluated_scene_is_finished_when_all_its_videos_are_there(tmp_path: Path) -> None:
-    """An evaluation that stops after the first trajectory of each scene."""
-    tree = OutputTree(tmp_path)
-    for position in range(2):
-        tree.evaluation("a", position).parent.mkdir()
-        tree.evaluation("a", position).touch()
-    assert tree.is_finished(0, "a", 2)
-    assert not tree.is_finished(0, "a", 3)
 
 
 @pytest.mark.parametrize("settings", [{"fps": 0}, {"fps": -24}, {"grid_scenes": 0}])

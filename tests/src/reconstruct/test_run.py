@@ -141,6 +141,7 @@ def test_an_evaluation_writes_one_video_a_trajectory(
     """Anything else in the folder that the metrics are computed from."""
     reconstruct(static_input.configure(tmp_path, "do_eval=true", "save_grid=true"))
     names = {f"{position}/scene_{index}.mp4" for position in range(2) for index in range(2)}
+    names |= {f"meta/made_from_scene_{index}.json" for index in range(2)}
     assert files_of(static_input.results(tmp_path)) == names
 
 
@@ -164,7 +165,7 @@ def test_the_input_can_be_decoded_and_scenes_tiled(static_input: TinyInput, tmp_
     assert "raw/input_0" not in videos
 
 
-def test_finished_scenes_are_skipped_if_asked_for(
+def test_finished_scenes_are_not_made_again(
     static_input: TinyInput, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A resumed run that makes everything again, or believes in a scene without its end."""
@@ -172,7 +173,7 @@ def test_finished_scenes_are_skipped_if_asked_for(
     folder = static_input.results(tmp_path)
     (folder / "meta/sample_1.json").unlink()
     before = {path: path.stat().st_mtime_ns for path in folder.rglob("*") if path.is_file()}
-    reconstruct(static_input.configure(tmp_path, "skip_existing=true"))
+    reconstruct(static_input.configure(tmp_path))
     changed = {
         str(path.relative_to(folder))
         for path in folder.rglob("*")
@@ -183,7 +184,7 @@ def test_finished_scenes_are_skipped_if_asked_for(
     assert not [name for name in changed if any(part in name for part in first)]
     # Nothing left to do: the weights are not even loaded.
     monkeypatch.setattr("src.reconstruct.run.load_scene_decoder", None)
-    reconstruct(static_input.configure(tmp_path, "skip_existing=true"))
+    reconstruct(static_input.configure(tmp_path))
 
 
 def test_every_frame_is_rendered_once(

@@ -9,7 +9,7 @@ from tiny_training import training_config
 
 from src.checkpoints import AVERAGE
 from src.models.recon.weights import WEIGHTS_NAME, load_decoder
-from src.reconstruct.weights import WeightsConfig, find_checkpoint
+from src.reconstruct.weights import WeightsConfig, find_decoder
 from src.training.checkpoints import export_checkpoint
 from src.training.decoder import DecoderTask
 from src.training.loop import train
@@ -33,8 +33,8 @@ def test_the_moving_average_is_what_others_use(tmp_path: Path) -> None:
             WeightsConfig(output_dir=str(tmp_path / "run"), average=wanted),
             WeightsConfig(path=str(folder), average=wanted),
         ):
-            loaded = load_decoder(find_checkpoint(weights), config.decoder).state_dict()
+            loaded = load_decoder(find_decoder(weights), config.decoder).state_dict()
             assert all(torch.equal(loaded[name], chosen[name]) for name in own)
     # A file that is named is that file.
     named = WeightsConfig(path=str(folder / WEIGHTS_NAME))
-    assert find_checkpoint(named) == folder / WEIGHTS_NAME
+    assert find_decoder(named) == folder / WEIGHTS_NAME

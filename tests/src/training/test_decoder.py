@@ -14,6 +14,9 @@ from accelerate.state import AcceleratorState
 from tiny_scene import FRAMES, HEIGHT, WIDTH, TinyInput, write_tiny_input
 from tiny_training import checkpoint_names, losses, training_config
 
+from src.config.decoder import load_decoder_train_config
+from src.config.loading import file_layer
+from src.evaluation.lpips import BACKBONE_FILE, LINEAR_FILE, LPIPS
 from src.models.data.example import Example
 from src.models.recon.weights import load_decoder
 from src.runtime import InputError
@@ -119,34 +122,49 @@ def test_deferred_rendering_has_the_same_gradients(
     torch.testing.assert_close(gradients[0], gradients[1], rtol=1e-3, atol=1e-6)
 
 
-def test_lpips_without_weights_is_left_out_and_said_so(
-    static: TinyInput,
-    build: Callable[..., Built],
-    tmp_path: Path,
-    caplog: pytest.LogCaptureFixture,
+def test_lpips_without_its_weights_stops_before_anything_is_made(
+    static: TinyInput, tmp_path: Path
 ) -> None:
-    """A training that fails, or goes on silently, where the weights of LPIPS are missing."""
-    settings = ("lambda_lpips=0.5", f"checkpoint_dir={tmp_path}")
-    objective, _ = build(training_config(static, tmp_path, *settings))
-    assert "--what lpips" in caplog.text
-    assert objective.loss.lpips == 0
+    """A published stage that trains another loss, or a hint that does not help."""
+    settings = ("lambda_lpips=0.5", f"checkpoint_dir={tmp_path}/none", "max_train_steps=1")
+    config = training_config(static, tmp_path / "run", *settings)
+    words = "lambda_lpips=0.5 without lpips/vgg16-397923af.pth, lpips/vgg.pth.*--what lpips"
+    with pytest.raises(InputError, match=words) as caught:
+        train(DecoderTask(config), config.loop, config.optim)
+    assert not list((tmp_path / "run").glob("checkpoint-*"))
+    hint = "lambda_lpips=0"
+    assert f"{hint} to train without" in str(caught.value)
+    config = training_config(static, tmp_path / "run", *settings, hint)
+    assert train(DecoderTask(config), config.loop, config.optim) == 1
+
+
+def test_the_published_stages_want_lpips_and_those_of_nano_do_not() -> None:
+    """A stage whose loss depends on which files lie about."""
+    default = file_layer("configs/training/default.yaml")
+    nano = file_layer("configs/nano/training/default.yaml")
+    for path in sorted(Path("configs/training").glob("3dgs_*.yaml")):
+        stage = load_decoder_train_config([default, file_layer(path)])
+        assert stage.loss.lpips == 0.5, path
+        own = file_layer(Path("configs/nano/training") / path.name)
+        assert load_decoder_train_config([default, nano, own]).loss.lpips == 0, path
 
 
 def test_lpips_goes_frame_by_frame(
     static: TinyInput, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Chunks that are dropped, reordered or not averaged over all frames."""
-    from src.evaluation.lpips import LPIPS
     from src.training import decoder
 
     torch.manual_seed(0)
     network = LPIPS().requires_grad_(False).eval()
-    monkeypatch.setattr(decoder, "search_checkpoint", lambda *names: tmp_path)
+    for name in (BACKBONE_FILE, LINEAR_FILE):
+        (tmp_path / "lpips" / name).parent.mkdir(exist_ok=True)
+        (tmp_path / "lpips" / name).touch()
     monkeypatch.setattr(decoder, "load_lpips", lambda folder, device: network)
     frames = torch.rand(2, 5, 3, 32, 32)
-    config = training_config(static, tmp_path, "lambda_lpips=0.5", "lpips_chunk_size=2")
-    loss, perceptual = decoder._perceptual(config, CPU)
-    assert loss.lpips == 0.5 and perceptual is not None
+    settings = ("lambda_lpips=0.5", "lpips_chunk_size=2", f"checkpoint_dir={tmp_path}")
+    perceptual = decoder._perceptual(training_config(static, tmp_path, *settings), CPU)
+    assert perceptual is not None
     ours = frames[0].requires_grad_()
     torch.testing.assert_close(perceptual(ours, frames[1]), network(ours, frames[1]))
 

@@ -5,17 +5,9 @@ from pathlib import Path
 
 import pytest
 
+from src.checkpoints.steps import PUBLISHED, defect, list_checkpoints
 from src.runtime import InputError
-from src.training.folders import (
-    PUBLISHED,
-    defect,
-    first_step,
-    hand_over,
-    list_checkpoints,
-    new_folder,
-    remove_old,
-    write_state,
-)
+from src.training.folders import first_step, hand_over, new_folder, remove_old, write_state
 
 
 def make(output_dir: Path, step: int) -> Path:

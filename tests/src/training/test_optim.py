@@ -29,18 +29,20 @@ def test_norms_biases_and_the_parameters_of_the_scan_do_not_decay() -> None:
     assert all(kinds.values())
 
 
-def test_an_update_without_gradient_decays_matrices_only() -> None:
-    """Groups that exist but are not given to the optimizer as such."""
+@pytest.mark.parametrize("published", [False, True])
+def test_an_update_without_gradient_decays_matrices_only(published: bool) -> None:
+    """Groups that exist but are not given to the optimizer as such; no way to decay everything."""
     layer = nn.Linear(3, 3)
     nn.init.ones_(layer.weight)
     nn.init.ones_(layer.bias)
-    config = OptimConfig(learning_rate=0.1, warmup_steps=0, weight_decay=0.5)
+    options = {"learning_rate": 0.1, "warmup_steps": 0, "weight_decay": 0.5}
+    config = OptimConfig(**options, decay_all=published)
     optimizer = build_optimizer(layer, config)
     for parameter in layer.parameters():
         parameter.grad = torch.zeros_like(parameter)
     optimizer.step()
     torch.testing.assert_close(layer.weight, torch.full((3, 3), 0.95))
-    torch.testing.assert_close(layer.bias, torch.ones(3))
+    torch.testing.assert_close(layer.bias, torch.full((3,), 0.95 if published else 1.0))
 
 
 def test_frozen_parameters_stay_as_they_are() -> None:

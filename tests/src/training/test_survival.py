@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import signal
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
@@ -165,6 +166,8 @@ def test_many_unreadable_checkpoints_are_a_short_message(loop: LoopConfig) -> No
         (folder / "random.pt").write_bytes(b"\xff" * size)
         del state["sha256"]
         (folder / "state.json").write_text(json.dumps(state))
+    for step in (1, 3):
+        shutil.copytree(folder, folder.with_name(f"checkpoint-{step}"))
     with pytest.raises(InputError, match="random.pt.*; and 2 more, expected") as caught:
         train(LinearTask(), loop, OPTIM)
     assert len(str(caught.value)) < 600 and "\n" not in str(caught.value)

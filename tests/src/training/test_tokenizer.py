@@ -27,6 +27,7 @@ from src.training.tokenizer_config import (
     PoolConfig,
     TokenizerAugmentConfig,
     TokenizerDataConfig,
+    TokenizerLossConfig,
     TokenizerTrainConfig,
 )
 from src.training.tokenizer_data import TokenizerBatch, TokenizerBatches
@@ -149,15 +150,12 @@ def test_both_ways_through_the_network_have_one_loss(tmp_path: Path) -> None:
     assert not planar["psnr"].requires_grad and planar["loss"].requires_grad
 
 
-def test_lpips_counts_and_is_left_out_with_a_warning_without_its_weights(
-    tmp_path: Path, caplog: pytest.LogCaptureFixture
-) -> None:
-    """A weight without effect, a run that stops for want of a file, frames out of range."""
-    config = tiny(tmp_path, "data.held_out=0", "loss.lpips=2.0", f"checkpoint_dir={tmp_path}")
-    objective = built(config)
-    assert objective.perceptual is None and "has no effect" in caplog.text
+def test_lpips_counts(tmp_path: Path) -> None:
+    """A weight without effect, frames out of range."""
     batch = TokenizerBatch(torch.rand(2, 3, 9, 16, 16) * 2 - 1, [])
-    plain = objective(batch)["loss"]
+    plain = built(tiny(tmp_path, "data.held_out=0"))(batch)["loss"]
+    objective = built(tiny(tmp_path, "data.held_out=0"))
+    objective.config = replace(objective.config, loss=TokenizerLossConfig(lpips=2.0))
     seen: list[Tensor] = []
 
     def distance(ours: Tensor, theirs: Tensor) -> Tensor:
@@ -168,6 +166,25 @@ def test_lpips_counts_and_is_left_out_with_a_warning_without_its_weights(
     torch.testing.assert_close(objective(batch)["loss"], plain + 6)
     assert seen[0].shape == (4, 3, 16, 16)
     assert all(part.min() >= 0 and part.max() <= 1 for part in seen)
+
+
+def test_lpips_without_its_weights_stops_the_training(tmp_path: Path) -> None:
+    """A training of another loss than was asked for, or a hint that does not help."""
+    settings = ("loss.lpips=0.1", f"checkpoint_dir={tmp_path}/none", "loop.max_steps=1")
+    words = "loss.lpips=0.1 without lpips/vgg16-397923af.pth, lpips/vgg.pth.*--what lpips"
+    with pytest.raises(InputError, match=words) as caught:
+        run(tiny(tmp_path / "run", *settings))
+    assert "loss.lpips=0 to train without" in str(caught.value)
+    assert run(tiny(tmp_path / "run", *settings, "loss.lpips=0")) == 1
+
+
+def test_weights_are_exported_where_lpips_is_not(tmp_path: Path) -> None:
+    """An export that wants the weights of a loss that it does not compute."""
+    config = tiny(tmp_path / "run", "loop.max_steps=2", f"checkpoint_dir={tmp_path}/none")
+    run(config)
+    trained = replace(config, loss=replace(config.loss, lpips=0.1))
+    done = export_tokenizer(trained, tmp_path / "run", tmp_path / "out", held_out=0)
+    assert done.step == 2 and (tmp_path / "out" / "config.json").is_file()
 
 
 def test_pools_are_drawn_by_their_weights() -> None:

@@ -11,7 +11,6 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
-from src.models.recon.archive import read_archive
 from src.models.recon.decoder import DecoderConfig, LatentRecon
 from src.models.recon.weights import load_decoder, save_decoder
 from src.runtime import InputError
@@ -94,25 +93,6 @@ def test_weights_that_are_foreign_objects_are_refused(decoder: Decoder, tmp_path
     with pytest.raises(InputError, match=NAME):
         load_decoder(tmp_path / "model.pt", decoder().config)
     assert not (tmp_path / "victim").exists()
-
-
-def test_views_and_types_survive_the_archive_reader(tmp_path: Path) -> None:
-    """Catches strides, offsets and types that the own reader ignores."""
-    base = torch.arange(24.0).reshape(4, 6)
-    tensors = {
-        "transposed": base.T,
-        "slice": base[1:3, 2:5],
-        "half": base.half(),
-        "int": torch.arange(5),
-        "scalar": torch.tensor(2.5, dtype=torch.float64),
-        "empty": torch.empty(0, 3),
-    }
-    torch.save({"tensors": tensors, "other": Bookkeeping()}, tmp_path / "file.pt")
-    value = read_archive(tmp_path / "file.pt")
-    assert isinstance(value, dict)
-    for name, tensor in tensors.items():
-        assert torch.equal(value["tensors"][name], tensor), name
-        assert value["tensors"][name].dtype == tensor.dtype
 
 
 def test_every_wrong_tensor_is_named(decoder: Decoder, tmp_path: Path) -> None:

@@ -8,10 +8,13 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from .runtime import InputError
+from ..runtime import InputError
 
-NANO_ASSETS = Path(__file__).resolve().parents[1] / "assets" / "nano"
+REPOSITORY = Path(__file__).resolve().parents[2]
+NANO_ASSETS = REPOSITORY / "assets" / "nano"
 TOKENIZER = "Cosmos-Tokenize1-CV8x8x8-720p"
+# Where the configurations of the trainings have it.
+DEEPER = "cosmos_predict1"
 DIFFUSERS = "diffusion_pytorch_model.safetensors"
 # The moving average of the weights, beside these in the checkpoints of a training.
 AVERAGE = "average.safetensors"
@@ -44,8 +47,10 @@ PLACES: dict[str, tuple[Place, ...]] = {
         ("model.pt",),
     ),
     "tokenizer": _folders(
-        (TOKENIZER, f"cosmos_predict1/{TOKENIZER}", "tokenizer", "vae", "."),
+        (TOKENIZER, f"{DEEPER}/{TOKENIZER}", "tokenizer", "vae", "."),
+        # In a whole published folder model.pt is the state of a training, config.json not ours.
         ("mean_std.pt", "encoder.jit", "decoder.jit"),
+        ("mean_std.pt", "autoencoder.jit"),
         ("mean_std.pt", "model.pt"),
         ("config.json", "encoder.safetensors", "decoder.safetensors"),
         ("config.json", DIFFUSERS),
@@ -98,6 +103,51 @@ def search_checkpoint(part: str, *roots: Path | str) -> Path | None:
         if not place.missing(root):
             return root / place.path
     return None
+
+
+def find_named(part: str, folder: Path | str, setting: str) -> Path:
+    """The weights of `part` in the folder that a setting names, as `search_named` finds them.
+
+    Raises:
+        InputError: they are not there; names the setting and the files.
+    """
+    found = search_named(part, folder)
+    if found is not None:
+        return found
+    sets = " or ".join(" + ".join(files) for files in file_sets(part))
+    found = f"no weights of the {part.replace('_', ' ')}"
+    raise InputError(f"{setting}={folder}", found, f"{sets}, there or at a published place")
+
+
+def search_named(part: str, folder: Path | str) -> Path | None:
+    """The weights of `part` in a folder that a setting names; None where they are not there.
+
+    A relative folder is looked for here, then in the repository. The published configurations name
+    the tokenizer at one of its two published places; the other place stands for it.
+    """
+    folder = Path(folder).expanduser()
+    for base in dict.fromkeys((folder, REPOSITORY / folder)):
+        roots = [base]
+        if base.name == TOKENIZER:
+            inner = base.parent.name == DEEPER
+            roots += [base.parents[1] if inner else base.parent]
+        found = search_checkpoint(part, *roots)
+        if found is not None:
+            return found
+    return None
+
+
+def layout(part: str, folder: Path) -> tuple[str, ...] | None:
+    """The files of `part` that are read in `folder`: of the first complete set, or None."""
+    for files in file_sets(part):
+        if not Place(".", files).missing(folder):
+            return files
+    return None
+
+
+def file_sets(part: str) -> list[tuple[str, ...]]:
+    """The sets of files that each make up a folder of `part`, best first."""
+    return [*filter(None, dict.fromkeys(place.files for place in PLACES[part]))]
 
 
 def _looks(part: str, roots: Iterable[Path | str]) -> Iterator[tuple[Path, Place]]:

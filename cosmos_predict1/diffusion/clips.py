@@ -1,0 +1,99 @@
+"""The jobs of a run and their clips on disk: which are finished, missing, or in other hands."""
+
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+
+from src.runtime import get_logger
+
+from .config import ClipSettings, SdgConfig
+from .inputs import SceneInput
+from .locks import HeldError, clip_lock
+from .origins import Origins
+from .outputs import ShotFiles
+from .preparation import is_filmed
+from .shots import Draw, Shot, describe, draw, published_draw, shot_spec
+
+LOGGER = get_logger(__name__)
+
+
+@dataclass(frozen=True)
+class Job:
+    """One shot of one scene."""
+
+    scene: SceneInput
+    shot: Shot
+
+    @property
+    def group(self) -> tuple[str, bool]:
+        """Jobs of one group share everything but the cameras."""
+        return self.scene.key, self.shot.backwards
+
+
+@dataclass(frozen=True)
+class Clips:
+    """The clips of a run on disk: where they lie, and which are still to be made."""
+
+    config: SdgConfig
+    settings: ClipSettings
+    origins: Origins
+
+    def files(self, job: Job) -> ShotFiles:
+        """Where the clips of a job lie."""
+        return ShotFiles(self.config.output, job.shot, job.scene.key, self.settings.pieces)
+
+    def drawn(self, job: Job) -> Draw:
+        """What is random about a job's shot."""
+        sampling = self.config.sampling
+        if sampling.published_draws:
+            return published_draw(sampling.seed)
+        return draw(sampling.seed, job.scene.key, job.shot.folder)
+
+    def record(self, job: Job) -> dict[str, object]:
+        """What a clip is made from and what the flags decide; a later run has to agree with it."""
+        config = self.config
+        drawn = self.drawn(job)
+        chosen: dict[str, object] = {
+            **asdict(self.settings),
+            **asdict(config.cache),
+            "seed": config.sampling.seed,
+            "resize": config.inputs.resize,
+            "start": config.inputs.start,
+        }
+        if config.moving and not is_filmed(job.scene, config):
+            chosen["center_depth_quantile"] = config.inputs.center_depth_quantile
+        if config.sampling.published_draws:
+            chosen["published_draws"] = True
+        return {
+            "settings": chosen,
+            "trajectory": describe(shot_spec(job.shot, config.cameras, drawn)),
+            "prompt": job.scene.prompt,
+            "negative_prompt": config.sampling.negative_prompt,
+            "made_from": self.origins.of(job.scene),
+        }
+
+    def is_finished(self, job: Job) -> bool:
+        """Whether the clips of a job are there; see `ShotFiles.is_finished` for errors."""
+        return self.files(job).is_finished(self.record(job), self.config.overwrite)
+
+    def missing(self, jobs: Sequence[Job]) -> list[Job]:
+        """The jobs whose clips are still to be made."""
+        return [job for job in jobs if not self.is_finished(job)]
+
+    def without_held(self, missing: list[Job]) -> list[Job]:
+        """The jobs that are missing, once some of them are not in the hands of another run.
+
+        While another run writes all that is missing, no network need be loaded.
+        """
+        while missing and all(self._is_held(job) for job in missing):
+            LOGGER.info("another run writes what is missing; waiting for it")
+            with clip_lock(self.files(missing[0]).paths[0], wait=True):
+                pass
+            missing = self.missing(missing)
+        return missing
+
+    def _is_held(self, job: Job) -> bool:
+        try:
+            with clip_lock(self.files(job).paths[0]):
+                return False
+        except HeldError:
+            return True

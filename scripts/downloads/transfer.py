@@ -1,0 +1,75 @@
+"""One file from a URL, going on with what an earlier attempt left, also that of a killed process.
+
+The client of the hub removes what it has when it stops, so 45 GB would start anew. Here the part
+lies beside the file as `.<name>.<version>.part`, and the client's transfer goes on behind it.
+"""
+
+import fcntl
+import logging
+import time
+from collections.abc import Mapping
+from pathlib import Path
+from typing import BinaryIO
+
+from src.runtime import InputError
+
+LOG = logging.getLogger("download_checkpoints")
+# Seconds to wait after an error of the server before each further attempt.
+PAUSES = (1, 4, 16)
+
+
+def part_path(path: Path, version: str) -> Path:
+    """Where the beginning of a file lies until it is whole; of another version, elsewhere."""
+    return path.with_name(f".{path.name}.{version[:16]}.part")
+
+
+def transfer(url: str, path: Path, size: int, version: str, headers: Mapping[str, str]) -> Path:
+    """Fetch what is missing of a file of `size` bytes; returns the part, which is whole then.
+
+    Raises:
+        InputError: another process downloads the same file.
+        HfHubHTTPError, HTTPError, OSError: as the hub's client does; what came stays.
+    """
+    part = part_path(path, version)
+    part.parent.mkdir(parents=True, exist_ok=True)
+    for other in path.parent.glob(f".{path.name}.*.part"):
+        if other != part:
+            other.unlink()
+    with part.open("ab") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as error:
+            raise InputError(path, "another download of it that runs", "one at a time") from error
+        if file.tell() > size:
+            file.truncate(0)
+        for pause in PAUSES:
+            if _attempt(url, file, size, path.name, headers):
+                return part
+            time.sleep(pause)
+        _attempt(url, file, size, path.name, headers, last=True)
+    return part
+
+
+def _attempt(
+    url: str, file: BinaryIO, size: int, name: str, headers: Mapping[str, str], last: bool = False
+) -> bool:
+    """Append what is missing; False where the server has an error that may pass."""
+    from huggingface_hub.errors import HfHubHTTPError
+    from huggingface_hub.file_download import http_get
+
+    file.flush()
+    try:
+        http_get(
+            url,
+            file,
+            resume_size=file.tell(),
+            headers=dict(headers),
+            expected_size=size,
+            displayed_filename=name,
+        )
+    except HfHubHTTPError as error:
+        if last or error.response.status_code < 500:
+            raise
+        LOG.warning("%s: the server answers %d; trying again", name, error.response.status_code)
+        return False
+    return True

@@ -1,0 +1,124 @@
+"""Commands that the quickstart runs: shown before, ended with it, their last words kept."""
+
+import os
+import shlex
+import shutil
+import signal
+import subprocess
+import sys
+import threading
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from types import FrameType, TracebackType
+from typing import Any
+
+SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
+PIECE_BYTES, KEPT_BYTES = 2**16, 2**14
+# What a process that has ended may leave in the pipe, or hold open with a child of its own.
+DRAIN_SECONDS = 5.0
+
+
+class Stopped(Exception):
+    """The quickstart was told to stop; no command of its own runs any more."""
+
+    def __init__(self, number: int) -> None:
+        self.number = number
+        name = signal.Signals(number).name
+        super().__init__(f"stopped ({name}); the same command goes on where it stopped")
+
+
+@dataclass(frozen=True)
+class Ended:
+    """How a command ended, and the last line that it wrote to standard error."""
+
+    code: int
+    last_line: str
+
+
+class Children:
+    """Runs commands one after another; SIGTERM, SIGHUP and Ctrl-C end the one that runs.
+
+    Each has a process group of its own, so that Ctrl-C reaches it through this program alone: what
+    it has started ends with it, without a traceback for each process.
+    """
+
+    def __init__(self) -> None:
+        self._child: subprocess.Popen[bytes] | None = None
+        self._starting = False
+        self._stop: int | None = None
+        self._before: dict[int, Any] = {}
+
+    def __enter__(self) -> "Children":
+        self._before = {number: signal.signal(number, self._note) for number in SIGNALS}
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        for number, handler in self._before.items():
+            signal.signal(number, handler)
+
+    def run(self, command: Sequence[str], environment: Mapping[str, str] | None = None) -> Ended:
+        """Show the command, run it to its end.
+
+        Raises:
+            Stopped: a signal came; the command has ended by then.
+        """
+        print("+", shlex.join(command), flush=True)
+        self._starting = True
+        child = subprocess.Popen(
+            command,
+            env={**os.environ, **_width(), **(environment or {})},
+            stdin=subprocess.DEVNULL,
+            stderr=subprocess.PIPE,
+            process_group=0,
+        )
+        self._child, self._starting = child, False
+        if self._stop is not None:
+            self._end(signal.SIGTERM)
+        kept = bytearray()
+        reader = threading.Thread(target=_pass_on, args=(child, kept), daemon=True)
+        reader.start()
+        code = child.wait()
+        reader.join(DRAIN_SECONDS)
+        self._child = None
+        if self._stop is not None:
+            raise Stopped(self._stop)
+        lines = kept.decode(errors="replace").replace("\r", "\n").splitlines()
+        return Ended(code, next((line for line in reversed(lines) if line.strip()), ""))
+
+    def _note(self, number: int, frame: FrameType | None) -> None:
+        """Hand a signal on; a second one does not ask any more."""
+        again, self._stop = self._stop is not None, self._stop or number
+        if self._child is not None:
+            self._end(signal.SIGKILL if again else signal.SIGTERM)
+        elif not self._starting:
+            raise Stopped(number)
+
+    def _end(self, number: int) -> None:
+        assert self._child is not None, "no command runs"
+        try:
+            os.killpg(self._child.pid, number)
+        except ProcessLookupError:
+            return
+
+
+def _pass_on(child: "subprocess.Popen[bytes]", kept: bytearray) -> None:
+    """Copy what a command writes to standard error as it comes; keep its end."""
+    assert child.stderr is not None
+    while piece := os.read(child.stderr.fileno(), PIECE_BYTES):
+        sys.stderr.buffer.write(piece)
+        sys.stderr.buffer.flush()
+        kept += piece
+        del kept[:-KEPT_BYTES]
+
+
+def _width() -> dict[str, str]:
+    """The width of the terminal, which a progress bar cannot ask a pipe for."""
+    if not sys.stderr.isatty():
+        return {}
+    size = shutil.get_terminal_size()
+    return {"COLUMNS": str(size.columns), "LINES": str(size.lines)}

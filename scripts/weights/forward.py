@@ -1,0 +1,169 @@
+"""A tiny forward of each part, where the machine has the memory for its weights."""
+
+import os
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+from importlib.util import find_spec
+from pathlib import Path
+
+import torch
+
+from cosmos_predict1.diffusion.architecture import TransformerConfig, read_config
+from cosmos_predict1.diffusion.conditions import Conditions
+from cosmos_predict1.diffusion.network import Gen3CTransformer, load_generator
+from cosmos_predict1.diffusion.positions import rotary_angles
+from cosmos_predict1.diffusion.text import PromptEncoder
+from src.depth.backends import resolve_depth
+from src.evaluation.lpips import load_lpips
+from src.evaluation.metrics import psnr
+from src.models.recon.weights import load_decoder
+from src.tokenizer.loading import load_tokenizer
+
+from .findings import Finding
+
+Forward = Callable[[Path, torch.device], Iterator[Finding]]
+GIB = 2**30
+
+
+def free_bytes(device: torch.device) -> int:
+    """Memory that is free on a device."""
+    if device.type == "cuda":
+        return torch.cuda.mem_get_info(device)[0]
+    return os.sysconf("SC_AVPHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+
+
+def forward_generator(folder: Path, device: torch.device) -> Iterator[Finding]:
+    """Eight tokens through the network; rotary tables as published beside exact ones."""
+    config = read_config(folder)
+    with torch.device("meta"):
+        count = sum(part.numel() for part in Gen3CTransformer(config).parameters())
+    dtype = torch.bfloat16 if device.type == "cuda" else torch.float32
+    yield _rotary(folder, config)
+    if (lack := _lacking(folder, count * dtype.itemsize, device)) is not None:
+        yield lack
+        return
+    network = load_generator(folder, device, dtype)
+    shape = (1, config.out_channels, 2, 4, 4)
+    conditions = Conditions(
+        torch.zeros(1, 1, config.text_embed_dim, device=device),
+        torch.zeros(1, 1, *shape[2:], device=device),
+        torch.zeros(1, config.warp_channels, *shape[2:], device=device),
+    )
+    with torch.inference_mode():
+        result = network(
+            torch.ones(shape, device=device), torch.zeros(1, device=device), conditions
+        )
+    yield _finite(folder, result)
+
+
+def forward_tokenizer(folder: Path, device: torch.device) -> Iterator[Finding]:
+    """A smooth clip, encoded and decoded."""
+    tokenizer = load_tokenizer(folder, device)
+    rows = torch.linspace(-0.8, 0.8, 64, device=device)
+    video = (rows[:, None] * rows[None, :]).expand(1, 3, 9, 64, 64)
+    with torch.inference_mode():
+        decoded = tokenizer.decode(tokenizer.encode(video))
+    yield _finite(folder, decoded)
+    pairs = [(clip[0].transpose(0, 1) + 1) / 2 for clip in (decoded.float(), video)]
+    ratio = float(psnr(*pairs).mean())
+    yield Finding("note", str(folder), f"a smooth clip of 9 frames comes back at {ratio:.1f} dB")
+
+
+def forward_decoder(path: Path, device: torch.device) -> Iterator[Finding]:
+    """Empty latents of 9 frames of 32x32 pixels."""
+    model = load_decoder(path, device=device)
+    config = model.config
+    latents = torch.zeros(1, 1, 2, config.latent_channels, 4, 4, device=device)
+    times = None
+    if config.use_time:
+        times = latents[:, 0], latents[:, 0, :1]
+    rays = torch.zeros(1, 1, 9, 3, 4, 4, device=device)
+    directions = rays + torch.tensor([0.0, 0.0, 1.0], device=device)[:, None, None]
+    with torch.inference_mode():
+        plueckers = torch.cat([latents, latents], dim=3)
+        decoded = model(latents, plueckers, rays, directions, times)
+    yield _finite(path, decoded.gaussians.packed())
+
+
+def forward_t5(folder: Path, device: torch.device) -> Iterator[Finding]:
+    """One short prompt."""
+    from transformers import T5Config, T5EncoderModel
+
+    with torch.device("meta"):
+        model = T5EncoderModel(T5Config.from_pretrained(folder, local_files_only=True))
+    needed = sum(part.numel() for part in model.parameters()) * torch.float32.itemsize
+    if (lack := _lacking(folder, needed, torch.device("cpu"))) is not None:
+        yield lack
+        return
+    root = folder.parents[1] if folder.parent.name == "google-t5" else folder.parent
+    yield _finite(folder, PromptEncoder(root, device, offload=True)("a room"))
+
+
+def forward_moge(path: Path, device: torch.device) -> Iterator[Finding]:
+    """A grey picture, where the package is installed."""
+    if find_spec("moge") is None:
+        yield Finding("note", str(path), "no forward: the package moge is not installed")
+        return
+    backend = resolve_depth("moge", path.parents[1], device)
+    with torch.inference_mode():
+        estimate = backend(torch.full((3, 64, 64), 0.5))
+    yield _finite(path, estimate.intrinsics)
+
+
+def forward_depth(folder: Path, device: torch.device) -> Iterator[Finding]:
+    """A grey picture."""
+    estimate = resolve_depth("nano", folder.parent, device)(torch.full((3, 64, 64), 0.5))
+    yield _finite(folder, estimate.depth)
+
+
+def forward_lpips(folder: Path, device: torch.device) -> Iterator[Finding]:
+    """Equal pictures, and two that differ."""
+    network = load_lpips(folder, device)
+    grey = torch.full((1, 3, 64, 64), 0.5, device=device)
+    with torch.inference_mode():
+        equal, other = float(network(grey, grey)), float(network(grey, grey.flip(2) * 0 + 0.9))
+    state = "ok" if equal == 0 < other else "wrong"
+    yield Finding(state, str(folder), f"LPIPS {equal:.3f} of equal, {other:.3f} of other pictures")
+
+
+FORWARDS: dict[str, Forward] = {
+    "generator": forward_generator,
+    "tokenizer": forward_tokenizer,
+    "t5": forward_t5,
+    "decoder_static": forward_decoder,
+    "decoder_dynamic": forward_decoder,
+    "depth": forward_depth,
+    "moge": forward_moge,
+    "lpips": forward_lpips,
+}
+
+
+def _rotary(folder: Path, config: TransformerConfig) -> Finding:
+    """How far the published rotary angles, rounded to bfloat16 on the CPU, are from exact ones."""
+    grid = (min(16, config.max_size[0]), config.max_size[1] // 4, config.max_size[2] // 4)
+    tables = (
+        rotary_angles(replace(config, rope_precision=precision), grid, 24.0)
+        for precision in ("bf16", "exact")
+    )
+    rounded, exact = (torch.stack([angles.cos(), angles.sin()]) for angles in tables)
+    most = float((rounded - exact).abs().max())
+    text = f"rotary tables are used in {config.rope_precision}; bf16 and exact differ by {most:.2f}"
+    return Finding("note", str(folder), text)
+
+
+def _lacking(where: Path, needed: int, device: torch.device) -> Finding | None:
+    """Why a part cannot run here; None where it can."""
+    free = free_bytes(device)
+    if needed * 1.2 < free:
+        return None
+    text = (
+        f"no forward: the weights need {needed / GIB:.1f} GiB, {device} has {free / GIB:.1f} free"
+    )
+    return Finding("note", str(where), text)
+
+
+def _finite(where: Path, result: torch.Tensor) -> Finding:
+    if not result.isfinite().all():
+        return Finding("wrong", str(where), "a tiny forward gives numbers that are not finite")
+    text = f"a tiny forward gives {list(result.shape)}, mean {float(result.float().mean()):.4f}"
+    return Finding("ok", str(where), text)

@@ -1,0 +1,204 @@
+"""Opens files of weights of every format that they come in, and reads the tensors that are wanted.
+
+Names, shapes and types come from headers and pickles alone; numbers are mapped and read when they
+are used. Nothing in a file is executed.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Protocol, runtime_checkable
+
+import torch
+from torch import Tensor
+
+from ..io.state_dict import listed
+from ..runtime import InputError
+from .archive import TorchFile, open_torch_file
+from .kinds import SAFETENSORS, TORCHSCRIPT, kind_of, why_unreadable
+from .torchscript import module_tensors
+from .unpickler import StoredTensor
+
+EXPECTED = "a file of weights: safetensors, or a torch file of tensors by name"
+# What trainings and frameworks put their weights under, and before the names of their tensors.
+WRAPPERS = ("model", "module", "state_dict", "model_state_dict", "network", "generator")
+PREFIXES = ("module.", "network.", "model.", "_orig_mod.", "_forward_module.")
+DEEPEST = 4
+# The types in the header of a safetensors file.
+TYPES = {
+    "F64": torch.float64,
+    "F32": torch.float32,
+    "F16": torch.float16,
+    "BF16": torch.bfloat16,
+    "F8_E4M3": torch.float8_e4m3fn,
+    "F8_E5M2": torch.float8_e5m2,
+    "I64": torch.int64,
+    "I32": torch.int32,
+    "I16": torch.int16,
+    "I8": torch.int8,
+    "U8": torch.uint8,
+    "BOOL": torch.bool,
+}
+
+
+@runtime_checkable
+class Unread(Protocol):
+    """A tensor in a file, whose numbers are not read."""
+
+    @property
+    def dtype(self) -> torch.dtype:
+        """The type of its numbers."""
+        ...
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """Its sizes."""
+        ...
+
+
+@dataclass(frozen=True)
+class HeaderTensor:
+    """A tensor as the header of a safetensors file states it."""
+
+    dtype: torch.dtype
+    shape: tuple[int, ...]
+
+
+@dataclass(frozen=True)
+class Weights:
+    """An open file: its format, its tensors by name, what lies beside them.
+
+    Attributes:
+        path: the file.
+        kind: its format, as in `kinds.py`.
+        tensors: by name, unread.
+        others: names beside these under which no tensor lies.
+        wrappers: the keys under which the tensors lay, outermost first.
+        beside: the other keys of the outermost wrapper, as of a training's state.
+    """
+
+    path: Path
+    kind: str
+    tensors: Mapping[str, Unread]
+    others: tuple[str, ...] = ()
+    wrappers: tuple[str, ...] = ()
+    beside: tuple[str, ...] = ()
+    _file: TorchFile | None = None
+
+    def read(self, names: Mapping[str, str] | None = None) -> dict[str, Tensor]:
+        """The tensors on the CPU, mapped; those of `names` (theirs -> new ones), or all."""
+        renamed = {name: name for name in self.tensors} if names is None else names
+        if self._file is not None:
+            stored = {new: self.tensors[name] for name, new in renamed.items()}
+            return {
+                name: self._file.tensor(part)
+                for name, part in stored.items()
+                if isinstance(part, StoredTensor)
+            }
+        from safetensors import safe_open
+
+        with safe_open(self.path, "pt") as file:
+            return {new: file.get_tensor(name) for name, new in renamed.items()}
+
+
+def open_weights(path: Path) -> Weights:
+    """The weights in a file of any known format.
+
+    Raises:
+        InputError: something else lies there (named), a damaged file, one without tensors by name.
+    """
+    problem = why_unreadable(path)
+    if problem is not None:
+        raise InputError(path, problem, EXPECTED)
+    kind = kind_of(path)
+    if kind == SAFETENSORS:
+        return Weights(path, kind, _header(path))
+    if kind is None:
+        raise InputError(path, "unreadable: another kind of file", EXPECTED)
+    file = open_torch_file(path)
+    if kind == TORCHSCRIPT:
+        return Weights(path, kind, module_tensors(file), _file=file)
+    return _unwrap(file, kind)
+
+
+def read_tensors(path: Path, marker: str) -> dict[str, Tensor]:
+    """All tensors of a file by name, without what frameworks put before their names.
+
+    Args:
+        path: the file.
+        marker: the name of a tensor that the network has; see `plain_names`.
+
+    Raises:
+        InputError: as `open_weights`, or names without tensors beside the tensors.
+    """
+    weights = open_weights(path)
+    if weights.others:
+        raise InputError(path, f"no tensors under {listed(list(weights.others))}", EXPECTED)
+    return weights.read(plain_names(weights.tensors, marker))
+
+
+def plain_names(names: Mapping[str, object], marker: str) -> dict[str, str]:
+    """Each name and the same without the prefix that the name `marker` has, if it has one.
+
+    A prefix is a row of `PREFIXES`. Names that lack it stay as they are.
+    """
+    prefix = next(filter(None, (_prefix(name, marker) for name in names)), "")
+    if marker in names:
+        prefix = ""
+    return {name: name.removeprefix(prefix) for name in names}
+
+
+def _prefix(name: str, marker: str) -> str | None:
+    """What stands before `marker` in a name, if it is a row of `PREFIXES`."""
+    if not name.endswith(marker):
+        return None
+    rest = before = name.removesuffix(marker)
+    while rest:
+        found = next((prefix for prefix in PREFIXES if rest.startswith(prefix)), None)
+        if found is None:
+            return None
+        rest = rest.removeprefix(found)
+    return before
+
+
+def _header(path: Path) -> dict[str, HeaderTensor]:
+    """The tensors that a safetensors file states; its library checks that the file has them."""
+    from safetensors import SafetensorError, safe_open
+
+    try:
+        with safe_open(path, "pt") as file:
+            slices = {name: file.get_slice(name) for name in file.keys()}  # noqa: SIM118
+            return {
+                name: HeaderTensor(TYPES[part.get_dtype()], tuple(part.get_shape()))
+                for name, part in slices.items()
+            }
+    except (SafetensorError, OSError, KeyError) as error:
+        raise InputError(path, f"unreadable ({error})", "a complete safetensors file") from error
+
+
+def _unwrap(file: TorchFile, kind: str) -> Weights:
+    """The tensors of a torch file, out of what they are wrapped in."""
+    value, wrappers, beside = file.value, [], ()
+    for _ in range(DEEPEST):
+        inner = _inner(value)
+        if inner is None:
+            break
+        if not wrappers:
+            beside = tuple(str(key) for key in value if key != inner)
+        wrappers.append(inner)
+        value = value[inner]
+    if not isinstance(value, Mapping):
+        raise InputError(file.path, f"a {type(value).__name__}", EXPECTED)
+    parts = {str(name): part for name, part in value.items()}
+    tensors = {name: part for name, part in parts.items() if isinstance(part, StoredTensor)}
+    others = tuple(name for name in parts if name not in tensors)
+    if others and not tensors:
+        raise InputError(file.path, f"no tensors under {listed(list(others))}", EXPECTED)
+    return Weights(file.path, kind, tensors, others, tuple(wrappers), beside, file)
+
+
+def _inner(value: Any) -> str | None:
+    """The key of the weights in what wraps them; None where `value` has tensors of its own."""
+    if not isinstance(value, Mapping) or any(isinstance(v, StoredTensor) for v in value.values()):
+        return None
+    return next((key for key in WRAPPERS if isinstance(value.get(key), Mapping)), None)

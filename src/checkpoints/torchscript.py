@@ -1,0 +1,105 @@
+"""The tensors of a TorchScript archive by name, read off its module tree.
+
+`torch.jit.load` runs the programs in an archive (`__setstate__`), so it is never called. The tree
+is a pickle of modules with their attributes; the text of a module's class says which of these are
+parameters and buffers.
+"""
+
+import re
+from collections.abc import Iterator
+from typing import NamedTuple
+
+from ..runtime import InputError
+from .archive import TorchFile
+from .unpickler import Instance, StoredTensor, Symbol
+
+EXPECTED = "a TorchScript archive of plain modules"
+CLASS = re.compile(r"^class (\w+)\((\w+)\):\n((?:  .*\n?|\n)*)", re.MULTILINE)
+LISTS = re.compile(r"^  __(?:parameters|buffers)__ = \[(.*)\]$", re.MULTILINE)
+QUOTED = re.compile(r'"([^"]+)"')
+RESTORES = re.compile(r"^  def __setstate__\(", re.MULTILINE)
+# More than networks have; a tree of shared branches could grow without end.
+MOST_MODULES, MOST_LEVELS = 100_000, 64
+
+
+class ModuleClass(NamedTuple):
+    """What the text of a class says."""
+
+    tensors: frozenset[str]
+    restores_itself: bool
+
+
+def module_tensors(file: TorchFile) -> dict[str, StoredTensor]:
+    """What `state_dict()` of the loaded archive would hold, in another order.
+
+    Raises:
+        InputError: no module, one that a program of the archive has to restore, a tree without end.
+    """
+    classes = _Classes(file)
+    if not isinstance(file.value, Instance) or classes.of(file.value) is None:
+        raise InputError(file.path, "no module", EXPECTED)
+    found: dict[str, StoredTensor] = {}
+    for count, (prefix, module) in enumerate(_modules(file, classes, "", file.value, 0)):
+        if count == MOST_MODULES:
+            raise InputError(file.path, f"over {MOST_MODULES} modules", EXPECTED)
+        description, state = classes.of(module), module.state
+        assert description is not None and isinstance(state, dict), "checked by `_modules`"
+        for name in sorted(description.tensors):
+            value = state.get(name)
+            if isinstance(value, StoredTensor):
+                found[prefix + name] = value
+            elif value is not None:
+                raise InputError(file.path, f"no tensor under {prefix}{name}", EXPECTED)
+    return found
+
+
+def restoring_classes(file: TorchFile) -> list[str]:
+    """The programs of an archive that hold a `__setstate__`, which loading would run."""
+    names = [name for name in file.code or () if name.endswith(".py")]
+    return [name for name in names if RESTORES.search(file.program(name))]
+
+
+class _Classes:
+    """The classes of an archive, each program read once."""
+
+    def __init__(self, file: TorchFile) -> None:
+        self.file = file
+        self._known: dict[str, dict[str, ModuleClass]] = {}
+
+    def of(self, instance: Instance) -> ModuleClass | None:
+        """What is known of the instance's class; None for one that is no module."""
+        kind = instance.kind
+        if not isinstance(kind, Symbol) or kind.module.split(".")[0] != "__torch__":
+            return None
+        program = f"code/{kind.module.replace('.', '/')}.py"
+        if program not in self._known:
+            if program not in (self.file.code or ()):
+                raise InputError(self.file.path, f"no {program}", EXPECTED)
+            self._known[program] = _parse(self.file.program(program))
+        return self._known[program].get(kind.name)
+
+
+def _parse(text: str) -> dict[str, ModuleClass]:
+    """The modules of a program by name."""
+    modules = {}
+    for name, base, body in CLASS.findall(text):
+        if base == "Module":
+            names = {quoted for row in LISTS.findall(body) for quoted in QUOTED.findall(row)}
+            modules[name] = ModuleClass(frozenset(names), bool(RESTORES.search(body)))
+    return modules
+
+
+def _modules(
+    file: TorchFile, classes: _Classes, prefix: str, module: Instance, level: int
+) -> Iterator[tuple[str, Instance]]:
+    """Every module with the beginning of its tensors' names; a shared one at each of its places."""
+    description = classes.of(module)
+    if description is not None and description.restores_itself:
+        where = prefix.rstrip(".") or "the module"
+        raise InputError(file.path, f"{where} is restored by a program (__setstate__)", EXPECTED)
+    if not isinstance(module.state, dict) or level > MOST_LEVELS:
+        raise InputError(file.path, f"{prefix or 'a module'} without attributes", EXPECTED)
+    yield prefix, module
+    for name, value in module.state.items():
+        if isinstance(value, Instance) and classes.of(value) is not None:
+            yield from _modules(file, classes, f"{prefix}{name}.", value, level + 1)

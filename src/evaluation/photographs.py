@@ -1,0 +1,71 @@
+"""Clips of photographs and videos that a tokenizer is measured on, RGB uint8 `[3, frame, h, w]`."""
+
+from pathlib import Path
+
+import numpy as np
+import torch
+from jaxtyping import UInt8
+from torch import Tensor
+
+from ..io.image import find_images, read_image
+from ..io.video import read_video
+from ..runtime import InputError
+
+# A photograph covers so much more than the window that slides over it.
+ROOM = 1.25
+
+
+def cover(picture: UInt8[Tensor, "h w 3"], size: tuple[int, int]) -> UInt8[Tensor, "h_out w_out 3"]:
+    """The whole picture, resized (Lanczos) so that it just covers `size` (height, width)."""
+    from PIL import Image
+
+    height, width = picture.shape[:2]
+    scale = max(size[0] / height, size[1] / width)
+    rows, columns = max(round(height * scale), size[0]), max(round(width * scale), size[1])
+    resized = Image.fromarray(picture.numpy()).resize((columns, rows), Image.Resampling.LANCZOS)
+    return torch.from_numpy(np.array(resized))
+
+
+def sliding_window(
+    photograph: UInt8[Tensor, "h w 3"], size: tuple[int, int], frames: int = 17
+) -> UInt8[Tensor, "3 {frames} rows columns"]:
+    """A window of `size` that slides from the top left to the bottom right of a photograph."""
+    rows, columns = size
+    large = cover(photograph, (round(rows * ROOM), round(columns * ROOM)))
+    spare_y, spare_x = large.shape[0] - rows, large.shape[1] - columns
+    shown = []
+    for index in range(frames):
+        share = index / max(frames - 1, 1)
+        y, x = int(spare_y * share), int(spare_x * share)
+        shown.append(large[y : y + rows, x : x + columns])
+    return torch.stack(shown).movedim(-1, 0)
+
+
+def middle_of(
+    pictures: list[UInt8[Tensor, "_ _ 3"]], size: tuple[int, int]
+) -> UInt8[Tensor, "3 frame rows columns"]:
+    """Pictures that cover `size`, cropped in the middle."""
+    rows, columns = size
+    shown = []
+    for picture in pictures:
+        large = cover(picture, size)
+        y, x = (large.shape[0] - rows) // 2, (large.shape[1] - columns) // 2
+        shown.append(large[y : y + rows, x : x + columns])
+    return torch.stack(shown).movedim(-1, 0)
+
+
+def read_footage(
+    path: Path, size: tuple[int, int], frames: int = 17, stride: int = 1
+) -> UInt8[Tensor, "3 {frames} rows columns"]:
+    """The first `frames` of a video, or of a folder of pictures, every `stride`-th of them.
+
+    Raises:
+        InputError: unreadable footage, or too little of it.
+    """
+    wanted = range(0, frames * stride, stride)
+    if not path.is_dir():
+        return middle_of([*read_video(path, wanted)], size)
+    files = find_images(path)[: wanted[-1] + 1 : stride]
+    if len(files) < frames:
+        raise InputError(path, f"{len(files)} pictures", f"{frames}, each number {stride} of them")
+    return middle_of([read_image(file) for file in files], size)

@@ -1,0 +1,65 @@
+"""The `config.json` of a tokenizer in diffusers' layout, checked before anything is built of it."""
+
+import inspect
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from torch import Tensor
+
+from ..io.json_object import read_json_object
+from ..runtime import InputError
+
+CONFIG_NAME = "config.json"
+CLASS_NAME = "AutoencoderKLCosmos"
+STATISTICS = ("latents_mean", "latents_std")
+
+
+def read_config(path: Path) -> dict[str, Any]:
+    """The configuration of diffusers' class.
+
+    Raises:
+        InputError: no such file, no JSON object, the configuration of something else.
+    """
+    config = read_json_object(path)
+    if config.get("_class_name") != CLASS_NAME:
+        raise InputError(path, f"_class_name = {config.get('_class_name')!r}", repr(CLASS_NAME))
+    return config
+
+
+def check_architecture(path: Path, config: Mapping[str, Any], state: Mapping[str, Tensor]) -> None:
+    """Refuse unknown keys, wrong types, and a network larger than the tensors beside it.
+
+    Raises:
+        InputError: one of these, by name.
+    """
+    from diffusers import AutoencoderKLCosmos
+
+    signature = inspect.signature(AutoencoderKLCosmos.__init__)
+    known = {name: part.default for name, part in signature.parameters.items() if name != "self"}
+    widest = max((max(tensor.shape, default=0) for tensor in state.values()), default=0)
+    for name, value in config.items():
+        if name.startswith("_") or name in STATISTICS:
+            continue
+        if name not in known:
+            raise InputError(path, f"unknown key {name!r}", f"keys among {sorted(known)}")
+        if not _alike(value, known[name]):
+            raise InputError(path, f"{name} = {value!r}"[:200], f"a value like {known[name]!r}")
+        # A small file must not ask for a network that fills the memory.
+        limit = len(state) if name == "num_layers" else widest
+        if "channels" in name or name == "num_layers":
+            for number in value if isinstance(value, list) else [value]:
+                if number > limit:
+                    expected = f"at most {limit}, by the tensors beside it"
+                    raise InputError(path, f"{name} = {value!r}"[:200], expected)
+
+
+def _alike(value: object, default: object) -> bool:
+    """Whether `value` has the type of `default`, integers positive, a list in a tuple's place."""
+    if isinstance(default, tuple):
+        return isinstance(value, list) and bool(value) and all(_alike(v, 1) for v in value)
+    if isinstance(default, float):
+        return type(value) in (int, float)
+    if isinstance(default, int):
+        return type(value) is int and value > 0
+    return type(value) is type(default)

@@ -1,0 +1,180 @@
+"""Dead leaves: shapes of all sizes that cover each other, each with a piece of another canvas.
+
+Sizes follow a power law, as those of the objects in photographs do (Lee, Mumford and Huang 2001).
+"""
+
+import math
+from dataclasses import dataclass, fields
+
+import torch
+import torch.nn.functional as F
+from jaxtyping import Float, Int, UInt8
+from torch import Tensor
+
+from .colors import draw_colors, plane
+from .draws import Draws
+from .shapes import BOX, Shapes, topmost
+from .textures import Size, noise, points
+
+# Pixels are computed at so many times the canvas's size along each axis.
+SUPERSAMPLE = 2
+
+
+@dataclass(frozen=True)
+class Fills:
+    """What shapes show: a piece of a canvas (turned, scaled, in another light) or one colour."""
+
+    source: Int[Tensor, "*shape"]
+    x: Float[Tensor, "*shape"]
+    y: Float[Tensor, "*shape"]
+    angle: Float[Tensor, "*shape"]
+    scale: Float[Tensor, "*shape"]
+    gain: Float[Tensor, "*shape"]
+    # Light across the shape, and darkness towards its edge.
+    ramp_x: Float[Tensor, "*shape"]
+    ramp_y: Float[Tensor, "*shape"]
+    rim: Float[Tensor, "*shape"]
+    color: Float[Tensor, "*shape 3"]
+    flat: Float[Tensor, "*shape"]
+
+    def at(self, index: tuple[Tensor, ...]) -> "Fills":
+        """The fills at an index."""
+        return Fills(**{part.name: getattr(self, part.name)[index] for part in fields(self)})
+
+
+def draw_fills(draws: Draws, count: int, sources: int, flat: float) -> Fills:
+    """Fills of `count` shapes a picture; a share `flat` of them has one colour."""
+    return Fills(
+        source=draws.below(sources, count),
+        x=draws.uniform(count, high=1.6),
+        y=draws.uniform(count),
+        angle=draws.uniform(count, high=2 * math.pi),
+        scale=draws.scale(count, low=0.6, high=2.5),
+        gain=draws.uniform(count, low=0.55, high=1.35),
+        ramp_x=draws.uniform(count, low=-0.3, high=0.3),
+        ramp_y=draws.uniform(count, low=-0.4, high=0.3),
+        rim=draws.uniform(count, high=0.5) * draws.chance(0.5, count),
+        color=draw_colors(draws, count),
+        flat=draws.chance(flat, count).float(),
+    )
+
+
+def scattered(draws: Draws, count: int, smallest: float, largest: float, exponent: float) -> Shapes:
+    """Shapes anywhere, radii with a density of r**-(exponent + 1), small ones mostly on top."""
+    low, high = smallest**-exponent, largest**-exponent
+    radius = (low + draws.uniform(count) * (high - low)) ** (-1 / exponent)
+    order = -radius.log() + draws.normal(count) * 0.6
+    radius = radius.gather(1, order.argsort(1))
+    kind = draws.below(4, count)
+    upright = (kind == BOX) & draws.chance(0.6, count)
+    angle = draws.uniform(count, high=2 * math.pi)
+    return Shapes(
+        x=draws.uniform(count, low=-0.1, high=1.8),
+        y=draws.uniform(count, low=-0.1, high=1.1),
+        radius=radius,
+        # Most of what people build stands upright.
+        angle=torch.where(upright, 0.05 * (angle - math.pi), angle),
+        aspect=draws.scale(count, low=0.4, high=2.5),
+        kind=kind,
+        points=3 + draws.below(5, count),
+    )
+
+
+def paint(
+    shapes: Shapes,
+    fills: Fills,
+    background: Float[Tensor, "n 3 h w"],
+    sources: UInt8[Tensor, "m 3 source_h source_w"],
+) -> Float[Tensor, "n 3 h w"]:
+    """Pictures of the shapes with their fills before a background, without jagged edges."""
+    height, width = (side * SUPERSAMPLE for side in background.shape[-2:])
+    painted = []
+    # One by one: the supersampled picture has many numbers a pixel.
+    for one, behind in enumerate(background):
+        index = (torch.tensor([one], device=behind.device),)
+        shape, fill = shapes.at(index), fills.at(index)
+        top = topmost(shape, (height, width))[0]
+        row, column = points((height, width), behind.device)
+        here = (torch.zeros_like(top), top.clamp_min(0))
+        color = _fill(shape.at(here), fill.at(here), sources, column[0], row[0])
+        large = F.interpolate(behind[None], scale_factor=SUPERSAMPLE, mode="bilinear")[0]
+        color = torch.where(top >= 0, color.movedim(-1, 0), large)
+        painted.append(F.avg_pool2d(color, SUPERSAMPLE))
+    return torch.stack(painted).clamp(0, 1)
+
+
+def coverage(shapes: Shapes, size: Size) -> Float[Tensor, "n 1 h w"]:
+    """The share of each pixel that shapes cover."""
+    height, width = (side * SUPERSAMPLE for side in size)
+    covered = (topmost(shapes, (height, width)) >= 0).float()
+    return F.avg_pool2d(covered[:, None], SUPERSAMPLE)
+
+
+def _fill(
+    shape: Shapes,
+    fill: Fills,
+    sources: UInt8[Tensor, "m 3 source_h source_w"],
+    x: Float[Tensor, "1 w"],
+    y: Float[Tensor, "h 1"],
+) -> Float[Tensor, "h w 3"]:
+    """The colours of pixels of which shape and fill are known."""
+    right, down = x - shape.x, y - shape.y
+    cos, sin = fill.angle.cos() * fill.scale, fill.angle.sin() * fill.scale
+    u, v = fill.x + right * cos - down * sin, fill.y + right * sin + down * cos
+    piece = _look_up(sources, fill.source, u, v)
+    color = torch.where(fill.flat[..., None] > 0, fill.color, piece)
+    u, v = shape.local(x, y)
+    light = fill.gain + fill.ramp_x * u.clamp(-1, 1) + fill.ramp_y * v.clamp(-1, 1)
+    light = light * (1 - fill.rim * (u * u + v * v).clamp(0, 1) ** 2)
+    return color * light[..., None]
+
+
+def _look_up(
+    sources: UInt8[Tensor, "m 3 source_h source_w"],
+    which: Int[Tensor, "h w"],
+    u: Float[Tensor, "h w"],
+    v: Float[Tensor, "h w"],
+) -> Float[Tensor, "h w 3"]:
+    """The colours of sources at points in heights of them, linear between pixels, mirrored."""
+    height, width = sources.shape[-2:]
+    x, y = (_mirrored(p * height - 0.5, side) for p, side in ((u, width), (v, height)))
+    left, above = x.floor().long(), y.floor().long()
+    right, below = (left + 1).clamp_max(width - 1), (above + 1).clamp_max(height - 1)
+    fx, fy = (x - left)[..., None], (y - above)[..., None]
+    upper, lower = (
+        sources[which, :, row, left] * (1 - fx) + sources[which, :, row, right] * fx
+        for row in (above, below)
+    )
+    return (upper * (1 - fy) + lower * fy) / 255
+
+
+def _mirrored(position: Float[Tensor, "*shape"], side: int) -> Float[Tensor, "*shape"]:
+    """Positions folded back and forth into [0, side - 1]."""
+    period = 2 * (side - 1)
+    folded = position % period
+    return torch.minimum(folded, period - folded)
+
+
+def dead_leaves(
+    draws: Draws, sources: UInt8[Tensor, "m 3 h w"], count: int, smallest: float, largest: float
+) -> Float[Tensor, "n 3 h w"]:
+    """Leaves of radii from `smallest` to `largest` heights, filled with pieces of `sources`."""
+    behind = sources[draws.below(len(sources))].float() / 255
+    shapes = scattered(draws, count, smallest, largest, exponent=0.8)
+    fills = draw_fills(draws, count, len(sources), flat=0.25)
+    return _toned(paint(shapes, fills, behind, sources), draws)
+
+
+def _toned(color: Float[Tensor, "n 3 h w"], draws: Draws) -> Float[Tensor, "n 3 h w"]:
+    """Pieces of many canvases in one light: less saturated, with less contrast, tinted."""
+    grey = color.mean(1, keepdim=True)
+    color = grey + (color - grey) * draws.uniform(1, 1, 1, low=0.15, high=0.9)
+    middle = draws.uniform(1, 1, 1, low=0.2, high=0.7)
+    color = middle + (color - middle) * draws.uniform(1, 1, 1, low=0.5, high=1.0)
+    return (color * (1 + 0.12 * draws.normal(3, 1, 1))).clamp(0, 1)
+
+
+def plain_background(draws: Draws, size: Size) -> Float[Tensor, "n 3 h w"]:
+    """Noise, or for half of the seeds one colour."""
+    color = plane(draw_colors(draws))
+    return torch.where(draws.chance(0.5, 1, 1, 1), noise(draws, size), color)

@@ -1,0 +1,128 @@
+"""Plain canvases: power-law noise, clouds, gradients, stripes and grids, bricks.
+
+A texture is a function of random numbers and a size; pictures are `[n, 3, h, w]` in [0, 1]. Lengths
+are in heights of the picture, so that a seed shows the same at every size but for finest detail.
+"""
+
+import math
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from .colors import draw_colors, plane
+from .draws import Draws
+
+Size = tuple[int, int]
+
+
+def points(
+    size: Size, device: torch.device
+) -> tuple[Float[Tensor, "1 h 1"], Float[Tensor, "1 1 w"]]:
+    """Rows and columns of the pixels' centres, in heights of the picture."""
+    height, width = size
+    row = (torch.arange(height, device=device)[None, :, None] + 0.5) / height
+    return row, (torch.arange(width, device=device)[None, None] + 0.5) / height
+
+
+def power_law(
+    draws: Draws, size: Size, channels: int, steepest: float = 2.0, flattest: float = 0.9
+) -> Float[Tensor, "n channel h w"]:
+    """Noise of mean 0 and deviation 1 whose amplitudes fall as frequency to a random power.
+
+    Photographs have about 1. The spectrum is stretched in a random direction.
+    """
+    height, width = size
+    along = torch.fft.fftfreq(height, device=draws.device)[:, None]
+    across = torch.fft.rfftfreq(width, device=draws.device)[None]
+    angle, stretch = draws.uniform(1, 1, high=math.pi), draws.scale(1, 1, low=0.4, high=2.5)
+    u = (across * angle.cos() + along * angle.sin()) * stretch
+    v = along * angle.cos() - across * angle.sin()
+    frequency = (u * u + v * v).sqrt().clamp_min(0.5 / max(size))
+    power = draws.uniform(1, 1, low=flattest, high=steepest)
+    white = torch.fft.rfft2(draws.normal(channels, height, width))
+    noise = torch.fft.irfft2(white * (frequency**-power)[:, None], s=size)
+    noise = noise - noise.mean((2, 3), keepdim=True)
+    return noise / noise.std((2, 3), keepdim=True).clamp_min(1e-6)
+
+
+def noise(draws: Draws, size: Size) -> Float[Tensor, "n 3 h w"]:
+    """Noise around a colour, with more luma than chroma."""
+    field = power_law(draws, size, 3)
+    luma = field[:, :1]
+    field = luma + (field - field.mean(1, True)) * draws.uniform(1, 1, 1, low=0.05, high=0.6)
+    mean = plane(draw_colors(draws))
+    room = torch.minimum(mean, 1 - mean).clamp_min(0.1)
+    return (mean + field * room * draws.scale(1, 1, 1, low=0.03, high=0.6)).clamp(0, 1)
+
+
+def clouds(draws: Draws, size: Size) -> Float[Tensor, "n 3 h w"]:
+    """Two colours, one of which covers the other where steep noise is high; darker below."""
+    field = power_law(draws, size, 1, steepest=2.2, flattest=1.5)
+    hardness = draws.scale(1, 1, 1, low=0.7, high=4.0)
+    cover = ((field - draws.normal(1, 1, 1) * 0.7) * hardness).sigmoid()
+    row, _ = points(size, draws.device)
+    sky = plane(draw_colors(draws)) * (
+        1 + draws.uniform(1, 1, 1, low=-0.4, high=0.4) * row[:, None]
+    )
+    white = 1 - draws.uniform(1, 1, 1, high=0.5) * (1 - plane(draw_colors(draws)))
+    shade = 1 + 0.12 * power_law(draws, size, 1)
+    return (sky * (1 - cover) + white * shade * cover).clamp(0, 1)
+
+
+def gradient(draws: Draws, size: Size) -> Float[Tensor, "n 3 h w"]:
+    """Two colours that run into each other along a direction or around a point, with grain."""
+    row, column = points(size, draws.device)
+    angle = draws.uniform(1, 1, high=2 * math.pi)
+    line = (column - 0.8) * angle.cos() + (row - 0.5) * angle.sin()
+    down, right = row - draws.uniform(1, 1), column - draws.uniform(1, 1, high=1.6)
+    spot = (down * down + right * right).sqrt() - 0.5
+    t = torch.where(draws.chance(0.5, 1, 1), line, spot) * draws.scale(1, 1, low=1.5, high=6.0)
+    t = t.sigmoid()[:, None]
+    first, second = plane(draw_colors(draws)), plane(draw_colors(draws))
+    grain = power_law(draws, size, 1) * draws.scale(1, 1, 1, low=0.004, high=0.06)
+    return (first * (1 - t) + second * t + grain).clamp(0, 1)
+
+
+def stripes(draws: Draws, size: Size) -> Float[Tensor, "n 3 h w"]:
+    """Stripes, or for half of the seeds the bars of a grid; soft or hard, in two colours."""
+    row, column = points(size, draws.device)
+    angle = draws.uniform(1, 1, high=math.pi)
+    u, v = column * angle.cos() + row * angle.sin(), row * angle.cos() - column * angle.sin()
+    period = draws.scale(1, 1, low=0.012, high=0.2)
+    ratio, hardness = draws.scale(1, 1, low=0.5, high=4.0), draws.scale(1, 1, low=0.7, high=8.0)
+    duty = draws.uniform(1, 1, low=-0.7, high=0.7)
+    one = (_wave(u / period + draws.uniform(1, 1)) - duty) * hardness
+    other = (_wave(v / (period * ratio)) - duty) * hardness
+    grid = torch.maximum(one, other)
+    mask = torch.where(draws.chance(0.5, 1, 1), grid, one).tanh()[:, None] / 2 + 0.5
+    first, second = plane(draw_colors(draws)), plane(draw_colors(draws))
+    grain = 1 + power_law(draws, size, 1) * draws.scale(1, 1, 1, low=0.02, high=0.25)
+    return ((first * mask + second * (1 - mask)) * grain).clamp(0, 1)
+
+
+def bricks(draws: Draws, size: Size) -> Float[Tensor, "n 3 h w"]:
+    """Bricks, tiles or shingles in bond: each of a lightness of its own, with joints and dirt."""
+    row, column = points(size, draws.device)
+    angle = draws.normal(1, 1) * 0.15
+    u, v = column * angle.cos() + row * angle.sin(), row * angle.cos() - column * angle.sin()
+    height, ratio = draws.scale(1, 1, low=0.02, high=0.16), draws.scale(1, 1, low=1.0, high=4.0)
+    wobble = power_law(draws, size, 2) * draws.uniform(1, 1, 1, high=0.08)
+    v = v / height + wobble[:, 0]
+    course = v.floor()
+    u = u / (height * ratio) + 0.5 * (course % 2) + wobble[:, 1]
+    joint = draws.scale(1, 1, low=0.03, high=0.14)
+    gap = torch.minimum((0.5 - (u - u.floor() - 0.5).abs()) * ratio, 0.5 - (v - course - 0.5).abs())
+    soft = (1.2 / size[0] / height).clamp_min(joint / 3)
+    stone = ((gap - joint) / soft + 0.5).clamp(0, 1)[:, None]
+    # A number for each brick from where it lies.
+    place = (u.floor() * 12.9898 + course * 78.233).sin() * 437.5453
+    own = (place - place.floor() - 0.5)[:, None]
+    color = plane(draw_colors(draws)) * (1 + own * draws.uniform(1, 1, 1, low=0.1, high=0.9))
+    dirt = 1 + power_law(draws, size, 1) * draws.scale(1, 1, 1, low=0.04, high=0.3)
+    mortar = plane(draw_colors(draws)) * 0.8
+    return ((color * stone + mortar * (1 - stone)) * dirt).clamp(0, 1)
+
+
+def _wave(turns: Float[Tensor, "*shape"]) -> Float[Tensor, "*shape"]:
+    return (2 * math.pi * turns).sin()

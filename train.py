@@ -11,6 +11,8 @@ says what is trained. `bash train.sh` runs the decoder's nine stages. Written be
     steps.jsonl               the figures of every step
     validation/step-<n>.png   held-out scenes: rendered, true, depth
     failed/                   the scenes of a step whose loss was not a number
+
+Ctrl-C and SIGTERM end it after its step with a checkpoint; the exit code is then 130 or 143.
 """
 
 import argparse
@@ -51,7 +53,7 @@ def main() -> None:
     from src.config.loading import command_line_layer, file_layer
     from src.config.training import settings_text, split_task
     from src.runtime import InputError, setup_logging
-    from src.training.interruption import Stopped
+    from src.training.interruption import Interrupted, Stopped
     from src.training.loop import train
 
     setup_logging()
@@ -66,9 +68,16 @@ def main() -> None:
         load, task = (getattr(importlib.import_module(module), part) for module, part in paths)
         config = load(layers)
         train(task(config), config.loop, config.optim, settings_text(config, name))
+    except Interrupted as error:
+        sys.stderr.write(f"train.py: {error}\n")
+        sys.exit(error.exit_code)
     except (InputError, Stopped) as error:
         sys.exit(f"train.py: {error}")
 
 
 if __name__ == "__main__":
-    main()
+    try:
+        main()
+    except KeyboardInterrupt:
+        sys.stderr.write("train.py: stopped at once; the next call goes on from a checkpoint\n")
+        sys.exit(130)

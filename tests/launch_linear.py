@@ -17,7 +17,7 @@ from src.training.settings import LoopConfig  # noqa: E402
 def main() -> None:
     folder, size, steps, settings, accumulation = sys.argv[1:6]
     # A different rank may be told something else.
-    settings = settings.replace("RANK", os.environ["RANK"])
+    settings = settings.replace("RANK", os.environ.get("RANK", "0"))
     loop = LoopConfig(
         output_dir=folder,
         max_steps=int(steps),

@@ -1,7 +1,7 @@
 """A training task of the smallest size: a linear map fitted to points, with random noise."""
 
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import torch
@@ -10,6 +10,9 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
 from src.runtime import InputError
+from src.training.folders import list_checkpoints
+from src.training.journal import read_journal
+from src.training.settings import LoopConfig
 from src.training.stopwatch import Stopwatch
 from src.training.task import Model, Objective, Share, Validation
 
@@ -84,3 +87,18 @@ class LinearTask:
             return load_file(path / WEIGHTS)
         except (SafetensorError, OSError) as error:
             raise InputError(path / WEIGHTS, error, "weights") from error
+
+
+def losses(folder: str) -> list[float]:
+    """The loss of every step of a run."""
+    return [record["loss"] for record in read_journal(Path(folder)) if "loss" in record]
+
+
+def steps(folder: str) -> list[str]:
+    """The checkpoints of a run, earliest first."""
+    return [path.name for path in list_checkpoints(Path(folder))]
+
+
+def elsewhere(loop: LoopConfig, name: str, **changes: object) -> LoopConfig:
+    """The same settings with another output folder beside it, and other changes."""
+    return replace(loop, output_dir=str(Path(loop.output_dir).parent / name), **changes)

@@ -28,7 +28,7 @@ def make_clips(config: ClipsConfig) -> int:
 
     Raises:
         InputError: missing or damaged weights.
-        Interrupted: told to stop by SIGTERM, after the worlds in progress.
+        Interrupted: told to stop by SIGTERM or SIGINT, after the worlds in progress.
     """
     begin = time.monotonic()
     with Terminations() as terminations:
@@ -50,7 +50,8 @@ def make_clips(config: ClipsConfig) -> int:
         if dropped:
             LOGGER.warning("%s: %d worlds in parts removed", maker.root, dropped)
         if terminations.seen:
-            raise Interrupted(f"{maker.root}: told to stop (SIGTERM) after {made} clips")
+            said = f"{maker.root}: told to stop ({terminations.name}) after {made} clips"
+            raise Interrupted(said, terminations.number)
     return made
 
 

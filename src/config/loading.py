@@ -110,6 +110,11 @@ def load_config(schema: type[T], layers: Sequence[Layer], table: KeyTable) -> T:
         LOGGER.warning("keys that have no effect here: %s", names)
     try:
         return cast(T, OmegaConf.to_object(config))
+    except InputError as error:
+        # A setting knows its own name, but not the files that it may come from.
+        sources = ", ".join(dict.fromkeys(layer.source for layer in layers))
+        source = f"{error.source} ({sources})" if sources else error.source
+        raise InputError(source, error.value, error.expected) from error
     except OmegaConfBaseException as error:
         sources = ", ".join(dict.fromkeys(layer.source for layer in layers))
         found = f"{error.full_key}: {str(error).splitlines()[0]}"

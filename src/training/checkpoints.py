@@ -30,9 +30,11 @@ from ..io.atomic import atomic_path
 from ..runtime import InputError, get_logger
 from .folders import new_folder, write_state
 from .snapshot import OptimizerState
+from .targets import check_apart
+from .writing import WRITABLE, writing
 
 LOGGER = get_logger(__name__)
-RANDOM = "random.pt"
+RANDOM, LATEST = "random.pt", "latest"
 
 WriteWeights = Callable[[Path, dict[str, Tensor]], None]
 ReadWeights = Callable[[Path], dict[str, Tensor]]
@@ -56,24 +58,35 @@ class Checkpoint:
 
 
 def write_checkpoint(output_dir: Path, checkpoint: Checkpoint, write: WriteWeights) -> Path:
-    """Write a checkpoint so that its folder is either whole or not there; returns the folder."""
-    with new_folder(output_dir, checkpoint.step) as folder:
-        write(folder, checkpoint.weights)
-        if checkpoint.average is not None:
-            save_file(checkpoint.average, folder / AVERAGE)
-        torch.save(checkpoint.optimizer, folder / OPTIMIZER)
-        torch.save(checkpoint.random, folder / RANDOM)
-        write_state(folder, checkpoint.step, checkpoint.positions, checkpoint.minutes)
-    return output_dir / f"checkpoint-{checkpoint.step}"
-
-
-def read_checkpoint(folder: Path, read: ReadWeights) -> Checkpoint:
-    """One checkpoint; of a published one the weights only.
+    """Write a checkpoint so that its folder is either whole or not there; returns the folder.
 
     Raises:
-        InputError: it is incomplete, unreadable, or its weights are those of another network.
+        InputError: the folder cannot be written, or the disk is full.
     """
-    problem = defect(folder)
+    final = output_dir / f"checkpoint-{checkpoint.step}"
+    with writing(final), new_folder(output_dir, checkpoint.step) as folder:
+        write(folder, checkpoint.weights)
+        if checkpoint.average is not None:
+            with atomic_path(folder / AVERAGE) as temporary:
+                save_file(checkpoint.average, temporary)
+        _write_objects(checkpoint.optimizer, folder / OPTIMIZER)
+        _write_objects(checkpoint.random, folder / RANDOM)
+        write_state(folder, checkpoint.step, checkpoint.positions, checkpoint.minutes)
+    return final
+
+
+def read_checkpoint(folder: Path, read: ReadWeights, digests: bool = True) -> Checkpoint:
+    """One checkpoint; of a published one the weights only.
+
+    Args:
+        folder: where it lies.
+        read: the task's reader of weights.
+        digests: compare all files with their digests first.
+
+    Raises:
+        InputError: it is incomplete, damaged, or its weights are those of another network.
+    """
+    problem = defect(folder, digests)
     if problem:
         raise InputError(folder, problem, "a complete checkpoint")
     if not (folder / STATE).is_file():
@@ -97,9 +110,10 @@ def choose_checkpoint(output_dir: Path, name: str, read: ReadWeights) -> Path | 
         InputError: no checkpoint of this name, or none of all that can be read: going on would
             mean to start anew.
     """
-    if name != "latest":
+    if name != LATEST:
         read_checkpoint(output_dir / name, read)
         return output_dir / name
+    # The reader compares the digests.
     return newest_sound(output_dir, lambda folder: read_checkpoint(folder, read))
 
 
@@ -115,8 +129,10 @@ def export_checkpoint(
         average: the moving average instead of the weights; None for where there is one.
 
     Raises:
-        InputError: an incomplete checkpoint, or one without the average that was asked for.
+        InputError: an incomplete checkpoint, one without the average that was asked for, or a
+            result that would lie in the checkpoint itself.
     """
+    check_apart(folder, target / folder.name)
     checkpoint = read_checkpoint(folder, read)
     if average and checkpoint.average is None:
         raise InputError(folder, "no moving average", "a training with ema=true")
@@ -126,11 +142,22 @@ def export_checkpoint(
     LOGGER.info("the %s of %s", kind, folder)
     module = {name: tensor.to(torch.bfloat16) for name, tensor in weights.items()}
     path = target / folder.name / PUBLISHED
-    with atomic_path(path) as temporary:
-        torch.save({"module": module}, temporary)
-    with atomic_path(target / folder.name / "latest") as temporary:
-        temporary.write_text(PUBLISHED.parent.name)
+    with writing(path):
+        with atomic_path(path) as temporary:
+            _write_objects({"module": module}, temporary)
+        with atomic_path(target / folder.name / "latest") as temporary:
+            temporary.write_text(PUBLISHED.parent.name)
     return path
+
+
+def _write_objects(value: object, path: Path) -> None:
+    """Write tensors and numbers in torch's format."""
+    try:
+        torch.save(value, path)
+    except RuntimeError as error:
+        # torch says of a full disk that a position is not the one that it expected.
+        said = str(error).splitlines()[0]
+        raise InputError(path, f"a file that cannot be written ({said})", WRITABLE) from error
 
 
 def _read_tensors(path: Path) -> dict[str, Tensor]:
@@ -144,4 +171,8 @@ def _read_objects(path: Path) -> Any:
     try:
         return torch.load(path, map_location="cpu", weights_only=True)
     except (UnpicklingError, RuntimeError, ValueError, EOFError, KeyError, OSError) as error:
-        raise InputError(path, f"unreadable ({error})", "tensors and numbers") from error
+        # torch adds advice of several lines, such as to trust the file.
+        said = str(error).partition("\n")[0][:100]
+        if isinstance(error, UnpicklingError) or not said:
+            said = type(error).__name__
+        raise InputError(path, f"unreadable ({said})", "tensors and numbers") from error

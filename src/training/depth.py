@@ -18,6 +18,7 @@ from .depth_data import FramePool, clip_frames, world_frames
 from .depth_losses import DepthSamples, depth_figures, depth_network_loss
 from .stopwatch import Stopwatch
 from .task import Model, Objective, Share, Validation
+from .validation import weighted_means
 
 # Pictures of a validation that are drawn, and how many go through the network at once.
 PICTURED, AT_ONCE = 8, 16
@@ -111,7 +112,8 @@ class DepthTask:
             # The whole of it in each process: it is small, and all call the model equally often.
             self._held_out = self._frames(Share(), held_out=True)
         pool = self._held_out
-        result, drawn = Validation(), []
+        parts: list[tuple[int, dict[str, float]]] = []
+        drawn = []
         step = AT_ONCE * share.world_size
         for first in range(0, len(pool), step):
             begin = first + AT_ONCE * share.rank
@@ -121,14 +123,12 @@ class DepthTask:
             prediction = NanoPrediction(**model(samples, predict=True))
             if not indices:
                 continue
-            for name, value in depth_figures(prediction, samples).items():
-                total = result.figures.get(name, 0.0)
-                result.figures[name] = total + value * len(indices)
-            result.count += len(indices)
+            # Pictures of which no depth is known, such as those of the sky, have no figures.
+            known = int(samples.known.flatten(1).any(dim=1).sum())
+            parts.append((known, depth_figures(prediction, samples)))
             drawn += [draw_sample(prediction, samples, i) for i in range(len(indices))]
-        result.figures = {name: total / result.count for name, total in result.figures.items()}
-        result.picture = _sheet(drawn)
-        return result
+        count = sum(known for known, _ in parts)
+        return Validation(count, weighted_means(parts), _sheet(drawn))
 
     def write_weights(self, folder: Path, weights: dict[str, Tensor]) -> None:
         """Write them as `--depth nano` reads them."""

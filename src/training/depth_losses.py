@@ -96,7 +96,7 @@ def depth_network_loss(
 
 
 def depth_figures(prediction: NanoPrediction, samples: DepthSamples) -> dict[str, float]:
-    """How far the depth is off, means over pictures.
+    """How far the depth is off, means over the pictures of which some depth is known.
 
     `absrel` is the mean of |d - t| / t, `delta` the share of pixels with max(d / t, t / d) < 1.25;
     `_scaled` after both got the median 1. `focal` is the mean ratio of the focal lengths less 1,

@@ -11,22 +11,44 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from ..checkpoints.steps import PUBLISHED, STATE, defect, list_checkpoints, newest_sound, step_of
+from ..checkpoints.steps import (
+    DIGESTS,
+    OWN_DIGEST,
+    STATE,
+    defect,
+    digest,
+    list_checkpoints,
+    newest_sound,
+    own_digest,
+    read_state,
+    step_of,
+)
 from ..io.atomic import atomic_path
 from ..io.json_object import read_json_object
 from ..runtime import InputError, get_logger
 
 LOGGER = get_logger(__name__)
 STAGE = "stage.json"
-UNFINISHED = (".checkpoint-*.partial", ".checkpoint-*.removed*")
+UNFINISHED = (".checkpoint-[0-9]*.partial", ".checkpoint-[0-9]*.removed*")
 
 
-def remove_old(output_dir: Path, keep_last: int, keep_every: int) -> list[Path]:
-    """Remove all but the newest `keep_last` checkpoints, and return what was removed.
+def is_own(folder: Path) -> bool:
+    """Whether a sound checkpoint holds nothing but what a training wrote there."""
+    if not (folder / STATE).is_file():
+        return False
+    known = {STATE, *read_state(folder)["files"]}
+    paths = (path for path in folder.rglob("*") if not path.is_dir() or path.is_symlink())
+    return all(str(path.relative_to(folder)) in known for path in paths)
 
-    Multiples of `keep_every` steps and what is defective are neither counted nor removed.
+
+def remove_old(output_dir: Path, keep_last: int, keep_every: int, newest: int) -> list[Path]:
+    """Remove all but the `keep_last` checkpoints up to step `newest`; returns what was removed.
+
+    Neither counted nor removed are later ones, which are not of this run, multiples of
+    `keep_every` steps, defective ones, and those that hold files which no training wrote.
     """
-    folders = [folder for folder in list_checkpoints(output_dir) if _rotates(folder)]
+    sound = [folder for folder in list_checkpoints(output_dir) if defect(folder) is None]
+    folders = [folder for folder in sound if step_of(folder) <= newest and is_own(folder)]
     passing = [folder for folder in folders if not keep_every or step_of(folder) % keep_every]
     removed = passing[: max(len(passing) - keep_last, 0)]
     for folder in removed:
@@ -35,11 +57,6 @@ def remove_old(output_dir: Path, keep_last: int, keep_every: int) -> list[Path]:
         folder.rename(condemned)
         shutil.rmtree(condemned)
     return removed
-
-
-def _rotates(folder: Path) -> bool:
-    """Whether a folder is a whole one that holds more than weights."""
-    return defect(folder) is None and ((folder / STATE).is_file() or (folder / PUBLISHED).is_file())
 
 
 def hand_over(source: Path, output_dir: Path) -> Path | None:
@@ -53,7 +70,7 @@ def hand_over(source: Path, output_dir: Path) -> Path | None:
     """
     if list_checkpoints(output_dir):
         return None
-    chosen = newest_sound(source)
+    chosen = newest_sound(source, digests=True)
     if chosen is None:
         raise InputError(source, "no complete checkpoint-<step>", "an earlier stage to continue")
     start = step_of(chosen)
@@ -82,7 +99,12 @@ def new_folder(output_dir: Path, step: int) -> Iterator[Path]:
             shutil.rmtree(leftover)
     final, partial = output_dir / f"checkpoint-{step}", output_dir / f".checkpoint-{step}.partial"
     partial.mkdir()
-    yield partial
+    try:
+        yield partial
+    except BaseException:
+        # What is half written only takes room, most of all on a full disk.
+        shutil.rmtree(partial, ignore_errors=True)
+        raise
     for path in [*partial.rglob("*"), partial]:
         _flush(path)
     if final.exists():
@@ -96,13 +118,19 @@ def write_state(folder: Path, step: int, positions: list[int], minutes: float = 
     paths = sorted(path for path in folder.rglob("*") if path.is_file())
     files = {str(path.relative_to(folder)): path.stat().st_size for path in paths}
     state = {"step": step, "positions": positions, "minutes": minutes, "files": files}
+    state[DIGESTS] = {name: digest(folder / name) for name in files}
+    state[OWN_DIGEST] = own_digest(state)
     (folder / STATE).write_text(json.dumps(state, indent=2) + "\n", encoding="utf-8")
 
 
 def _put_aside(folder: Path) -> None:
-    """Make room for a checkpoint of the same step; a defective one is kept under another name."""
-    if defect(folder) is not None:
-        folder.rename(_unused(folder.with_name(f"damaged-{folder.name}")))
+    """Make room for a checkpoint of the same step.
+
+    One that is defective, or holds files that no training wrote, is kept under another name.
+    """
+    kept = "damaged" if defect(folder) is not None else None if is_own(folder) else "kept"
+    if kept is not None:
+        folder.rename(_unused(folder.with_name(f"{kept}-{folder.name}")))
         return
     replaced = _unused(folder.with_name(f".{folder.name}.removed"))
     folder.rename(replaced)

@@ -11,20 +11,42 @@ class Stopped(RuntimeError):
 
 
 class Interrupted(Stopped):
-    """The job was told to stop and has written a checkpoint to go on from."""
+    """The job was told to stop by a signal, and all that it trained is in a checkpoint."""
+
+    def __init__(self, message: str, number: int | None) -> None:
+        super().__init__(message)
+        self.number = number or signal.SIGTERM
+
+    @property
+    def exit_code(self) -> int:
+        """What a shell says of a program that the signal ended."""
+        return 128 + self.number
 
 
 class Terminations:
-    """Notes the first SIGTERM inside the block; a second one ends the process as ever."""
+    """Notes the first SIGTERM or SIGINT inside the block; a second one ends the process as ever."""
 
     def __init__(self) -> None:
-        self.seen = False
-        self._before: Any = None
+        self.number: int | None = None
+        self._before: dict[int, Any] = {}
+
+    @property
+    def seen(self) -> bool:
+        """Whether there was a signal."""
+        return self.number is not None
+
+    @property
+    def name(self) -> str:
+        """That of the signal; SIGTERM where another process of the launch was told."""
+        return signal.Signals(self.number or signal.SIGTERM).name
 
     def __enter__(self) -> "Terminations":
         # Python lets the main thread alone have a say.
         if threading.current_thread() is threading.main_thread():
-            self._before = signal.signal(signal.SIGTERM, self._note)
+            for number in (signal.SIGTERM, signal.SIGINT):
+                # A shell lets jobs in the background ignore Ctrl-C.
+                if signal.getsignal(number) is not signal.SIG_IGN:
+                    self._before[number] = signal.signal(number, self._note)
         return self
 
     def __exit__(
@@ -36,10 +58,10 @@ class Terminations:
         self._restore()
 
     def _note(self, number: int, frame: FrameType | None) -> None:
-        self.seen = True
+        self.number = number
         self._restore()
 
     def _restore(self) -> None:
-        if self._before is not None:
-            signal.signal(signal.SIGTERM, self._before)
-            self._before = None
+        while self._before:
+            number, handler = self._before.popitem()
+            signal.signal(number, handler)

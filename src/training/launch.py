@@ -8,6 +8,7 @@ import torch
 from ..runtime import InputError
 from .optim import OptimConfig
 from .settings import LoopConfig
+from .writing import writing
 from .zero import zero_plugin, zero_requested
 
 if TYPE_CHECKING:
@@ -15,7 +16,7 @@ if TYPE_CHECKING:
 
 
 def start_launch(loop: LoopConfig, optim: OptimConfig) -> "Accelerator":
-    """The processes, devices and trackers of this launch.
+    """The processes and devices of this launch.
 
     Raises:
         InputError: a tracker that is not installed, a DeepSpeed that is not ZeRO-2.
@@ -31,7 +32,7 @@ def start_launch(loop: LoopConfig, optim: OptimConfig) -> "Accelerator":
     if zero is not None and on_cpu:
         # Accelerate takes DeepSpeed only where it is not told to use the CPU.
         PartialState(cpu=True)
-    accelerator = Accelerator(
+    return Accelerator(
         cpu=on_cpu and zero is None,
         # With DeepSpeed the precision is part of its own settings.
         mixed_precision=loop.mixed_precision if zero is None else "no",
@@ -40,7 +41,15 @@ def start_launch(loop: LoopConfig, optim: OptimConfig) -> "Accelerator":
         log_with=loop.tracker,
         project_dir=str(Path(loop.output_dir) / loop.logging_dir),
     )
+
+
+def start_trackers(accelerator: "Accelerator", loop: LoopConfig) -> None:
+    """Begin to send figures to the tracker, which may write below the output folder.
+
+    Raises:
+        InputError: the folder cannot be written.
+    """
     if loop.tracker is not None:
         names = {"name": loop.run_name, "group": loop.group_name}
-        accelerator.init_trackers(loop.name, init_kwargs={"wandb": names})
-    return accelerator
+        with writing(Path(loop.output_dir) / loop.logging_dir):
+            accelerator.init_trackers(loop.name, init_kwargs={"wandb": names})

@@ -3,14 +3,16 @@
 A step is one update of the weights; steps are counted over all stages of a training.
 """
 
-from collections.abc import Iterator, Mapping
-from contextlib import nullcontext
+import time
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import ExitStack, nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Generic
 
 import torch
 from torch import Tensor
 
+from ..io.locks import process_lock
 from ..runtime import get_logger, seed_everything
 from .checkpoints import Checkpoint, write_checkpoint
 from .ema import MovingAverage
@@ -18,14 +20,14 @@ from .figures import Entry, Figures
 from .folders import first_step, remove_old
 from .interruption import Interrupted, Terminations
 from .journal import NonFiniteStep, record_failure
-from .launch import start_launch
+from .launch import start_launch, start_trackers
 from .optim import OptimConfig, build_optimizer, learning_rate
 from .processes import agree, from_main
 from .progress import Minutes, Span
 from .report import Report
 from .resume import capture, checkpoint_to_resume, restore
 from .settings import LoopConfig
-from .snapshot import gathered, load_weights
+from .snapshot import derived_seed, gathered, load_weights
 from .stopwatch import Stopwatch
 from .task import Batch, Share, Task
 from .validation import validate
@@ -37,9 +39,16 @@ if TYPE_CHECKING:
 __all__ = ["LoopConfig", "train"]
 
 LOGGER = get_logger(__name__)
+LOCK = ".training.lock"
 
 
-def train(task: Task[Batch], loop: LoopConfig, optim: OptimConfig, settings: str = "") -> int:
+def train(
+    task: Task[Batch],
+    loop: LoopConfig,
+    optim: OptimConfig,
+    settings: str = "",
+    now: Callable[[], float] = time.monotonic,
+) -> int:
     """Train until the last step and return its number; goes on from the newest checkpoint.
 
     Args:
@@ -47,25 +56,35 @@ def train(task: Task[Batch], loop: LoopConfig, optim: OptimConfig, settings: str
         loop: where, how long, how often.
         optim: how the weights move.
         settings: the whole configuration as YAML, to be kept beside the checkpoints.
+        now: a clock in seconds, for the settings that limit the time.
 
     Raises:
         InputError: whatever a user gave wrongly, settings that differ between processes, a stage
-            to continue that has no checkpoint, checkpoints none of which can be read.
+            to continue that has no checkpoint, checkpoints none of which can be read, an output
+            folder that cannot be written or that another training uses.
         NonFiniteStep: a loss or gradient that is not finite; the keys of its batch are saved.
-        Interrupted: told to stop by SIGTERM, after a checkpoint.
+        Interrupted: told to stop by SIGTERM or SIGINT, after a checkpoint.
     """
-    minutes = Minutes(loop.max_minutes, loop.total_minutes)
+    minutes = Minutes(loop.max_minutes, loop.total_minutes, now)
     accelerator = start_launch(loop, optim)
-    try:
-        agree(settings)
-        torch.set_float32_matmul_precision("high" if loop.allow_tf32 else "highest")
-        from_main(task.prepare)
-        checkpoint = checkpoint_to_resume(task, loop)
-        return _Training(accelerator, task, loop, optim, checkpoint, minutes).run(settings)
-    finally:
-        # Before the processes part: sharded networks hold on to what they speak through.
-        accelerator.free_memory()
-        accelerator.end_training()
+    with ExitStack() as held:
+        try:
+            agree(settings)
+            from_main(lambda: _hold(Path(loop.output_dir), held))
+            start_trackers(accelerator, loop)
+            torch.set_float32_matmul_precision("high" if loop.allow_tf32 else "highest")
+            from_main(task.prepare)
+            checkpoint = checkpoint_to_resume(task, loop)
+            return _Training(accelerator, task, loop, optim, checkpoint, minutes).run(settings)
+        finally:
+            # Before the processes part: sharded networks hold on to what they speak through.
+            accelerator.free_memory()
+            accelerator.end_training()
+
+
+def _hold(output_dir: Path, held: ExitStack) -> None:
+    """Let no other training write into the folder."""
+    held.enter_context(process_lock(output_dir / LOCK, "another output_dir, or to wait for it"))
 
 
 class _Training(Generic[Batch]):
@@ -104,16 +123,16 @@ class _Training(Generic[Batch]):
         self.average = MovingAverage(self.network, loop.ema_decay) if loop.ema else None
         rank = accelerator.process_index
         # What is drawn from now on differs between processes.
-        seed_everything((loop.seed + 1 + rank + self.step) % 2**32)
+        seed_everything(derived_seed(loop.seed, rank, self.step))
         position = self.step * optim.accumulation_steps
         if checkpoint is not None:
             found = restore(checkpoint, self.network, self.optimizer, self.average)
             position = position if found is None else found
-        self.reported = self.step
+        self.begun = self.reported = self.step
         self.span = Span(first_step(self.folder), self._run_end())
         # What an earlier stage took is not of this run.
-        begun = checkpoint is not None and self.step > self.span.first
-        self.earlier = checkpoint.minutes if checkpoint is not None and begun else 0.0
+        own = checkpoint is not None and self.step > self.span.first
+        self.earlier = checkpoint.minutes if checkpoint is not None and own else 0.0
         self.share = Share(rank, accelerator.num_processes, position, self.earlier)
         self.batches = task.batches(self.share)
 
@@ -124,6 +143,7 @@ class _Training(Generic[Batch]):
             last = min(last, self.step + loop.stop_after)
         report = Report(self.accelerator, loop, self.step, settings)
         self.minutes.begin_training(self.earlier)
+        self._make_up(report)
         if self.step >= last or self.minutes.run_is_over:
             LOGGER.info("%s: finished at step %d", self.folder, self.step)
             return self.step
@@ -143,9 +163,15 @@ class _Training(Generic[Batch]):
                 if loop.validate_every and (ended or self.step % loop.validate_every == 0):
                     self._validate(report)
         if self.terminated and self.step < last:
-            done = f"checkpoint-{self.step} is written"
-            raise Interrupted(f"{self.folder}: told to stop (SIGTERM) at step {self.step}; {done}")
+            self._say_stopped(terminations)
         return self.step
+
+    def _say_stopped(self, terminations: Terminations) -> None:
+        """Raise `Interrupted`, with what a later job begins with."""
+        told = f"told to stop ({terminations.name}) at step {self.step}"
+        made = self.step > self.begun
+        done = f"checkpoint-{self.step} is written" if made else "no step was made"
+        raise Interrupted(f"{self.folder}: {told}; {done}", terminations.number)
 
     def _run_end(self) -> int:
         """The last step of the run, whichever job makes it."""
@@ -248,11 +274,20 @@ class _Training(Generic[Batch]):
         self.model.train()
         report.validation(self.step, result)
 
+    def _make_up(self, report: Report) -> None:
+        """Validate at once if an earlier job of the run ended between a checkpoint and that."""
+        every = self.loop.validate_every
+        if not every or self.step <= self.span.first:
+            return
+        due = self.step % every == 0 or self.minutes.run_is_over
+        if from_main(lambda: due and report.lacks_validation(self.step)):
+            self._validate(report)
+
     def _save(self) -> None:
         """Write a checkpoint; all processes take part."""
         known = (self.batches.position, self.minutes.trained)
         checkpoint = capture(self.step, self.network, self.optimizer, self.average, *known)
         if self.accelerator.is_main_process:
             write_checkpoint(self.folder, checkpoint, self.task.write_weights)
-            remove_old(self.folder, self.loop.keep_last, self.loop.keep_every)
+            remove_old(self.folder, self.loop.keep_last, self.loop.keep_every, self.step)
         self.accelerator.wait_for_everyone()

@@ -2,7 +2,7 @@
 
 import difflib
 from collections.abc import Callable
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import torch.distributed as dist
 
@@ -15,9 +15,9 @@ def gather_all(value: T) -> list[T]:
     """The values of all processes, by rank."""
     if not dist.is_initialized():
         return [value]
-    values: list[T | None] = [None] * dist.get_world_size()
+    values: list[Any] = [None] * dist.get_world_size()
     dist.all_gather_object(values, value)
-    return [value for value in values if value is not None]
+    return values
 
 
 def from_main(function: Callable[[], T]) -> T:

@@ -8,6 +8,7 @@ import hashlib
 import json
 import shutil
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -22,10 +23,12 @@ from ..io.json_object import read_json_object
 from ..io.state_dict import read_safetensors
 from ..runtime import InputError
 from .checkpoints import RANDOM
+from .targets import check_apart, check_replaceable, replaced_folder
 
 PARTS = ("tokenizer", "generator", "depth", "decoder_static", "decoder_dynamic")
 # Beside the weights of a part: where they come from.
 ORIGIN = "origin.json"
+CARD, TITLE = "README.md", "# Nano: the small weights"
 MEGABYTE = 1e6
 MOST_BYTES, MOST_FILE_BYTES = 40 * MEGABYTE, 16 * 2**20
 
@@ -46,7 +49,7 @@ def newest_checkpoint(run: Path) -> Path:
     Raises:
         InputError: there is none.
     """
-    folder = newest_sound(run)
+    folder = newest_sound(run, digests=True)
     if folder is None:
         raise InputError(run, "no complete checkpoint-<step>", "the output folder of a training")
     return folder
@@ -57,33 +60,35 @@ def export_weights(run: Path, target: Path, average: bool = True) -> Origin:
 
     Args:
         run: the output folder of any training.
-        target: the folder of weights, replaced as a whole.
+        target: the folder of weights; an earlier export there is replaced as a whole.
         average: take the moving average if there is one.
 
     Raises:
-        InputError: no sound checkpoint, an average of other weights.
+        InputError: no sound checkpoint, an average of other weights, a target that is not apart
+            from the run or holds what no export wrote.
     """
+    check_apart(run, target)
     folder = newest_checkpoint(run)
     state = read_state(folder)
     averaged = average and AVERAGE in state["files"]
     mean = read_safetensors(folder / AVERAGE) if averaged else {}
     origin = Origin(run.name, state["step"], float(state.get("minutes", 0.0)), averaged)
-    partial = target.with_name(f".{target.name}.partial")
-    shutil.rmtree(partial, ignore_errors=True)
-    partial.mkdir(parents=True)
-    for path in _weight_folder(folder):
-        if path.suffix == ".safetensors":
-            tensors = read_safetensors(path)
-            chosen = {name: mean.pop(name, part) for name, part in tensors.items()}
-            save_file(chosen, partial / path.name)
-        else:
-            shutil.copyfile(path, partial / path.name)
-    if mean:
-        value = f"{len(mean)} tensors that the weights lack, such as {next(iter(mean))}"
-        raise InputError(folder / AVERAGE, value, "an average of the weights")
-    (partial / ORIGIN).write_text(json.dumps(vars(origin), indent=1) + "\n", encoding="utf-8")
-    shutil.rmtree(target, ignore_errors=True)
-    partial.rename(target)
+    paths = list(_weight_folder(folder))
+    names = [*(path.name for path in paths), ORIGIN]
+    check_replaceable(target, names, target / ORIGIN)
+    with replaced_folder(target, names) as partial:
+        for path in paths:
+            if path.suffix == ".safetensors":
+                tensors = read_safetensors(path)
+                chosen = {name: mean.pop(name, part) for name, part in tensors.items()}
+                with atomic_path(partial / path.name) as temporary:
+                    save_file(chosen, temporary)
+            else:
+                shutil.copyfile(path, partial / path.name)
+        if mean:
+            value = f"{len(mean)} tensors that the weights lack, such as {next(iter(mean))}"
+            raise InputError(folder / AVERAGE, value, "an average of the weights")
+        (partial / ORIGIN).write_text(json.dumps(vars(origin), indent=1) + "\n", encoding="utf-8")
     return origin
 
 
@@ -94,38 +99,47 @@ def release(
 
     Raises:
         InputError: a part that is missing, weights beyond the type's range, files larger than a
-            repository takes.
+            repository takes, a target that is not apart from the source or holds other things.
     """
+    check_apart(source, target)
+    card, names = target / CARD, {}
     for part in parts:
         if not (source / part / "config.json").is_file():
             raise InputError(source / part, "no weights", f"a folder for each of {list(parts)}")
-        _halve(source / part, target / part, dtype)
-    files = list(weight_files(target, parts))
-    sizes = {path: path.stat().st_size for path in files}
-    for path, size in sizes.items():
-        if size > MOST_FILE_BYTES:
-            raise InputError(path, f"{size / 2**20:.1f} MiB", "at most 16 MiB")
-    if sum(sizes.values()) > MOST_BYTES:
-        raise InputError(target, f"{sum(sizes.values()) / MEGABYTE:.1f} MB", "at most 40 MB")
-    card = target / "README.md"
-    evaluation = source / "evaluation" / "evaluation.json"
-    text = model_card(source, target, parts, str(dtype).removeprefix("torch."))
-    text += _figures(evaluation) if evaluation.is_file() else ""
-    with atomic_path(card) as temporary:
-        temporary.write_text(text, encoding="utf-8")
+        names[part] = [path.name for path in _files_of(source / part)]
+        check_replaceable(target / part, names[part], card)
+    if card.is_file() and not card.read_text(errors="replace").startswith(TITLE):
+        raise InputError(card, "a text of somebody else", f"a model card, {TITLE!r}")
+    with ExitStack() as stack:
+        folders = {}
+        for part in parts:
+            folders[part] = stack.enter_context(replaced_folder(target / part, names[part]))
+            _halve(_files_of(source / part), folders[part], dtype)
+        _check_sizes([path for folder in folders.values() for path in weight_files(folder)])
+        evaluation = source / "evaluation" / "evaluation.json"
+        text = model_card(source, folders, str(dtype).removeprefix("torch."))
+        text += _figures(evaluation) if evaluation.is_file() else ""
+        # Before the parts get their names: it says that they are ours if this is the last act.
+        with atomic_path(card) as temporary:
+            temporary.write_text(text, encoding="utf-8")
     return card
 
 
-def weight_files(folder: Path, parts: Sequence[str] = PARTS) -> Iterator[Path]:
-    """The weights of each part, in order."""
-    for part in parts:
-        yield from sorted((folder / part).glob("*.safetensors"))
+def weight_files(folder: Path) -> list[Path]:
+    """The weights of a part, in order."""
+    return sorted(folder.glob("*.safetensors"))
 
 
-def model_card(source: Path, target: Path, parts: Sequence[str], dtype: str) -> str:
-    """What the weights are, how they were made, and their digests, as Markdown."""
+def model_card(source: Path, folders: Mapping[str, Path], dtype: str) -> str:
+    """What the weights are, how they were made, and their digests, as Markdown.
+
+    Args:
+        source: where the parts come from.
+        folders: the weights of the release by part.
+        dtype: their type.
+    """
     lines = [
-        "# Nano: the small weights",
+        TITLE,
         "",
         "Trained from scratch on procedural worlds (`src/worlds`, seeds below 200,000) at 176x320"
         " pixels and 17 frames; no picture, video or weight of anybody else was used. They show"
@@ -137,12 +151,9 @@ def model_card(source: Path, target: Path, parts: Sequence[str], dtype: str) -> 
         "| part | parameters | run | updates | minutes of the last run | averaged |",
         "|---|---|---|---|---|---|",
     ]
-    for part in parts:
-        count = sum(
-            tensor.numel()
-            for path in weight_files(target, [part])
-            for tensor in read_safetensors(path).values()
-        )
+    for part, folder in folders.items():
+        tensors = (tensor for path in weight_files(folder) for tensor in _tensors(path))
+        count = sum(tensor.numel() for tensor in tensors)
         origin: Mapping[str, Any] = {}
         if (source / part / ORIGIN).is_file():
             origin = read_json_object(source / part / ORIGIN)
@@ -150,11 +161,26 @@ def model_card(source: Path, target: Path, parts: Sequence[str], dtype: str) -> 
         known[2] = f"{known[2]:.1f}" if isinstance(known[2], float) else known[2]
         lines.append(f"| {part} | {count:,} | {' | '.join(map(str, known))} |")
     lines += ["", "| file | bytes | sha256 |", "|---|---|---|"]
-    for path in weight_files(target, parts):
-        digest = hashlib.sha256(path.read_bytes()).hexdigest()
-        name, size = path.relative_to(target), path.stat().st_size
-        lines.append(f"| {name} | {size:,} | `{digest}` |")
+    for part, folder in folders.items():
+        for path in weight_files(folder):
+            digest = hashlib.sha256(path.read_bytes()).hexdigest()
+            lines.append(f"| {part}/{path.name} | {path.stat().st_size:,} | `{digest}` |")
     return "\n".join(lines) + "\n"
+
+
+def _tensors(path: Path) -> list[torch.Tensor]:
+    return list(read_safetensors(path).values())
+
+
+def _check_sizes(paths: Sequence[Path]) -> None:
+    """Check that weights are small enough to lie in a repository."""
+    sizes = {path: path.stat().st_size for path in paths}
+    for path, size in sizes.items():
+        if size > MOST_FILE_BYTES:
+            raise InputError(path, f"{size / 2**20:.1f} MiB", "at most 16 MiB")
+    if sum(sizes.values()) > MOST_BYTES:
+        value = f"{sum(sizes.values()) / MEGABYTE:.1f} MB"
+        raise InputError("all weights of the release", value, "at most 40 MB")
 
 
 def _weight_folder(checkpoint: Path) -> Iterator[Path]:
@@ -164,14 +190,15 @@ def _weight_folder(checkpoint: Path) -> Iterator[Path]:
             yield path
 
 
-def _halve(source: Path, target: Path, dtype: torch.dtype) -> None:
-    """Copy a part, its floating-point tensors in another type."""
+def _files_of(part: Path) -> list[Path]:
+    """The files of a part that a release takes over."""
+    return sorted(path for path in part.iterdir() if path.is_file() and path.name != ORIGIN)
+
+
+def _halve(paths: Sequence[Path], target: Path, dtype: torch.dtype) -> None:
+    """Copy the files of a part, their floating-point tensors in another type."""
     limit = torch.finfo(dtype).max
-    shutil.rmtree(target, ignore_errors=True)
-    target.mkdir(parents=True)
-    for path in sorted(path for path in source.iterdir() if path.is_file()):
-        if path.name == ORIGIN:
-            continue
+    for path in paths:
         if path.suffix != ".safetensors":
             shutil.copyfile(path, target / path.name)
             continue
@@ -181,7 +208,8 @@ def _halve(source: Path, target: Path, dtype: torch.dtype) -> None:
                 if not tensor.abs().max() <= limit:
                     raise InputError(path, f"{name} beyond {limit}", f"numbers that fit {dtype}")
                 state[name] = tensor.to(dtype).contiguous()
-        save_file(state, target / path.name)
+        with atomic_path(target / path.name) as temporary:
+            save_file(state, temporary)
 
 
 def _figures(path: Path) -> str:

@@ -8,12 +8,13 @@ from typing import TYPE_CHECKING, Any
 
 from tqdm import tqdm
 
-from ..io.atomic import atomic_path
+from ..io.atomic import atomic_path, is_temporary
 from ..runtime import get_logger
-from .journal import Journal
+from .journal import FAILED, VALIDATION, Journal
 from .settings import LoopConfig
 from .task import Validation
-from .validation import show_picture, write_picture
+from .validation import PICTURES, show_picture, write_picture
+from .writing import writing
 
 if TYPE_CHECKING:
     from accelerate import Accelerator
@@ -35,8 +36,10 @@ class Report:
         self.folder, self.main = Path(loop.output_dir), accelerator.is_main_process
         self._bar: tqdm[Any] | None = None
         if self.main:
-            with atomic_path(self.folder / CONFIG_NAME) as temporary:
+            path = self.folder / CONFIG_NAME
+            with writing(path), atomic_path(path) as temporary:
                 temporary.write_text(settings, encoding="utf-8")
+            _remove_temporaries(self.folder)
             self.journal = Journal(self.folder, step)
 
     @contextmanager
@@ -61,14 +64,27 @@ class Report:
             self._bar.set_postfix(shown, refresh=False)
             self._bar.update(done)
 
+    def lacks_validation(self, step: int) -> bool:
+        """Whether an earlier job was to validate after `step` and did not finish it."""
+        return self.main and not self.journal.has_validation(step)
+
     def validation(self, step: int, result: Validation) -> None:
         """Show and keep the figures and the picture of held-out samples, if there are any."""
         if not self.main or not result.count:
             return
-        figures = {f"validation_{name}": value for name, value in result.figures.items()}
+        figures = {f"{VALIDATION}{name}": value for name, value in result.figures.items()}
         LOGGER.info("step %d, %d samples: %s", step, result.count, figures)
-        self.journal.write({"step": step, **figures})
-        self.accelerator.log(figures, step=step)
         if result.picture is not None:
             write_picture(self.folder, step, result.picture)
             show_picture(self.accelerator.trackers, result.picture, step)
+        # Written last, it says that the validation is done.
+        self.journal.write({"step": step, **figures})
+        self.accelerator.log(figures, step=step)
+
+
+def _remove_temporaries(folder: Path) -> None:
+    """Remove unfinished files of a killed job; no other one writes here meanwhile."""
+    for place in (folder, folder / PICTURES, folder / FAILED):
+        for path in place.glob(".*"):
+            if is_temporary(path) and path.is_file():
+                path.unlink()

@@ -5,8 +5,9 @@ from pathlib import Path
 import torch
 from torch import nn
 
-from ..runtime import get_logger
-from .checkpoints import Checkpoint, choose_checkpoint, read_checkpoint
+from ..checkpoints.steps import defect, list_checkpoints, step_of
+from ..runtime import InputError, get_logger
+from .checkpoints import LATEST, Checkpoint, choose_checkpoint, read_checkpoint
 from .ema import MovingAverage
 from .folders import hand_over
 from .processes import from_main, gather_all, rank_and_size
@@ -20,27 +21,48 @@ from .snapshot import (
     whole,
 )
 from .task import Batch, Task
+from .writing import writing
 
 LOGGER = get_logger(__name__)
 
 
 def checkpoint_to_resume(task: Task[Batch], loop: LoopConfig) -> Checkpoint | None:
-    """The checkpoint to go on from, the same one in all processes; None to begin."""
+    """The checkpoint to go on from, the same one in all processes; None to begin.
+
+    Raises:
+        InputError: none that can be read, or later ones, which would be taken for this run's.
+    """
     folder = Path(loop.output_dir)
 
     def choose() -> Path | None:
         """The folder to read, handed over from an earlier stage if need be."""
         if loop.resume is None:
+            _refuse_later(folder, first=0)
             return None
         if loop.resume_dir is not None:
-            hand_over(Path(loop.resume_dir), folder)
-        return choose_checkpoint(folder, loop.resume, task.read_weights)
+            with writing(folder):
+                hand_over(Path(loop.resume_dir), folder)
+        chosen = choose_checkpoint(folder, loop.resume, task.read_weights)
+        if chosen is not None and loop.resume != LATEST:
+            _refuse_later(folder, first=step_of(chosen) + 1)
+        return chosen
 
     chosen = from_main(choose)
     if chosen is None:
         return None
     LOGGER.info("going on from %s", chosen)
-    return read_checkpoint(chosen, task.read_weights)
+    # The digests were compared when it was chosen.
+    return read_checkpoint(chosen, task.read_weights, digests=False)
+
+
+def _refuse_later(folder: Path, first: int) -> None:
+    """Refuse sound checkpoints from step `first` on: the next job would go on from them."""
+    later = [path for path in list_checkpoints(folder) if step_of(path) >= first]
+    sound = [path.name for path in later if defect(path) is None]
+    if sound:
+        value = f"{sound[-1]} of an earlier run"
+        expected = "another output_dir, resume_from_checkpoint=latest, or later checkpoints moved"
+        raise InputError(folder, value, expected)
 
 
 def capture(

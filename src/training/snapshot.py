@@ -76,6 +76,14 @@ def load_weights(network: nn.Module, weights: Mapping[str, Tensor]) -> None:
     network.load_state_dict(dict(weights), strict=True)
 
 
+def derived_seed(seed: int, rank: int, step: int) -> int:
+    """The seed of what a process draws from `step` on; unrelated to those of other numbers.
+
+    A sum would give process 1 at one step the numbers of process 0 at the next.
+    """
+    return int(np.random.SeedSequence([seed, rank, step]).generate_state(1)[0])
+
+
 def random_state(device: torch.device) -> dict[str, Any]:
     """The state of all generators of this process, as tensors and numbers only."""
     version, words, gauss = random.getstate()

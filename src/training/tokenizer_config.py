@@ -11,6 +11,10 @@ from .tokenizer_guided import GuidedStartConfig
 # Worlds from here on are nobody's training data; dynamic ones have ranges of their own.
 HELD_OUT, HELD_OUT_DYNAMIC, FIRST_DYNAMIC = 900_000, 910_000, 100_000
 MOST_HELD_OUT = 64
+# The least and the largest value of each size of the network.
+WIDTHS = ("encoder", "decoder")
+SIZES = {"encoder": (1, 8192), "decoder": (1, 8192), "num_layers": (1, 100)}
+SIZES |= {"latent_channels": (1, 4096)}
 
 
 @dataclass
@@ -21,6 +25,12 @@ class TokenizerNetworkConfig:
     decoder: tuple[int, int, int, int] = (256, 512, 512, 512)
     num_layers: int = 2
     latent_channels: int = 16
+
+    def __post_init__(self) -> None:
+        for name, (least, most) in SIZES.items():
+            value = getattr(self, name)
+            if not all(least <= size <= most for size in (value if name in WIDTHS else [value])):
+                raise InputError(f"network.{name}", value, f"integers from {least} to {most}")
 
     def architecture(self) -> dict[str, object]:
         """The arguments of the class."""

@@ -13,6 +13,7 @@ from ..runtime import InputError, default_device
 from ..tokenizer.loading import load_tokenizer, save_tokenizer
 from .checkpoints import choose_checkpoint, read_checkpoint
 from .stopwatch import Stopwatch
+from .targets import check_apart
 from .task import Share, Validation
 from .tokenizer import TokenizerTask
 from .tokenizer_clips import seeded_clips
@@ -25,6 +26,7 @@ from .tokenizer_config import (
 )
 from .tokenizer_figures import Measurement
 from .tokenizer_guided import GuidedStartConfig
+from .writing import writing
 
 
 @dataclass(frozen=True)
@@ -58,8 +60,9 @@ def export_tokenizer(
         report: where sheets of held-out clips are written.
 
     Raises:
-        InputError: no checkpoint, or a broken one.
+        InputError: no checkpoint, a broken one, or a target that is not apart from the run.
     """
+    check_apart(run, target)
     data, canvases = config.data, config.data.canvases
     # None are drawn: only those for the statistics are made.
     canvases = replace(canvases, clips=1, renewed=0)
@@ -75,7 +78,8 @@ def export_tokenizer(
     device = default_device()
     task.build(device, Stopwatch())
     task.batches(Share())
-    save_tokenizer(task.measured(weights).to(dtype), target)
+    with writing(target):
+        save_tokenizer(task.measured(weights).to(dtype), target)
     figures = world_figures(config.data, target, held_out, report, device) if held_out else {}
     return Exported(checkpoint.step, checkpoint.average is not None, figures)
 

@@ -1,5 +1,6 @@
 """Validation on held-out samples: figures over all processes, and a picture of some samples."""
 
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +12,7 @@ from ..io.atomic import atomic_path
 from .processes import gather_all
 from .snapshot import random_state, set_random_state
 from .task import Batch, Model, Share, Task, Validation
+from .writing import writing
 
 PICTURES = "validation"
 
@@ -27,11 +29,22 @@ def validate(task: Task[Batch], model: Model, share: Share, device: torch.device
     set_random_state(generators, device)
     parts = gather_all((own.count, own.figures))
     total = sum(count for count, _ in parts)
+    return Validation(total, weighted_means(parts), own.picture)
+
+
+def weighted_means(parts: Sequence[tuple[int, Mapping[str, float]]]) -> dict[str, float]:
+    """The means of figures over all samples of which they are known.
+
+    Args:
+        parts: the number of samples of a part, and the means of its figures.
+    """
     sums: dict[str, float] = {}
+    counts: dict[str, int] = {}
     for count, figures in parts:
         for name, value in figures.items():
             sums[name] = sums.get(name, 0.0) + value * count
-    return Validation(total, {name: value / total for name, value in sums.items()}, own.picture)
+            counts[name] = counts.get(name, 0) + count
+    return {name: value / counts[name] for name, value in sums.items() if counts[name]}
 
 
 def write_picture(output_dir: Path, step: int, picture: UInt8[Tensor, "h w 3"]) -> Path:
@@ -39,7 +52,7 @@ def write_picture(output_dir: Path, step: int, picture: UInt8[Tensor, "h w 3"]) 
     from PIL import Image
 
     path = output_dir / PICTURES / f"step-{step:06d}.png"
-    with atomic_path(path) as temporary:
+    with writing(path), atomic_path(path) as temporary:
         Image.fromarray(picture.cpu().numpy()).save(temporary)
     return path
 

@@ -116,10 +116,13 @@ def test_a_killed_run_goes_on_to_the_bit(tiny: TinyInput, tmp_path: Path) -> Non
     assert checkpoint_names(killed) == checkpoint_names(tmp_path / "whole")
 
 
-def test_a_run_that_is_told_to_stop_says_so_and_goes_on(tiny: TinyInput, tmp_path: Path) -> None:
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_a_run_that_is_told_to_stop_says_so_and_goes_on(
+    tiny: TinyInput, tmp_path: Path, number: signal.Signals
+) -> None:
     """Workers that die with the signal and take the step with them, or a job that seems finished.
 
-    The signal goes to all processes of the job, as `timeout` and batch systems send it.
+    The signal goes to all processes of the job, as `timeout`, batch systems and Ctrl-C send it.
     """
     settings = ("max_train_steps=200", "checkpointing_steps=1000", "num_workers=2")
     told = tmp_path / "told"
@@ -131,10 +134,10 @@ def test_a_run_that_is_told_to_stop_says_so_and_goes_on(tiny: TinyInput, tmp_pat
         start_new_session=True,
     )
     wait_for(told, 3, process)
-    os.killpg(process.pid, signal.SIGTERM)
+    os.killpg(process.pid, number)
     _, said = process.communicate(timeout=300)
     (name,) = checkpoint_names(told)
-    assert process.returncode == 1
+    assert process.returncode == 128 + number and "Traceback" not in said
     assert said.splitlines()[-1].endswith(f"at step {name[11:]}; {name} is written"), said
     last = f"max_train_steps={int(name[11:]) + 1}"
     done = run([sys.executable, *command(tiny, told, *settings[1:], last)])

@@ -3,10 +3,12 @@
 A batch is a list of examples, all of one shape: what consumes it may stack them or go one by one.
 """
 
+import atexit
+import multiprocessing
 import random
 import signal
 from collections.abc import Iterator
-from functools import lru_cache
+from functools import cache, lru_cache
 from types import FrameType
 
 import numpy as np
@@ -127,6 +129,8 @@ class _Results(Dataset[Example | Unreadable]):
 def _loader(
     dataset: SceneSet, batches: Sampler[list[Draw]] | list[list[Draw]], num_workers: int
 ) -> DataLoader[Example | Unreadable]:
+    if num_workers:
+        _end_workers_at_exit()
     generator = torch.Generator().manual_seed(dataset.reading.seed)
     return DataLoader(
         _Results(dataset),
@@ -139,7 +143,7 @@ def _loader(
 
 
 def _begin_worker(worker: int) -> None:
-    """Seed a worker, and let it outlive the first SIGTERM.
+    """Seed a worker, and let it outlive the first SIGTERM and any SIGINT.
 
     Examples need no such seed; what a library draws in a worker is repeatable all the same. A
     job that is told to stop ends its step first, for which it needs its workers, and the signal
@@ -149,7 +153,27 @@ def _begin_worker(worker: int) -> None:
     random.seed(seed)
     np.random.seed(seed)
     signal.signal(signal.SIGTERM, _heed_the_next)
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
 
 
 def _heed_the_next(number: int, frame: FrameType | None) -> None:
     signal.signal(signal.SIGTERM, signal.SIG_DFL)
+
+
+@cache
+def _end_workers_at_exit() -> None:
+    """Let the process end after any exception, which keeps the iterator and its workers alive.
+
+    Python sends such workers one SIGTERM, which they ignore, and waits for them without a limit.
+    The last function to register runs first, hence before Python's own.
+    """
+    atexit.register(_kill_workers)
+
+
+def _kill_workers() -> None:
+    """Kill the workers that are left; they only read."""
+    # torch takes a worker that ends for a failure.
+    signal.signal(signal.SIGCHLD, signal.SIG_DFL)
+    for child in multiprocessing.active_children():
+        if child.daemon:
+            child.kill()

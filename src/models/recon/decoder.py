@@ -4,6 +4,7 @@ Tokens of a scene are ordered (trajectory, latent frame, row, column), Gaussians
 row, column). The scans run through the whole sequence, so the order of trajectories matters.
 """
 
+import math
 from dataclasses import dataclass
 from typing import Literal, get_args
 
@@ -22,6 +23,9 @@ from .scan import Backend
 from .upsample import TemporalUpsample
 
 Precision = Literal["parity", "fp32"]
+# The least and the largest value of each size: more would be built for hours, or in no memory.
+SIZES = {"depth": (1, 1000), "width": (1, 65536), "heads": (1, 65536), "patch": (1, 64)}
+SIZES |= {"latent_channels": (1, 4096), "time_compression": (1, 64), "attention_every": (0, 1000)}
 
 
 @dataclass
@@ -53,6 +57,18 @@ class DecoderConfig:
     backend: Backend = "auto"
 
     def __post_init__(self) -> None:
+        for name, (least, most) in SIZES.items():
+            value = getattr(self, name)
+            if not least <= value <= most:
+                raise InputError(f"decoder.{name}", value, f"an integer from {least} to {most}")
+        for name in ("mlp_ratio", "scale_cap"):
+            if not 0 < getattr(self, name) < math.inf:
+                raise InputError(f"decoder.{name}", getattr(self, name), "a finite number above 0")
+        if not 0 < self.near < self.far < math.inf:
+            value = (self.near, self.far)
+            raise InputError("decoder.near, decoder.far", value, "0 < near < far, both finite")
+        if not math.isfinite(self.distance_shift):
+            raise InputError("decoder.distance_shift", self.distance_shift, "a finite number")
         if not 0 <= self.prune_ratio < 1:
             raise InputError("decoder.prune_ratio", self.prune_ratio, "a share in [0, 1)")
         if self.width % self.heads:

@@ -84,4 +84,7 @@ def read_config(path: Path) -> DecoderConfig:
         number = known[name] is float and type(value) is int
         if type(value) is not known[name] and not number:
             raise InputError(path, f"{name} = {value!r}", f"a value of {known[name].__name__}")
-    return DecoderConfig(**values)
+    try:
+        return DecoderConfig(**values)
+    except InputError as error:
+        raise InputError(path, f"{error.source} = {error.value}", error.expected) from error

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from src.config.decoder import load_decoder_train_config
 from src.config.loading import Layer, command_line_layer, file_layer, leaves, load_config
 from src.config.translation import KEEP, Derived, Key, KeyTable, choice, to
 from src.runtime import InputError
@@ -159,6 +160,15 @@ def test_files_are_found_in_the_repository_too(
     assert file_layer("configs/demo/lyra_static.yaml").values == {"ratio": 2}
     with pytest.raises(InputError, match=r"nowhere\.yaml"):
         file_layer("nowhere.yaml")
+
+
+def test_a_value_out_of_range_names_its_sources(tmp_path: Path) -> None:
+    """A message that names the setting, but none of the files that it may come from."""
+    path = tmp_path / "mine.yaml"
+    path.write_text("enc_num_heads: 3\nenc_embed_dim: -1\n")
+    layers = [file_layer(path), command_line_layer(["seed=3"])]
+    with pytest.raises(InputError, match=r"decoder\.width \(.*mine\.yaml, command line\): got -1"):
+        load_decoder_train_config(layers)
 
 
 def test_leaves_are_the_fields_of_the_tree() -> None:

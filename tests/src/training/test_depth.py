@@ -11,11 +11,13 @@ import torch
 from src.config.depth import load_depth_train_config
 from src.config.loading import Layer, file_layer
 from src.config.training import settings_text, split_task
-from src.depth.nano import NanoDepth, load_nano_depth
+from src.depth.nano import NanoDepth, NanoPrediction, load_nano_depth
 from src.runtime import InputError
-from src.training.depth import DepthBatches, DepthTask
+from src.training.depth import DepthBatches, DepthTask, take
+from src.training.depth_augment import whole_part
 from src.training.depth_config import DepthTrainConfig
 from src.training.depth_data import world_frames
+from src.training.depth_losses import depth_figures
 from src.training.journal import read_journal
 from src.training.loop import train
 from src.training.settings import LoopConfig
@@ -135,6 +137,24 @@ def test_batches_differ_by_number_and_process_and_name_their_frames(loop: LoopCo
     assert fourth.image.shape == (2, 3, 32, 48)
     assert fourth.image.min() >= 0 and fourth.image.max() <= 1
     assert DepthTask(config).keys(fourth)[0].startswith("world ")
+
+
+def test_pictures_without_depth_do_not_weigh(loop: LoopConfig) -> None:
+    """Means over batches as if those with pictures of the sky knew as much as the others."""
+    config = small(loop)
+    config = replace(config, data=replace(config.data, held_out=5, held_out_frames=4))
+    task = DepthTask(config)
+    objective = task.build(torch.device("cpu"), Stopwatch())
+    pool = task._held_out = world_frames(config.data, Share(), torch.device("cpu"), held_out=True)
+    # Two batches; in the first one only the last picture shows more than sky.
+    pool.depth[:15] = 0
+    with torch.no_grad():
+        result = task.validate(objective, Share())
+        size = (config.network.height, config.network.width)
+        samples = whole_part(take(pool, [*range(15, 20)]), size)
+        expected = depth_figures(NanoPrediction(**objective(samples, predict=True)), samples)
+    assert result.count == 5
+    assert result.figures == pytest.approx(expected, rel=1e-4)
 
 
 def test_weights_are_those_of_the_configured_network(loop: LoopConfig, tmp_path: Path) -> None:

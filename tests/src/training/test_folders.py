@@ -1,10 +1,11 @@
 """Checkpoint folders: whole or not there, rotated, handed over; nothing is lost by an accident."""
 
+import json
 from pathlib import Path
 
 import pytest
 
-from src.checkpoints.steps import defect, list_checkpoints
+from src.checkpoints.steps import PUBLISHED, defect, list_checkpoints
 from src.runtime import InputError
 from src.training.folders import first_step, hand_over, new_folder, remove_old, write_state
 
@@ -43,16 +44,68 @@ def test_a_file_of_another_size_is_a_defect(tmp_path: Path, size: int) -> None:
     assert "state.json" in str(defect(folder))
 
 
+@pytest.mark.parametrize("name", ["data.bin", "state.json"])
+def test_a_single_flipped_bit_is_a_defect(tmp_path: Path, name: str) -> None:
+    """Weights, random states or a position that change in silence: no format notices."""
+    path = make(tmp_path, 6) / name
+    content = bytearray(path.read_bytes())
+    # In the state the last digit of the step or of a position.
+    at = content.index(b"6") if name == "state.json" else 3
+    content[at] ^= 1
+    path.write_bytes(content)
+    assert defect(tmp_path / "checkpoint-6") is None
+    assert f"{name} is damaged" in str(defect(tmp_path / "checkpoint-6", digests=True))
+    make(tmp_path / "stages", 5)
+    (tmp_path / "checkpoint-6").rename(tmp_path / "stages" / "checkpoint-6")
+    assert hand_over(tmp_path / "stages", tmp_path / "next") == tmp_path / "next" / "checkpoint-5"
+
+
+def test_a_checkpoint_without_digests_is_still_read(tmp_path: Path) -> None:
+    """Runs that began before there were digests, and can't go on."""
+    path = make(tmp_path, 6) / "state.json"
+    state = json.loads(path.read_text())
+    del state["sha256"], state["state_sha256"]
+    path.write_text(json.dumps(state))
+    assert defect(tmp_path / "checkpoint-6", digests=True) is None
+
+
 def test_the_newest_and_the_permanent_ones_are_kept(tmp_path: Path) -> None:
     """A rotation that removes permanent or damaged ones, or counts them."""
     for step in (10, 20, 30, 40, 50, 60, 70):
         make(tmp_path, step)
     (tmp_path / "checkpoint-20" / "data.bin").write_bytes(b"")
-    removed = remove_old(tmp_path, keep_last=2, keep_every=30)
+    removed = remove_old(tmp_path, keep_last=2, keep_every=30, newest=70)
     assert [path.name for path in removed] == ["checkpoint-10", "checkpoint-40"]
     kept = {f"checkpoint-{step}" for step in (20, 30, 50, 60, 70)}
     assert names(tmp_path) == kept
-    assert remove_old(tmp_path, keep_last=2, keep_every=30) == []
+    assert remove_old(tmp_path, keep_last=2, keep_every=30, newest=70) == []
+
+
+def test_later_checkpoints_of_another_run_do_not_cost_fresh_ones(tmp_path: Path) -> None:
+    """A rotation by number, which deletes what was just written and keeps the old ones."""
+    for step in (30, 40, 1, 2, 3):
+        make(tmp_path, step)
+    removed = remove_old(tmp_path, keep_last=2, keep_every=0, newest=3)
+    assert [path.name for path in removed] == ["checkpoint-1"]
+    assert names(tmp_path) == {f"checkpoint-{step}" for step in (2, 3, 30, 40)}
+
+
+def test_files_that_no_training_wrote_are_never_deleted(tmp_path: Path) -> None:
+    """A rotation, or a new checkpoint of the same step, that deletes notes or published weights."""
+    for step in (1, 2, 3):
+        make(tmp_path, step)
+    (tmp_path / "checkpoint-1" / "renders").mkdir()
+    (tmp_path / "checkpoint-1" / "renders" / "notes.txt").write_text("mine")
+    published = tmp_path / "checkpoint-2" / PUBLISHED
+    (tmp_path / "checkpoint-2" / "state.json").unlink()
+    published.parent.mkdir()
+    published.write_text("theirs")
+    assert remove_old(tmp_path, keep_last=1, keep_every=0, newest=3) == []
+    make(tmp_path, 1)
+    assert (tmp_path / "kept-checkpoint-1" / "renders" / "notes.txt").read_text() == "mine"
+    (tmp_path / ".checkpoint-notes.partial").mkdir()
+    make(tmp_path, 4)
+    assert (tmp_path / ".checkpoint-notes.partial").is_dir()
 
 
 def test_a_damaged_folder_makes_room_without_being_lost(tmp_path: Path) -> None:

@@ -1,40 +1,22 @@
 """The loop on a toy: steps, checkpoints, resuming, failures."""
 
 import json
-import os
-import signal
-from collections.abc import Iterator
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import pytest
 import torch
-from linear_task import WEIGHTS, LinearTask, Points
+from linear_task import WEIGHTS, LinearTask, elsewhere, losses, steps
 from safetensors.torch import load_file
 
 from src.runtime import InputError
-from src.training.folders import list_checkpoints
-from src.training.interruption import Interrupted
 from src.training.journal import NonFiniteStep, read_journal
 from src.training.loop import train
 from src.training.optim import OptimConfig
 from src.training.settings import LoopConfig
-from src.training.task import Share
 
 OPTIM = OptimConfig(learning_rate=1e-2, warmup_steps=3)
 FAST = replace(OPTIM, learning_rate=5e-2)
-
-
-def losses(folder: str) -> list[float]:
-    return [record["loss"] for record in read_journal(Path(folder)) if "loss" in record]
-
-
-def steps(folder: str) -> list[str]:
-    return [path.name for path in list_checkpoints(Path(folder))]
-
-
-def elsewhere(loop: LoopConfig, name: str, **changes: object) -> LoopConfig:
-    return replace(loop, output_dir=str(Path(loop.output_dir).parent / name), **changes)
 
 
 def test_training_lowers_the_loss_and_writes_what_it_says(loop: LoopConfig) -> None:
@@ -217,41 +199,6 @@ def test_seldom_reports_still_find_what_is_not_a_number(loop: LoopConfig) -> Non
     assert steps(loop.output_dir) == []
 
 
-class Told(LinearTask):
-    """The process is told to stop while it reads the batch number `at`."""
-
-    def batches(self, share: Share) -> Points:
-        return ToldPoints(self.size, share, share.position)
-
-
-class ToldPoints(Points):
-    at = 3
-
-    def __iter__(self) -> Iterator[list[int]]:
-        for batch in super().__iter__():
-            if self.position == self.at:
-                os.kill(os.getpid(), signal.SIGTERM)
-            yield batch
-
-
-@pytest.mark.parametrize("report_every", [1, 4])
-def test_a_run_that_is_told_to_stop_loses_nothing(loop: LoopConfig, report_every: int) -> None:
-    """A job that dies within a step, ends as if it were finished, or goes on otherwise."""
-    whole = elsewhere(loop, "whole", max_steps=8)
-    train(LinearTask(), whole, OPTIM)
-    handler = signal.getsignal(signal.SIGTERM)
-    told = elsewhere(loop, "told", max_steps=8, checkpoint_every=100, report_every=report_every)
-    with pytest.raises(Interrupted, match="step 3; checkpoint-3 is written"):
-        train(Told(), told, OPTIM)
-    assert signal.getsignal(signal.SIGTERM) == handler
-    assert steps(told.output_dir) == ["checkpoint-3"]
-    assert train(LinearTask(), told, OPTIM) == 8
-    one, other = (
-        load_file(Path(run.output_dir) / "checkpoint-8" / WEIGHTS) for run in (whole, told)
-    )
-    assert all(torch.equal(one[key], other[key]) for key in one)
-
-
 def test_the_rate_falls_to_its_share_at_the_last_step(loop: LoopConfig) -> None:
     """A cosine over the steps of a job instead of the run's, or over those of earlier stages."""
     falling = replace(OPTIM, schedule="cosine", final_share=0.1, warmup_steps=0)
@@ -265,33 +212,47 @@ def test_the_rate_falls_to_its_share_at_the_last_step(loop: LoopConfig) -> None:
     assert rates[-1] == pytest.approx(1e-3)
 
 
+@dataclass
+class Clock(LinearTask):
+    """The time that a busy machine does not change: each batch takes a second."""
+
+    seconds: float = 0.0
+
+    def __call__(self) -> float:
+        return self.seconds
+
+    def keys(self, batch: list[int]) -> list[str]:
+        self.seconds += 1
+        return super().keys(batch)
+
+
 def test_a_limited_time_is_used_with_a_falling_rate(loop: LoopConfig) -> None:
     """A job without an end, without a last checkpoint, or whose rate has not fallen by then."""
-    # What is imported once is no part of the time.
-    train(LinearTask(), elsewhere(loop, "before", max_steps=1), OPTIM)
-    timed = replace(loop, max_steps=10**8, max_minutes=0.02, checkpoint_every=10**6)
+    timed = replace(loop, max_steps=10**8, max_minutes=0.5, checkpoint_every=10**6)
     falling = replace(OPTIM, schedule="cosine", final_share=0.1, warmup_steps=0)
-    last = train(LinearTask(), timed, falling)
+    clock = Clock(seconds=1000.0)
+    last = train(clock, timed, falling, now=clock)
     rates = [record["lr"] for record in read_journal(Path(loop.output_dir))]
-    assert steps(loop.output_dir) == [f"checkpoint-{last}"]
+    assert last == 30 and steps(loop.output_dir) == ["checkpoint-30"]
     assert len(rates) == last and rates == sorted(rates, reverse=True)
-    assert rates[0] > 0.9e-2
-    assert rates[-1] < 0.7e-2
+    assert rates[0] == pytest.approx(1e-2)
+    assert rates[-1] < 0.11e-2
     # The minutes are those of a job; its last step is looked at on held-out samples, too.
-    task = LinearTask()
-    assert train(task, replace(timed, validate_every=10**7), falling) > last
-    assert len(task.validations) == 1
+    again = Clock()
+    assert train(again, replace(timed, validate_every=10**7), falling, now=again) == 60
+    assert len(again.validations) == 1
 
 
 def test_a_run_of_limited_time_goes_on_in_other_jobs(loop: LoopConfig) -> None:
     """Jobs each of which begins the run's time anew."""
-    settings = replace(loop, max_steps=10**8, checkpoint_every=10**6, total_minutes=0.03)
+    settings = replace(loop, max_steps=10**8, checkpoint_every=10**6, total_minutes=0.75)
     falling = replace(OPTIM, schedule="cosine", final_share=0.0, warmup_steps=0)
-    job = replace(settings, max_minutes=0.02)
-    first = train(LinearTask(), job, falling)
-    second = train(LinearTask(), job, falling)
+    job = replace(settings, max_minutes=0.5)
+    made = []
+    for _ in range(3):
+        clock = Clock(seconds=500.0)
+        made.append(train(clock, job, falling, now=clock))
+    assert made == [30, 45, 45]
     rates = [record["lr"] for record in read_journal(Path(loop.output_dir))]
-    assert second > first
     assert rates == sorted(rates, reverse=True)
-    assert rates[0] > rates[first - 1] > rates[-1]
-    assert train(LinearTask(), job, falling) == second
+    assert rates[0] > rates[29] > rates[-1]

@@ -281,6 +281,20 @@ def test_settings_that_cannot_work_are_refused() -> None:
             TokenizerAugmentConfig(**wrong)
 
 
+@pytest.mark.parametrize(
+    "setting",
+    [
+        *("network.num_layers=0", "network.encoder=[8,0,8,8]"),
+        *("network.latent_channels=1000000000", "network.decoder=[1,1,1,-1]"),
+    ],
+)
+def test_impossible_sizes_are_refused_before_anything_is_built(setting: str) -> None:
+    """A message from deep inside diffusers, or a network that is built without an end."""
+    name = setting.partition("=")[0]
+    with pytest.raises(InputError, match=rf"{name} \(command line\)"):
+        load_tokenizer_train_config([command_line_layer([setting])])
+
+
 @pytest.mark.parametrize("name", ["configs/nano/training", "configs/training"])
 def test_shipped_configurations_load(name: str) -> None:
     """A key of the files that is no setting, or a network beyond the budget."""

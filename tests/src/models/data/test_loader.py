@@ -1,7 +1,12 @@
 """Batches over ranks, epochs and restarts, and scenes that cannot be read."""
 
+import contextlib
 import logging
+import os
 import shutil
+import signal
+import subprocess
+import sys
 from itertools import islice
 from pathlib import Path
 from typing import Any
@@ -127,3 +132,56 @@ def test_nothing_readable_is_an_error(damaged: Path, statistics: LatentStatistic
     dataset = build(damaged, statistics, skip=True)
     with pytest.raises(InputError, match="0 of 2 scenes readable"):
         next(iter(ExampleLoader(dataset, 1)))
+
+
+# Reads with workers and fails in the middle; `keep` holds the frame, as a traceback does.
+FAILING = """
+import os, resource, signal, sys, time
+from types import SimpleNamespace
+from src.models.data.loader import ExampleLoader
+
+class Scenes:
+    reading, keys = SimpleNamespace(seed=0), ["0"]
+    def __len__(self): return 4
+    def try_read(self, draw): return bytes(1000)
+    def accept(self, result): return result
+
+def fail(kind):
+    if kind == "error":
+        raise RuntimeError("CUDA out of memory")
+    if kind == "memory":
+        resource.setrlimit(resource.RLIMIT_AS, (2**20, resource.RLIM_INFINITY))
+        bytearray(2**30)
+    if kind == "interrupt":
+        os.kill(os.getpid(), signal.SIGINT)
+        time.sleep(60)
+    sys.exit("one line")
+
+batches = iter(ExampleLoader(Scenes(), 2, num_workers=2))
+next(batches)
+fail(sys.argv[1])
+"""
+REPOSITORY = Path(__file__).resolve().parents[4]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("kind", ["error", "memory", "interrupt", "exit"])
+def test_a_failing_process_ends_with_its_workers(kind: str) -> None:
+    """Would catch workers that ignore the one signal at exit, for which the process then waits."""
+    process = subprocess.Popen(
+        [sys.executable, "-c", FAILING, kind],
+        cwd=REPOSITORY,
+        stderr=subprocess.PIPE,
+        text=True,
+        start_new_session=True,
+    )
+    try:
+        _, said = process.communicate(timeout=60)
+    except subprocess.TimeoutExpired:
+        pytest.fail("the process does not end")
+    finally:
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(process.pid, signal.SIGKILL)
+    expected = {"error": "CUDA out of memory", "memory": "MemoryError", "exit": "one line"}
+    assert process.returncode != 0
+    assert expected.get(kind, "KeyboardInterrupt") in said.splitlines()[-1], said

@@ -11,7 +11,7 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
-from src.models.recon.decoder import LatentRecon
+from src.models.recon.decoder import DecoderConfig, LatentRecon
 from src.models.recon.weights import load_decoder, save_decoder
 from src.runtime import InputError
 
@@ -160,6 +160,37 @@ def test_wrong_configurations_beside_the_weights_are_refused(
     path.unlink()
     with pytest.raises(InputError, match="config.json"):
         load_decoder(tmp_path)
+
+
+@pytest.mark.parametrize("name", ["depth", "width", "heads", "patch", "latent_channels"])
+@pytest.mark.parametrize("value", [0, -1, 10**9])
+def test_impossible_sizes_are_refused_before_anything_is_built(
+    decoder: Decoder, tmp_path: Path, name: str, value: int
+) -> None:
+    """Catches a division by zero, and a small file that asks for a network without an end."""
+    save_decoder(decoder(), tmp_path)
+    path = tmp_path / "config.json"
+    path.write_text(json.dumps(json.loads(path.read_text()) | {name: value}))
+    with pytest.raises(InputError, match=rf"config\.json: got decoder\.{name} = {value}, expected"):
+        load_decoder(tmp_path)
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"near": float("nan")},
+        {"near": -1.0},
+        {"far": float("inf")},
+        {"near": 2.0, "far": 1.0},
+        {"scale_cap": -1.0},
+        {"distance_shift": float("nan")},
+        {"mlp_ratio": 0.0},
+    ],
+)
+def test_impossible_ranges_of_the_heads_are_refused(change: dict[str, float]) -> None:
+    """Catches depths and scales that are not numbers, which every Gaussian would inherit."""
+    with pytest.raises(InputError, match=next(iter(change))):
+        DecoderConfig(**change)
 
 
 def test_weights_of_another_size_are_refused(decoder: Decoder, tmp_path: Path) -> None:

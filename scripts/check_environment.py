@@ -44,7 +44,7 @@ LOST = {
     "webdataset": "training from sharded archives",
     "viser": "the browser viewer",
 }
-LOST_WITHOUT_EXTRA = {"dev": "scripts/test.sh"}
+LOST_WITHOUT_EXTRA = {"dev": "scripts/test.sh", "heic": "pictures in HEIC"}
 TOKENIZER = "Cosmos-Tokenize1-CV8x8x8-720p"
 # Folders of weights, any of which will do, and what is lost without them.
 WEIGHTS = {

@@ -162,4 +162,4 @@ def test_the_script_passes_its_arguments_on(folder: Path) -> None:
     )
     assert done.returncode == 0, done.stderr
     assert finished(folder / "out" / "script", "photo") == list(MULTI)
-    assert subprocess.run(["bash", str(script)], capture_output=True).returncode == 2
+    assert subprocess.run(["bash", str(script), "photo.png"], capture_output=True).returncode == 2

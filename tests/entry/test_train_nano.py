@@ -83,7 +83,7 @@ def test_the_tokenizer_is_two_trainings(tmp_path: Path) -> None:
     assert "--config_default configs/nano/training/tokenizer.yaml" in second
     assert f"export_tokenizer.py {nano}/training/tokenizer_finish {nano}/tokenizer" in last
     assert (nano / "tokenizer" / "origin.json").is_file()
-    precise = 'loop.mixed_precision="no"'
+    precise = "loop.mixed_precision=no"
     assert shutil.which("nvidia-smi") or (precise in first and precise in second)
     assert run("tokenizer", NANO=str(nano), PYTHON=str(python), CALLS=str(calls)).returncode == 0
     assert len(calls.read_text().splitlines()) == 5

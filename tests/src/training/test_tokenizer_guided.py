@@ -145,5 +145,5 @@ def test_a_guided_start_learns_without_a_plateau(tmp_path: Path) -> None:
     led = curve(guided(tmp_path / "led", *settings))
     assert all(one > other + 0.8 for one, other in zip(led, ordinary, strict=True))
     assert led[-1] > ordinary[-1] + 1.5
-    # Every twenty steps of the first hundred gain.
-    assert all(later > earlier + 0.4 for earlier, later in zip(led[:4], led[1:5], strict=True))
+    # Every forty steps of the first hundred gain; single batches differ too much for less.
+    assert all(later > earlier + 0.8 for earlier, later in zip(led[:4], led[2:6], strict=True))

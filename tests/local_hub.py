@@ -163,6 +163,10 @@ class LocalHub:
         """Let nobody read the files of a repository: its licence is not accepted."""
         self._faults["gate", repository] = Fault(None, -1)
 
+    def restrict(self, repository: str) -> None:
+        """Want a token for the files of a repository, whose licence that account accepted."""
+        self._faults["restrict", repository] = Fault(None, -1)
+
     def lose(self, repository: str) -> None:
         """Know nothing of a repository."""
         self._faults["lose", repository] = Fault(None, -1)

@@ -58,6 +58,8 @@ class Answer(BaseHTTPRequestHandler):
             self.close_connection = True
 
     def _route(self, path: str) -> None:
+        if path == "/api/whoami-v2":
+            return self._json({"type": "user", "name": "newcomer", "auth": {"type": "token"}})
         for route, pattern in ROUTES.items():
             found = pattern.fullmatch(path)
             if found is None:
@@ -101,8 +103,10 @@ class Answer(BaseHTTPRequestHandler):
 
     def _resolve(self, kind: str, repository: str, name: str) -> None:
         files = self.hub.files[f"{kind}/{repository}"]
-        if self.hub.strike("gate", repository):
-            status = 403 if self.headers.get("Authorization") else 401
+        restricted = self.hub.strike("restrict", repository)
+        known = self.headers.get("Authorization")
+        if self.hub.strike("gate", repository) or (restricted and not known):
+            status = 403 if known else 401
             text = f"Access to {repository} is restricted. You must be authenticated."
             return self._error(status, text, "GatedRepo")
         if name not in files:

@@ -33,6 +33,7 @@ sys.path[:0] = [str(REPOSITORY), str(REPOSITORY / "tests"), str(REPOSITORY / "sc
 ANSWERS = (
     (re.compile(rb"How would you like to log in\?(?s:.)*token"), b"\x1b[B\r"),
     (re.compile(rb"Enter your token"), b"hf_newcomer\n"),
+    (re.compile(rb"git credential\? \(Y/n\)"), b"n\n"),
     (re.compile(rb"Download it now\? \[y/N\]"), b"y\n"),
 )
 
@@ -75,7 +76,7 @@ def main() -> int:
                 return 1
     found = sorted((clone / "outputs").rglob("*.ply"))
     for ply in found:
-        print(f"{ply.relative_to(clone)}: {ply.stat().st_size:,} bytes")
+        sys.stdout.write(f"{ply.relative_to(clone)}: {ply.stat().st_size:,} bytes\n")
     return 0 if found else 1
 
 
@@ -129,7 +130,8 @@ def type_line(line: str, folder: Path, environment: Mapping[str, str]) -> int:
                 os.write(terminal, answer)
     status = os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
     os.close(terminal)
-    print(f"==== {time.monotonic() - begun:.0f} s, status {status}: {line}", flush=True)
+    sys.stdout.write(f"==== {time.monotonic() - begun:.0f} s, status {status}: {line}\n")
+    sys.stdout.flush()
     return status
 
 

@@ -63,6 +63,9 @@ def main() -> int:
         path = os.environ["PATH"].replace(f"{REPOSITORY}/.venv/bin{os.pathsep}", "")
         environment["PATH"] = path
         del environment["CUDA_VISIBLE_DEVICES"]
+        if given.python is not None:
+            # Its packages may lie in a folder of their own.
+            environment |= {k: v for k, v in os.environ.items() if k == "PYTHONPATH"}
         first, *others = readme_lines((REPOSITORY / "README.md").read_text())
         if type_line(first.replace("REPOSITORY", str(REPOSITORY)), home, environment):
             return 1

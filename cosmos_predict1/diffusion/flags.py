@@ -241,7 +241,7 @@ def _spiral(text: str) -> dict[str, float]:
     """The JSON object of `--camera_gen_kwargs`."""
     try:
         values = json.loads(text)
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise argparse.ArgumentTypeError(f"malformed JSON ({error})") from error
     if not isinstance(values, dict) or not values.keys() <= set(SPIRAL_KEYS):
         raise argparse.ArgumentTypeError(f"{text}, expected an object with {SPIRAL_KEYS}")

@@ -12,8 +12,7 @@ import torch
 from torch import Tensor
 
 from src.depth.vipe import PosedDepthVideo
-from src.geometry.cameras import check_poses
-from src.io.camera_arrays import FARTHEST
+from src.geometry.cameras import FARTHEST, check_poses
 from src.io.intrinsics import check_lens, from_matrices
 from src.io.numpy_file import read_npz
 from src.io.tensor_file import load_tensors

@@ -218,6 +218,14 @@ CAMERA_FILES = [
     Row("a.json", cameras, message="FISHEYE", make=transforms(camera_model="OPENCV_FISHEYE")),
     Row("a.json", cameras, message="without a lens", make=transforms(fl_x=None)),
     Row("a.json", cameras, message="fl_x = abc", make=transforms(fl_x="abc")),
+    *[
+        Row("a.json", cameras, message=f"{name} = |the size", make=transforms(**{name: value}))
+        for name in ("fl_x", "cy", "camera_angle_x", "w")
+        for value in (math.inf, math.nan, 10**400, 1e300, True)
+    ],
+    Row("a.json", cameras, message="fps", make=generated.cameras(fps=10**400)),
+    Row("a.json", cameras, message="width", make=generated.cameras(width=10**400)),
+    Row("a.json", cameras, message="times", make=generated.cameras(times=[0, 10**400])),
     Row("a.json", cameras, message="the size", make=transforms(w=None, h=None)),
     Row(
         "a.json",

@@ -25,7 +25,8 @@ SLOW_EXAMPLES = int(os.environ.get("FUZZ_EXAMPLES", "2000"))
 LONGEST_SECONDS, MOST_BYTES = 10.0, 1 << 30
 EXTREMES = [0, 1, -1, 2**31 - 1, -(2**31), 2**32 - 1, 2**63 - 1, 10**12, 255, 65535]
 NUMBERS = ["0", "-1", "1e400", "1e38", "-1e-30", "NaN", "Infinity", "true", "null", '"1"', "[]"]
-NUMBERS += ["{}", "[[1]]", "9" * 5000, "1e30", "0.5", '"\\ud800"', "[" * 3000 + "]" * 3000]
+NUMBERS += ["{}", "[[1]]", "9" * 5000, "9" * 400, "1e30", "0.5", '"\\ud800"']
+NUMBERS += ["[" * 3000 + "]" * 3000]
 
 Edit = tuple[str, float, int]
 

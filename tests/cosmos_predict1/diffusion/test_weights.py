@@ -203,6 +203,9 @@ def test_missing_and_odd_shards_are_named(tmp_path: Path, tiny_network: Gen3CTra
         index.write_text(json.dumps(bad))
         with pytest.raises(InputError, match="index"):
             load_generator(tmp_path)
+    index.write_text('{"weight_map": ' + "[" * 100_000)
+    with pytest.raises(InputError, match=r"index.*nested"):
+        load_generator(tmp_path)
     index.write_text(json.dumps(stored))
     assert_equal(load_generator(tmp_path), tiny_network)
 

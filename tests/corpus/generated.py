@@ -91,6 +91,42 @@ def bomb(name: str, megabytes: int) -> Make:
     return make
 
 
+def _torch_tensor(numel: int, stride: int = 1) -> bytes:
+    """The pickle, in its text form, of one tensor of `numel` numbers."""
+    storage = f"(S'storage'\nctorch\nFloatStorage\nS'0'\nS'cpu'\nI{numel}\ntQ"
+    tensor = f"ctorch._utils\n_rebuild_tensor_v2\n({storage}I0\n(I{numel}\nt(I{stride}\ntI00\nNtR"
+    return tensor.encode()
+
+
+def torch_archive(program: bytes, numbers: int, compression: int = zipfile.ZIP_STORED) -> Make:
+    """A file of torch: a program in the text form of pickles, and so many bytes of numbers."""
+
+    def make(path: Path) -> None:
+        with zipfile.ZipFile(path, "w", compression) as archive:
+            archive.writestr("a/data.pkl", program, zipfile.ZIP_STORED)
+            with archive.open("a/data/0", "w", force_zip64=True) as file:
+                for _ in range(numbers >> 20):
+                    file.write(bytes(1 << 20))
+                file.write(bytes(numbers % (1 << 20)))
+
+    return make
+
+
+# Small files that ask for gigabytes, each a list of tensors.
+TORCH_BOMBS: dict[str, Make] = {
+    "deflated numbers": torch_archive(
+        b"(" + _torch_tensor(1 << 26) + b"l.", 1 << 28, zipfile.ZIP_DEFLATED
+    ),
+    "a storage of 10^12 numbers": torch_archive(b"(" + _torch_tensor(10**12) + b"l.", 64),
+    "a storage of 10^30 numbers": torch_archive(b"(" + _torch_tensor(10**30) + b"l.", 64),
+    "a step of 0": torch_archive(
+        b"(" + _torch_tensor(16).replace(b"(I16\nt(I1", b"(I999999999\nt(I0") + b"l.", 64
+    ),
+    "copies of a storage": torch_archive(b"(" + _torch_tensor(1 << 18) * 3000 + b"l.", 1 << 20),
+    "lists in lists": torch_archive(b"(" * 100 + b"l" * 100 + b".", 64),
+}
+
+
 def ply(changes: dict[str, float], count: str = "1", surplus: bytes = b"") -> Make:
     """A PLY of one Gaussian with some values changed; its header tells `count`."""
     names = PLY_NAMES.split()

@@ -10,6 +10,7 @@ import pytest
 from corpus import generated
 from corpus.generated import arrays, bomb, content, flipped, npy_header, ply, transforms, zipped
 
+from cosmos_predict1.diffusion.posed_video import read_posed_tensors
 from src.io.camera_file import read_camera_file, trajectory_from_file
 from src.io.depth_file import read_depth_file
 from src.io.frame_table import read_intrinsics
@@ -83,6 +84,11 @@ def trajectory(path: Path) -> list[float]:
 def intrinsics(path: Path) -> list[float]:
     """The first lens of a clip's table."""
     return read_intrinsics(path).values[0].tolist()
+
+
+def posed(path: Path) -> int:
+    """The number of frames of a video of tensors."""
+    return len(read_posed_tensors(path, 24.0).image)
 
 
 def npy(array: np.ndarray) -> generated.Make:
@@ -252,6 +258,10 @@ LATENTS = [
     Row("a.pkl", read_latents, message="damaged pickle", make=zipped("a/data.pkl", b"(" * 9)),
     Row("a.pkl", read_latents, message="compression", make=zipped("a/data.pkl", b"x", 12)),
 ]
+TENSORS = [
+    Row("a.pt", posed, message=r"compressed|storage|size|nested", make=make)
+    for make in generated.TORCH_BOMBS.values()
+]
 PLYS = [
     Row("a.ply", count, 1, make=ply({})),
     Row("a.ply", count, message="4 surplus bytes", make=ply({}, surplus=bytes(4))),
@@ -284,6 +294,7 @@ ROWS = [
     *CAMERA_FILES,
     *TABLES,
     *LATENTS,
+    *TENSORS,
     *PLYS,
 ]
 

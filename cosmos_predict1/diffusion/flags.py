@@ -198,7 +198,8 @@ def _add_trajectory(parser: ArgumentParser) -> None:
     )
     group.add_argument(
         "--trajectory_file",
-        help="your own cameras (.json or .npz) instead of --trajectory; frame 0 is the input",
+        help="your own cameras (.json, .npz, or the folder of a COLMAP model) instead of "
+        "--trajectory; frame 0 is the input",
     )
 
 

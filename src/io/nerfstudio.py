@@ -45,7 +45,7 @@ def transforms_arrays(
     frames = values["frames"]
     if not all(isinstance(frame, dict) and POSE in frame for frame in frames):
         raise InputError(path, "frames without a pose", EXPECTED)
-    frames = sorted(frames, key=lambda frame: _natural(str(frame.get("file_path", ""))))
+    frames = sorted(frames, key=lambda frame: natural_order(str(frame.get("file_path", ""))))
     cameras = [{**values, **frame} for frame in frames]
     for camera in cameras:
         _refuse_other_models(path, camera)
@@ -116,7 +116,7 @@ def _refuse_other_models(path: Path, camera: Mapping[str, Any]) -> None:
         raise InputError(path, kind, "pinhole cameras, undistort the pictures first")
 
 
-def _natural(name: str) -> list[tuple[int, str]]:
+def natural_order(name: str) -> list[tuple[int, str]]:
     """A key that sorts `a_10` behind `a_9`."""
     parts = re.split(r"(\d{1,18})", name)
     return [(int(part), "") if part.isdecimal() else (-1, part) for part in parts]

@@ -3,7 +3,7 @@
 import json
 import struct
 import zipfile
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -149,6 +149,60 @@ def transforms(**changes: Any) -> Make:
     values |= {"w": 64, "h": 48, "frames": frames, "aabb_scale": 16}
     values = {key: value for key, value in {**values, **changes}.items() if value is not None}
     return lambda path: _write(path, json.dumps(values).encode())
+
+
+# The second image, written first, stands a step to the right of the first, half a step down.
+COLMAP_CAMERAS = ((1, 1, 64, 48, (50.0, 51.0, 30.0, 20.0)), (7, 4, 9, 9, (5.0,) * 8))
+COLMAP_IMAGES = (
+    (2, (1.0, 0, 0, 0, -1.0, -0.5, 0), 1, "frame_10.png", 2),
+    (1, (1.0, 0, 0, 0, 0, 0, 0), 1, "frame_9 b.png", 0),
+)
+COLMAP_NAMES = {0: "SIMPLE_PINHOLE", 1: "PINHOLE", 2: "SIMPLE_RADIAL", 4: "OPENCV"}
+
+
+def colmap_files(
+    binary: bool, cameras: Sequence[Any] = COLMAP_CAMERAS, images: Sequence[Any] = COLMAP_IMAGES
+) -> dict[str, bytes]:
+    """The two files of a COLMAP model, by the description of its formats.
+
+    A camera is (number, model, width, height, parameters), an image (number, qw qx qy qz tx ty tz,
+    camera, name, how many points).
+    """
+    if not binary:
+        rows = [(n, COLMAP_NAMES[m], w, h, *p) for n, m, w, h, p in cameras]
+        lenses = "\n".join(["# CAMERA_ID, MODEL, WIDTH, HEIGHT, PARAMS[]", *map(_row, rows)])
+        lines = [
+            f"{_row((number, *pose, camera, name))}\n{_row((1.5, 2.5, -1) * points)}"
+            for number, pose, camera, name, points in images
+        ]
+        text = "\n".join(["# IMAGE_ID, QW, QX, QY, QZ, TX, TY, TZ, CAMERA_ID, NAME", *lines])
+        return {"cameras.txt": f"{lenses}\n".encode(), "images.txt": f"{text}\n".encode()}
+    content = {"cameras.bin": struct.pack("<Q", len(cameras))}
+    for number, model, width, height, parameters in cameras:
+        content["cameras.bin"] += struct.pack("<IiQQ", number, model, width, height)
+        content["cameras.bin"] += struct.pack(f"<{len(parameters)}d", *parameters)
+    content["images.bin"] = struct.pack("<Q", len(images))
+    for number, pose, camera, name, points in images:
+        content["images.bin"] += struct.pack("<I7dI", number, *pose, camera) + name.encode()
+        content["images.bin"] += b"\0" + struct.pack("<Q", points)
+        content["images.bin"] += struct.pack("<ddq", 1.5, 2.5, -1) * points
+    return content
+
+
+def colmap(binary: bool, without: str = "", **parts: Sequence[Any]) -> Make:
+    """The folder of a COLMAP model, `without` one of its files."""
+
+    def make(path: Path) -> None:
+        path.mkdir()
+        for name, data in colmap_files(binary, **parts).items():
+            if name != without:
+                _write(path / name, data)
+
+    return make
+
+
+def _row(values: Sequence[object]) -> str:
+    return " ".join(map(str, values))
 
 
 def _write(path: Path, data: bytes) -> None:

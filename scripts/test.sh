@@ -1,8 +1,9 @@
 #!/usr/bin/env bash
 # Set up, lint, types, import rules, tests: `bash scripts/test.sh [--all] [pytest arguments]`.
 #
-# --all adds the tests marked `slow`, and those marked `gpu` where there is one. Everything else goes
-# to pytest, with paths relative to the repository: `bash scripts/test.sh tests/src/io -k ply`.
+# --all adds the tests marked `slow`, and those marked `gpu` where there is one; 20,000 damaged files
+# (FUZZ_EXAMPLES) are read instead of 2,000. Everything else goes to pytest, with paths relative to
+# the repository: `bash scripts/test.sh tests/src/io -k ply`.
 set -euo pipefail
 
 root="$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)"
@@ -27,6 +28,8 @@ arguments=()
 for argument in "$@"; do
     if [[ $argument == --all ]]; then
         marks=""
+        # Ten times as many damaged files (tests/corpus/test_fuzz.py).
+        export FUZZ_EXAMPLES="${FUZZ_EXAMPLES:-20000}"
     else
         arguments+=("$argument")
     fi

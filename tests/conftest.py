@@ -1,11 +1,10 @@
 """Shape and type checks under test, skips for what this machine lacks, and the fixture folder."""
 
-import os
 from pathlib import Path
 
-# The parity data were recorded with it: MKL's kernels for newer processors round in another way,
-# by one unit in the last place of a logarithm, and by 1e-4 after a few steps of an optimisation.
-os.environ.setdefault("MKL_CBWR", "AVX2")
+from scripts.check_parity import fix_rounding
+
+fix_rounding()
 
 import pytest  # noqa: E402
 import torch  # noqa: E402

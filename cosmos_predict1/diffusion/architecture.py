@@ -12,7 +12,8 @@ from typing import Any, Literal, get_args
 
 from src.checkpoints import layout
 from src.io.atomic import atomic_path
-from src.io.json_object import read_json_object
+from src.io.camera_arrays import FASTEST
+from src.io.json_object import is_number, read_json_object
 from src.runtime import InputError, get_logger
 from src.tokenizer.cosmos import COMPRESSION, latent_frames
 
@@ -25,6 +26,8 @@ PUBLISHED_FILE = "model.pt"
 EXTRAS = "gen3c"
 CHOICES = {"rope_precision": get_args(RopePrecision), "text_encoder": get_args(TextEncoder)}
 PATCH = 2
+# No network, picture or clip is larger: a small file must not ask for a network without end.
+MOST, MOST_LAYERS = 65536, 1024
 # The variant of diffusers' class that GEN3C is; another value means another network.
 FIXED = {
     "patch_size": [1, PATCH, PATCH],
@@ -65,6 +68,8 @@ class SamplingDefaults:
     def __post_init__(self) -> None:
         if min(self.height, self.width, self.num_frames, self.fps, self.num_steps) <= 0:
             raise InputError("sampling defaults", self, "positive numbers")
+        if self.fps > FASTEST:
+            raise InputError("fps", self.fps, f"at most {FASTEST:g}")
         if self.guidance < 0:
             raise InputError("guidance", self.guidance, "a number >= 0")
         if not self.filter_points_threshold > 0:
@@ -186,7 +191,10 @@ def parse_config(source: object, values: Mapping[str, Any]) -> TransformerConfig
     _check_values(source, sizes, TransformerConfig())
     _check_values(source, extras, SamplingDefaults())
     sizes = {name: tuple(part) if isinstance(part, list) else part for name, part in sizes.items()}
-    return TransformerConfig(**sizes, sampling=SamplingDefaults(**extras))
+    try:
+        return TransformerConfig(**sizes, sampling=SamplingDefaults(**extras))
+    except InputError as error:
+        raise InputError(source, f"{error.source} = {error.value}", error.expected) from error
 
 
 def write_config(config: TransformerConfig, folder: Path) -> None:
@@ -209,7 +217,11 @@ def _check_values(
         if name in CHOICES and value not in CHOICES[name]:
             raise InputError(source, f"{name} = {value!r}", f"one of {CHOICES[name]}")
         if not _alike(value, known[name]):
-            raise InputError(source, f"{name} = {value!r}", f"a value like {known[name]!r}")
+            raise InputError(source, f"{name} = {value!r}"[:200], f"a value like {known[name]!r}")
+        most = MOST_LAYERS if name == "num_layers" else MOST
+        for number in value if isinstance(value, list) else [value]:
+            if isinstance(number, int) and number > most:
+                raise InputError(source, f"{name} = {value!r}"[:200], f"at most {most}")
 
 
 def _alike(value: object, default: object) -> bool:
@@ -219,5 +231,5 @@ def _alike(value: object, default: object) -> bool:
             return False
         return all(map(_alike, value, default))
     if isinstance(default, float):
-        return type(value) in (int, float)
+        return is_number(value)
     return type(value) is type(default)

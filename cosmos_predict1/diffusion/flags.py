@@ -198,7 +198,8 @@ def _add_trajectory(parser: ArgumentParser) -> None:
     )
     group.add_argument(
         "--trajectory_file",
-        help="your own cameras (.json or .npz) instead of --trajectory; frame 0 is the input",
+        help="your own cameras (.json, .npz, or the folder of a COLMAP model) instead of "
+        "--trajectory; frame 0 is the input",
     )
 
 
@@ -241,7 +242,7 @@ def _spiral(text: str) -> dict[str, float]:
     """The JSON object of `--camera_gen_kwargs`."""
     try:
         values = json.loads(text)
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise argparse.ArgumentTypeError(f"malformed JSON ({error})") from error
     if not isinstance(values, dict) or not values.keys() <= set(SPIRAL_KEYS):
         raise argparse.ArgumentTypeError(f"{text}, expected an object with {SPIRAL_KEYS}")

@@ -11,12 +11,11 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from src.checkpoints.objects import read_objects
 from src.depth.vipe import PosedDepthVideo
-from src.geometry.cameras import check_poses
-from src.io.camera_arrays import FARTHEST
+from src.geometry.cameras import FARTHEST, check_poses
 from src.io.intrinsics import check_lens, from_matrices
 from src.io.numpy_file import read_npz
-from src.io.tensor_file import load_tensors
 from src.io.video import read_video, video_header
 from src.runtime import InputError
 
@@ -32,7 +31,7 @@ def read_posed_tensors(path: Path, fps: float) -> PosedDepthVideo:
     Raises:
         InputError: an unreadable file, or one that holds something else.
     """
-    parts = load_tensors(path, TUPLE)
+    parts = read_objects(path, TUPLE, checksums=True)
     if not isinstance(parts, tuple | list) or len(parts) != 5:
         raise InputError(path, type(parts).__name__, TUPLE)
     if not all(isinstance(part, Tensor) for part in parts):

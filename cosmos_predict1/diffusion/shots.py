@@ -23,9 +23,13 @@ from src.geometry.trajectories import (
     make_trajectory,
 )
 from src.io.camera_file import trajectory_from_file
+from src.io.json_object import is_number
 from src.runtime import InputError
 
 from .config import CameraConfig
+
+# More turns than the longest clip has frames.
+MOST_CIRCLES = 1000
 
 
 @dataclass(frozen=True)
@@ -166,7 +170,8 @@ def _spiral(config: CameraConfig) -> dict[str, Any]:
     values: dict[str, Any] = dict(config.spiral or {})
     if "num_circles" in values:
         circles = values["num_circles"]
-        if circles != int(circles):
-            raise InputError("--camera_gen_kwargs", f"num_circles {circles}", "an integer")
+        if not is_number(circles, MOST_CIRCLES) or circles != int(circles):
+            expected = f"an integer from -{MOST_CIRCLES} to {MOST_CIRCLES}"
+            raise InputError("--camera_gen_kwargs", f"num_circles {circles}"[:100], expected)
         values["num_circles"] = int(circles)
     return values

@@ -15,6 +15,7 @@ from torch import Tensor
 from src.checkpoints import DIFFUSERS, layout
 from src.checkpoints.opening import open_weights, plain_names
 from src.io.atomic import atomic_path
+from src.io.json_object import read_json_object
 from src.io.state_dict import listed, read_safetensors
 from src.runtime import InputError
 
@@ -76,9 +77,9 @@ def write_state(
 def listed_shards(index: Path) -> list[str]:
     """The names of the shard files that an index lists."""
     try:
-        places = json.loads(index.read_text(encoding="utf-8"))["weight_map"]
+        places = read_json_object(index)["weight_map"]
         shards = sorted(set(places.values()))
-    except (ValueError, KeyError, TypeError, AttributeError) as error:
+    except (KeyError, TypeError, AttributeError) as error:
         raise InputError(index, f"malformed ({error})", "an index with a weight_map") from error
     for shard in shards:
         if not isinstance(shard, str) or Path(shard).name != shard:

@@ -12,7 +12,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from ..io.json_object import read_json_object
+from ..io.json_object import is_count, is_number, read_json_object
 from ..runtime import InputError, get_logger
 
 LOGGER = get_logger(__name__)
@@ -22,6 +22,8 @@ STATE, OPTIMIZER, WEIGHTS = "state.json", "optimizer.pt", "model.safetensors"
 DIGESTS, OWN_DIGEST = "sha256", "state_sha256"
 # Unsound checkpoints whose trouble an error tells; the log tells that of all.
 MOST_NAMED = 3
+# Beyond, the number of a step, or of an example, is damage.
+MOST_STEPS = 10**12
 PUBLISHED = Path("pytorch_model") / "mp_rank_00_model_states.pt"
 
 
@@ -125,8 +127,15 @@ def read_state(folder: Path) -> dict[str, Any]:
     """
     path = folder / STATE
     state = read_json_object(path)
-    kinds = {"step": int, "positions": list, "files": dict}
-    wrong = [name for name, kind in kinds.items() if not isinstance(state.get(name), kind)]
+    positions, files = state.get("positions"), state.get("files")
+    sound = {
+        "step": is_count(state.get("step"), MOST_STEPS),
+        "positions": isinstance(positions, list)
+        and all(is_count(position, MOST_STEPS) for position in positions),
+        "files": isinstance(files, dict),
+        "minutes": is_number(state.get("minutes", 0)),
+    }
+    wrong = [name for name, fits in sound.items() if not fits]
     if wrong:
         raise InputError(path, f"no valid {', '.join(wrong)}", "the state of a training")
     return state

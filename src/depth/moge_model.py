@@ -7,7 +7,6 @@ in metres.
 
 import importlib
 import importlib.util
-import pickle
 import sys
 import warnings
 from collections.abc import Iterator, Mapping
@@ -21,6 +20,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from ..checkpoints import search_checkpoint
+from ..checkpoints.objects import read_objects
 from ..io.fit import WHOLE, Region
 from ..io.state_dict import check_tensors, listed
 from ..runtime import InputError, get_logger
@@ -32,7 +32,6 @@ REPOSITORY, FILE = "Ruicheng/moge-vitl", "model.pt"
 FETCH = "python scripts/download_checkpoints.py --what moge"
 # Without their requirements, which are those of programs around the networks.
 INSTALL = "pip install --no-deps dlr-moge==2.0.0 dlr-utils3d==1.3 scipy"
-UNREADABLE = (pickle.UnpicklingError, RuntimeError, ValueError, TypeError, EOFError, OSError)
 
 
 class MoGeDepth:
@@ -81,10 +80,7 @@ def load_moge(path: Path) -> nn.Module:
         InputError: an unreadable file, one that is not MoGe's, tensors of another network.
     """
     expected = "a model.pt of MoGe: model_config and model"
-    try:
-        stored = torch.load(path, map_location="cpu", weights_only=True)
-    except UNREADABLE as error:
-        raise InputError(path, f"unreadable ({error})", expected) from error
+    stored = read_objects(path, expected)
     parts = stored if isinstance(stored, Mapping) else {}
     config, state = parts.get("model_config"), parts.get("model")
     if not isinstance(config, Mapping) or not isinstance(state, Mapping):

@@ -16,12 +16,14 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from ..io.atomic import atomic_path
-from ..io.json_object import read_json_object
+from ..io.json_object import is_count, read_json_object
 from ..io.state_dict import check_tensors, read_safetensors
 from ..runtime import InputError
 
 WEIGHTS_FILE, CONFIG_FILE = "model.safetensors", "config.json"
 STRIDE = 16
+# No width, side or number of blocks of a small network is larger.
+MOST = 4096
 # exp(-0.3) of the diagonal is a field of view of about 62 degrees across a 16:9 picture.
 USUAL_LOG_FOCAL = -0.3
 
@@ -37,9 +39,14 @@ class NanoDepthConfig:
     width: int = 320
 
     def __post_init__(self) -> None:
-        if len(self.widths) != 4 or len(self.blocks) != 4 or min(*self.widths, *self.blocks) < 1:
+        for name, value in asdict(self).items():
+            for number in value if isinstance(value, tuple) else [value]:
+                if not is_count(number, MOST) or number == 0:
+                    found = f"{name} = {value}"[:200]
+                    raise InputError("nano depth network", found, f"integers from 1 to {MOST}")
+        if len(self.widths) != 4 or len(self.blocks) != 4:
             value = f"widths {self.widths}, blocks {self.blocks}"
-            raise InputError("nano depth network", value, "four positive widths and block counts")
+            raise InputError("nano depth network", value, "four widths and block counts")
         if self.widths[-1] % self.heads or min(self.height, self.width) < STRIDE:
             value = f"{self.heads} heads, size {self.height}x{self.width}"
             expected = f"heads that divide {self.widths[-1]}, sides of {STRIDE} and more"
@@ -160,13 +167,18 @@ def load_nano_depth(folder: Path | str, device: torch.device | str = "cpu") -> N
             left over or of another shape.
     """
     folder = Path(folder)
-    network = NanoDepth(_read_config(folder / CONFIG_FILE))
+    config = _read_config(folder / CONFIG_FILE)
+    # Without memory for its numbers: a small file must not ask for a network that fills it.
+    with torch.device("meta"):
+        network = NanoDepth(config)
     path = folder / WEIGHTS_FILE
     if not path.is_file():
         raise InputError(path, "no such file", "the weights of the nano depth network")
     state = read_safetensors(path)
     check_tensors(path, state, network.state_dict(), f"the network in {CONFIG_FILE}")
-    network.load_state_dict({name: tensor.float() for name, tensor in state.items()})
+    # A copy: the file may be replaced while the network is at work.
+    state = {name: tensor.to(torch.float32, copy=True) for name, tensor in state.items()}
+    network.load_state_dict(state, assign=True)
     return network.requires_grad_(False).eval().to(device)
 
 
@@ -197,6 +209,8 @@ def _read_config(path: Path) -> NanoDepthConfig:
     }
     try:
         return NanoDepthConfig(**values)
+    except InputError as error:
+        raise InputError(path, error.value, error.expected) from error
     except TypeError as error:
         raise InputError(path, f"{stored} ({error})", "numbers and lists of numbers") from error
 

@@ -15,6 +15,7 @@ from jaxtyping import Bool, Float
 from torch import Tensor
 
 from ..checkpoints import find_checkpoint, search_checkpoint
+from ..checkpoints.objects import read_objects
 from ..io.depth_file import SUFFIXES, read_depth_file
 from ..io.fit import WHOLE, Region
 from ..runtime import InputError, get_logger
@@ -25,6 +26,7 @@ from .lens import assumed_intrinsics
 
 LOGGER = get_logger(__name__)
 VIDEO_NETWORK = "video_depth_anything"
+EXPECTED = "the weights of the small metric network"
 INSTALL = "Video Depth Anything on the PYTHONPATH (README, section Depth)"
 # The published sizes of the small network.
 SMALL: dict[str, Any] = {
@@ -208,10 +210,13 @@ class VideoDepthAnything:
             raise InputError("depth backend", f"no {VIDEO_NETWORK}", INSTALL) from error
         path = find_checkpoint(VIDEO_NETWORK, checkpoint_dir)
         network = Network(**SMALL)
+        state = read_objects(path, EXPECTED)
+        if not isinstance(state, dict) or not all(isinstance(v, Tensor) for v in state.values()):
+            raise InputError(path, "something else than tensors by name", EXPECTED)
         try:
-            network.load_state_dict(torch.load(path, map_location="cpu", weights_only=True))
-        except (RuntimeError, EOFError) as error:
-            raise InputError(path, error, "the weights of the small metric network") from error
+            network.load_state_dict(state)
+        except RuntimeError as error:
+            raise InputError(path, error, EXPECTED) from error
         self._network, self._device = network.to(device).eval(), str(device)
 
     @torch.inference_mode()

@@ -16,6 +16,8 @@ from torch import Tensor
 from ..runtime import InputError
 
 RIGID_TOLERANCE = 1e-3
+# Beyond, a distance is damage: it is in the unit of the scene's depth.
+FARTHEST = 1e9
 
 
 def compose(

@@ -15,7 +15,7 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from ..runtime import InputError
-from .cameras import compose, invert_rigid
+from .cameras import FARTHEST, compose, invert_rigid
 from .rotations import turn_fraction
 
 
@@ -130,8 +130,8 @@ def _check(spec: TrajectorySpec, num_frames: int, center_depth: float) -> None:
         if name not in table:
             raise InputError("trajectory", repr(name), f"one of {', '.join(table)}")
     numbers = (spec.distance, spec.radius_x_factor, spec.radius_y_factor, spec.num_circles)
-    if not all(math.isfinite(number) for number in numbers):
-        raise InputError("trajectory", spec, "finite numbers")
+    if not all(-FARTHEST <= number <= FARTHEST for number in numbers):
+        raise InputError("trajectory", str(spec)[:300], f"finite numbers up to {FARTHEST:g}")
     if not (math.isfinite(center_depth) and center_depth > 0):
         raise InputError("centre depth", center_depth, "a finite number > 0")
     if num_frames < 1:

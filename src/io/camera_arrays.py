@@ -11,13 +11,13 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from ..geometry.cameras import check_poses, invert_rigid
+from ..geometry.cameras import FARTHEST, check_poses, invert_rigid
 from ..runtime import InputError
 from .intrinsics import check_lens, from_matrices
 
 POSE_KEYS, INTRINSICS_KEYS = ("c2w", "w2c"), ("intrinsics", "K")
-# Beyond, numbers are damage: poses are in the unit of the scene's depth.
-FARTHEST, WIDEST, FASTEST, LATEST = 1e9, 65536.0, 1000.0, 1e9
+# Beyond, numbers are damage.
+WIDEST, FASTEST, LATEST = 65536.0, 1000.0, 1e9
 ARRAY_KEYS = {*POSE_KEYS, *INTRINSICS_KEYS, "width", "height", "fps", "times"}
 
 

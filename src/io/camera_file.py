@@ -6,7 +6,8 @@ The schema that is written, and read back without loss, is JSON:
 Also read, as a JSON object or an npz, are a user's arrays: either `c2w` or `w2c` (N x 4 x 4), and
 `intrinsics` or `K` (4, N x 4, 3 x 3 or N x 3 x 3), with optional `width` and `height`, `fps` (24)
 and `times` (N, never decreasing). Any other key is an error, so that no misspelt one is ignored.
-Poses may lack their last row (N x 3 x 4). `nerfstudio.py` says what is read of a transforms.json.
+Poses may lack their last row (N x 3 x 4). `nerfstudio.py` says what is read of a transforms.json,
+`colmap.py` what of a folder, which is taken for COLMAP's.
 """
 
 import json
@@ -33,12 +34,14 @@ from .camera_arrays import (
     read_times,
     refuse_unknown,
 )
+from .colmap import colmap_arrays
 from .intrinsics import check_lens
 from .json_object import read_json_object
 from .nerfstudio import is_transforms, transforms_arrays
 from .numpy_file import npz_names, read_npz
 
 DEFAULT_FPS = 24.0
+EXPECTED = "a camera file (.json or .npz), or the folder of a COLMAP model"
 SCHEMA_KEYS = {"width", "height", "fps", "frames"}
 FRAME_KEYS = {"c2w", "intrinsics", "time"}
 
@@ -53,7 +56,7 @@ class CameraFile:
 
 
 def read_camera_file(path: Path | str, size: tuple[int, int] | None = None) -> CameraFile:
-    """The cameras in a JSON or npz file, in float32.
+    """The cameras in a JSON or npz file, or a COLMAP model, in float32.
 
     `size` is the (width, height) that the intrinsics of a file without its own refer to; such a
     file is refused where `size` is None.
@@ -122,12 +125,15 @@ def _digits(value: Any) -> Any:
 
 def _parse(path: Path, size: tuple[int, int] | None) -> CameraFile:
     """The checked contents of a file in float64, poses as `c2w`."""
-    if not path.is_file():
-        raise InputError(path, "no such file", "a camera file (.json or .npz)")
     suffix = path.suffix.lower()
-    if suffix not in (".json", ".npz"):
-        raise InputError(path, f"suffix {path.suffix!r}", "a camera file (.json or .npz)")
-    values = _load_json(path, size) if suffix == ".json" else _load_npz(path)
+    if path.is_dir():
+        values = colmap_arrays(path)
+    elif not path.is_file():
+        raise InputError(path, "no such file", EXPECTED)
+    elif suffix not in (".json", ".npz"):
+        raise InputError(path, f"suffix {path.suffix!r}", EXPECTED)
+    else:
+        values = _load_json(path, size) if suffix == ".json" else _load_npz(path)
     refuse_unknown(path, "", set(values), ARRAY_KEYS)
     c2w = read_poses(path, values)
     intrinsics = read_intrinsics(path, values, len(c2w))

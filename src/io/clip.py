@@ -159,14 +159,18 @@ class ClipReader:
 def open_clip(paths: ClipPaths) -> ClipReader:
     """A reader of the clip; the cameras are read and checked, pictures and latents are not.
 
+    Published readers look rows up by their frame: tables of published clips, which have no `meta`,
+    may have more rows than the video has frames; those that belong to no frame are left aside.
+
     Raises:
-        InputError: a missing or damaged video, pose or intrinsics file, invalid cameras, another
-            number of them than the video has frames.
+        InputError: a missing or damaged video, pose or intrinsics file, invalid cameras, fewer of
+            them than the video has frames, or more in a clip that this project wrote.
     """
     info = video_header(paths.rgb)
     poses, intrinsics = read_poses(paths.pose), read_intrinsics(paths.intrinsics)
     for table in (poses, intrinsics):
-        if len(table) != info.num_frames:
+        surplus = len(table) - info.num_frames
+        if surplus < 0 or (surplus > 0 and paths.meta.is_file()):
             expected = f"{info.num_frames} rows, as many as {paths.rgb} has frames"
             raise InputError(table.path, f"{len(table)} rows", expected)
     return ClipReader(paths, info, poses, intrinsics)

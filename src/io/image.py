@@ -2,6 +2,7 @@
 
 import math
 import struct
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from importlib.util import find_spec
@@ -21,7 +22,8 @@ if TYPE_CHECKING:
     from PIL.Image import Image
 
 EXPECTED = "a readable picture (jpg, png, webp, avif, tiff, bmp or heic)"
-HEIC_EXPECTED = "the extra `heic`: pip install pillow-heif"
+# For the environment that is at work, which need not be that of the shell.
+HEIC_EXPECTED = f"the extra `heic`: {sys.executable} -m pip install pillow-heif"
 HEIC_BRANDS = (b"heic", b"heix", b"heim", b"heis", b"hevc", b"hevx", b"mif1", b"msf1")
 # Telephones take 200 megapixels. Pillow's own limit is lower, and a warning below that.
 MOST_PIXELS = 220_000_000

@@ -7,6 +7,8 @@ from typing import Any
 from ..runtime import InputError
 
 EXPECTED = "a JSON object"
+# Sizes, counts, rates and scales lie far below; beyond, a number is damage.
+LARGEST = 1e9
 
 
 def parse_json(source: object, text: str, expected: str = EXPECTED) -> Any:
@@ -48,6 +50,20 @@ def read_json_object(path: Path) -> dict[str, Any]:
     if not isinstance(value, dict):
         raise InputError(path, f"a JSON {type(value).__name__}", EXPECTED)
     return value
+
+
+def is_number(value: object, most: float = LARGEST) -> bool:
+    """Whether a value of JSON is a finite number of at most `most`, of either sign; no boolean.
+
+    JSON has numbers of any size: 1e400 is read as infinity, and an integer may have more digits
+    than a float can hold.
+    """
+    return isinstance(value, int | float) and type(value) is not bool and -most <= value <= most
+
+
+def is_count(value: object, most: float = LARGEST) -> bool:
+    """Whether a value of JSON is an integer from 0 to `most`; no boolean, no 3.0."""
+    return type(value) is int and 0 <= value <= most
 
 
 def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:

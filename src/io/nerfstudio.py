@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 
 from ..runtime import InputError, get_logger
+from .json_object import is_number
 
 LOGGER = get_logger(__name__)
 POSE = "transform_matrix"
@@ -44,7 +45,7 @@ def transforms_arrays(
     frames = values["frames"]
     if not all(isinstance(frame, dict) and POSE in frame for frame in frames):
         raise InputError(path, "frames without a pose", EXPECTED)
-    frames = sorted(frames, key=lambda frame: _natural(str(frame.get("file_path", ""))))
+    frames = sorted(frames, key=lambda frame: natural_order(str(frame.get("file_path", ""))))
     cameras = [{**values, **frame} for frame in frames]
     for camera in cameras:
         _refuse_other_models(path, camera)
@@ -88,11 +89,11 @@ def _opencv(path: Path, pose: Any) -> Any:
 def _lens(path: Path, camera: Mapping[str, Any], size: Any) -> list[Any]:
     """`fx fy cx cy` of one frame."""
     expected = "fl_x, fl_y, cx, cy or camera_angle_x for every frame"
-    if size is None or not all(_is_number(side) for side in size):
+    if size is None or not all(is_number(side) for side in size):
         raise InputError(path, f"the size {size}", "numbers `w` and `h`")
     width, height = size
     names = ("fl_x", "fl_y", "cx", "cy", "camera_angle_x")
-    if wrong := [name for name in names if not _is_number(camera.get(name, 1))]:
+    if wrong := [name for name in names if not is_number(camera.get(name, 1))]:
         raise InputError(path, f"{wrong[0]} = {str(camera[wrong[0]])[:80]}", "a number")
     if "fl_x" in camera:
         focal = camera["fl_x"]
@@ -115,11 +116,7 @@ def _refuse_other_models(path: Path, camera: Mapping[str, Any]) -> None:
         raise InputError(path, kind, "pinhole cameras, undistort the pictures first")
 
 
-def _is_number(value: Any) -> bool:
-    return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
-
-
-def _natural(name: str) -> list[tuple[int, str]]:
+def natural_order(name: str) -> list[tuple[int, str]]:
     """A key that sorts `a_10` behind `a_9`."""
     parts = re.split(r"(\d{1,18})", name)
     return [(int(part), "") if part.isdecimal() else (-1, part) for part in parts]

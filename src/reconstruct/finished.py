@@ -120,6 +120,9 @@ class FinishedScenes:
     def _shared(self) -> dict[str, object]:
         """What all scenes of a run are made from alike."""
         decoder, output = asdict(self.decoder), asdict(self.output)
+        if not output["ply_padded"]:
+            # Scenes of before this setting are those of its default.
+            del output["ply_padded"]
         return {
             "decoder": weights_digest(find_decoder(self.weights)),
             "tokenizer": weights_digest(find_tokenizer(self.weights)),

@@ -36,6 +36,9 @@ class OutputConfig:
     decode_latents: bool = False
     # Gaussians as a standard PLY, and as a dump of the packed tensor.
     ply: bool = True
+    # The PLY has normals and `f_rest_*` too, all zero, as the original's viewer and other old ones
+    # want them; four times as large.
+    ply_padded: bool = False
     tensor: bool = False
     cameras: bool = True
     metrics: bool = True

@@ -118,7 +118,8 @@ class SceneResults:
     def _queue_gaussians(self, scene: DecodedScene, tree: OutputTree) -> None:
         index, gaussians = scene.index, scene.gaussians
         if self.config.ply:
-            self._submit(tree.ply(index), partial(write_ply, tree.ply(index), gaussians))
+            path = tree.ply(index)
+            self._submit(path, partial(write_ply, path, gaussians, self.config.ply_padded))
         if self.config.tensor:
             self._submit(tree.tensor(index), partial(_write_tensor, tree.tensor(index), gaussians))
         if self.config.cameras:

@@ -7,11 +7,13 @@ from typing import Any
 
 from torch import Tensor
 
-from ..io.json_object import read_json_object
+from ..io.json_object import is_count, is_number, read_json_object
 from ..runtime import InputError
 
 CONFIG_NAME = "config.json"
 CLASS_NAME = "AutoencoderKLCosmos"
+# Sizes and factors lie far below.
+MOST = 65536
 STATISTICS = ("latents_mean", "latents_std")
 
 
@@ -59,7 +61,7 @@ def _alike(value: object, default: object) -> bool:
     if isinstance(default, tuple):
         return isinstance(value, list) and bool(value) and all(_alike(v, 1) for v in value)
     if isinstance(default, float):
-        return type(value) in (int, float)
+        return is_number(value)
     if isinstance(default, int):
-        return type(value) is int and value > 0
+        return is_count(value, MOST) and value != 0
     return type(value) is type(default)

@@ -11,6 +11,7 @@ from torch import Tensor
 from ..checkpoints.archive import open_torch_file
 from ..checkpoints.kinds import why_unreadable
 from ..checkpoints.unpickler import StoredTensor
+from ..io.json_object import is_number
 from ..runtime import InputError
 
 STATISTICS_NAME = "mean_std.pt"
@@ -46,7 +47,7 @@ def statistics_from_config(path: Path, config: Mapping[str, Any]) -> tuple[Tenso
     if not all(isinstance(part, list) for part in lists):
         raise InputError(path, "no latents_mean and latents_std", "two lists of numbers")
     mean, std = ([value for value in part or []] for part in lists)
-    if not all(type(value) in (int, float) for value in [*mean, *std]):
+    if not all(map(is_number, [*mean, *std])):
         raise InputError(path, "statistics that are no numbers", "two lists of numbers")
     channels = config.get("latent_channels", 16)
     if type(channels) is not int or channels < 1:

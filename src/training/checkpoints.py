@@ -8,7 +8,6 @@ the weights are read.
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
-from pickle import UnpicklingError
 from typing import Any
 
 import torch
@@ -17,6 +16,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from ..checkpoints import AVERAGE
+from ..checkpoints.objects import read_objects
 from ..checkpoints.steps import (
     OPTIMIZER,
     PUBLISHED,
@@ -95,7 +95,9 @@ def read_checkpoint(folder: Path, read: ReadWeights, digests: bool = True) -> Ch
         return Checkpoint(step_of(folder), read(published if published.is_file() else folder))
     state = read_state(folder)
     average = _read_tensors(folder / AVERAGE) if AVERAGE in state["files"] else None
-    optimizer, generators = _read_objects(folder / OPTIMIZER), _read_objects(folder / RANDOM)
+    optimizer, generators = (
+        read_objects(folder / name, "tensors and numbers") for name in (OPTIMIZER, RANDOM)
+    )
     weights = read(folder)
     known = (average, generators, state["positions"], float(state.get("minutes", 0)))
     return Checkpoint(state["step"], weights, optimizer, *known)
@@ -165,14 +167,3 @@ def _read_tensors(path: Path) -> dict[str, Tensor]:
         return load_file(path)
     except (SafetensorError, OSError) as error:
         raise InputError(path, f"unreadable ({error})", "a safetensors file") from error
-
-
-def _read_objects(path: Path) -> Any:
-    try:
-        return torch.load(path, map_location="cpu", weights_only=True)
-    except (UnpicklingError, RuntimeError, ValueError, EOFError, KeyError, OSError) as error:
-        # torch adds advice of several lines, such as to trust the file.
-        said = str(error).partition("\n")[0][:100]
-        if isinstance(error, UnpicklingError) or not said:
-            said = type(error).__name__
-        raise InputError(path, f"unreadable ({said})", "tensors and numbers") from error

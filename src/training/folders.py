@@ -13,6 +13,7 @@ from pathlib import Path
 
 from ..checkpoints.steps import (
     DIGESTS,
+    MOST_STEPS,
     OWN_DIGEST,
     STATE,
     defect,
@@ -24,7 +25,7 @@ from ..checkpoints.steps import (
     step_of,
 )
 from ..io.atomic import atomic_path
-from ..io.json_object import read_json_object
+from ..io.json_object import is_count, read_json_object
 from ..runtime import InputError, get_logger
 
 LOGGER = get_logger(__name__)
@@ -86,7 +87,12 @@ def hand_over(source: Path, output_dir: Path) -> Path | None:
 def first_step(output_dir: Path) -> int:
     """The step at which a stage began: where it was handed over, otherwise 0."""
     path = output_dir / STAGE
-    return int(read_json_object(path).get("first_step", 0)) if path.is_file() else 0
+    if not path.is_file():
+        return 0
+    step = read_json_object(path).get("first_step", 0)
+    if not is_count(step, MOST_STEPS):
+        raise InputError(path, f"first_step = {step!r}"[:200], "the number of a step")
+    return step
 
 
 @contextmanager

@@ -1,8 +1,10 @@
 """Small whole files of every kind that is read, for tests that damage them."""
 
 import json
-from collections.abc import Callable
+import shutil
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -44,7 +46,7 @@ class Seed:
 
 def make_seeds(folder: Path) -> list[Seed]:
     """All seeds; `folder` is for files on the way."""
-    seeds = [*_cameras(folder), *_depths(folder), *_pictures(folder), *_parts(folder)]
+    seeds = [*_cameras(folder), *_colmap(), *_depths(folder), *_pictures(folder), *_parts(folder)]
     for path in sorted(VIDEOS.iterdir()):
         seeds.append(Seed(path.name, path.suffix, path.read_bytes(), _read_video))
     return seeds
@@ -69,6 +71,28 @@ def _cameras(folder: Path) -> list[Seed]:
         Seed(name, suffix, _made(folder, f"a{suffix}", make), _read_cameras)
         for name, suffix, make in makes
     ]
+
+
+def _colmap() -> list[Seed]:
+    seeds = []
+    for binary in (True, False):
+        files = generated.colmap_files(binary)
+        for name, content in files.items():
+            seeds.append(Seed(name, Path(name).suffix, content, partial(_read_colmap, name, files)))
+    return seeds
+
+
+def _read_colmap(name: str, files: Mapping[str, bytes], path: Path) -> None:
+    """The model whose file `name` is at `path`."""
+    folder = path.parent / f"{path.stem}_model"
+    shutil.rmtree(folder, ignore_errors=True)
+    folder.mkdir()
+    for other, content in files.items():
+        (folder / other).write_bytes(path.read_bytes() if other == name else content)
+    try:
+        _read_cameras(folder)
+    finally:
+        shutil.rmtree(folder)
 
 
 def _depths(folder: Path) -> list[Seed]:

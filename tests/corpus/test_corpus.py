@@ -8,8 +8,19 @@ from pathlib import Path
 import numpy as np
 import pytest
 from corpus import generated
-from corpus.generated import arrays, bomb, content, flipped, npy_header, ply, transforms, zipped
+from corpus.generated import (
+    arrays,
+    bomb,
+    colmap,
+    content,
+    flipped,
+    npy_header,
+    ply,
+    transforms,
+    zipped,
+)
 
+from cosmos_predict1.diffusion.posed_video import read_posed_tensors
 from src.io.camera_file import read_camera_file, trajectory_from_file
 from src.io.depth_file import read_depth_file
 from src.io.frame_table import read_intrinsics
@@ -83,6 +94,11 @@ def trajectory(path: Path) -> list[float]:
 def intrinsics(path: Path) -> list[float]:
     """The first lens of a clip's table."""
     return read_intrinsics(path).values[0].tolist()
+
+
+def posed(path: Path) -> int:
+    """The number of frames of a video of tensors."""
+    return len(read_posed_tensors(path, 24.0).image)
 
 
 def npy(array: np.ndarray) -> generated.Make:
@@ -218,6 +234,14 @@ CAMERA_FILES = [
     Row("a.json", cameras, message="FISHEYE", make=transforms(camera_model="OPENCV_FISHEYE")),
     Row("a.json", cameras, message="without a lens", make=transforms(fl_x=None)),
     Row("a.json", cameras, message="fl_x = abc", make=transforms(fl_x="abc")),
+    *[
+        Row("a.json", cameras, message=f"{name} = |the size", make=transforms(**{name: value}))
+        for name in ("fl_x", "cy", "camera_angle_x", "w")
+        for value in (math.inf, math.nan, 10**400, 1e300, True)
+    ],
+    Row("a.json", cameras, message="fps", make=generated.cameras(fps=10**400)),
+    Row("a.json", cameras, message="width", make=generated.cameras(width=10**400)),
+    Row("a.json", cameras, message="times", make=generated.cameras(times=[0, 10**400])),
     Row("a.json", cameras, message="the size", make=transforms(w=None, h=None)),
     Row(
         "a.json",
@@ -226,6 +250,49 @@ CAMERA_FILES = [
         make=transforms(frames=[{"transform_matrix": [[1, 2]]}]),
     ),
 ]
+_STILL = (1.0, 0, 0, 0, 0, 0, 0)
+
+
+def _colmap(binary: bool) -> list[Row]:
+    def row(message: str, without: str = "", **parts: object) -> Row:
+        make = colmap(binary, without, **parts)  # pyright: ignore[reportArgumentType]
+        return Row("sparse", cameras, message=message, make=make)
+
+    turn = [(1, (1.0, 0, 0, 0, -2.0, 0, 0), 3, "a", 0), (2, (0.0, 0, 1.0, 0, 2.0, 0, 0), 3, "b", 1)]
+    simple = colmap(binary, cameras=[(3, 0, 64, 48, (40.0, 30.0, 20.0))], images=turn)
+    two_sizes = [(1, 0, 64, 48, (9.0, 9, 9)), (2, 0, 48, 64, (9.0, 9, 9))]
+    poses = [
+        ((2.0, 0, 0, 0, 0, 0, 0), "length 2"),
+        ((0.0, 0, 0, 0, 0, 0, 0), "length 0"),
+        ((math.nan, 0, 0, 0, 0, 0, 0), "length nan"),
+        ((1.0, 0, 0, 0, math.inf, 0, 0), "w2c"),
+        ((1.0, 0, 0, 0, 1e30, 0, 0), "translation of 1e.30"),
+    ]
+    lenses = [
+        ((64, 48), (-50.0, 50, 32, 24), "focal"),
+        ((64, 48), (math.nan, 50, 32, 24), "intrinsics"),
+        ((64, 48), (1e38, 50, 32, 24), "intrinsics"),
+        ((0, 48), (50.0, 50, 32, 24), "width"),
+        ((2**40, 48), (50.0, 50, 32, 24), "width"),
+    ]
+    return [
+        Row("sparse", cameras, ([1.0, 0.5, 0.0], [50, 51, 30, 20]), make=colmap(binary)),
+        # Half a turn about the camera's own place, which is at (2, 0, 0).
+        Row("sparse", cameras, ([0, 0, 0], [40, 40, 30, 20]), make=simple),
+        row(
+            "SIMPLE_RADIAL.*distorted.*colmap image_undistorter .*--input_path",
+            cameras=[(1, 2, 64, 48, (40.0, 30.0, 20.0, 0.1))],
+        ),
+        row("camera 1 of 'frame", cameras=[]),
+        row("no images", images=[]),
+        row("sizes", cameras=two_sizes, images=[(n, _STILL, n, "a", 0) for n in (1, 2)]),
+        *[row(words, images=[(1, pose, 1, "a", 0)]) for pose, words in poses],
+        *[row(words, cameras=[(1, 1, *size, lens)]) for size, lens, words in lenses],
+        row("without cameras and images", "cameras.bin" if binary else "cameras.txt"),
+    ]
+
+
+COLMAP = [*_colmap(binary=True), *_colmap(binary=False)]
 TABLES = [
     Row("a.npz", intrinsics, [90, 90, 8, 6], make=arrays(data=[[90.0, 90, 8, 6]], inds=[0])),
     Row("a.npz", intrinsics, message="shares", make=arrays(data=[[1.07, 1.9, 0.5, 0.5]], inds=[0])),
@@ -243,6 +310,10 @@ LATENTS = [
     Row("a.pkl", read_latents, message="bytes out of", make=bomb("archive/data.pkl", 100)),
     Row("a.pkl", read_latents, message="damaged pickle", make=zipped("a/data.pkl", b"(" * 9)),
     Row("a.pkl", read_latents, message="compression", make=zipped("a/data.pkl", b"x", 12)),
+]
+TENSORS = [
+    Row("a.pt", posed, message=r"compressed|storage|size|nested", make=make)
+    for make in generated.TORCH_BOMBS.values()
 ]
 PLYS = [
     Row("a.ply", count, 1, make=ply({})),
@@ -274,8 +345,10 @@ ROWS = [
     Row("depth/depth_h_w_1.npy", shape, (1, 44, 80)),
     *DEPTHS,
     *CAMERA_FILES,
+    *COLMAP,
     *TABLES,
     *LATENTS,
+    *TENSORS,
     *PLYS,
 ]
 

@@ -1,6 +1,7 @@
 """The shell scripts: signals reach what they have started, numbers are numbers, demos run bare."""
 
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -119,3 +120,21 @@ def test_the_demo_runs_without_a_picture(tmp_path: Path, kind: str) -> None:
     for name in MULTI:
         (clip,) = (tmp_path / f"outputs/clips/{kind}/{name}/rgb").iterdir()
         assert clip.stem == ("garden" if kind == "static" else "bouncing_ball")
+
+
+@pytest.mark.parametrize(("flags", "examples"), [([], "none"), (["--all"], "20000")])
+def test_the_whole_suite_reads_ten_times_as_many_damaged_files(
+    tmp_path: Path, flags: list[str], examples: str
+) -> None:
+    """A long fuzz test that no command runs, or that every quick run waits for."""
+    (tmp_path / "scripts").mkdir()
+    (tmp_path / ".venv/bin").mkdir(parents=True)
+    shutil.copy(REPOSITORY / "scripts/test.sh", tmp_path / "scripts/test.sh")
+    (tmp_path / "scripts/setup.sh").write_text("")
+    python = tmp_path / ".venv/bin/python"
+    python.write_text('#!/bin/sh\necho "$2 with ${FUZZ_EXAMPLES:-none}"\n')
+    python.chmod(0o755)
+    environment = {name: part for name, part in os.environ.items() if name != "FUZZ_EXAMPLES"}
+    command = ["bash", str(tmp_path / "scripts/test.sh"), *flags]
+    said = subprocess.run(command, env=environment, capture_output=True, text=True, check=True)
+    assert f"pytest with {examples}\n" in said.stdout

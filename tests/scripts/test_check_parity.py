@@ -1,6 +1,7 @@
 """The parity runner: it fails what must fail, and our code passes the fixtures that there are."""
 
 import json
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -48,6 +49,32 @@ def run(folder: Path, **kinds: Kind) -> Result:
     result = run_fixture(folder, {"double": double} | kinds)
     assert result is not None
     return result
+
+
+WATCH = """
+import os, sys
+class Watch:
+    def find_spec(self, name, *_):
+        if name == "torch":
+            print("torch sees", os.environ.get("MKL_CBWR"))
+            sys.meta_path.remove(self)
+sys.meta_path.insert(0, Watch())
+from check_parity import main
+sys.exit(main())
+"""
+
+
+@pytest.mark.parametrize(("chosen", "seen"), [(None, "AVX2"), ("COMPATIBLE", "COMPATIBLE")])
+def test_the_command_fixes_the_rounding_before_torch_is_loaded(
+    chosen: str | None, seen: str
+) -> None:
+    """Catches figures of a run by hand that differ from those of the tests, by the processor."""
+    environment = {name: part for name, part in os.environ.items() if name != "MKL_CBWR"}
+    environment |= {"PYTHONPATH": str(REPOSITORY / "scripts")}
+    environment |= {"MKL_CBWR": chosen} if chosen else {}
+    command = [sys.executable, "-c", WATCH, str(GOLDEN / "rays")]
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, check=True)
+    assert done.stdout.startswith(f"torch sees {seen}\n")
 
 
 EXACT = 2 * torch.arange(12.0).reshape(3, 4)

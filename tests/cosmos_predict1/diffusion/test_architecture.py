@@ -86,6 +86,15 @@ def test_a_plain_diffusers_file_gets_the_other_defaults(
         ({"gen3c__guidance": -1}, "guidance"),
         ({"gen3c__fps": 0}, "fps"),
         ({"gen3c__heigth": 64}, "heigth"),
+        ({"gen3c__fps": float("inf")}, "fps"),
+        ({"gen3c__fps": 1e9}, "fps"),
+        ({"gen3c__guidance": float("nan")}, "guidance"),
+        ({"gen3c__num_steps": 10**9}, "num_steps"),
+        ({"gen3c__filter_points_threshold": 10**400}, "filter_points_threshold"),
+        ({"mlp_ratio": float("inf")}, "mlp_ratio"),
+        ({"rope_scale": [1.0, float("nan"), 1.0]}, "rope_scale"),
+        ({"max_size": [4, 10**9, 8]}, "max_size"),
+        ({"num_layers": 10**6}, "num_layers"),
     ],
 )
 def test_wrong_values_are_named(

@@ -174,7 +174,10 @@ def test_as_many_gpus_as_processes(monkeypatch: pytest.MonkeyPatch) -> None:
         sdg_config(static_parser("").parse_args(["--num_gpus", "2"]))
 
 
-@pytest.mark.parametrize("value", ["{", "[1]", '{"radius": 1}', '{"num_circles": "2"}'])
+@pytest.mark.parametrize(
+    "value",
+    ["{", "[1]", '{"radius": 1}', '{"num_circles": "2"}', "[" * 100_000, "9" * 5000],
+)
 def test_a_malformed_spiral_is_refused(value: str) -> None:
     """A misspelt key of --camera_gen_kwargs that changes nothing."""
     with pytest.raises(SystemExit):

@@ -69,6 +69,26 @@ def test_published_files_load(
     assert not any(parameter.requires_grad for parameter in loaded.parameters())
 
 
+@pytest.mark.parametrize("content", [b"", b"fp8", bytes(range(256))])
+@pytest.mark.parametrize("protocol", [2, 3, 4])
+@pytest.mark.parametrize("new", [True, False])
+def test_the_state_of_layers_for_fp8_is_passed_over(
+    tmp_path: Path, tiny_network: Gen3CTransformer, new: bool, protocol: int, content: bytes
+) -> None:
+    """Would catch a file in memory that is refused because its pickle names `bytes`, or
+    `_codecs.encode`, as protocol 2 spells empty and other bytes."""
+    names = [f"net.blocks.block{index}.blocks.0.block.attn.to_q.0._extra_state" for index in (0, 1)]
+    state = published(tiny_network) | {name: io.BytesIO(content) for name in names}
+    folder = write_published(tiny_network, tmp_path)
+    torch.save(
+        state,
+        folder / "model.pt",
+        pickle_protocol=protocol,
+        _use_new_zipfile_serialization=new,
+    )
+    assert_equal(load_generator(folder), tiny_network)
+
+
 def test_old_torch_files_load(tmp_path: Path, tiny_network: Gen3CTransformer) -> None:
     """Would catch memory-mapping asked of a format that has none."""
     folder = write_published(tiny_network, tmp_path)
@@ -203,6 +223,9 @@ def test_missing_and_odd_shards_are_named(tmp_path: Path, tiny_network: Gen3CTra
         index.write_text(json.dumps(bad))
         with pytest.raises(InputError, match="index"):
             load_generator(tmp_path)
+    index.write_text('{"weight_map": ' + "[" * 100_000)
+    with pytest.raises(InputError, match=r"index.*nested"):
+        load_generator(tmp_path)
     index.write_text(json.dumps(stored))
     assert_equal(load_generator(tmp_path), tiny_network)
 

@@ -58,6 +58,7 @@ def test_the_static_demo_is_the_published_one() -> None:
     assert config.weights.path == "checkpoints/Lyra/lyra_static.pt"
     assert config.output.folder == "outputs/demo/lyra_static"
     assert config.output.ply and config.output.cameras and config.output.metrics
+    assert not config.output.ply_padded
 
 
 def test_the_dynamic_demo_is_the_published_one() -> None:

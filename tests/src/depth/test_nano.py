@@ -100,6 +100,16 @@ def test_broken_files_are_input_errors(tmp_path: Path) -> None:
         config.write_text(json.dumps(wrong))
         with pytest.raises(InputError):
             load_nano_depth(tmp_path)
+    for name, value in {
+        "widths": [8, 8, 8, 10**9],
+        "blocks": [1, 1, 1, float("inf")],
+        "heads": 0,
+        "height": float("nan"),
+        "width": True,
+    }.items():
+        config.write_text(json.dumps({**stored, name: value}))
+        with pytest.raises(InputError, match=rf"config\.json.*{name}"):
+            load_nano_depth(tmp_path)
     config.write_text("{")
     with pytest.raises(InputError, match="JSON"):
         load_nano_depth(tmp_path)

@@ -8,6 +8,7 @@ from types import ModuleType, SimpleNamespace
 import numpy as np
 import pytest
 import torch
+from corpus import generated
 from torch import Tensor
 
 from src.depth.estimate import DepthEstimate
@@ -131,6 +132,14 @@ def test_video_depth_anything_is_used_where_it_is_there(
     assert backend.name == "video_depth_anything" and seen.sizes["encoder"] == "vits"
     assert seen.frames.shape == (5, 12, 20, 3) and seen.frames.dtype == np.uint8
     assert (video.depth == 3).all() and video.depth.shape == (5, 12, 20)
+    for content in ({"weight": 1.0}, [torch.ones(1)], {"weight": Path("/")}):
+        torch.save(content, path)
+        with pytest.raises(InputError, match=r"vits\.pth"):
+            resolve_video_depth("auto", tmp_path)
+    for make in generated.TORCH_BOMBS.values():
+        make(path)
+        with pytest.raises(InputError, match=r"vits\.pth"):
+            resolve_video_depth("auto", tmp_path)
     torch.save({"bias": torch.ones(1)}, path)
     with pytest.raises(InputError, match="weight"):
         resolve_video_depth("auto", tmp_path)

@@ -229,6 +229,31 @@ def test_clips_that_do_not_match_are_refused(tmp_path: Path, clip: Clip) -> None
         hidden.rename(paths.part(part))
 
 
+def test_published_tables_may_have_more_rows_than_the_video(tmp_path: Path, clip: Clip) -> None:
+    """A published clip that the original reads, refused; or rows taken by their place."""
+    paths = ClipPaths(tmp_path, "0", "a")
+    write_clip(paths, clip)
+    more = torch.cat([clip.cameras.c2w, clip.cameras.c2w.flip(0)])
+    write_frame_table(paths.pose, more)
+    with pytest.raises(InputError, match=r"pose/a\.npz: got 18 rows, expected 9 rows"):
+        open_clip(paths)
+    paths.meta.unlink()
+    np.savez(paths.intrinsics, data=torch.rand(20, 4).numpy() + 9, inds=np.arange(-1, 19))
+    reader = open_clip(paths)
+    assert torch.equal(reader.cameras().c2w, clip.cameras.c2w) and reader.num_frames == 9
+    with np.load(paths.intrinsics) as archive:
+        rows = archive["data"][[1, 9]]
+    assert np.array_equal(reader.cameras([0, 8]).intrinsics.numpy(), rows)
+    write_frame_table(paths.pose, clip.cameras.c2w[:-1])
+    with pytest.raises(InputError, match=r"pose/a\.npz: got 8 rows"):
+        open_clip(paths)
+    bent = more.clone()
+    bent[2, 0, 0] += 0.002
+    write_frame_table(paths.pose, bent)
+    with pytest.raises(InputError, match=r"pose/a\.npz: got pose 2 = .*expected a rigid"):
+        open_clip(paths)
+
+
 @pytest.mark.parametrize(
     "content", ["", "[1]", '{"files": 3}', '{"files": ["rgb"]}', '{"seed": 1}']
 )

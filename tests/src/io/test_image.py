@@ -164,7 +164,7 @@ def test_what_a_folder_leaves_out_is_said(
     for module in ("image", "folders"):
         monkeypatch.setattr(f"src.io.{module}.can_read_heic", lambda: False)
     (tmp_path / "x.HEIC").write_bytes(b"\0\0\0\x18ftypheic" + bytes(64))
-    with pytest.raises(InputError, match="1 HEIC pictures, expected the extra `heic`: pip install"):
+    with pytest.raises(InputError, match="1 HEIC pictures, expected the extra `heic`: .* pip"):
         find_images(tmp_path)
     with pytest.raises(InputError, match=r"x.HEIC: got a HEIC picture, expected .*pip install"):
         read_image(tmp_path / "x.HEIC")
@@ -246,7 +246,7 @@ def wide_profile(gamma: float, primaries: tuple[tuple[float, float], ...]) -> by
     return head + bytes(128 - len(head)) + table + data
 
 
-# Display P3 adapted to D50, as its public profile has it.
+# Display P3 and Adobe RGB (1998) adapted to D50, as their public profiles have them.
 P3 = (
     (b"rXYZ", (0.51512, 0.2412, -0.00105)),
     (b"gXYZ", (0.29198, 0.69225, 0.04189)),
@@ -254,16 +254,33 @@ P3 = (
 )
 
 
+ADOBE = (
+    (b"rXYZ", (0.60974, 0.31111, 0.01947)),
+    (b"gXYZ", (0.20528, 0.62567, 0.06087)),
+    (b"bXYZ", (0.14919, 0.06322, 0.74457)),
+)
+# Gamma, primaries, and the matrix of linear light into that of BT.709.
+WIDE = {
+    "Display P3": (
+        2.2,
+        P3,
+        [[1.2249, -0.2247, 0], [-0.042, 1.0419, 0], [-0.0197, -0.0786, 1.0979]],
+    ),
+    "Adobe RGB": (563 / 256, ADOBE, [[1.3984, -0.3984, 0], [0, 1, 0], [0, -0.0429, 1.0429]]),
+}
+
+
+@pytest.mark.parametrize("name", WIDE)
 @pytest.mark.parametrize("suffix", [".png", ".jpg", ".webp"])
-def test_colour_profiles_are_applied(tmp_path: Path, suffix: str) -> None:
-    """Telephones' pictures that look pale: Display P3 taken for sRGB."""
+def test_colour_profiles_are_applied(tmp_path: Path, suffix: str, name: str) -> None:
+    """Pictures of telephones and cameras that look pale: their colours taken for sRGB."""
+    gamma, primaries, matrix = WIDE[name]
     path, plain = tmp_path / f"a{suffix}", tmp_path / "plain.png"
     colour = Image.new("RGB", (32, 32), (180, 90, 60))
-    colour.save(path, icc_profile=wide_profile(2.2, P3), quality=95)
+    colour.save(path, icc_profile=wide_profile(gamma, primaries), quality=95)
     found = read_image(path).float().mean(dim=(0, 1))
-    # By the formula: P3 linear light into BT.709, encoded as sRGB.
-    light = (np.array([180, 90, 60]) / 255) ** 2.2
-    matrix = [[1.2249, -0.2247, 0], [-0.0420, 1.0419, 0], [-0.0197, -0.0786, 1.0979]]
+    # By the formula: linear light into BT.709, encoded as sRGB.
+    light = (np.array([180, 90, 60]) / 255) ** gamma
     expected = 255 * (1.055 * (np.array(matrix) @ light) ** (1 / 2.4) - 0.055)
     assert np.abs(found.numpy() - expected).max() < 4
     assert abs(expected[0] - 180) > 8

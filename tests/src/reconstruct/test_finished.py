@@ -45,8 +45,20 @@ def change_tokenizer(inputs: TinyInput) -> None:
         (None, ("target_index_subsample=2",), r"target_stride"),
         (None, ("save_gaussians=true",), r"settings\.output\.tensor = False"),
         (None, ("out_fps=12",), r"settings\.output\.fps = 24"),
+        (None, ("output.ply_padded=true",), r"settings\.output\.ply_padded = nothing.*True"),
     ],
-    ids=["latents", "pictures", "poses", "weights", "tokenizer", "far", "targets", "files", "fps"],
+    ids=[
+        "latents",
+        "pictures",
+        "poses",
+        "weights",
+        "tokenizer",
+        "far",
+        "targets",
+        "files",
+        "fps",
+        "padding",
+    ],
 )
 def test_a_finished_scene_of_something_else_is_refused(
     broken_input: TinyInput, tmp_path: Path, change: object, settings: tuple[str, ...], named: str

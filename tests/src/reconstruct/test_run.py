@@ -5,8 +5,10 @@ import shutil
 from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
+from plyfile import PlyData
 from tiny_scene import (
     DECODER,
     FRAMES,
@@ -113,6 +115,22 @@ def test_a_dynamic_run_has_a_folder_for_every_time(
         metrics = json.loads((folder / "scenes/0/metrics.json").read_text())
         assert [part["frame"] for part in metrics["frames"]] == [time, time]
     assert not torch.equal(*packed)
+
+
+def test_the_padded_ply_is_a_setting(static_input: TinyInput, tmp_path: Path) -> None:
+    """A setting without effect, or one that changes the values that all viewers read."""
+    tables = []
+    for padded in ("false", "true"):
+        folder = tmp_path / padded
+        reconstruct(static_input.configure(folder, f"output.ply_padded={padded}"))
+        path = static_input.results(folder) / "gaussians_orig/gaussians_0.ply"
+        tables.append(PlyData.read(str(path))["vertex"].data)
+    plain, padded = tables
+    names = [*(plain.dtype.names or ())]
+    assert all(np.array_equal(plain[name], padded[name]) for name in names)
+    added = [name for name in padded.dtype.names or () if name not in names]
+    assert added == ["nx", "ny", "nz", *(f"f_rest_{index}" for index in range(45))]
+    assert not any(padded[name].any() for name in added)
 
 
 def test_without_a_frozen_time_its_own_cameras_are_rendered(

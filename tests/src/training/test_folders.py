@@ -5,9 +5,9 @@ from pathlib import Path
 
 import pytest
 
-from src.checkpoints.steps import PUBLISHED, defect, list_checkpoints
+from src.checkpoints.steps import PUBLISHED, defect, list_checkpoints, read_state
 from src.runtime import InputError
-from src.training.folders import first_step, hand_over, new_folder, remove_old, write_state
+from src.training.folders import STAGE, first_step, hand_over, new_folder, remove_old, write_state
 
 
 def make(output_dir: Path, step: int) -> Path:
@@ -141,6 +141,23 @@ def test_the_newest_sound_checkpoint_is_handed_over_once(
     make(source, 11)
     assert hand_over(source, stage) is None
     assert [path.name for path in list_checkpoints(stage)] == ["checkpoint-10"]
+
+
+@pytest.mark.parametrize("value", ["1e400", "NaN", "-1", "true", '"7"', "2.5", "1" + "0" * 300])
+def test_odd_numbers_of_a_stage_and_a_state_are_named(tmp_path: Path, value: str) -> None:
+    """A damaged number that ends in a traceback, or in a training without end."""
+    (tmp_path / STAGE).write_text(f'{{"source": "a", "first_step": {value}}}')
+    with pytest.raises(InputError, match="first_step"):
+        first_step(tmp_path)
+    folder = tmp_path / "checkpoint-1"
+    folder.mkdir()
+    for name in ("step", "positions"):
+        number = value if name == "step" else f"[{value}]"
+        state = {"step": "1", "positions": "[0]", "files": "{}", name: number}
+        content = ", ".join(f'"{key}": {part}' for key, part in state.items())
+        (folder / "state.json").write_text(f"{{{content}}}")
+        with pytest.raises(InputError, match=f"no valid {name}"):
+            read_state(folder)
 
 
 def test_a_source_without_a_sound_checkpoint_is_an_error(tmp_path: Path) -> None:

@@ -10,10 +10,12 @@ from pathlib import Path
 
 import pytest
 import torch
+from corpus import generated
 from linear_task import WEIGHTS, LinearTask, Points, elsewhere, losses, steps
 from safetensors.torch import load_file
 
 from src.runtime import InputError
+from src.training.checkpoints import read_checkpoint
 from src.training.interruption import Interrupted
 from src.training.journal import read_journal
 from src.training.loop import train
@@ -154,6 +156,21 @@ def test_a_flipped_bit_is_not_trained_on(
     whole = elsewhere(loop, "whole", ema=True)
     train(LinearTask(), whole, OPTIM)
     assert losses(whole.output_dir) == losses(loop.output_dir)
+
+
+@pytest.mark.parametrize("name", ["optimizer.pt", "random.pt"])
+def test_bombs_in_place_of_a_state_are_refused(loop: LoopConfig, name: str) -> None:
+    """A file of a kilobyte that takes gigabytes when a training resumes."""
+    train(LinearTask(), replace(loop, max_steps=2), OPTIM)
+    folder = Path(loop.output_dir) / "checkpoint-2"
+    state = json.loads((folder / "state.json").read_text())
+    del state["sha256"]
+    for make in generated.TORCH_BOMBS.values():
+        make(folder / name)
+        state["files"][name] = (folder / name).stat().st_size
+        (folder / "state.json").write_text(json.dumps(state))
+        with pytest.raises(InputError, match=rf"{name}: got"):
+            read_checkpoint(folder, LinearTask().read_weights)
 
 
 def test_many_unreadable_checkpoints_are_a_short_message(loop: LoopConfig) -> None:

@@ -176,8 +176,10 @@ def make_pictures(
     folder = beside(config.output, "images")
     for scene in scenes:
         path = folder / f"{scene.key}.png" if scene.path is None else scene.path
-        if scene.path is None and not path.is_file():
-            with process_lock(folder / f".{scene.key}.lock", ONE_PAINTER, wait=True):
+        lock = folder / f".{scene.key}.lock"
+        # A lock beside the picture is of a run that was killed, or is about to go.
+        if scene.path is None and (lock.exists() or not path.is_file()):
+            with process_lock(lock, ONE_PAINTER, wait=True):
                 if not path.is_file():
                     seed = draw(config.sampling.seed, scene.key, "picture").seed
                     picture = painter(scene.prompt, settings.height, settings.width, seed)

@@ -12,7 +12,7 @@ import os
 import socket
 import threading
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 
 from ..runtime import InputError, get_logger
@@ -68,8 +68,20 @@ def process_lock(path: Path, expected: str, wait: bool = False) -> Iterator[None
 def clip_lock(paths: ClipPaths, wait: bool = False) -> Iterator[None]:
     """Hold a clip, by a hidden file beside its metadata; see `process_lock`."""
     expected = "one run at a time for each clip; wait for it, or choose another folder"
-    with process_lock(paths.meta.with_name(f".{paths.key}.lock"), expected, wait):
+    with process_lock(_of_clip(paths), expected, wait):
         yield
+
+
+def remove_stale_clip_lock(paths: ClipPaths) -> None:
+    """Remove the lock of a finished clip whose writer was killed, if there is one."""
+    if _of_clip(paths).exists():
+        # One that is held will go, and one that cannot be removed keeps nobody from reading.
+        with suppress(InputError), clip_lock(paths):
+            pass
+
+
+def _of_clip(paths: ClipPaths) -> Path:
+    return paths.meta.with_name(f".{paths.key}.lock")
 
 
 @contextmanager

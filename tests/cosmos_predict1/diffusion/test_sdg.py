@@ -143,6 +143,20 @@ def test_a_second_run_makes_what_is_missing_and_nothing_else(
     assert not loads
 
 
+def test_the_lock_of_a_finished_clip_goes(static: Callable, tmp_path: Path) -> None:
+    """A lock that stays for ever: a run was killed after the last file of a clip was there."""
+    picture = write_picture(tmp_path / "a.png")
+    static("--input_image_path", picture, "--num_steps", 1)
+    left, held = (tmp_path / "out" / "meta" / name for name in (".a.lock", ".b.lock"))
+    left.write_text("process 1 on another host")
+    held.write_text("process 1 on another host")
+    static("--input_image_path", picture, "--num_steps", 1)
+    assert not left.exists() and held.exists()
+    with clip_lock(ClipPaths(tmp_path / "out", "", "a")):
+        static("--input_image_path", picture, "--num_steps", 1)
+        assert left.exists()
+
+
 def test_other_settings_want_another_folder(static: Callable, tmp_path: Path) -> None:
     """A resumed run whose clips differ from those that are there already."""
     picture = write_picture(tmp_path / "a.png")

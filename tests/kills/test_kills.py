@@ -38,7 +38,6 @@ def test_the_harness_sees_faults(tmp_path: Path, repeats: bool, fault: str) -> N
 
     job = Job(
         lambda out: [str(program), str(out)],
-        lambda out: (out / "begun").exists(),
         finished,
         Path.read_bytes,
     )

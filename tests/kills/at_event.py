@@ -3,8 +3,8 @@
 The program is the file that a user calls, with its arguments, as `__main__`; an audit hook counts
 what it does to files below FOLDER and ends the process with SIGKILL just before event N, or PAUSE
 seconds after that, while the program goes on. With N = 0 it lives, and the number of events and
-the modules that it imported are written to the file PAUSE. What programs in other processes
-(ffmpeg) do is not counted.
+the modules that it imported are written to the file PAUSE. What libraries in C open by
+themselves (PyAV, torch) is not counted, but the names that the files then get are.
 """
 
 import json

@@ -52,4 +52,8 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    try:
+        main()
+    except KeyboardInterrupt:
+        sys.stderr.write("sample.py: stopped; the same command goes on\n")
+        sys.exit(130)

@@ -38,6 +38,10 @@ def main() -> int:
     except (InputError, Stopped) as error:
         print(f"error: {error}", file=sys.stderr)
         return 1
+    except KeyboardInterrupt:
+        # The first Ctrl-C lets the worlds in progress end, the second one does not.
+        print("stopped at once; the same command makes what is missing", file=sys.stderr)
+        return 130
     return 0
 
 

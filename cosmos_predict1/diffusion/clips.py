@@ -3,11 +3,11 @@
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 
+from src.io.locks import HeldError, clip_lock, remove_stale_clip_lock
 from src.runtime import get_logger
 
 from .config import ClipSettings, SdgConfig
 from .inputs import SceneInput
-from .locks import HeldError, clip_lock
 from .origins import Origins
 from .outputs import ShotFiles
 from .preparation import is_filmed
@@ -77,7 +77,13 @@ class Clips:
 
     def missing(self, jobs: Sequence[Job]) -> list[Job]:
         """The jobs whose clips are still to be made."""
-        return [job for job in jobs if not self.is_finished(job)]
+        missing = []
+        for job in jobs:
+            if not self.is_finished(job):
+                missing.append(job)
+            else:
+                remove_stale_clip_lock(self.files(job).paths[0])
+        return missing
 
     def without_held(self, missing: list[Job]) -> list[Job]:
         """The jobs that are missing, once some of them are not in the hands of another run.

@@ -19,6 +19,8 @@ from ..runtime import InputError
 EXPECTED = "a place that can be written, with room on its disk"
 # File names end at 255 bytes on common file systems; this leaves room for the other parts.
 MAX_STEM_BYTES = 120
+# Names of the temporaries that this process is writing.
+_OWN: set[str] = set()
 
 
 class UnwritableError(InputError, OSError):
@@ -64,8 +66,9 @@ def _temporary(path: Path) -> Iterator[Path]:
     _remove_orphans(path)
     unique = f"{_prefix(path)}{os.getpid()}~{secrets.token_hex(4)}"
     temporary = path.with_name(unique + path.suffix)
-    mode = _mode_of_new_files(temporary)
+    _OWN.add(temporary.name)
     try:
+        mode = _mode_of_new_files(temporary)
         yield temporary
         assert temporary.is_file(), f"nothing was written to {temporary}"
         if stat.S_IMODE(temporary.stat().st_mode) != mode:
@@ -76,6 +79,7 @@ def _temporary(path: Path) -> Iterator[Path]:
         _flush(path.parent, os.O_RDONLY)
     finally:
         temporary.unlink(missing_ok=True)
+        _OWN.discard(temporary.name)
 
 
 def _mode_of_new_files(path: Path) -> int:
@@ -103,11 +107,16 @@ def _remove_orphans(path: Path) -> None:
     for entry in path.parent.iterdir():
         if entry.name.startswith(prefix) and entry.suffix == path.suffix:
             process = entry.name[len(prefix) :].split("~")[0]
-            if process.isdecimal() and not _runs(int(process)):
+            own = entry.name in _OWN
+            if process.isdecimal() and not own and not _runs(int(process)):
                 entry.unlink(missing_ok=True)
 
 
 def _runs(process: int) -> bool:
+    """Whether another process of this number runs."""
+    if process == os.getpid():
+        # A killed one had this number before, as in a container that was started again.
+        return False
     try:
         os.kill(process, 0)
     except ProcessLookupError:

@@ -39,7 +39,8 @@ def write_members(path: Path, suffix: str, contents: Iterable[bytes]) -> None:
     """Write one file per frame 0 ... n-1, atomically and uncompressed (the files are already)."""
     with atomic_path(path) as temporary, zipfile.ZipFile(temporary, "w") as archive:
         for index, content in enumerate(contents):
-            archive.writestr(f"{index:05d}{suffix}", content)
+            # Without the time of the call, so that equal frames are equal files.
+            archive.writestr(zipfile.ZipInfo(f"{index:05d}{suffix}"), content)
 
 
 def _expected(suffix: str) -> str:

@@ -60,7 +60,8 @@ def write_latents(path: Path, latents: Float[Tensor, "channel latent_frame h w"]
     }
     with atomic_path(path) as temporary, zipfile.ZipFile(temporary, "w") as archive:
         for name, content in records.items():
-            archive.writestr(f"archive/{name}", content)
+            # Without the time of the call, so that equal latents are equal files.
+            archive.writestr(zipfile.ZipInfo(f"archive/{name}"), content)
 
 
 def _read_program(path: Path) -> bytes:

@@ -19,7 +19,8 @@ class BackgroundWriter:
 
     After a job that fails no later one runs, and its exception is raised by the next `submit` that
     notices, or at the end of the block. When the block itself fails, the jobs that were submitted
-    before still run: finished scenes are not lost with the one that failed.
+    before still run: finished scenes are not lost with the one that failed. Ctrl-C drops them but
+    for the one that runs.
     """
 
     def __init__(self, max_pending: int = MAX_PENDING) -> None:
@@ -37,7 +38,7 @@ class BackgroundWriter:
         error: BaseException | None,
         traceback: TracebackType | None,
     ) -> None:
-        self._pool.shutdown(wait=True)
+        self._pool.shutdown(wait=True, cancel_futures=kind is KeyboardInterrupt)
         if error is None:
             self.flush()
 

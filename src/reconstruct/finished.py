@@ -4,26 +4,22 @@ Every scene has a record (`made_from.json`) of the digests of its clips and of t
 settings, and of the files that were written of it.
 """
 
-import json
-from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from functools import cached_property
 from pathlib import Path
 
-from ..io.atomic import atomic_path
 from ..io.clip import ClipPaths
 from ..io.digest import content_digest, weights_digest
-from ..io.json_object import read_json_object
 from ..io.made_from import check_made_from, plain
 from ..models.recon.decoder import DecoderConfig
 from ..models.recon.weights import NOT_STORED
 from ..rendering.options import RasterizeOptions
 from ..runtime import InputError
 from .outputs import OutputConfig, OutputTree, meta_text
+from .record import WAY_OUT, read_record
 from .scenes import Scenes
 from .weights import WeightsConfig, find_decoder, find_tokenizer
 
-WAY_OUT = "overwrite=true replaces it, another out_dir_inference keeps both"
 # Of a clip; its metadata does not change what is made from it.
 PARTS = ("rgb", "pose", "intrinsics", "latent", "depth")
 # Settings of the output that say where and whether, not what is written of a scene.
@@ -73,7 +69,7 @@ class FinishedScenes:
         path = made_from_path(self.output, tree, index, key)
         if not self._is_complete(tree, index, path):
             return False
-        stored = _read_record(path)
+        stored = read_record(path)
         check_made_from(path, stored["made_from"], self.record(index, time), WAY_OUT)
         return all((tree.root / name).is_file() for name in stored["files"])
 
@@ -103,7 +99,7 @@ class FinishedScenes:
             InputError: it was, but nobody recorded what it was made from.
         """
         if self.output.eval_only:
-            return path.is_file()
+            return path.is_file() and not read_record(path).get("unfinished")
         meta = tree.meta(index)
         if not meta.is_file():
             return False
@@ -140,21 +136,3 @@ class FinishedScenes:
 def made_from_path(config: OutputConfig, tree: OutputTree, index: int, key: str) -> Path:
     """The record of a scene."""
     return tree.evaluation_made_from(key) if config.eval_only else tree.made_from(index)
-
-
-def write_record(
-    path: Path, made_from: Mapping[str, object], root: Path, files: Sequence[Path]
-) -> None:
-    """Write the record of a scene whose `files` below `root` are all there."""
-    names = sorted(str(file.relative_to(root)) for file in files)
-    content = json.dumps({"made_from": made_from, "files": names}, indent=1)
-    with atomic_path(path) as temporary:
-        temporary.write_text(content + "\n", encoding="utf-8")
-
-
-def _read_record(path: Path) -> dict:
-    """The record of a scene; `InputError` for another file of its name."""
-    record = read_json_object(path)
-    if not isinstance(record.get("made_from"), dict) or not isinstance(record.get("files"), list):
-        raise InputError(path, "no made_from and files", f"the record of a scene; {WAY_OUT}")
-    return record

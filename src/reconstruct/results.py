@@ -23,9 +23,10 @@ from ..visualization.depth import colorize_depth, depth_range
 from ..visualization.sheet import side_by_side
 from ..visualization.wave import depth_wave
 from .background import BackgroundWriter
-from .finished import made_from_path, write_record
+from .finished import made_from_path
 from .outputs import OutputConfig, OutputTree, meta_text
 from .quality import FrameQuality, trajectory_quality, write_quality
+from .record import SceneRecord
 from .references import References
 from .rendering import RenderedTrajectory, render_trajectories
 from .sheet import scene_sheet, write_sheet
@@ -44,36 +45,41 @@ class DecodedScene:
     gaussians: Gaussians
 
 
-@dataclass(frozen=True)
+@dataclass
 class SceneResults:
-    """Renders scenes and queues what is to be written of them."""
+    """Renders scenes and queues what is to be written of them.
+
+    `record` is that of the latest scene, `written` all files of the run.
+    """
 
     config: OutputConfig
     options: RasterizeOptions
     backend: Backend
     writer: BackgroundWriter
     written: list[Path] = field(default_factory=list)
+    record: SceneRecord = field(init=False)
 
     def write(self, scene: DecodedScene, tree: OutputTree, made_from: Mapping[str, object]) -> None:
         """Render a scene and queue all of its files, the one that says "finished" last.
 
-        `made_from` is kept beside them, with their names.
+        `made_from` is kept beside them, with their names. Files that a run which was stopped has
+        written from the same stay, unless everything is to be made again.
         """
-        key = scene.example.key
-        record = made_from_path(self.config, tree, scene.index, key)
+        key, meta = scene.example.key, tree.meta(scene.index)
+        path = made_from_path(self.config, tree, scene.index, key)
         # While files change, nothing says that the scene is finished.
-        for path in (tree.meta(scene.index), record):
-            path.unlink(missing_ok=True)
-        before = len(self.written)
+        meta.unlink(missing_ok=True)
+        keep = self.config.finished != "remake"
+        record = self.record = SceneRecord.begin(path, tree.root, made_from, keep)
         if self.config.eval_only:
             self._queue_evaluation(scene, tree)
         else:
             self._queue_scene(scene, tree)
-        files = tuple(self.written[before:])
-        self._submit(record, partial(write_record, record, made_from, tree.root, files))
+        self.written.append(path)
+        self.writer.submit(record.finish)
         if not self.config.eval_only:
-            text = meta_text(key)
-            self._submit(tree.meta(scene.index), partial(_write_text, tree.meta(scene.index), text))
+            self.written.append(meta)
+            self.writer.submit(partial(_write_text, meta, meta_text(key)))
 
     def check_written(self) -> None:
         """Refuse to end well where a file that was written is gone.
@@ -86,9 +92,10 @@ class SceneResults:
             raise InputError(gone[0], f"{len(gone)} files are gone", "results that nobody removes")
 
     def _submit(self, path: Path, job: Callable[[], object]) -> None:
-        """Queue a job that writes `path`."""
+        """Queue a job that writes `path`, a file of the latest scene, if it is not there."""
         self.written.append(path)
-        self.writer.submit(job)
+        if path not in self.record.kept:
+            self.writer.submit(partial(_write_and_note, job, self.record, path))
 
     def _queue_scene(self, scene: DecodedScene, tree: OutputTree) -> None:
         self._queue_gaussians(scene, tree)
@@ -174,6 +181,11 @@ class SceneResults:
 
     def _queue_video(self, path: Path, batches: Iterable[UInt8[Tensor, "_ h w 3"]]) -> None:
         self._submit(path, partial(write_video, path, iter(batches), self.config.fps, QUALITY))
+
+
+def _write_and_note(job: Callable[[], object], record: SceneRecord, path: Path) -> None:
+    job()
+    record.add(path)
 
 
 def _wave(rendered: RenderedTrajectory) -> UInt8[Tensor, "wave h w 3"]:

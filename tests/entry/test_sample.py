@@ -9,6 +9,7 @@ import time
 from pathlib import Path
 
 import pytest
+from interrupting import interrupt
 from tiny_scene import DECODER, TinyInput, write_tiny_input
 
 from src.models.recon.decoder import LatentRecon
@@ -95,6 +96,17 @@ def test_a_killed_run_resumes(static_input: TinyInput, tmp_path: Path) -> None:
     whole = tmp_path / "whole"
     run(PYTHON, inputs, tmp_path, f"out_dir_inference={whole}")
     assert contents(inputs.output) == contents(whole)
+
+
+def test_ctrl_c_ends_in_one_line(static_input: TinyInput, tmp_path: Path) -> None:
+    """A traceback, or half-written files and processes that stay behind."""
+    inputs = more_scenes(static_input, tmp_path / "input", copies=16)
+    command = [*PYTHON, str(REPOSITORY / "sample.py"), *inputs.arguments()]
+    done = interrupt(command, tmp_path, inputs.tree() / "meta/sample_0.json")
+    assert done.returncode == 130 and "Traceback" not in done.stderr
+    assert done.stderr.splitlines()[-1].startswith("sample.py: stopped; ")
+    assert 1 <= len(list(inputs.tree().glob("meta/*"))) < 3 + 16
+    assert not [path for path in inputs.output.rglob(".*") if path.is_file()]
 
 
 def more_scenes(inputs: TinyInput, folder: Path, copies: int) -> TinyInput:

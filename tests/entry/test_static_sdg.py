@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from interrupting import interrupt
 from tiny_generator import MULTI, write_picture, write_tiny_weights
 from tiny_scene import write_tiny_input
 
@@ -137,6 +138,19 @@ def test_a_killed_run_goes_on(folder: Path, killed: Path) -> None:
     for name, stamp in times.items():
         assert (killed / name / "rgb" / "photo.mp4").stat().st_mtime_ns == stamp
     assert not any(is_temporary(path) for path in killed.rglob("*"))
+
+
+def test_ctrl_c_ends_in_one_line(folder: Path) -> None:
+    """A traceback, a lost clip, a half-written one, a lock or a process that stays behind."""
+    root = folder / "out" / "stopped"
+    line = command("out/stopped", "--input_image_path", "photo.png", "--multi_trajectory")
+    line += ["--num_steps", "40"]
+    done = interrupt(line, folder, root / "1" / "meta" / "photo.json")
+    assert done.returncode == 130 and "Traceback" not in done.stderr
+    assert done.stderr.splitlines()[-1].startswith("gen3c_single_image_sdg.py: stopped; ")
+    kept = finished(root, "photo")
+    assert {"0", "1"} <= {*kept} and len(kept) < 6
+    assert not [path for path in root.rglob(".*") if path.is_file()]
 
 
 def test_mistakes_end_in_one_line(folder: Path) -> None:

@@ -1,24 +1,35 @@
 """Kills a command at random moments, calls it again until it is done, and compares the results.
 
 What is asked of every job: all outputs equal those of an undisturbed run, nothing that is half
-written passes for finished, nothing finished is made again, nothing but outputs is left behind.
+written passes for finished, nothing finished is made again, nothing but outputs is left behind, be
+it a file or a process.
+
+Moments are of three kinds: any moment of a call, imports included; some time after the call's
+first change to a file; and just before, or shortly after, one of the call's file events.
 """
 
-import os
+import json
 import random
 import signal
 import subprocess
-import sys
 import time
+from collections import Counter
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Literal
 
-REPOSITORY = Path(__file__).resolve().parents[2]
-# Seconds after which a call counts as hanging.
-LIMIT = 600
-# How many kills come at any moment of a call, imports included; the others come after `begun`.
-EARLY = 0.1
+from kills.starting import Event, Process, import_for_forks, start
+
+Kind = Literal["any moment", "delay", "event"]
+Seen = dict[str, list[tuple[int, int]]]
+
+# Seconds after which a call counts as hanging, and after which a process counts as orphaned.
+LIMIT, LAST_GASP = 600, 10
+KINDS: tuple[Kind, ...] = ("any moment", "delay", "event")
+SHARES = (0.1, 0.4, 0.5)
+# Half of the kills at events come up to so many seconds later.
+PAUSE = 0.03
 
 
 @dataclass(frozen=True)
@@ -26,59 +37,94 @@ class Job:
     """A command that goes on where a killed one stopped.
 
     Attributes:
-        command: what writes into a folder.
-        begun: whether a call has begun to write there.
+        command: what writes into a folder: a Python file and its arguments.
         finished: what counts as finished in a folder, by name, with the files of each.
         content: the bytes of a file that two runs have in common, such as without times.
         foreign: names of files that may differ or be missing.
     """
 
     command: Callable[[Path], list[str]]
-    begun: Callable[[Path], bool]
     finished: Callable[[Path], Mapping[str, list[Path]]]
     content: Callable[[Path], bytes]
     foreign: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class Whole:
+    """An undisturbed run: its outputs, seconds before and after the first change, file events."""
+
+    outputs: dict[str, bytes]
+    finished: int
+    before: float
+    after: float
+    events: int
 
 
 @dataclass
 class Tally:
     """What happened."""
 
+    seed: int = 0
+    fork: bool = False
+    whole: Whole | None = None
     calls: int = 0
-    kills: int = 0
     rounds: int = 0
     faults: list[str] = field(default_factory=list)
-    moments: list[float] = field(default_factory=list)
+    # Kind and phase of every kill.
+    moments: list[tuple[Kind, str]] = field(default_factory=list)
+    sessions: list[int] = field(default_factory=list)
+
+    @property
+    def kills(self) -> int:
+        """How many kills came before the end of a call."""
+        return len(self.moments)
 
     def __str__(self) -> str:
-        early = sum(moment < 0 for moment in self.moments)
-        text = f"{self.kills} kills in {self.calls} calls, {self.rounds} runs completed"
-        text += f", {early} kills before anything was written, {len(self.faults)} faults"
-        return "\n".join([text, *self.faults])
+        kinds = Counter(kind for kind, _ in self.moments)
+        phases = Counter(phase for _, phase in self.moments)
+        text = f"seed {self.seed}: {self.kills} kills in {self.calls} calls, "
+        text += f"{self.rounds} runs completed, {len(self.faults)} faults"
+        text += ", kinds other than any moment in forks" if self.fork else ""
+        moments = ", ".join(f"{kinds[kind]} {kind}" for kind in KINDS)
+        moments += "; " + ", ".join(
+            f"{phases[phase]} {phase} writing" for phase in ("before", "during", "after")
+        )
+        lines = [text, f"moments: {moments}", *self.faults]
+        if self.whole is not None:
+            whole = self.whole
+            lines[1:1] = [
+                f"undisturbed: {whole.before:.1f} s to the first change, {whole.after:.1f} s more, "
+                f"{whole.events} file events, {len(whole.outputs)} files"
+            ]
+        return "\n".join(lines)
 
 
-def kill_repeatedly(job: Job, folder: Path, times: int, seed: int = 0) -> Tally:
-    """Kill a job `times` times, in as many runs as that takes; the last one is completed."""
-    draws, tally = random.Random(seed), Tally()
-    whole = folder / "whole"
-    before, after = _time(job, whole)
-    expected = outputs(job, whole)
+def kill_repeatedly(job: Job, folder: Path, times: int, seed: int = 0, fork: bool = False) -> Tally:
+    """Kill a job `times` times, in as many runs as that takes; the last one is completed.
+
+    With `fork` only calls that are killed at any moment are processes of their own, and the others
+    forks of this one; see `starting`.
+    """
+    draws, tally = random.Random(seed), Tally(seed, fork)
+    whole = tally.whole = _undisturbed(job, folder / "whole", fork)
     while tally.kills < times:
         killed = folder / f"killed-{tally.rounds}"
-        seen: dict[str, list[tuple[int, int]]] = {}
+        seen: Seen = {}
         while True:
-            early = draws.random() < EARLY
-            delay = draws.uniform(0, before if early else after)
-            ended = _call(job, killed, delay, early, tally, last=tally.kills >= times)
-            _check(job, killed, expected, seen, tally)
+            last = tally.kills >= times
+            ended = _call(job, killed, None if last else draws, whole, tally)
+            _check(job, killed, whole.outputs, seen, tally)
             if ended:
                 break
         tally.rounds += 1
         found = outputs(job, killed)
-        for name in sorted(found.keys() | expected.keys()):
-            if found.get(name) != expected.get(name):
-                kind = "differs" if found.keys() & expected.keys() >= {name} else "is there once"
-                tally.faults.append(f"run {tally.rounds}: {name} {kind}")
+        for name in sorted(found.keys() | whole.outputs.keys()):
+            if found.get(name) != whole.outputs.get(name):
+                both = found.keys() & whole.outputs.keys() >= {name}
+                tally.faults.append(
+                    f"{killed.name}: {name} {'differs' if both else 'is there once'}"
+                )
+        _wait_for_orphans(tally)
     return tally
 
 
@@ -89,68 +135,93 @@ def outputs(job: Job, folder: Path) -> dict[str, bytes]:
     return {str(path.relative_to(folder)): job.content(path) for path in kept}
 
 
-def _start(job: Job, folder: Path, log: Path) -> subprocess.Popen:
-    with log.open("ab") as file:
-        environment = {**os.environ, "OMP_NUM_THREADS": "1"}
-        return subprocess.Popen(
-            [sys.executable, *job.command(folder)],
-            cwd=REPOSITORY,
-            env=environment,
-            stdout=file,
-            stderr=file,
-            start_new_session=True,
-        )
+def _undisturbed(job: Job, folder: Path, fork: bool) -> Whole:
+    """Run to the end; the times and the events of that, the later time of a fork if wanted."""
+    report = folder.with_suffix(".json")
+    before, after = _time(job, folder, (str(folder), 0, str(report)))
+    told = json.loads(report.read_text())
+    if fork:
+        import_for_forks(told["modules"])
+        _, after = _time(job, folder.with_name("forked"), None, fork=True)
+    return Whole(outputs(job, folder), len(job.finished(folder)), before, after, told["events"])
 
 
-def _time(job: Job, folder: Path) -> tuple[float, float]:
-    """Run undisturbed; the seconds until something was written, and from there to the end."""
-    log = folder.with_suffix(".log")
-    log.parent.mkdir(parents=True, exist_ok=True)
-    start = time.monotonic()
-    process = _start(job, folder, log)
-    while not job.begun(folder) and process.poll() is None:
-        time.sleep(0.005)
+def _time(job: Job, folder: Path, event: Event | None, fork: bool = False) -> tuple[float, float]:
+    """Seconds of a run until its first change, and from there to the end."""
+    log, begin = folder.with_suffix(".log"), time.monotonic()
+    process = start(job.command(folder), log, event, fork)
+    _wait_for_change(process, folder, {})
     begun = time.monotonic()
     if process.wait(LIMIT):
         raise RuntimeError(f"the undisturbed run failed:\n{log.read_text()[-2000:]}")
-    return begun - start, time.monotonic() - begun
+    return begun - begin, time.monotonic() - begun
 
 
-def _call(job: Job, folder: Path, delay: float, early: bool, tally: Tally, last: bool) -> bool:
-    """One call, killed after `delay` seconds unless it is the last; whether it came to its end."""
-    log = folder.with_suffix(".log")
-    process = _start(job, folder, log)
+def _call(job: Job, folder: Path, draws: random.Random | None, whole: Whole, tally: Tally) -> bool:
+    """One call, killed at a moment that is drawn, if any; whether it came to its end."""
+    before, event = _state(folder), None
+    kind, delay = KINDS[1], float(LIMIT)
+    if draws is not None:
+        kind = draws.choices(KINDS, SHARES)[0]
+        if kind == "event":
+            pause = draws.choice((0.0, draws.uniform(0, PAUSE)))
+            event = (str(folder), draws.randint(1, whole.events), pause)
+        else:
+            delay = draws.uniform(0, whole.after if kind == "delay" else whole.before)
+    fork = tally.fork and kind != "any moment"
+    process = start(job.command(folder), folder.with_suffix(".log"), event, fork)
     tally.calls += 1
-    start = time.monotonic()
-    # A folder of an earlier call has been written to; the lock or its like tells of this one.
-    while not early and not job.begun(folder) and process.poll() is None:
-        time.sleep(0.002)
-    try:
-        process.wait(LIMIT if last else delay)
-    except subprocess.TimeoutExpired:
-        if last:
-            tally.faults.append(f"{folder.name}: hangs")
-        # The workers are left to find out for themselves, as after a kill by the system.
-        process.send_signal(signal.SIGKILL)
-        process.wait()
-        tally.kills += 1
-        tally.moments.append(-1.0 if early else time.monotonic() - start)
-        return last
-    if process.returncode:
-        tally.faults.append(f"{folder.name} failed: {log.read_text()[-500:]}")
+    tally.sessions.append(process.pid)
+    if kind == "delay" and draws is not None:
+        _wait_for_change(process, folder, before)
+    if not _ends(process, delay) and delay == LIMIT:
+        tally.faults.append(f"{folder.name}: hangs")
         return True
+    killed = process.returncode == -signal.SIGKILL
+    if killed:
+        phase = "before" if _state(folder) == before else "during"
+        phase = "after" if len(job.finished(folder)) >= whole.finished else phase
+        tally.moments.append((kind, phase))
+    elif process.returncode:
+        said = folder.with_suffix(".log").read_text()
+        tally.faults.append(f"{folder.name} failed: {said[-500:]}")
+    return not killed
+
+
+def _ends(process: Process, delay: float) -> bool:
+    """Wait for the end, or kill after `delay` seconds; whether there was no need to."""
+    try:
+        process.wait(delay)
+    except subprocess.TimeoutExpired:
+        # The workers are left to find out for themselves, as after a kill by the system.
+        process.kill()
+        process.wait()
+        return False
     return True
 
 
-def _check(
-    job: Job,
-    folder: Path,
-    expected: Mapping[str, bytes],
-    seen: dict[str, list[tuple[int, int]]],
-    tally: Tally,
-) -> None:
+def _wait_for_change(process: Process, folder: Path, before: Mapping) -> None:
+    """Wait until a call has changed something, or has ended."""
+    while _state(folder) == before and process.poll() is None:
+        time.sleep(0.004)
+
+
+def _state(folder: Path) -> dict[Path, tuple[int, int]]:
+    """Inode and time of the last change of everything in a folder."""
+    state = {}
+    for path in folder.rglob("*"):
+        try:
+            found = path.lstat()
+        except FileNotFoundError:
+            continue
+        state[path] = (found.st_ino, found.st_mtime_ns)
+    return state
+
+
+def _check(job: Job, folder: Path, expected: Mapping[str, bytes], seen: Seen, tally: Tally) -> None:
     """Compare what passes for finished with the undisturbed run, and with what was there before."""
-    for name, paths in job.finished(folder).items():
+    finished = job.finished(folder)
+    for name, paths in finished.items():
         for path in paths:
             key = str(path.relative_to(folder))
             if key in expected and job.content(path) != expected[key]:
@@ -159,3 +230,30 @@ def _check(
         state = [(path.stat().st_ino, path.stat().st_mtime_ns) for path in paths]
         if seen.setdefault(name, state) != state:
             tally.faults.append(f"{folder.name}: {name} was finished and is made again")
+            seen[name] = state
+
+
+def _wait_for_orphans(tally: Tally) -> None:
+    """Expect the end of all processes that calls left behind."""
+    deadline = time.monotonic() + LAST_GASP
+    while left := [pid for pid in tally.sessions if _members(pid)]:
+        if time.monotonic() > deadline:
+            tally.faults += [f"orphan of call {pid}: {_members(pid)}" for pid in left]
+            break
+        time.sleep(0.1)
+    tally.sessions.clear()
+
+
+def _members(session: int) -> list[str]:
+    """The processes of a session that have not ended, each with its name."""
+    members = []
+    for path in Path("/proc").glob("[0-9]*/stat"):
+        try:
+            text = path.read_text()
+        except (FileNotFoundError, ProcessLookupError):
+            continue
+        # The name stands in brackets and may hold spaces; then state, parent, group, session.
+        name, rest = text[: text.rindex(")") + 1], text[text.rindex(")") + 1 :].split()
+        if int(rest[3]) == session and rest[0] != "Z":
+            members.append(name)
+    return members

@@ -1,6 +1,7 @@
 """A few kills of every job; `run.py` makes many."""
 
-from collections.abc import Callable
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -20,11 +21,18 @@ for name in "abc":
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("make", JOBS.values(), ids=[*JOBS])
-def test_a_killed_job_loses_nothing(make: Callable[[Path], Job], tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("what", "times"),
+    [("training", ["3"]), ("generation", ["8", "--fork"]), ("decoding", ["8", "--fork"])],
+    ids=[*JOBS],
+)
+def test_a_killed_job_loses_nothing(what: str, times: list[str], tmp_path: Path) -> None:
     """Half-written results that pass for finished, work that is lost, or that is done twice."""
-    tally = kill_repeatedly(make(tmp_path), tmp_path, times=3, seed=1)
-    assert tally.kills == 3 and not tally.faults, str(tally)
+    line = [sys.executable, str(Path(__file__).with_name("run.py")), "--what", what, "--seed", "1"]
+    line += ["--folder", str(tmp_path), "--times", *times]
+    done = subprocess.run(line, capture_output=True, text=True)
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert f"{times[0]} kills" in done.stdout and " 0 faults" in done.stdout
 
 
 @pytest.mark.parametrize(("repeats", "fault"), [(False, "and is not"), (True, "made again")])
@@ -38,7 +46,6 @@ def test_the_harness_sees_faults(tmp_path: Path, repeats: bool, fault: str) -> N
 
     job = Job(
         lambda out: [str(program), str(out)],
-        lambda out: (out / "begun").exists(),
         finished,
         Path.read_bytes,
     )

@@ -9,7 +9,6 @@ from tiny_training import training_arguments
 
 from src.checkpoints.steps import OWN_DIGEST, STATE, defect, list_checkpoints, step_of
 from src.training.journal import DAMAGED, JOURNAL, read_journal
-from src.training.loop import LOCK
 
 STEPS, CHECKPOINTS, VALIDATIONS = 16, 2, 4
 # Of a step, what depends on the machine.
@@ -19,7 +18,7 @@ TIMES = ("seconds_", "samples_per_second")
 def training_job(folder: Path) -> Job:
     """A training on clips that are written into `folder` first."""
     tiny = write_tiny_input(folder / "input", scenes=3)
-    return Job(lambda out: _command(tiny, out), _begun, _finished, _content, (DAMAGED,))
+    return Job(lambda out: _command(tiny, out), _finished, _content, (DAMAGED,))
 
 
 def _command(tiny: TinyInput, out: Path) -> list[str]:
@@ -30,16 +29,6 @@ def _command(tiny: TinyInput, out: Path) -> list[str]:
         *("use_ema=true", "num_workers=1"),
     ]
     return ["train.py", *training_arguments(tiny, out, *settings)]
-
-
-def _begun(out: Path) -> bool:
-    """Whether a call has taken its lock; that of a killed call is no sign."""
-    path = out / LOCK
-    try:
-        holder = path.read_text().split()
-    except FileNotFoundError:
-        return False
-    return len(holder) > 1 and Path(f"/proc/{holder[1]}").exists()
 
 
 def _finished(out: Path) -> dict[str, list[Path]]:

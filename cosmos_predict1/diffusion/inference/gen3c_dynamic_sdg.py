@@ -39,4 +39,8 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    try:
+        main()
+    except KeyboardInterrupt:
+        sys.stderr.write("gen3c_dynamic_sdg.py: stopped; the same command goes on\n")
+        sys.exit(130)

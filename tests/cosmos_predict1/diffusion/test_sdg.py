@@ -22,13 +22,13 @@ from cosmos_predict1.diffusion.clips import Job
 from cosmos_predict1.diffusion.config import sdg_config
 from cosmos_predict1.diffusion.flags import dynamic_parser, static_parser
 from cosmos_predict1.diffusion.inputs import SceneInput
-from cosmos_predict1.diffusion.locks import clip_lock
 from cosmos_predict1.diffusion.pipeline import Gen3C
 from cosmos_predict1.diffusion.schedule import initial_noise
 from cosmos_predict1.diffusion.sdg import run, share
 from cosmos_predict1.diffusion.shots import Shot
 from src.geometry.trajectories import MULTI_TRAJECTORY, TrajectorySpec, make_trajectory
 from src.io.clip import ClipPaths, list_keys, list_trajectories, open_clip
+from src.io.locks import clip_lock
 from src.io.video import VideoWriter, read_video
 from src.runtime import InputError
 
@@ -141,6 +141,20 @@ def test_a_second_run_makes_what_is_missing_and_nothing_else(
     loads = counted(monkeypatch, sdg, "load_gen3c")
     static(*arguments)
     assert not loads
+
+
+def test_the_lock_of_a_finished_clip_goes(static: Callable, tmp_path: Path) -> None:
+    """A lock that stays for ever: a run was killed after the last file of a clip was there."""
+    picture = write_picture(tmp_path / "a.png")
+    static("--input_image_path", picture, "--num_steps", 1)
+    left, held = (tmp_path / "out" / "meta" / name for name in (".a.lock", ".b.lock"))
+    left.write_text("process 1 on another host")
+    held.write_text("process 1 on another host")
+    static("--input_image_path", picture, "--num_steps", 1)
+    assert not left.exists() and held.exists()
+    with clip_lock(ClipPaths(tmp_path / "out", "", "a")):
+        static("--input_image_path", picture, "--num_steps", 1)
+        assert left.exists()
 
 
 def test_other_settings_want_another_folder(static: Callable, tmp_path: Path) -> None:

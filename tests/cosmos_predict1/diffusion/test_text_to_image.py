@@ -60,5 +60,9 @@ def test_a_prompt_becomes_clips(tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
     clip = open_clip(ClipPaths(tmp_path / "out", "5", key))
     assert clip.meta()["prompt"] == "a dog/cat in the sun"
     clip.paths.meta.unlink()
+    # As a run leaves it that is killed when it has made the picture.
+    lock = tmp_path / "out_images" / f".{key}.lock"
+    assert not lock.exists()
+    lock.write_text("process 1 on another host")
     run(config)
-    assert len(painted) == 1 and clip.paths.meta.is_file()
+    assert len(painted) == 1 and clip.paths.meta.is_file() and not lock.exists()

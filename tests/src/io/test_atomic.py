@@ -56,13 +56,20 @@ def test_orphans_of_killed_processes_go_and_those_of_living_ones_stay(tmp_path: 
     subprocess.run([sys.executable, "-c", code, str(target)], cwd=root, check=False)
     (orphan,) = tmp_path.iterdir()
     assert is_temporary(orphan)
-    living = orphan.with_name(
-        orphan.name.replace(f"~{orphan.name.split('~')[2]}~", f"~{os.getpid()}~")
+    number = f"~{orphan.name.split('~')[2]}~"
+    living, reborn = (
+        orphan.with_name(orphan.name.replace(number, f"~{process}~"))
+        for process in (os.getppid(), os.getpid())
     )
-    living.write_text("another writer of this process")
-    with atomic_path(target) as temporary:
-        temporary.write_text("whole")
-    assert sorted(tmp_path.iterdir()) == sorted([living, target])
+    living.write_text("of a process that runs")
+    # In a container that is started again, the next run has the number of the killed one.
+    reborn.write_text("of a process that had this one's number")
+    with atomic_path(target) as first:
+        first.write_text("another writer of this process")
+        with atomic_path(target) as temporary:
+            temporary.write_text("whole")
+            assert first.exists()
+        assert sorted(tmp_path.iterdir()) == sorted([living, first, target])
 
 
 def test_long_names_fit(tmp_path: Path) -> None:

@@ -116,3 +116,11 @@ def test_broken_pictures_are_refused(tmp_path: Path) -> None:
     write_zip(path, {"readme.txt": b""})
     with pytest.raises(InputError, match="0 depth maps"):
         read_depth_archive(path)
+
+
+def test_equal_depth_is_equal_files(tmp_path: Path) -> None:
+    """Bytes that tell the time of the call, by which a run that was stopped differs."""
+    path = tmp_path / "a.zip"
+    write_depth_archive(path, torch.ones(2, 4, 6))
+    with zipfile.ZipFile(path) as archive:
+        assert {entry.date_time for entry in archive.infolist()} == {(1980, 1, 1, 0, 0, 0)}

@@ -67,6 +67,14 @@ def test_torch_load_returns_the_array(tmp_path: Path, kind: torch.dtype) -> None
         assert b"numpy.core.multiarray" in archive.read("archive/data.pkl")
 
 
+def test_equal_latents_are_equal_files(tmp_path: Path) -> None:
+    """Bytes that tell the time of the call, by which a run that was stopped differs."""
+    path = tmp_path / "a.pkl"
+    write_latents(path, torch.ones(16, 3, 4, 6))
+    with zipfile.ZipFile(path) as archive:
+        assert {entry.date_time for entry in archive.infolist()} == {(1980, 1, 1, 0, 0, 0)}
+
+
 @pytest.mark.parametrize("protocol", [2, 4])
 def test_a_foreign_global_is_named_and_not_called(tmp_path: Path, protocol: int) -> None:
     """Code execution by a downloaded latent file."""

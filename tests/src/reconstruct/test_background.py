@@ -57,6 +57,24 @@ def test_jobs_still_run_when_the_block_fails() -> None:
     assert done == [1]
 
 
+def test_an_interrupt_drops_what_waits() -> None:
+    """Ctrl-C that is followed by minutes of videos."""
+    done: list[int] = []
+    begun = threading.Event()
+
+    def first() -> None:
+        begun.set()
+        time.sleep(0.1)
+        done.append(1)
+
+    with pytest.raises(KeyboardInterrupt), BackgroundWriter() as writer:
+        writer.submit(first)
+        writer.submit(lambda: done.append(2))
+        assert begun.wait(10)
+        raise KeyboardInterrupt
+    assert done == [1]
+
+
 def test_submit_waits_when_too_many_jobs_are_pending() -> None:
     """A queue without a bound, which fills the memory with pictures."""
     release = threading.Event()

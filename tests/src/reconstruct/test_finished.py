@@ -160,3 +160,59 @@ def test_the_record_lists_the_files(static_input: TinyInput, tmp_path: Path) -> 
     record = json.loads((folder / "scenes/0/made_from.json").read_text())
     there = {str(path.relative_to(folder)) for path in folder.rglob("*") if path.is_file()}
     assert there == {*record["files"], "scenes/0/made_from.json", "meta/sample_0.json"}
+
+
+def stop(inputs: TinyInput, out: Path, at: str, *settings: str) -> dict[Path, int]:
+    """Stop a run at a file that cannot be written; the times of what it had written of a scene."""
+    folder = inputs.results(out)
+    (folder / at).mkdir(parents=True)
+    with pytest.raises(InputError, match="no file"):
+        reconstruct(inputs.configure(out, "num_test_images=1", *settings))
+    (folder / at).rmdir()
+    record = next(folder.rglob("made_from*.json"))
+    files = json.loads(record.read_text())["files"]
+    assert files and at not in files and not list(folder.glob("meta/sample_*"))
+    return {folder / name: (folder / name).stat().st_mtime_ns for name in files}
+
+
+def contents(folder: Path) -> dict[str, bytes]:
+    files = (path for path in folder.rglob("*") if path.is_file())
+    return {str(path.relative_to(folder)): path.read_bytes() for path in files}
+
+
+@pytest.mark.parametrize(
+    ("at", "settings"),
+    [("main_gaussians_renderings/rgb_0.mp4", ()), ("1/scene_0.mp4", ("do_eval=true",))],
+    ids=["scene", "evaluation"],
+)
+def test_a_stopped_scene_keeps_its_complete_files(
+    static_input: TinyInput, tmp_path: Path, at: str, settings: tuple[str, ...]
+) -> None:
+    """Minutes of videos that are made again; half a scene that passes for a whole one."""
+    times = stop(static_input, tmp_path / "out", at, *settings)
+    for out in (tmp_path / "out", tmp_path / "whole"):
+        reconstruct(static_input.configure(out, "num_test_images=1", *settings))
+    assert {path: path.stat().st_mtime_ns for path in times} == times
+    assert contents(static_input.results(tmp_path / "out")) == contents(
+        static_input.results(tmp_path / "whole")
+    )
+
+
+@pytest.mark.parametrize("change", ["weights", "all again", "damaged record"])
+def test_files_of_another_making_do_not_stay(
+    broken_input: TinyInput, tmp_path: Path, change: str
+) -> None:
+    """A scene of two makings, the first of which was stopped."""
+    times = stop(broken_input, tmp_path / "out", "main_gaussians_renderings/rgb_0.mp4")
+    settings = ["num_test_images=1"]
+    if change == "weights":
+        change_weights(broken_input)
+    elif change == "all again":
+        settings.append("skip_existing=false")
+    else:
+        next((tmp_path / "out").rglob("made_from.json")).write_text("{")
+    for out in (tmp_path / "out", tmp_path / "whole"):
+        reconstruct(broken_input.configure(out, *settings))
+    assert all(path.stat().st_mtime_ns != before for path, before in times.items())
+    found = contents(broken_input.results(tmp_path / "out"))
+    assert found == contents(broken_input.results(tmp_path / "whole"))

@@ -10,10 +10,7 @@ import pytest
 
 REPOSITORY = Path(__file__).resolve().parents[1]
 # Found nowhere when the modules are imported: each is imported inside the function that needs it.
-LAZY = (
-    "accelerate,av,diffusers,fla,gsplat,moge,OpenEXR,peft,plyfile,tensorboard,"
-    "transformers,viser,webdataset"
-)
+LAZY = "accelerate,av,diffusers,fla,gsplat,moge,OpenEXR,peft,plyfile,tensorboard,transformers,viser"
 # Package -> the only modules (with what is below them) that may import it, lazily or not.
 IMPORTERS = {
     "accelerate": (

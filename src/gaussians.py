@@ -11,8 +11,6 @@ import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
-PACKED_CHANNELS = 14
-
 
 @dataclass(frozen=True)
 class Gaussians:

@@ -1,4 +1,4 @@
-"""Examples for a training or a test, read ahead by worker processes.
+"""Examples for a training, read ahead by worker processes.
 
 A batch is a list of examples, all of one shape: what consumes it may stack them or go one by one.
 """
@@ -100,22 +100,6 @@ class ExampleLoader:
                 yield batch
 
 
-def shard(count: int, rank: int = 0, world_size: int = 1) -> range:
-    """The indices below `count` that process `rank` of `world_size` takes; none is taken twice."""
-    return range(rank, count, world_size)
-
-
-def read_scenes(
-    dataset: SceneSet, indices: range, num_workers: int = 0
-) -> Iterator[tuple[int, Example]]:
-    """Yield the scenes `indices` in order with their index, skipped ones left out."""
-    batches = [[Draw(index)] for index in indices]
-    for index, results in zip(indices, _loader(dataset, batches, num_workers), strict=True):
-        example = dataset.accept(results[0])
-        if example is not None:
-            yield index, example
-
-
 class _Results(Dataset[Example | Unreadable]):
     """What a worker sends: errors come as values, which keep their fields on the way."""
 
@@ -127,7 +111,7 @@ class _Results(Dataset[Example | Unreadable]):
 
 
 def _loader(
-    dataset: SceneSet, batches: Sampler[list[Draw]] | list[list[Draw]], num_workers: int
+    dataset: SceneSet, batches: Sampler[list[Draw]], num_workers: int
 ) -> DataLoader[Example | Unreadable]:
     if num_workers:
         _end_workers_at_exit()

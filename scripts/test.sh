@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Set up, lint, types, import rules, tests: `bash scripts/test.sh [--all] [pytest arguments]`.
+# Set up, lint, unused code, types, import rules, tests: `bash scripts/test.sh [--all] [pytest arguments]`.
 #
 # --all adds the tests marked `slow`, and those marked `gpu` where there is one. Everything else goes
 # to pytest, with paths relative to the repository: `bash scripts/test.sh tests/src/io -k ply`.
@@ -40,6 +40,8 @@ begin "lint (ruff check)"
 "$python" -m ruff check .
 begin "format (ruff format --check)"
 "$python" -m ruff format --check .
+begin "unused code (vulture)"
+"$python" -m vulture
 begin "types (basedpyright)"
 "$python" -m basedpyright --pythonpath "$python"
 begin "import rules (lint-imports)"

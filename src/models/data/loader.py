@@ -126,7 +126,7 @@ def _loader(
     )
 
 
-def _begin_worker(worker: int) -> None:
+def _begin_worker(_worker: int) -> None:
     """Seed a worker, and let it outlive the first SIGTERM and any SIGINT.
 
     Examples need no such seed; what a library draws in a worker is repeatable all the same. A

@@ -17,7 +17,7 @@ from .depth_config import DepthTrainConfig
 from .depth_data import FramePool, clip_frames, world_frames
 from .depth_losses import DepthSamples, depth_figures, depth_network_loss
 from .stopwatch import Stopwatch
-from .task import Model, Objective, Share, Validation
+from .task import Model, Objective, Progress, Share, Validation
 from .validation import weighted_means
 
 # Pictures of a validation that are drawn, and how many go through the network at once.
@@ -96,7 +96,7 @@ class DepthTask:
         network = NanoDepth(self.config.network).to(device)
         return DepthObjective(network, self.config, clock)
 
-    def batches(self, share: Share) -> DepthBatches:
+    def batches(self, share: Share, progress: Progress) -> DepthBatches:
         """Changed frames, of other worlds or clips in each process."""
         return DepthBatches(self._frames(share, held_out=False), self.config, share)
 

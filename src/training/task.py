@@ -13,21 +13,19 @@ from .stopwatch import Stopwatch
 
 Batch = TypeVar("Batch")
 Batch_co = TypeVar("Batch_co", covariant=True)
+# How much of the run is done before the next batch, in [0, 1]: of its steps, or of its time.
+Progress = Callable[[], float]
 # An objective as the loop wraps it: a batch to its terms.
 Model = Callable[..., Mapping[str, Tensor]]
 
 
 @dataclass(frozen=True)
 class Share:
-    """Which part of the data a process sees, and the number of its next batch.
-
-    `minutes` is how long earlier jobs of the run have trained.
-    """
+    """Which part of the data a process sees, and the number of its next batch."""
 
     rank: int = 0
     world_size: int = 1
     position: int = 0
-    minutes: float = 0.0
 
 
 @runtime_checkable
@@ -76,8 +74,8 @@ class Task(Protocol[Batch]):
         """The objective on `device`, its network with new weights."""
         ...
 
-    def batches(self, share: Share) -> Batches[Batch]:
-        """The training data of one process.
+    def batches(self, share: Share, progress: Progress) -> Batches[Batch]:
+        """The training data of one process; `progress` is for data that change in a run.
 
         Raises:
             InputError: there are none.

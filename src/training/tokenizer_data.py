@@ -3,7 +3,7 @@
 All is drawn on the device; batch number n of a process is always the same at the same progress.
 """
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -11,6 +11,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from .task import Progress
 from .tokenizer_augment import draw_window, recolor
 from .tokenizer_clips import ClipSource, WholeClips
 from .tokenizer_config import TokenizerAugmentConfig, TokenizerTrainConfig
@@ -36,7 +37,7 @@ class TokenizerBatches:
         self,
         source: ClipSource,
         config: TokenizerTrainConfig,
-        progress: Callable[[int], float],
+        progress: Progress,
         seed: Sequence[int],
         position: int,
     ) -> None:
@@ -45,7 +46,7 @@ class TokenizerBatches:
         Args:
             source: of the clips.
             config: sizes, shares, augmentation.
-            progress: how much of the run is done, in [0, 1], before batch number n.
+            progress: how much of the run is done before the next batch.
             seed: of all draws of this process.
             position: the number of the first batch.
         """
@@ -56,7 +57,7 @@ class TokenizerBatches:
     def __iter__(self) -> Iterator[TokenizerBatch]:
         """Yield the batches from `position` on."""
         while True:
-            batch = self._draw(self.position, self._progress(self.position))
+            batch = self._draw(self.position, self._progress())
             self.position += 1
             yield batch
 

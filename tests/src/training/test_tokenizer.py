@@ -205,10 +205,34 @@ def test_whole_frames_come_in_the_last_share(tmp_path: Path) -> None:
     """A run that never sees whole frames, or sees nothing else."""
     config = tiny(tmp_path, "data.full_frame_share=0.25")
     source = PoolSource(config.data, CPU, [1])
-    batches = iter(TokenizerBatches(source, config, lambda position: position / 4, [1], 2))
+    told = iter([0.5, 0.75])
+    batches = iter(TokenizerBatches(source, config, lambda: next(told), [1], 2))
     part, whole = next(batches), next(batches)
     assert (part.full, whole.full) == (False, True)
     assert part.video.shape == (2, 3, 9, 16, 16) and whole.video.shape == (1, 3, 9, 24, 32)
+
+
+class Watched(TokenizerTask):
+    """Notes which batches have whole frames."""
+
+    def __init__(self, config: TokenizerTrainConfig) -> None:
+        super().__init__(config)
+        self.full: list[bool] = []
+
+    def keys(self, batch: TokenizerBatch) -> list[str]:
+        self.full.append(batch.full)
+        return super().keys(batch)
+
+
+def test_whole_frames_come_in_the_last_share_of_a_stage_that_goes_on(tmp_path: Path) -> None:
+    """Progress of the tokenizer's own, over the steps of all stages, beside that of the rate."""
+    run(tiny(tmp_path / "first", "loop.max_steps=2"))
+    settings = (f"loop.resume_dir={tmp_path / 'first'}", "loop.stage_steps=4", "loop.max_steps=100")
+    stage = tiny(tmp_path / "stage", *settings, "loop.stop_after=3")
+    jobs = [Watched(stage), Watched(stage)]
+    steps = [train(job, stage.loop, stage.optim) for job in jobs]
+    assert steps == [5, 6]
+    assert [job.full for job in jobs] == [[False, False, True], [True]]
 
 
 def test_folders_give_consecutive_frames_with_their_cameras(clips: Path) -> None:

@@ -12,6 +12,7 @@ import torch.nn.functional as F
 from jaxtyping import Float, Float16, Int
 from torch import Tensor
 
+from src.runtime import InputError, rank
 from src.tokenizer.cosmos import VideoTokenizer
 
 from ..diffusion.cache import CacheSettings, Warps
@@ -92,13 +93,20 @@ class ClipEncoder:
 def encode_all(
     parts: Iterator[SourcedClips], encoder: ClipEncoder, storage: torch.device
 ) -> LatentClips:
-    """The latents of all clips on `storage`; pictures are given up part by part."""
+    """The latents of all clips on `storage`; pictures are given up part by part.
+
+    Raises:
+        InputError: no clips.
+    """
     found: list[LatentClips] = []
     for part in parts:
         latents = encoder(part).latents
         found.append(
             LatentClips(latents.latents.to(storage), latents.warps.to(storage), latents.keys)
         )
+    if not found:
+        expected = "at least one for each process"
+        raise InputError(f"clips of process {rank()} to learn from", 0, expected)
     # Copies out of inference mode: a backward pass may save no tensors that were made in it.
     return LatentClips(
         torch.cat([part.latents for part in found]),

@@ -4,7 +4,7 @@ Latents are normalised ones and kept as half floats, whose 11 bits are more than
 about 0.5.
 """
 
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from dataclasses import dataclass
 
 import torch
@@ -133,7 +133,7 @@ class LatentBatches:
         self.position = 0
         self._orders: dict[int, Tensor] = {}
 
-    def __iter__(self) -> Iterator[LatentBatch]:
+    def __iter__(self) -> Generator[LatentBatch, None, None]:
         """Yield the batches from `position` on."""
         while True:
             first = self.position * self.batch_size

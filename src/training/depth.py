@@ -1,6 +1,6 @@
 """The depth network's task: single frames in; log depth, known pixels and focal length out."""
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Generator, Mapping
 from pathlib import Path
 
 import numpy as np
@@ -57,7 +57,7 @@ class DepthBatches:
         self.pool, self.config, self.position = pool, config, share.position
         self.rank, self.size = share.rank, (config.network.height, config.network.width)
 
-    def __iter__(self) -> Iterator[DepthSamples]:
+    def __iter__(self) -> Generator[DepthSamples, None, None]:
         while True:
             self.position += 1
             yield self.batch(self.position - 1)

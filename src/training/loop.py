@@ -5,7 +5,7 @@ A step is one update of the weights; steps are counted over all stages of a trai
 
 import time
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import ExitStack, nullcontext
+from contextlib import ExitStack, closing, nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Generic
 
@@ -147,8 +147,8 @@ class _Training(Generic[Batch]):
         if self.step >= last or self.minutes.run_is_over:
             LOGGER.info("%s: finished at step %d", self.folder, self.step)
             return self.step
-        with Terminations() as terminations, report.until(last):
-            batches = iter(self.batches)
+        stream = closing(iter(self.batches))
+        with Terminations() as terminations, report.until(last), stream as batches:
             self._agree(terminations)
             while self.step < last and not self.stopping:
                 with self.clock("step"):

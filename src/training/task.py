@@ -1,6 +1,6 @@
 """What the training loop asks of the thing that is trained."""
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Generator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Protocol, TypeVar, runtime_checkable
@@ -34,8 +34,8 @@ class Batches(Protocol[Batch_co]):
 
     position: int
 
-    def __iter__(self) -> Iterator[Batch_co]:
-        """Yield the batches from `position` on."""
+    def __iter__(self) -> Generator[Batch_co, None, None]:
+        """Yield the batches from `position` on; closed, it ends what reads ahead."""
         ...
 
 

@@ -3,7 +3,7 @@
 All is drawn on the device; batch number n of a process is always the same at the same progress.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Generator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -54,12 +54,15 @@ class TokenizerBatches:
         self._source, self._config = source, config
         self._progress, self._seed = progress, [*seed]
 
-    def __iter__(self) -> Iterator[TokenizerBatch]:
+    def __iter__(self) -> Generator[TokenizerBatch, None, None]:
         """Yield the batches from `position` on."""
-        while True:
-            batch = self._draw(self.position, self._progress())
-            self.position += 1
-            yield batch
+        try:
+            while True:
+                batch = self._draw(self.position, self._progress())
+                self.position += 1
+                yield batch
+        finally:
+            self._source.close()
 
     def _draw(self, position: int, progress: float) -> TokenizerBatch:
         data, augment = self._config.data, self._config.augment

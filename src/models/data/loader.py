@@ -7,7 +7,7 @@ import atexit
 import multiprocessing
 import random
 import signal
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from functools import cache, lru_cache
 from types import FrameType
 
@@ -83,7 +83,7 @@ class ExampleLoader:
         seed = dataset.reading.seed
         self.stream = SceneStream(len(dataset), batch_size, seed, rank, world_size, position)
 
-    def __iter__(self) -> Iterator[list[Example]]:
+    def __iter__(self) -> Generator[list[Example], None, None]:
         """Batches from `position` on.
 
         Where unreadable scenes are skipped a batch is smaller by them; an empty one is passed over.

@@ -55,11 +55,15 @@ class Objective(nn.Module):
 
 @dataclass
 class Validation:
-    """Means over `count` held-out samples, and a picture to look at."""
+    """Means over `count` held-out samples, and a picture to look at.
+
+    `counts` has the number of samples of a figure that not all of them have.
+    """
 
     count: int = 0
     figures: dict[str, float] = field(default_factory=dict)
     picture: UInt8[Tensor, "h w 3"] | None = None
+    counts: dict[str, int] = field(default_factory=dict)
 
 
 @runtime_checkable

@@ -41,7 +41,6 @@ LOST = {
     "gsplat": "fast rendering (the CPU twin renders, slowly)",
     "tensorboard": "training curves",
     "peft": "low-rank fine-tuning",
-    "webdataset": "training from sharded archives",
     "viser": "the browser viewer",
 }
 LOST_WITHOUT_EXTRA = {"dev": "scripts/test.sh", "heic": "pictures in HEIC"}

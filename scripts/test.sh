@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Set up, lint, types, import rules, tests: `bash scripts/test.sh [--all] [pytest arguments]`.
+# Set up, lint, unused code, types, import rules, tests: `bash scripts/test.sh [--all] [pytest arguments]`.
 #
 # --all adds the tests marked `slow`, and those marked `gpu` where there is one; 20,000 damaged files
 # (FUZZ_EXAMPLES) are read instead of 2,000. Everything else goes to pytest, with paths relative to
@@ -43,6 +43,8 @@ begin "lint (ruff check)"
 "$python" -m ruff check .
 begin "format (ruff format --check)"
 "$python" -m ruff format --check .
+begin "unused code (vulture)"
+"$python" -m vulture
 begin "types (basedpyright)"
 "$python" -m basedpyright --pythonpath "$python"
 begin "import rules (lint-imports)"

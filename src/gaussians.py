@@ -8,10 +8,8 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import torch
-from jaxtyping import Bool, Float, Int
+from jaxtyping import Float
 from torch import Tensor
-
-PACKED_CHANNELS = 14
 
 
 @dataclass(frozen=True)
@@ -56,11 +54,6 @@ class Gaussians:
     def to(self, target: torch.device | torch.dtype | str) -> "Gaussians":
         """The same set on another device or in another floating-point type."""
         return self.map(lambda tensor: tensor.to(target))
-
-    def select(self, index: Int[Tensor, " kept"] | Bool[Tensor, " gaussian"]) -> "Gaussians":
-        """The unbatched subset at `index`, in that order."""
-        assert self.means.ndim == 2, f"select works on one set, got batch {self.means.shape[:-2]}"
-        return self.map(lambda tensor: tensor[index])
 
     @staticmethod
     def concatenate(parts: "Sequence[Gaussians]") -> "Gaussians":

@@ -80,9 +80,10 @@ def get_logger(name: str) -> logging.Logger:
     return logger
 
 
-def setup_logging(level: int = logging.INFO) -> None:
+def setup_logging() -> None:
     """Send the log to standard error, one line a record; called once by an entry."""
-    logging.basicConfig(level=level, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
+    form = "%(asctime)s %(levelname)s %(name)s: %(message)s"
+    logging.basicConfig(level=logging.INFO, format=form)
 
 
 def progress(items: Iterable[T], description: str, total: int | None = None) -> Iterator[T]:

@@ -14,7 +14,7 @@ from src.training.folders import list_checkpoints
 from src.training.journal import read_journal
 from src.training.settings import LoopConfig
 from src.training.stopwatch import Stopwatch
-from src.training.task import Model, Objective, Share, Validation
+from src.training.task import Model, Objective, Progress, Share, Validation
 
 WEIGHTS = "weights.safetensors"
 
@@ -68,7 +68,7 @@ class LinearTask:
     def build(self, device: torch.device, clock: Stopwatch) -> Objective:
         return LinearObjective(clock, self.noise, self.bad).to(device)
 
-    def batches(self, share: Share) -> Points:
+    def batches(self, share: Share, progress: Progress) -> Points:
         return Points(self.size, share, share.position)
 
     def keys(self, batch: list[int]) -> list[str]:

@@ -26,8 +26,8 @@ class CacheSettings:
     """How frames become points and points become warps; the published values.
 
     `threshold` is that of the reliability filter (1 or more: none), `buffers` how many frames of a
-    still scene are kept at most. `drop_invalid` keeps pixels without depth from hiding others,
-    which the original lets them do.
+    still scene are kept at most. `drop_invalid` keeps pixels without depth from hiding others, and
+    from being warped where there is no filter, both of which the original lets them do.
     """
 
     threshold: float = 0.05
@@ -148,13 +148,14 @@ class PointCache:
     def _lift(self, sources: SourceFrames) -> PointFrames:
         # In float64 for the sake of targets that stand at their source, see `lift`.
         depth = clamp_depth(sources.depth, FARTHEST_DEPTH).double()
+        masked = self.settings.drop_invalid or self.settings.threshold < 1
         return point_frames(
             sources.image,
             depth,
             sources.intrinsics,
             sources.w2c,
             self.settings.threshold,
-            sources.mask,
+            sources.mask if masked else None,
             foreground_masking=self.settings.foreground_masking,
         )
 
@@ -186,6 +187,8 @@ def _concatenate(first: PointFrames, second: PointFrames) -> PointFrames:
     """The frames of both, which have the same parts."""
     parts: dict[str, Any] = {field.name: getattr(first, field.name) for field in fields(first)}
     for name, part in parts.items():
+        other = getattr(second, name)
+        assert (part is None) == (other is None), f"frames with and without {name}"
         if part is not None:
-            parts[name] = torch.cat([part, getattr(second, name)])
+            parts[name] = torch.cat([part, other])
     return PointFrames(**parts)

@@ -1,7 +1,7 @@
 """Published weight names of the generator beside ours, which are those of diffusers' class.
 
 A published name is `net.` and a name of these tables; a block's is `net.blocks.block<i>.` and one
-of `BLOCK`. The tables name every tensor, so that they can be read in both directions.
+of `BLOCK`. The tables name every tensor.
 """
 
 import re
@@ -50,7 +50,6 @@ DROPPED = re.compile(
     r"(net\.pos_embedder\.|logvar\.|conditioner\.|net\.accum_|accum_).*|.*_extra_state"
 )
 PUBLISHED_BLOCK = re.compile(r"net\.blocks\.block(\d+)\.(.+)")
-OUR_BLOCK = re.compile(r"transformer_blocks\.(\d+)\.(.+)")
 
 
 def our_name(published: str) -> str | None:
@@ -65,24 +64,7 @@ def our_name(published: str) -> str | None:
     return published
 
 
-def published_name(ours: str) -> str:
-    """The published name of one of our tensors; `KeyError` for a name that is none."""
-    match = OUR_BLOCK.fullmatch(ours)
-    if match:
-        return f"{PREFIX}blocks.block{match[1]}.{_inverse(BLOCK)[match[2]]}"
-    return PREFIX + _inverse(SHARED)[ours]
-
-
 def to_our_names(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
     """The same tensors under our names, without those that are dropped."""
     renamed = ((our_name(name), tensor) for name, tensor in state.items())
     return {name: tensor for name, tensor in renamed if name is not None}
-
-
-def to_published_names(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """The same tensors under published names."""
-    return {published_name(name): tensor for name, tensor in state.items()}
-
-
-def _inverse(table: Mapping[str, str]) -> dict[str, str]:
-    return {ours: published for published, ours in table.items()}

@@ -65,7 +65,6 @@ def guided(
     conditions: Conditions,
     negative_text: Float[Tensor, "batch text_token context"],
     guidance: float,
-    batch_guidance: bool = False,
 ) -> Predict:
     """F = Fc + guidance (Fc - Fu), with one preparation of the conditions for all steps.
 
@@ -74,7 +73,6 @@ def guided(
         conditions: of the conditional branch.
         negative_text: of the unconditional branch, which also lacks the warps.
         guidance: 0 for the conditional branch alone; the usual guidance scale less 1.
-        batch_guidance: both branches in one call, at twice the memory for activations.
     """
     with torch.inference_mode():
         if guidance == 0:
@@ -85,13 +83,8 @@ def guided(
 
     def predict(x: Tensor, noise: Tensor) -> Tensor:
         """F drawn away from the unconditional branch, in float32."""
-        if batch_guidance:
-            wanted, unwanted = network(x.repeat(2, 1, 1, 1, 1), noise.repeat(2), both).chunk(2)
-        else:
-            wanted = network(x, noise, conditional)
-            unwanted = network(x, noise, unconditional)
-        wanted = wanted.float()
-        return wanted + guidance * (wanted - unwanted.float())
+        wanted = network(x, noise, conditional).float()
+        return wanted + guidance * (wanted - network(x, noise, unconditional).float())
 
     return predict
 

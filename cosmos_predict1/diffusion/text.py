@@ -123,7 +123,6 @@ class PromptEncoder:
         checkpoint_dir: T5 and the cache lie at their places below it.
         device: where T5 works, and where embeddings come out.
         offload: keep T5 on the CPU while it does not work.
-        dtype: of T5's weights; the published program uses float32.
     """
 
     def __init__(
@@ -131,10 +130,9 @@ class PromptEncoder:
         checkpoint_dir: Path | str,
         device: torch.device | str = "cpu",
         offload: bool = False,
-        dtype: torch.dtype = torch.float32,
     ) -> None:
         self.checkpoint_dir = Path(checkpoint_dir)
-        self.device, self.offload, self.dtype = torch.device(device), offload, dtype
+        self.device, self.offload = torch.device(device), offload
         self._loaded: tuple[Any, Any] | None = None
 
     def __call__(self, prompt: str | None) -> Float[Tensor, "1 512 context"]:
@@ -158,7 +156,7 @@ class PromptEncoder:
         return torch.nn.functional.pad(embedding, (0, 0, 0, padding))[None].to(self.device)
 
     def _encode(self, prompt: str) -> Float[Tensor, "token context"]:
-        self._loaded = self._loaded or _load_t5(self.checkpoint_dir, self.dtype)
+        self._loaded = self._loaded or _load_t5(self.checkpoint_dir)
         tokenizer, model = self._loaded
         # Without padding: T5 masks it, so it would change nothing but the time this takes.
         ids = tokenizer(prompt, truncation=True, max_length=MAX_TOKENS, return_tensors="pt")
@@ -167,8 +165,8 @@ class PromptEncoder:
         return state[0].float().clone()
 
 
-def _load_t5(checkpoint_dir: Path, dtype: torch.dtype) -> tuple[Any, Any]:
-    """Tokenizer and encoder, the encoder on the CPU."""
+def _load_t5(checkpoint_dir: Path) -> tuple[Any, Any]:
+    """Tokenizer and encoder, the encoder on the CPU; float32, as in the published program."""
     folder = search_checkpoint("t5", checkpoint_dir)
     if folder is None:
         raise InputError(checkpoint_dir, "no T5 encoder", WITHOUT_T5)
@@ -177,7 +175,7 @@ def _load_t5(checkpoint_dir: Path, dtype: torch.dtype) -> tuple[Any, Any]:
     try:
         tokenizer = AutoTokenizer.from_pretrained(folder, local_files_only=True)
         loaded: Any = T5EncoderModel.from_pretrained(
-            folder, dtype=dtype, local_files_only=True, output_loading_info=True
+            folder, dtype=torch.float32, local_files_only=True, output_loading_info=True
         )
         model, report = loaded
     except UNREADABLE as error:

@@ -211,19 +211,18 @@ class ClipMaker:
         cache = CacheSettings(defaults.filter_points_threshold, drop_invalid=True)
         parts = []
         with self.clock("warps"):
-            for scene in dict.fromkeys(id(plan.scene) for plan in plans):
-                own = [plan for plan in plans if id(plan.scene) == scene]
-                rigs, seeds = [plan.rig for plan in own], [plan.seed for plan in own]
-                parts.append((own, scene_starts(own[0].scene, rigs, seeds, cache)))
-            starts = ClipStarts.concatenate([part for _, part in parts])
+            groups = scene_groups(plans)
+            for own in groups:
+                rigs, seeds = [plans[at].rig for at in own], [plans[at].seed for at in own]
+                parts.append(scene_starts(plans[own[0]].scene, rigs, seeds, cache))
+            starts = ClipStarts.concatenate(parts)
         settings = self.settings
         plan = BatchPlan(settings.num_steps, settings.guidance, self.fps)
         latents = sample_clips(self.generator, starts, self.texts, plan, self.clock)
         with self.clock("decode"):
             frames = decode_clips(self.generator, latents)
         # Scenes forwards and backwards lie apart here: back to the order of the plans.
-        made = {id(plan): at for at, plan in enumerate(p for own, _ in parts for p in own)}
-        order = torch.tensor([made[id(plan)] for plan in plans], device=self.device)
+        order = torch.tensor([at for own in groups for at in own], device=self.device).argsort()
         reverse = torch.tensor([plan.shot.backwards for plan in plans], device=self.device)
         frames, latents = frames[order], latents[order]
         reversed_frames = frames.flip(1)
@@ -256,6 +255,14 @@ class ClipMaker:
 
     def _times(self, count: int) -> Float[Tensor, " frame"]:
         return torch.linspace(0, 1, count, device=self.device)
+
+
+def scene_groups(plans: Sequence[ClipPlan]) -> list[list[int]]:
+    """The places of the plans of each scene, which is a world in one direction of its time."""
+    groups: dict[tuple[str, bool], list[int]] = {}
+    for at, plan in enumerate(plans):
+        groups.setdefault((plan.key, plan.shot.backwards), []).append(at)
+    return [*groups.values()]
 
 
 def _key(seed: int) -> str:

@@ -25,6 +25,9 @@ from ..diffusion.schedule import condition_noise, initial_noise, noise_levels
 from ..diffusion.shots import Rig
 from .sources import paired_frames
 
+# Clips that are decoded at once.
+DECODED_AT_ONCE = 48
+
 
 @dataclass(frozen=True)
 class ClipStarts:
@@ -123,11 +126,13 @@ def sample_clips(
 
 @torch.inference_mode()
 def decode_clips(
-    generator: Gen3C, latents: Float[Tensor, "clip channel latent_frame lh lw"], at_once: int = 48
+    generator: Gen3C, latents: Float[Tensor, "clip channel latent_frame lh lw"]
 ) -> UInt8[Tensor, "clip frame h w 3"]:
     """The frames of sampled latents, on the device."""
     tokenizer = generator.tokenizer
-    parts = [tokenizer.decode(tokenizer.denormalise(part)) for part in latents.split(at_once)]
+    parts = [
+        tokenizer.decode(tokenizer.denormalise(part)) for part in latents.split(DECODED_AT_ONCE)
+    ]
     return torch.cat([to_uint8(part.permute(0, 2, 3, 4, 1)) for part in parts])
 
 

@@ -4,7 +4,7 @@ Latents are normalised ones and kept as half floats, whose 11 bits are more than
 about 0.5.
 """
 
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from dataclasses import dataclass
 
 import torch
@@ -12,6 +12,7 @@ import torch.nn.functional as F
 from jaxtyping import Float, Float16, Int
 from torch import Tensor
 
+from src.runtime import InputError, rank
 from src.tokenizer.cosmos import VideoTokenizer
 
 from ..diffusion.cache import CacheSettings, Warps
@@ -92,13 +93,20 @@ class ClipEncoder:
 def encode_all(
     parts: Iterator[SourcedClips], encoder: ClipEncoder, storage: torch.device
 ) -> LatentClips:
-    """The latents of all clips on `storage`; pictures are given up part by part."""
+    """The latents of all clips on `storage`; pictures are given up part by part.
+
+    Raises:
+        InputError: no clips.
+    """
     found: list[LatentClips] = []
     for part in parts:
         latents = encoder(part).latents
         found.append(
             LatentClips(latents.latents.to(storage), latents.warps.to(storage), latents.keys)
         )
+    if not found:
+        expected = "at least one for each process"
+        raise InputError(f"clips of process {rank()} to learn from", 0, expected)
     # Copies out of inference mode: a backward pass may save no tensors that were made in it.
     return LatentClips(
         torch.cat([part.latents for part in found]),
@@ -125,7 +133,7 @@ class LatentBatches:
         self.position = 0
         self._orders: dict[int, Tensor] = {}
 
-    def __iter__(self) -> Iterator[LatentBatch]:
+    def __iter__(self) -> Generator[LatentBatch, None, None]:
         """Yield the batches from `position` on."""
         while True:
             first = self.position * self.batch_size

@@ -14,7 +14,7 @@ from src.runtime import InputError, default_device, get_logger
 from src.tokenizer.cosmos import VideoTokenizer, latent_frames
 from src.tokenizer.loading import load_tokenizer
 from src.training.stopwatch import Stopwatch
-from src.training.task import Model, Share, Validation
+from src.training.task import Model, Progress, Share, Validation
 
 from ..diffusion.network import Gen3CTransformer, load_generator, save_generator
 from ..diffusion.text import PromptEncoder, prompt_contexts
@@ -91,7 +91,7 @@ class GeneratorTask:
         positive, negative = (text.to(device) for text in texts)
         return GeneratorObjective(network, config.edm, positive, negative)
 
-    def batches(self, share: Share) -> LatentBatches:
+    def batches(self, share: Share, progress: Progress) -> LatentBatches:
         """Random clips, a disjoint part of them for each process; renders and encodes them."""
         data, loop = self.config.data, self.config.loop
         encoder = self._encoder(loop.seed + share.rank)

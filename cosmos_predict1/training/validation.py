@@ -65,9 +65,11 @@ class Tally:
         total, count = self._sums.get(name, (0.0, 0))
         self._sums[name] = (total + finite.sum().item(), count + len(finite))
 
-    def means(self) -> dict[str, float]:
-        """The mean of every figure that some clip has."""
-        return {name: total / count for name, (total, count) in self._sums.items() if count}
+    def result(self, count: int, picture: UInt8[Tensor, "h w 3"] | None) -> Validation:
+        """The mean of every figure that some of the `count` clips have, and of how many."""
+        known = {name: pair for name, pair in self._sums.items() if pair[1]}
+        means = {name: total / number for name, (total, number) in known.items()}
+        return Validation(count, means, picture, {name: pair[1] for name, pair in known.items()})
 
 
 @torch.no_grad()
@@ -96,7 +98,7 @@ def evaluate(
         count += len(encoded.clips)
         drawn += list(_rows(encoded, videos[0]))[: max(shown - len(drawn), 0)]
     picture = torch.cat(drawn) if drawn else None
-    return Validation(count, tally.means(), picture)
+    return tally.result(count, picture)
 
 
 def compare(tally: Tally, prefix: str, video: Video, true: Video, encoded: EncodedClips) -> None:

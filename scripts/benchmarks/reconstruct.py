@@ -139,7 +139,7 @@ def _whole(config: ReconstructConfig, device: torch.device) -> list[Row]:
 
 
 @contextmanager
-def _timed(rows: list[Row], name: str, budget: float | None = None) -> Iterator[None]:
+def _timed(rows: list[Row], name: str) -> Iterator[None]:
     """Add the seconds of the block to `rows`."""
     if torch.cuda.is_available():
         torch.cuda.synchronize()
@@ -147,7 +147,7 @@ def _timed(rows: list[Row], name: str, budget: float | None = None) -> Iterator[
     yield
     if torch.cuda.is_available():
         torch.cuda.synchronize()
-    rows.append(Row(name, time.perf_counter() - start, budget=budget))
+    rows.append(Row(name, time.perf_counter() - start))
 
 
 @torch.no_grad()

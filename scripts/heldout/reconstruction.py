@@ -80,7 +80,7 @@ def unproject_gaussians(scene: Scene, frame: int = 0) -> Gaussians:
     return Gaussians(points, opacities, size[:, None].expand(-1, 3), quats, colors)
 
 
-def mean_color(scene: Scene, frame: int = 0) -> tuple[float, float, float]:
-    """Of a frame of the input: a background less glaring than white."""
-    red, green, blue = ((scene.sources.image[frame] + 1) / 2).mean(dim=(1, 2)).tolist()
+def mean_color(scene: Scene) -> tuple[float, float, float]:
+    """Of the first frame of the input: a background less glaring than white."""
+    red, green, blue = ((scene.sources.image[0] + 1) / 2).mean(dim=(1, 2)).tolist()
     return red, green, blue

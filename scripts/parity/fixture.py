@@ -47,10 +47,6 @@ class Fixture:
         """The input tensor called `name`."""
         return self._tensor(f"inputs/{name}")
 
-    def aux(self, name: str) -> Tensor:
-        """The informational tensor called `name`."""
-        return self._tensor(f"aux/{name}")
-
     def outputs(self) -> dict[str, Tensor]:
         """All reference outputs by name."""
         return self.group("outputs/")

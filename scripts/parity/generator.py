@@ -9,7 +9,7 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from cosmos_predict1.diffusion.architecture import RopePrecision, TransformerConfig, write_config
+from cosmos_predict1.diffusion.architecture import TransformerConfig, write_config
 from cosmos_predict1.diffusion.conditions import Conditions
 from cosmos_predict1.diffusion.convert import to_our_names
 from cosmos_predict1.diffusion.denoiser import Denoiser, c_noise, guided
@@ -25,7 +25,7 @@ from .fixture import Fixture
 WARP_CHANNELS = 64
 
 
-def transformer_config(config: dict, precision: RopePrecision = "exact") -> TransformerConfig:
+def transformer_config(config: dict) -> TransformerConfig:
     """Our configuration for the original's."""
     ratios = (config[f"rope_{axis}_extrapolation_ratio"] for axis in "thw")
     time_ratio, row_ratio, column_ratio = map(float, ratios)
@@ -40,7 +40,7 @@ def transformer_config(config: dict, precision: RopePrecision = "exact") -> Tran
         adaln_lora_dim=config["adaln_lora_dim"],
         max_size=(config["max_frames"], config["max_img_h"], config["max_img_w"]),
         rope_scale=(time_ratio, row_ratio, column_ratio),
-        rope_precision=precision,
+        rope_precision="exact",
     )
 
 

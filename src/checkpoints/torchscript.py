@@ -53,12 +53,6 @@ def module_tensors(file: TorchFile) -> dict[str, StoredTensor]:
     return found
 
 
-def restoring_classes(file: TorchFile) -> list[str]:
-    """The programs of an archive that hold a `__setstate__`, which loading would run."""
-    names = [name for name in file.code or () if name.endswith(".py")]
-    return [name for name in names if RESTORES.search(file.program(name))]
-
-
 class _Classes:
     """The classes of an archive, each program read once."""
 

@@ -182,15 +182,13 @@ def load_nano_depth(folder: Path | str, device: torch.device | str = "cpu") -> N
     return network.requires_grad_(False).eval().to(device)
 
 
-def save_nano_depth(
-    network: NanoDepth, folder: Path | str, dtype: torch.dtype = torch.float32
-) -> None:
+def save_nano_depth(network: NanoDepth, folder: Path | str) -> None:
     """Write the network's configuration and weights into `folder`, each file atomically."""
     from safetensors.torch import save_file
 
     folder = Path(folder)
     state = network.state_dict()
-    tensors = {name: part.detach().cpu().to(dtype).contiguous() for name, part in state.items()}
+    tensors = {name: part.detach().cpu().contiguous() for name, part in state.items()}
     with atomic_path(folder / WEIGHTS_FILE) as temporary:
         save_file(tensors, temporary)
     with atomic_path(folder / CONFIG_FILE) as temporary:

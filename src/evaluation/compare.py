@@ -115,13 +115,6 @@ def plan_comparison(prediction: Path, reference: Path, options: CompareOptions) 
     return Comparison(ours, theirs, options.frames if isinstance(options.frames, int) else common)
 
 
-def compare_videos(
-    prediction: Path, reference: Path, options: CompareOptions, measures: Measures
-) -> VideoMetrics:
-    """The metrics of two videos, pictures or folders of frames; see `plan_comparison`."""
-    return measure(plan_comparison(prediction, reference, options), measures)
-
-
 @torch.no_grad()
 def measure(comparison: Comparison, measures: Measures) -> VideoMetrics:
     """The metrics of every frame, with few frames in memory at a time."""

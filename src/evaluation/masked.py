@@ -83,7 +83,6 @@ def channel_errors(
 def moving_pixels(
     frames: Float[Tensor, "*batch 3 h w"],
     others: Float[Tensor, "*batch 3 h w"],
-    least: float = MOTION,
 ) -> Bool[Tensor, "*batch h w"]:
-    """Where two moments of one camera differ: by `least` or more in any channel."""
-    return (frames - others).abs().amax(dim=-3) >= least
+    """Where two moments of one camera differ: by `MOTION` or more in any channel."""
+    return (frames - others).abs().amax(dim=-3) >= MOTION

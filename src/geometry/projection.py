@@ -16,16 +16,6 @@ from torch import Tensor
 DIVISION_EPSILON = 1e-7
 
 
-def pixel_grid(
-    height: int, width: int, offset: float, device: torch.device | str, dtype: torch.dtype
-) -> Float[Tensor, "h w 2"]:
-    """Centres `(x, y)` of all pixels; that of row j, column i is `(i + offset, j + offset)`."""
-    rows = torch.arange(height, device=device, dtype=dtype) + offset
-    columns = torch.arange(width, device=device, dtype=dtype) + offset
-    y, x = torch.meshgrid(rows, columns, indexing="ij")
-    return torch.stack((x, y), dim=-1)
-
-
 def plane_coordinates(
     intrinsics: Float[Tensor, "*batch 4"], height: int, width: int, pixel_offset: float
 ) -> tuple[Float[Tensor, "*batch w"], Float[Tensor, "*batch h"]]:

@@ -63,16 +63,16 @@ def point_frames(
 ) -> PointFrames:
     """Frames lifted into the world, of which pixels that are reliable at `threshold` are warped.
 
-    Depth is finite; the points have its type (see `lift`). A `threshold` of 1 or more warps all
-    pixels, also those without depth (as published). `mask` further restricts the pixels;
-    `foreground_masking` lets depth edges hide what lies behind them.
+    Depth is finite; the points have its type (see `lift`). A `threshold` of 1 or more takes all
+    pixels for reliable, also those without depth (as published). `mask` further restricts the
+    pixels; `foreground_masking` lets depth edges hide what lies behind them.
     """
-    reliable = None
+    warped = mask
     if threshold < 1:
         reliable = reliable_mask(depth.float(), threshold)
-        reliable = reliable if mask is None else reliable & mask
+        warped = reliable if mask is None else reliable & mask
     boundary = ~reliable_mask(depth.float(), BOUNDARY_THRESHOLD) if foreground_masking else None
-    return PointFrames(lift(depth, intrinsics, w2c), image, reliable, boundary)
+    return PointFrames(lift(depth, intrinsics, w2c), image, warped, boundary)
 
 
 def warp_frames(

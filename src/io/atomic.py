@@ -1,16 +1,22 @@
 """Atomic file writes: a temporary name in the same folder, then one rename.
 
-A temporary is called `.<stem>~<host>~<process>~<random><suffix>`: hidden, so that no reader takes
-it for a result, with the suffix of the result, because many writers choose the format by it.
+A temporary is called `.<stem>~<place>~<process>~<random><suffix>`: hidden, so that no reader takes
+it for a result, with the suffix of the result, because many writers choose the format by it. The
+place is where the number of the process means that process: a machine since its start, and there a
+container.
 """
 
 import errno
+import hashlib
 import os
+import re
 import secrets
 import socket
 import stat
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import cache, lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +27,10 @@ EXPECTED = "a place that can be written, with room on its disk"
 MAX_STEM_BYTES = 120
 # Names of the temporaries that this process is writing.
 _OWN: set[str] = set()
+TEMPORARY = re.compile(r"\..*~([^~]+)~(\d+)~[0-9a-f]{8}(\.[^~]*)?")
+# Nobody writes at a file for so long. What containers and machines that are gone left behind can be
+# told by its age only.
+ABANDONED_SECONDS = 24 * 3600
 
 
 class UnwritableError(InputError, OSError):
@@ -41,9 +51,10 @@ def atomic_path(path: Path | str) -> Iterator[Path]:
 
     Missing parent folders are made. The content is on the disk before the rename, so even after a
     power cut `path` holds the old file or the whole new one. When the block fails, or is
-    interrupted, the temporary is removed and `path` stays as it was. What a killed process left
-    behind for the same `path` on this host is removed at the next write. The permissions are those
-    of any new file, whatever the block's writer gives.
+    interrupted, the temporary is removed and `path` stays as it was. What killed processes left
+    behind in a folder is removed at the first write of a process there: that of processes of the
+    same machine and container at once, other files after a day. The permissions are those of any
+    new file, whatever the block's writer gives.
 
     Raises:
         UnwritableError: the file system refuses; every `OSError` of the block counts as that.
@@ -63,8 +74,9 @@ def _temporary(path: Path) -> Iterator[Path]:
     path.parent.mkdir(parents=True, exist_ok=True)
     if path.is_dir():
         raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR))
-    _remove_orphans(path)
-    unique = f"{_prefix(path)}{os.getpid()}~{secrets.token_hex(4)}"
+    _remove_orphans(path.parent)
+    stem = path.stem.encode()[:MAX_STEM_BYTES].decode(errors="ignore")
+    unique = f".{stem}~{_place()}~{os.getpid()}~{secrets.token_hex(4)}"
     temporary = path.with_name(unique + path.suffix)
     _OWN.add(temporary.name)
     try:
@@ -94,22 +106,39 @@ def _mode_of_new_files(path: Path) -> int:
 
 def is_temporary(path: Path) -> bool:
     """Whether `path` has the name of an unfinished write."""
-    return path.name.startswith(".") and path.name.count("~") >= 3
+    return TEMPORARY.fullmatch(path.name) is not None
 
 
-def _prefix(path: Path) -> str:
-    stem = path.stem.encode()[:MAX_STEM_BYTES].decode(errors="ignore")
-    return f".{stem}~{socket.gethostname()}~"
+@cache
+def _place() -> str:
+    """A word for this machine since its start and for this container.
+
+    Containers may have equal host names, and equal numbers for different processes.
+    """
+    known = [socket.gethostname()]
+    start, namespace = Path("/proc/sys/kernel/random/boot_id"), Path("/proc/self/ns/pid")
+    if start.is_file() and namespace.exists():
+        known += [start.read_text().strip(), str(namespace.stat().st_ino)]
+    return hashlib.sha256("~".join(known).encode()).hexdigest()[:16]
 
 
-def _remove_orphans(path: Path) -> None:
-    prefix = _prefix(path)
-    for entry in path.parent.iterdir():
-        if entry.name.startswith(prefix) and entry.suffix == path.suffix:
-            process = entry.name[len(prefix) :].split("~")[0]
-            own = entry.name in _OWN
-            if process.isdecimal() and not own and not _runs(int(process)):
-                entry.unlink(missing_ok=True)
+# Once a folder: with each write, the time would grow with the square of the number of files.
+@lru_cache(maxsize=1024)
+def _remove_orphans(folder: Path) -> None:
+    """Remove what no living process will finish; the first call for a folder does so."""
+    for entry in folder.iterdir():
+        found = TEMPORARY.fullmatch(entry.name)
+        if found is not None and _is_orphan(entry, found[1], int(found[2])):
+            entry.unlink(missing_ok=True)
+
+
+def _is_orphan(path: Path, place: str, process: int) -> bool:
+    if place == _place():
+        return path.name not in _OWN and not _runs(process)
+    try:
+        return time.time() - path.stat().st_mtime > ABANDONED_SECONDS
+    except FileNotFoundError:
+        return False
 
 
 def _runs(process: int) -> bool:

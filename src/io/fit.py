@@ -71,14 +71,6 @@ class Fit:
         return intrinsics * scale + intrinsics.new_tensor([0, 0, *shift])
 
 
-@dataclass(frozen=True)
-class FittedImage:
-    """A picture at its target size and, where they were given, its intrinsics."""
-
-    image: UInt8[Tensor, "h w 3"]
-    intrinsics: Float[Tensor, "4"] | None
-
-
 def plan_fit(height: int, width: int, target: tuple[int, int], mode: FitMode = "crop") -> Fit:
     """The fit of a picture of `height` x `width` to `target` size (height, width).
 
@@ -100,18 +92,6 @@ def plan_fit(height: int, width: int, target: tuple[int, int], mode: FitMode = "
         content = (max(round(height * scale), 1), max(round(width * scale), 1))
     offset = ((rows - content[0]) // 2, (columns - content[1]) // 2)
     return Fit((height, width), target, region, content, offset)
-
-
-def fit_image(
-    image: UInt8[Tensor, "h w 3"],
-    target: tuple[int, int],
-    mode: FitMode = "crop",
-    intrinsics: Float[Tensor, "4"] | None = None,
-) -> FittedImage:
-    """The picture at `target` size (height, width), bars black, its intrinsics carried along."""
-    fit = plan_fit(image.shape[0], image.shape[1], target, mode)
-    moved = None if intrinsics is None else fit.intrinsics(intrinsics)
-    return FittedImage(fit.paste(fit.resize(image)), moved)
 
 
 def sample_region(

@@ -1,7 +1,7 @@
 """What a tar part holds, and where: its members are read by offset and never extracted.
 
-(webdataset reads parts from front to back, in the order in which they were written; an example
-here needs a few files of several trajectories at once, which may lie in different parts.)
+An example needs a few files of several trajectories at once, which may lie in different parts, so
+parts are not read from front to back.
 """
 
 import hashlib

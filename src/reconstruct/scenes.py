@@ -80,13 +80,6 @@ class Scenes:
         sampling = asdict(self.sampling)
         return {"image_size": self._config.image_size, "sampling": sampling, "reading": kept}
 
-    @property
-    def num_trajectories(self) -> int:
-        """How many trajectories every scene is seen from."""
-        if self.sampling.trajectory_sampling == "fixed":
-            return len(self.sampling.fixed_trajectories or ())
-        return min(self.sampling.max_trajectories, len(self._datasets[self.times[0]].sources))
-
     def read(self, indices: Sequence[int]) -> Iterator[tuple[int, Example]]:
         """Yield the scenes at `indices` at the first time, the next one being read meanwhile."""
         dataset = self._datasets[self.times[0]]

@@ -17,8 +17,6 @@ from ..visualization.depth import colorize_depth, depth_range
 from ..visualization.sheet import contact_sheet
 from .rendering import RenderedTrajectory
 
-# First, middle and last frame of everything.
-SHOWN = 3
 # Wider pictures are shown at this width, so that sheets of the full size stay files to look at.
 WIDEST = 320
 

@@ -33,7 +33,7 @@ from .losses import Perceptual, Supervision, decoder_loss
 from .perceptual import lpips_folder
 from .pictures import comparison
 from .stopwatch import Stopwatch
-from .task import Model, Objective, Share, Validation
+from .task import Model, Objective, Progress, Share, Validation
 
 # Scenes of a validation that are drawn.
 PICTURED = 4
@@ -158,7 +158,7 @@ class DecoderTask:
         scenes = SceneDecoder(network, tokenizer, kept)
         return DecoderObjective(scenes, self.config, perceptual, clock)
 
-    def batches(self, share: Share) -> ExampleLoader:
+    def batches(self, share: Share, progress: Progress) -> ExampleLoader:
         """Scenes of the training split, a disjoint part for each process."""
         assert self._data is not None, "batches before build"
         loop = self.config.loop

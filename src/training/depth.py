@@ -1,6 +1,7 @@
 """The depth network's task: single frames in; log depth, known pixels and focal length out."""
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Generator, Mapping
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -17,8 +18,8 @@ from .depth_config import DepthTrainConfig
 from .depth_data import FramePool, clip_frames, world_frames
 from .depth_losses import DepthSamples, depth_figures, depth_network_loss
 from .stopwatch import Stopwatch
-from .task import Model, Objective, Share, Validation
-from .validation import weighted_means
+from .task import Model, Objective, Progress, Share, Validation
+from .validation import joined
 
 # Pictures of a validation that are drawn, and how many go through the network at once.
 PICTURED, AT_ONCE = 8, 16
@@ -57,7 +58,7 @@ class DepthBatches:
         self.pool, self.config, self.position = pool, config, share.position
         self.rank, self.size = share.rank, (config.network.height, config.network.width)
 
-    def __iter__(self) -> Iterator[DepthSamples]:
+    def __iter__(self) -> Generator[DepthSamples, None, None]:
         while True:
             self.position += 1
             yield self.batch(self.position - 1)
@@ -96,7 +97,7 @@ class DepthTask:
         network = NanoDepth(self.config.network).to(device)
         return DepthObjective(network, self.config, clock)
 
-    def batches(self, share: Share) -> DepthBatches:
+    def batches(self, share: Share, progress: Progress) -> DepthBatches:
         """Changed frames, of other worlds or clips in each process."""
         return DepthBatches(self._frames(share, held_out=False), self.config, share)
 
@@ -112,7 +113,7 @@ class DepthTask:
             # The whole of it in each process: it is small, and all call the model equally often.
             self._held_out = self._frames(Share(), held_out=True)
         pool = self._held_out
-        parts: list[tuple[int, dict[str, float]]] = []
+        parts: list[Validation] = []
         drawn = []
         step = AT_ONCE * share.world_size
         for first in range(0, len(pool), step):
@@ -125,10 +126,9 @@ class DepthTask:
                 continue
             # Pictures of which no depth is known, such as those of the sky, have no figures.
             known = int(samples.known.flatten(1).any(dim=1).sum())
-            parts.append((known, depth_figures(prediction, samples)))
+            parts.append(Validation(known, depth_figures(prediction, samples)))
             drawn += [draw_sample(prediction, samples, i) for i in range(len(indices))]
-        count = sum(known for known, _ in parts)
-        return Validation(count, weighted_means(parts), _sheet(drawn))
+        return replace(joined(parts), picture=_sheet(drawn))
 
     def write_weights(self, folder: Path, weights: dict[str, Tensor]) -> None:
         """Write them as `--depth nano` reads them."""

@@ -59,14 +59,14 @@ def split_error(
 
 
 def gradient_loss(
-    error: Float[Tensor, "batch h w"], known: Bool[Tensor, "batch h w"], scales: int = SCALES
+    error: Float[Tensor, "batch h w"], known: Bool[Tensor, "batch h w"]
 ) -> Float[Tensor, ""]:
     """Mean absolute difference of errors of neighbours, summed over strides 1, 2, 4 ...
 
     Edges of the depth are then where those of the truth are, and surfaces are smooth.
     """
     total = error.new_zeros(())
-    for scale in range(scales):
+    for scale in range(SCALES):
         step = 2**scale
         part, there = error[:, ::step, ::step], known[:, ::step, ::step]
         for dim in (1, 2):

@@ -8,7 +8,7 @@ import json
 import os
 import shutil
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 from ..checkpoints.steps import (
@@ -105,12 +105,11 @@ def new_folder(output_dir: Path, step: int) -> Iterator[Path]:
             shutil.rmtree(leftover)
     final, partial = output_dir / f"checkpoint-{step}", output_dir / f".checkpoint-{step}.partial"
     partial.mkdir()
-    try:
-        yield partial
-    except BaseException:
+    with ExitStack() as failed:
         # What is half written only takes room, most of all on a full disk.
-        shutil.rmtree(partial, ignore_errors=True)
-        raise
+        failed.callback(shutil.rmtree, partial, ignore_errors=True)
+        yield partial
+        failed.pop_all()
     for path in [*partial.rglob("*"), partial]:
         _flush(path)
     if final.exists():

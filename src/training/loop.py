@@ -5,7 +5,7 @@ A step is one update of the weights; steps are counted over all stages of a trai
 
 import time
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import ExitStack, nullcontext
+from contextlib import ExitStack, closing, nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Generic
 
@@ -133,8 +133,8 @@ class _Training(Generic[Batch]):
         # What an earlier stage took is not of this run.
         own = checkpoint is not None and self.step > self.span.first
         self.earlier = checkpoint.minutes if checkpoint is not None and own else 0.0
-        self.share = Share(rank, accelerator.num_processes, position, self.earlier)
-        self.batches = task.batches(self.share)
+        self.share, self.part = Share(rank, accelerator.num_processes, position), 0
+        self.batches = task.batches(self.share, self._done)
 
     def run(self, settings: str) -> int:
         """All steps that are left."""
@@ -147,8 +147,8 @@ class _Training(Generic[Batch]):
         if self.step >= last or self.minutes.run_is_over:
             LOGGER.info("%s: finished at step %d", self.folder, self.step)
             return self.step
-        with Terminations() as terminations, report.until(last):
-            batches = iter(self.batches)
+        stream = closing(iter(self.batches))
+        with Terminations() as terminations, report.until(last), stream as batches:
             self._agree(terminations)
             while self.step < last and not self.stopping:
                 with self.clock("step"):
@@ -178,6 +178,12 @@ class _Training(Generic[Batch]):
         if self.loop.stage_steps is None:
             return self.loop.max_steps
         return first_step(self.folder) + self.loop.stage_steps
+
+    def _done(self) -> float:
+        """How much of the run is done before the next batch, which is number `part` of a step."""
+        parts = self.optim.accumulation_steps
+        span = Span(self.span.first * parts, self.span.last * parts)
+        return max(span.share(self.step * parts + self.part), self.time_share)
 
     def _mean(self, own: Tensor) -> Tensor:
         """The mean over the processes."""
@@ -211,7 +217,8 @@ class _Training(Generic[Batch]):
         self.rate = learning_rate(self.optim, self.step, progress)
         for group in self.optimizer.param_groups:
             group["lr"] = self.rate
-        for _ in range(self.optim.accumulation_steps):
+        for part in range(self.optim.accumulation_steps):
+            self.part = part
             self._accumulate(batches)
         self.step += 1
         if self.average is not None:

@@ -1,7 +1,7 @@
 """Folders that an export may write: nothing is deleted but files that it wrote itself."""
 
 from collections.abc import Collection, Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 from ..runtime import InputError
@@ -66,11 +66,10 @@ def replaced_folder(target: Path, names: Collection[str]) -> Iterator[Path]:
         for leftover in (partial, replaced):
             _remove(leftover, names)
         partial.mkdir(parents=True)
-        try:
+        with ExitStack() as failed:
+            failed.callback(_remove, partial, names)
             yield partial
-        except BaseException:
-            _remove(partial, names)
-            raise
+            failed.pop_all()
         if target.exists():
             target.rename(replaced)
         partial.rename(target)

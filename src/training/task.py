@@ -1,6 +1,6 @@
 """What the training loop asks of the thing that is trained."""
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Generator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Protocol, TypeVar, runtime_checkable
@@ -13,21 +13,19 @@ from .stopwatch import Stopwatch
 
 Batch = TypeVar("Batch")
 Batch_co = TypeVar("Batch_co", covariant=True)
+# How much of the run is done before the next batch, in [0, 1]: of its steps, or of its time.
+Progress = Callable[[], float]
 # An objective as the loop wraps it: a batch to its terms.
 Model = Callable[..., Mapping[str, Tensor]]
 
 
 @dataclass(frozen=True)
 class Share:
-    """Which part of the data a process sees, and the number of its next batch.
-
-    `minutes` is how long earlier jobs of the run have trained.
-    """
+    """Which part of the data a process sees, and the number of its next batch."""
 
     rank: int = 0
     world_size: int = 1
     position: int = 0
-    minutes: float = 0.0
 
 
 @runtime_checkable
@@ -36,8 +34,8 @@ class Batches(Protocol[Batch_co]):
 
     position: int
 
-    def __iter__(self) -> Iterator[Batch_co]:
-        """Yield the batches from `position` on."""
+    def __iter__(self) -> Generator[Batch_co, None, None]:
+        """Yield the batches from `position` on; closed, it ends what reads ahead."""
         ...
 
 
@@ -57,11 +55,15 @@ class Objective(nn.Module):
 
 @dataclass
 class Validation:
-    """Means over `count` held-out samples, and a picture to look at."""
+    """Means over `count` held-out samples, and a picture to look at.
+
+    `counts` has the number of samples of a figure that not all of them have.
+    """
 
     count: int = 0
     figures: dict[str, float] = field(default_factory=dict)
     picture: UInt8[Tensor, "h w 3"] | None = None
+    counts: dict[str, int] = field(default_factory=dict)
 
 
 @runtime_checkable
@@ -76,8 +78,8 @@ class Task(Protocol[Batch]):
         """The objective on `device`, its network with new weights."""
         ...
 
-    def batches(self, share: Share) -> Batches[Batch]:
-        """The training data of one process.
+    def batches(self, share: Share, progress: Progress) -> Batches[Batch]:
+        """The training data of one process; `progress` is for data that change in a run.
 
         Raises:
             InputError: there are none.

@@ -14,9 +14,8 @@ from ..tokenizer import planar
 from ..tokenizer.cosmos import VideoTokenizer, latent_frames
 from ..tokenizer.loading import load_tokenizer, save_tokenizer
 from .perceptual import lpips_folder
-from .progress import Minutes, Span
 from .stopwatch import Stopwatch
-from .task import Model, Objective, Share, Validation
+from .task import Model, Objective, Progress, Share, Validation
 from .tokenizer_canvases import CanvasSource, MixedSource
 from .tokenizer_clips import (
     ClipSource,
@@ -118,8 +117,6 @@ class TokenizerTask:
         self.device = torch.device("cpu")
         self._source: ClipSource | None = None
         self._held_out: UInt8[Tensor, "clip 3 frame h w"] | None = None
-        loop = config.loop
-        self._minutes = Minutes(loop.max_minutes, loop.total_minutes)
 
     def prepare(self) -> None:
         """Nothing is written beforehand.
@@ -148,20 +145,14 @@ class TokenizerTask:
         compiled = config.compile and can_compile(device, planar.encode)
         return TokenizerObjective(network, config, _perceptual(config, device), compiled, code)
 
-    def batches(self, share: Share) -> TokenizerBatches:
+    def batches(self, share: Share, progress: Progress) -> TokenizerBatches:
         """Random samples, other ones for each process."""
-        config, loop = self.config, self.config.loop
+        config = self.config
         # A guided start has measured them already.
         source = self._source if config.guided.enabled else None
         source = source or self._open_source(share.rank)
-        span = Span(0, loop.max_steps * config.optim.accumulation_steps)
-        minutes = self._minutes
-        minutes.begin_training(share.minutes)
-
-        def progress(position: int) -> float:
-            return max(span.share(position), minutes.share)
-
-        return TokenizerBatches(source, config, progress, [loop.seed, share.rank], share.position)
+        seed = [config.loop.seed, share.rank]
+        return TokenizerBatches(source, config, progress, seed, share.position)
 
     def _open_source(self, rank: int) -> ClipSource:
         """The training clips of one process; those of a folder that are held out are read, too."""

@@ -60,6 +60,9 @@ class CanvasSource:
         numbers = FIXED + np.arange(count)
         return self._named(self._make(numbers.tolist()), numbers)
 
+    def close(self) -> None:
+        """Nothing reads in the background."""
+
     def _move_to(self, first: int) -> None:
         """Let the window begin with clip number `first`."""
         if self._first is None or first >= self._first + self._held:
@@ -126,3 +129,8 @@ class MixedSource:
         if painted:
             parts.append(self._canvases.spread(painted))
         return join_clips(parts)
+
+    def close(self) -> None:
+        """See `ClipSource`."""
+        self._worlds.close()
+        self._canvases.close()

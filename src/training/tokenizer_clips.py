@@ -18,6 +18,9 @@ from ..runtime import InputError
 from .tokenizer_config import HELD_OUT, PoolConfig, TokenizerDataConfig
 from .world_pool import PooledClips, render_pool
 
+# Begins the names of the threads that read clips.
+THREADS = "clips"
+
 
 @dataclass(frozen=True)
 class WholeClips:
@@ -42,6 +45,10 @@ class ClipSource(Protocol):
 
     def spread(self, count: int) -> WholeClips:
         """At most `count` of the clips, always the same ones, from all over."""
+        ...
+
+    def close(self) -> None:
+        """End what reads in the background; a later draw begins it again."""
         ...
 
 
@@ -85,6 +92,9 @@ class PoolSource:
         return self._at(
             late[np.linspace(0, len(late) - 1, min(count, len(late))).round().astype(int)].tolist()
         )
+
+    def close(self) -> None:
+        """Nothing reads in the background."""
 
     def _at(self, indices: list[int]) -> WholeClips:
         which = torch.tensor(indices).to(self._color.device, non_blocking=True)
@@ -138,7 +148,8 @@ class FolderSource:
     ) -> None:
         """Draw from `clips` with `seed`; as many are read at once as there are workers."""
         self._clips, self._config, self._device, self._seed = clips, config, device, [*seed]
-        self._threads = ThreadPoolExecutor(max(workers, 1))
+        self._workers = max(workers, 1)
+        self._threads: ThreadPoolExecutor | None = None
         self._ahead: dict[tuple[int, int], list[Future[WholeClips]]] = {}
 
     def draw(self, position: int, count: int, progress: float) -> WholeClips:
@@ -153,12 +164,19 @@ class FolderSource:
         chosen = np.linspace(0, last, min(count, len(self._clips))).round().astype(int)
         return join_clips([self._read(index, 0.0) for index in chosen.tolist()]).to(self._device)
 
+    def close(self) -> None:
+        """See `ClipSource`."""
+        if self._threads is not None:
+            self._threads.shutdown(cancel_futures=True)
+        self._threads, self._ahead = None, {}
+
     def _start(self, position: int, count: int) -> list[Future[WholeClips]]:
+        threads = self._threads = self._threads or ThreadPoolExecutor(self._workers, THREADS)
         generator = np.random.default_rng([*self._seed, position])
         drawn = generator.integers(len(self._clips), size=count).tolist()
         starts = generator.uniform(size=count).tolist()
         pairs = zip(drawn, starts, strict=True)
-        return [self._threads.submit(self._read, *pair) for pair in pairs]
+        return [threads.submit(self._read, *pair) for pair in pairs]
 
     def _read(self, index: int, start: float) -> WholeClips:
         """Consecutive frames of a clip, as many as a sample has, from anywhere in it.

@@ -3,7 +3,7 @@
 All is drawn on the device; batch number n of a process is always the same at the same progress.
 """
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Generator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -11,6 +11,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from .task import Progress
 from .tokenizer_augment import draw_window, recolor
 from .tokenizer_clips import ClipSource, WholeClips
 from .tokenizer_config import TokenizerAugmentConfig, TokenizerTrainConfig
@@ -36,7 +37,7 @@ class TokenizerBatches:
         self,
         source: ClipSource,
         config: TokenizerTrainConfig,
-        progress: Callable[[int], float],
+        progress: Progress,
         seed: Sequence[int],
         position: int,
     ) -> None:
@@ -45,7 +46,7 @@ class TokenizerBatches:
         Args:
             source: of the clips.
             config: sizes, shares, augmentation.
-            progress: how much of the run is done, in [0, 1], before batch number n.
+            progress: how much of the run is done before the next batch.
             seed: of all draws of this process.
             position: the number of the first batch.
         """
@@ -53,12 +54,15 @@ class TokenizerBatches:
         self._source, self._config = source, config
         self._progress, self._seed = progress, [*seed]
 
-    def __iter__(self) -> Iterator[TokenizerBatch]:
+    def __iter__(self) -> Generator[TokenizerBatch, None, None]:
         """Yield the batches from `position` on."""
-        while True:
-            batch = self._draw(self.position, self._progress(self.position))
-            self.position += 1
-            yield batch
+        try:
+            while True:
+                batch = self._draw(self.position, self._progress())
+                self.position += 1
+                yield batch
+        finally:
+            self._source.close()
 
     def _draw(self, position: int, progress: float) -> TokenizerBatch:
         data, augment = self._config.data, self._config.augment

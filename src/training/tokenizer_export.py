@@ -77,7 +77,7 @@ def export_tokenizer(
     weights = checkpoint.average or checkpoint.weights
     device = default_device()
     task.build(device, Stopwatch())
-    task.batches(Share())
+    task.batches(Share(), lambda: 1.0)
     with writing(target):
         save_tokenizer(task.measured(weights).to(dtype), target)
     figures = world_figures(config.data, target, held_out, report, device) if held_out else {}

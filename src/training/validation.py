@@ -1,6 +1,7 @@
 """Validation on held-out samples: figures over all processes, and a picture of some samples."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -27,24 +28,21 @@ def validate(task: Task[Batch], model: Model, share: Share, device: torch.device
     generators = random_state(device)
     own = task.validate(model, share)
     set_random_state(generators, device)
-    parts = gather_all((own.count, own.figures))
-    total = sum(count for count, _ in parts)
-    return Validation(total, weighted_means(parts), own.picture)
+    parts = gather_all(Validation(own.count, own.figures, None, own.counts))
+    return replace(joined(parts), picture=own.picture)
 
 
-def weighted_means(parts: Sequence[tuple[int, Mapping[str, float]]]) -> dict[str, float]:
-    """The means of figures over all samples of which they are known.
-
-    Args:
-        parts: the number of samples of a part, and the means of its figures.
-    """
+def joined(parts: Sequence[Validation]) -> Validation:
+    """The means of figures over all samples of which they are known, without a picture."""
     sums: dict[str, float] = {}
     counts: dict[str, int] = {}
-    for count, figures in parts:
-        for name, value in figures.items():
+    for part in parts:
+        for name, value in part.figures.items():
+            count = part.counts.get(name, part.count)
             sums[name] = sums.get(name, 0.0) + value * count
             counts[name] = counts.get(name, 0) + count
-    return {name: value / counts[name] for name, value in sums.items() if counts[name]}
+    means = {name: value / counts[name] for name, value in sums.items() if counts[name]}
+    return Validation(sum(part.count for part in parts), means, None, counts)
 
 
 def write_picture(output_dir: Path, step: int, picture: UInt8[Tensor, "h w 3"]) -> Path:

@@ -106,18 +106,18 @@ class Painter:
     palette: Palette
     saturation: float
 
-    def tone(self, color: Color, lightness: float = 0.0) -> Color:
+    def tone(self, color: Color) -> Color:
         """A palette's colour as this world shows it."""
-        return shade(saturate(color, self.saturation), lightness)
+        return saturate(color, self.saturation)
 
     def item(self) -> Color:
         """One of the palette's object colours."""
         colors = self.palette.objects
         return self.tone(colors[int(self.rng.integers(len(colors)))])
 
-    def plain(self, color: Color, glow: float = 0.0) -> Material:
-        """One colour with a faint mottle; with `glow` 1 it shines by itself."""
-        return Material("gradient", color, color, mottle=0.0 if glow else 0.03, glow=glow)
+    def plain(self, color: Color) -> Material:
+        """One colour with a faint mottle."""
+        return Material("gradient", color, color, mottle=0.03)
 
     def draw(self, recipes: Sequence[Recipe], color: Color, mixing: float = 0.0) -> Material:
         """A material of `color` and a partner: its own shade, or another colour (`mixing`)."""

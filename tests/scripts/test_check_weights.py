@@ -8,13 +8,13 @@ from pathlib import Path
 
 import pytest
 import torch
+from published.generator_names import to_published_names
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 from torch._subclasses.fake_tensor import FakeTensorMode
 from weights.findings import Finding
 from weights.run import check
 
-from cosmos_predict1.diffusion.convert import to_published_names
 from src.checkpoints import TOKENIZER
 from src.evaluation.lpips import BACKBONE_FILE, LINEAR_FILE, LPIPS
 

@@ -1,4 +1,4 @@
-"""Examples for a training or a test, read ahead by worker processes.
+"""Examples for a training, read ahead by worker processes.
 
 A batch is a list of examples, all of one shape: what consumes it may stack them or go one by one.
 """
@@ -7,7 +7,7 @@ import atexit
 import multiprocessing
 import random
 import signal
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from functools import cache, lru_cache
 from types import FrameType
 
@@ -83,7 +83,7 @@ class ExampleLoader:
         seed = dataset.reading.seed
         self.stream = SceneStream(len(dataset), batch_size, seed, rank, world_size, position)
 
-    def __iter__(self) -> Iterator[list[Example]]:
+    def __iter__(self) -> Generator[list[Example], None, None]:
         """Batches from `position` on.
 
         Where unreadable scenes are skipped a batch is smaller by them; an empty one is passed over.
@@ -100,22 +100,6 @@ class ExampleLoader:
                 yield batch
 
 
-def shard(count: int, rank: int = 0, world_size: int = 1) -> range:
-    """The indices below `count` that process `rank` of `world_size` takes; none is taken twice."""
-    return range(rank, count, world_size)
-
-
-def read_scenes(
-    dataset: SceneSet, indices: range, num_workers: int = 0
-) -> Iterator[tuple[int, Example]]:
-    """Yield the scenes `indices` in order with their index, skipped ones left out."""
-    batches = [[Draw(index)] for index in indices]
-    for index, results in zip(indices, _loader(dataset, batches, num_workers), strict=True):
-        example = dataset.accept(results[0])
-        if example is not None:
-            yield index, example
-
-
 class _Results(Dataset[Example | Unreadable]):
     """What a worker sends: errors come as values, which keep their fields on the way."""
 
@@ -127,7 +111,7 @@ class _Results(Dataset[Example | Unreadable]):
 
 
 def _loader(
-    dataset: SceneSet, batches: Sampler[list[Draw]] | list[list[Draw]], num_workers: int
+    dataset: SceneSet, batches: Sampler[list[Draw]], num_workers: int
 ) -> DataLoader[Example | Unreadable]:
     if num_workers:
         _end_workers_at_exit()
@@ -142,7 +126,7 @@ def _loader(
     )
 
 
-def _begin_worker(worker: int) -> None:
+def _begin_worker(_worker: int) -> None:
     """Seed a worker, and let it outlive the first SIGTERM and any SIGINT.
 
     Examples need no such seed; what a library draws in a worker is repeatable all the same. A

@@ -6,7 +6,6 @@ are the published ones; where they surprise, a comment says so.
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from itertools import product
 from typing import Literal
 
 import numpy as np
@@ -84,10 +83,6 @@ class Selection:
     target_trajectories: tuple[str, ...]
     target_frames: tuple[int, ...]
     time_frame: int | None = None
-
-    def targets(self) -> list[tuple[str, int]]:
-        """The trajectory and the frame of every target, trajectory by trajectory."""
-        return list(product(self.target_trajectories, self.target_frames))
 
 
 def draw_number(

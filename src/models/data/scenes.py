@@ -78,22 +78,16 @@ def find_scenes(
     return complete, skipped
 
 
-def split_scenes(
-    keys: Sequence[str],
-    split: Split,
-    num_validation: int,
-    by: Literal["hash", "last"] = "hash",
-) -> list[str]:
+def split_scenes(keys: Sequence[str], split: Split, num_validation: int) -> list[str]:
     """The keys of one part, in their order; `train` and `validation` share none.
 
-    Validation has `num_validation` scenes, at most half of all: those with the lowest hash (they
-    mostly stay the same when scenes are added) or the last ones by name.
+    Validation has `num_validation` scenes, at most half of all: those with the lowest hash, which
+    mostly stay the same when scenes are added.
     """
     if split == "all":
         return list(keys)
     number = min(num_validation, len(keys) // 2)
-    ranked = sorted(keys, key=_hash) if by == "hash" else list(reversed(keys))
-    held_out = set(ranked[:number])
+    held_out = set(sorted(keys, key=_hash)[:number])
     return [key for key in keys if (key in held_out) == (split == "validation")]
 
 

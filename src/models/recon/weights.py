@@ -25,7 +25,6 @@ MARKER = "enc_norm.weight"
 def load_decoder(
     path: Path | str,
     config: DecoderConfig | None = None,
-    dtype: torch.dtype = torch.float32,
     device: torch.device | str = "cpu",
 ) -> LatentRecon:
     """The decoder with the weights at `path`, in evaluation mode.
@@ -35,8 +34,7 @@ def load_decoder(
             safetensors file, or the folder that holds it.
         config: Sizes and choices; by default those stored beside a safetensors file, or the
             published ones.
-        dtype: The type of all parameters.
-        device: Where they go.
+        device: Where they go, in float32.
 
     Raises:
         InputError: no such file, an unreadable one, or tensors that are missing, unexpected or of
@@ -56,7 +54,7 @@ def load_decoder(
     with torch.device("meta"):
         model = LatentRecon(config)
     check_tensors(path, state, model.state_dict(), "the configured decoder")
-    state = {name: tensor.to(device, dtype) for name, tensor in state.items()}
+    state = {name: tensor.to(device, torch.float32) for name, tensor in state.items()}
     model.load_state_dict(state, assign=True)
     return model.eval()
 

@@ -203,3 +203,15 @@ def test_the_centre_depth_is_the_median() -> None:
     assert center_depth(depth, published=True) == 2.5
     with pytest.raises(InputError, match="first frame"):
         center_depth(torch.zeros(1, 2, 2))
+
+
+@pytest.mark.parametrize(("threshold", "drop", "seen"), [(1.0, True, 0), (1.0, False, 1)])
+def test_without_a_filter_the_mask_counts_unless_the_original_is_asked_for(
+    threshold: float, drop: bool, seen: int
+) -> None:
+    """Pixels without depth that become points in front of the camera, though they were masked."""
+    source, targets = sources(), cameras(1)
+    mask = torch.zeros(1, HEIGHT, WIDTH, dtype=torch.bool)
+    source = SourceFrames(source.image, source.depth, source.intrinsics, source.w2c, mask)
+    settings = CacheSettings(threshold, foreground_masking=False, drop_invalid=drop)
+    assert float(PointCache(source, settings).render(*targets).mask.any()) == seen

@@ -67,19 +67,18 @@ def test_the_network_sees_a_scaled_latent_and_its_level() -> None:
 
 
 @pytest.mark.parametrize("guidance", [0.0, 1.0, 2.5])
-def test_batched_and_sequential_guidance_are_the_formula(
+def test_guidance_is_the_formula(
     tiny_network: Gen3CTransformer, conditions: Conditions, guidance: float
 ) -> None:
-    """Would catch branches mixed up in the batch, or the scale taken for the usual one plus 1."""
+    """Would catch branches mixed up, or the scale taken for the usual one plus 1."""
     negative, x = torch.randn_like(conditions.text), torch.randn(SHAPE)
     unconditional = replace(conditions, text=negative, warps=torch.zeros_like(conditions.warps))
     with torch.inference_mode():
         wanted = tiny_network(x, LEVELS, conditions)
         unwanted = tiny_network(x, LEVELS, unconditional)
         expected = (1 + guidance) * wanted - guidance * unwanted
-        for batched in (False, True):
-            predict = guided(tiny_network, conditions, negative, guidance, batched)
-            torch.testing.assert_close(predict(x, LEVELS), expected, rtol=1e-4, atol=1e-4)
+        predict = guided(tiny_network, conditions, negative, guidance)
+        torch.testing.assert_close(predict(x, LEVELS), expected, rtol=1e-4, atol=1e-4)
 
 
 def test_without_guidance_the_network_runs_once_a_step(
@@ -88,8 +87,8 @@ def test_without_guidance_the_network_runs_once_a_step(
     """Would catch the work of a branch whose weight is zero, or one preparation per call."""
     calls = []
     tiny_network.register_forward_hook(lambda *_: calls.append(1))
-    for guidance, batched, expected in ((0.0, False, 1), (1.0, True, 1), (1.0, False, 2)):
-        predict = guided(tiny_network, conditions, conditions.text, guidance, batched)
+    for guidance, expected in ((0.0, 1), (1.0, 2)):
+        predict = guided(tiny_network, conditions, conditions.text, guidance)
         calls.clear()
         with torch.inference_mode():
             predict(torch.randn(SHAPE), LEVELS)

@@ -6,11 +6,11 @@ from pathlib import Path
 
 import pytest
 import torch
+from published.generator_names import to_published_names
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from cosmos_predict1.diffusion.architecture import TransformerConfig, read_config, write_config
-from cosmos_predict1.diffusion.convert import to_published_names
 from cosmos_predict1.diffusion.network import (
     Gen3CTransformer,
     convert_generator,

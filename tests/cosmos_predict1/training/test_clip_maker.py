@@ -94,6 +94,13 @@ def test_moving_clips_are_those_of_one_scene_alone(config: ClipsConfig) -> None:
     plans = list(maker._plans(config.seeds[0], scene))
     made = {paths.trajectory: clip for paths, clip in maker(config.seeds)}
     assert list(made) == [str(number) for number in range(12)]
+    # Equal scenes that are not the same object, as after a way between processes.
+    copies = [replace(plan, scene=replace(plan.scene)) for plan in plans]
+    directions = [plan.shot.backwards for plan in plans]
+    assert clip_maker.scene_groups(copies) == [
+        [at for at, backwards in enumerate(directions) if backwards == direction]
+        for direction in (False, True)
+    ]
     for plan in (plans[1], plans[9]):
         backwards, seen = plan.shot.backwards, plan.scene
         assert torch.equal(seen.first_frame, scene.sources.image[-1 if backwards else 0])

@@ -18,7 +18,7 @@ from cosmos_predict1.diffusion.conditioning import (
 )
 from cosmos_predict1.training.config import HELD_OUT, WarpConfig, WorldSetConfig
 from cosmos_predict1.training.folder_clips import folder_clips, list_clips, split_clips
-from cosmos_predict1.training.latents import ClipEncoder, LatentBatches, LatentClips
+from cosmos_predict1.training.latents import ClipEncoder, LatentBatches, LatentClips, encode_all
 from cosmos_predict1.training.sources import (
     SourcedClips,
     cache_settings,
@@ -166,6 +166,13 @@ def test_batches_go_through_all_clips_and_go_on_where_they_were() -> None:
     again = LatentBatches(numbered(7), 3, 4, CPU, seed=1)
     again.position = 4
     assert next(iter(again)).keys == found[4].keys
+
+
+def test_a_process_without_clips_says_so() -> None:
+    """An error out of torch in a launch of more processes than clips."""
+    encoder = ClipEncoder(tiny_tokenizer(), SETTINGS, 0.0, 0)
+    with pytest.raises(InputError, match="clips of process 0 .* got 0, expected at least one"):
+        encode_all(iter([]), encoder, CPU)
 
 
 @pytest.fixture(scope="module")

@@ -17,6 +17,7 @@ from cosmos_predict1.training.config import GeneratorTrainConfig, load_generator
 from cosmos_predict1.training.latents import LatentBatch
 from cosmos_predict1.training.objective import GeneratorObjective
 from cosmos_predict1.training.task import GeneratorTask
+from cosmos_predict1.training.validation import Tally
 from src.config.loading import file_layer
 from src.config.training import split_task
 from src.runtime import InputError
@@ -25,6 +26,7 @@ from src.training.journal import read_journal
 from src.training.loop import train
 from src.training.stopwatch import Stopwatch
 from src.training.task import Share
+from src.training.validation import joined
 
 
 @pytest.fixture(autouse=True)
@@ -156,6 +158,16 @@ def test_validation_compares_with_truth_ceiling_and_warps(tiny: TinyInput, tmp_p
     assert sum(part.count for part in two) == 3
     mean = sum(part.figures["psnr"] * part.count for part in two) / 3
     assert mean == pytest.approx(figures["psnr"], abs=1e-3)
+
+
+def test_clips_without_a_figure_do_not_weigh_in_its_mean() -> None:
+    """Clips without holes that count as if their hidden pixels had been measured."""
+    ranks = []
+    for values in ([10.0, torch.nan, torch.nan], [16.0, 22.0]):
+        tally = Tally()
+        tally.add("psnr_hidden", torch.tensor(values))
+        ranks.append(tally.result(len(values), None))
+    assert joined(ranks).figures == {"psnr_hidden": 16.0} and joined(ranks).count == 5
 
 
 def test_what_a_user_got_wrong(tiny: TinyInput, tmp_path: Path) -> None:

@@ -10,9 +10,9 @@ from PIL import Image
 from src.evaluation import compare
 from src.evaluation.compare import (
     CompareOptions,
-    compare_videos,
     fit_reference,
     load_measures,
+    measure,
     plan_comparison,
 )
 from src.evaluation.lpips import BACKBONE_FILE, LINEAR_FILE, LPIPS
@@ -35,7 +35,8 @@ def test_values_are_those_of_each_frame(save_frames, tmp_path: Path, monkeypatch
     theirs[3] = ours[3]
     paths = (save_frames(tmp_path / "a", ours), save_frames(tmp_path / "b", theirs))
     monkeypatch.setattr(compare, "BATCH_PIXELS", 2 * 16 * 20)
-    found = compare_videos(*paths, CompareOptions(), load_measures(("psnr", "ssim"), tmp_path))
+    planned = plan_comparison(*paths, CompareOptions())
+    found = measure(planned, load_measures(("psnr", "ssim"), tmp_path))
     assert (found.num_frames, found.height, found.width) == (5, 16, 20)
     assert math.isinf(found.values["psnr"][3])
     for name, metric in {"psnr": psnr, "ssim": ssim}.items():
@@ -58,7 +59,8 @@ def test_lpips_runs_where_its_weights_are(save_frames, tmp_path: Path, monkeypat
     linear = {f"lin{i}.model.1.weight": weight for i, weight in enumerate(network.linear)}
     torch.save(linear, tmp_path / LINEAR_FILE)
     monkeypatch.setattr(compare, "LPIPS_PIXELS", 16 * 32)
-    found = compare_videos(*paths, CompareOptions(), load_measures(("lpips",), tmp_path))
+    planned = plan_comparison(*paths, CompareOptions())
+    found = measure(planned, load_measures(("lpips",), tmp_path))
     expected = network(planes(ours), planes(theirs)).tolist()
     assert found.values["lpips"] == pytest.approx(expected, rel=1e-4)
 
@@ -73,7 +75,7 @@ def test_lengths_are_cut_only_when_asked(save_frames, tmp_path: Path) -> None:
         plan_comparison(ours, theirs, CompareOptions(frames=4))
     measures = load_measures(("psnr",), tmp_path)
     for frames, count in (("common", 3), (2, 2)):
-        found = compare_videos(ours, theirs, CompareOptions(frames=frames), measures)
+        found = measure(plan_comparison(ours, theirs, CompareOptions(frames=frames)), measures)
         assert found.num_frames == len(found.values["psnr"]) == count
 
 
@@ -85,7 +87,8 @@ def test_sizes_differ_only_when_asked(save_frames, tmp_path: Path) -> None:
     with pytest.raises(InputError, match="16x32 and 24x32 pixels, expected equal sizes"):
         plan_comparison(ours, theirs, CompareOptions())
     options = CompareOptions(resize="crop")
-    found = compare_videos(ours, theirs, options, load_measures(("psnr",), tmp_path))
+    planned = plan_comparison(ours, theirs, options)
+    found = measure(planned, load_measures(("psnr",), tmp_path))
     assert (found.height, found.width) == (16, 32)
     assert all(map(math.isinf, found.values["psnr"]))
 
@@ -110,8 +113,9 @@ def test_frames_too_small_for_a_metric(tmp_path: Path) -> None:
     """Would catch an error from inside a library, without the file's name."""
     Image.new("RGB", (10, 10)).save(tmp_path / "x.png")
     measures = load_measures(("ssim",), tmp_path)
+    planned = plan_comparison(tmp_path / "x.png", tmp_path / "x.png", CompareOptions())
     with pytest.raises(InputError, match="x.png: got 10x10 pixels, expected at least 11"):
-        compare_videos(tmp_path / "x.png", tmp_path / "x.png", CompareOptions(), measures)
+        measure(planned, measures)
 
 
 def test_unknown_metrics_are_refused(tmp_path: Path) -> None:

@@ -207,11 +207,9 @@ def test_masks_of_point_frames(threshold: float) -> None:
     frames, masked = sources(depth, threshold), sources(depth, threshold, mask)
     assert frames.boundary is not None and frames.boundary.any()
     torch.testing.assert_close(frames.boundary, sources(depth).boundary)
-    if threshold >= 1:
-        assert frames.mask is None and masked.mask is None
-    else:
-        assert frames.mask is not None and masked.mask is not None
-        assert torch.equal(masked.mask, frames.mask & mask)
+    assert (frames.mask is None) == (threshold >= 1)
+    reliable = torch.ones_like(mask) if frames.mask is None else frames.mask
+    assert masked.mask is not None and torch.equal(masked.mask, reliable & mask)
 
 
 def test_gradients_reach_the_image() -> None:

@@ -1,8 +1,11 @@
 import errno
 import os
 import pickle
+import socket
 import subprocess
 import sys
+import time
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -70,6 +73,47 @@ def test_orphans_of_killed_processes_go_and_those_of_living_ones_stay(tmp_path: 
             temporary.write_text("whole")
             assert first.exists()
         assert sorted(tmp_path.iterdir()) == sorted([living, first, target])
+
+
+@pytest.mark.parametrize("days", [0, 2])
+def test_files_of_another_container_go_by_their_age(tmp_path: Path, days: int) -> None:
+    """A file pulled from a container of the same host name, where no such process runs here."""
+    target, ended = tmp_path / "clip.mp4", subprocess.Popen(["true"])
+    ended.wait()
+    other = tmp_path / f".clip~{socket.gethostname()}~{ended.pid}~0123abcd.mp4"
+    other.write_text("half")
+    written = time.time() - days * 24 * 3600
+    os.utime(other, (written, written))
+    with atomic_path(target) as temporary:
+        temporary.write_text("whole")
+    assert other.exists() == (days == 0)
+
+
+def test_files_of_the_user_are_no_orphans(tmp_path: Path) -> None:
+    """A clean-up that takes any hidden file with tildes for one of its own."""
+    for name in (".notes~a~1~backup", ".a~b~c~d", "clip~host~1~0123abcd.mp4"):
+        (tmp_path / name).write_text("mine")
+        os.utime(tmp_path / name, (0, 0))
+    with atomic_path(tmp_path / "a.txt") as temporary:
+        temporary.write_text("whole")
+    assert len([*tmp_path.iterdir()]) == 4
+
+
+def test_many_files_in_a_folder_need_no_more_work_each(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A look at all files of the folder with each write: days for the clips of a training."""
+    listed, iterdir = [], Path.iterdir
+
+    def note(folder: Path) -> Iterator[Path]:
+        listed.append(folder)
+        return iterdir(folder)
+
+    monkeypatch.setattr(Path, "iterdir", note)
+    for number in range(20):
+        with atomic_path(tmp_path / f"{number}.txt") as temporary:
+            temporary.write_text("whole")
+    assert listed == [tmp_path]
 
 
 def test_long_names_fit(tmp_path: Path) -> None:

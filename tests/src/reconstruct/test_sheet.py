@@ -63,7 +63,8 @@ def test_ends_and_middle(count: int, places: list[int]) -> None:
     assert ends_and_middle(count) == places
 
 
-def test_the_input_is_read_from_where_the_clip_says(tmp_path: Path) -> None:
+@pytest.mark.parametrize("suffix", [".mp4", ".m4v", ".MOV"])
+def test_the_input_is_read_from_where_the_clip_says(tmp_path: Path, suffix: str) -> None:
     """A sheet that needs the input, or shows frames of a video that no clip begins with."""
     assert read_input({}, 5) == []
     assert read_input({"input": str(tmp_path / "gone.png")}, 5) == []
@@ -74,7 +75,9 @@ def test_the_input_is_read_from_where_the_clip_says(tmp_path: Path) -> None:
     assert picture.shape == (6, 8, 3) and picture[0, 0].tolist() == [1, 2, 3]
     levels = (25 * torch.arange(8)).to(torch.uint8)[:, None, None, None]
     write_video(tmp_path / "film.mp4", levels.repeat(1, 32, 32, 3), 24)
-    meta = {"input": str(tmp_path / "film.mp4"), "settings": {"start": 4}}
+    # Some phones call such a file by another name.
+    film = (tmp_path / "film.mp4").rename(tmp_path / f"film{suffix}")
+    meta = {"input": str(film), "settings": {"start": 4}}
     shown = [float(picture.float().mean()) for picture in read_input(meta, 5)]
     # Frames 4, 6 and, beyond the end of the film, its last one.
     assert shown == pytest.approx([100, 150, 175], abs=6)

@@ -54,7 +54,7 @@ def build(static: TinyInput) -> Callable[[DecoderTrainConfig], Built]:
         objective.network.load_state_dict(
             load_decoder(static.checkpoint, config.decoder).state_dict()
         )
-        return objective, next(iter(task.batches(Share())))
+        return objective, next(iter(task.batches(Share(), lambda: 0.0)))
 
     return build
 
@@ -307,7 +307,7 @@ def test_several_data_sets_are_mixed_and_resumed(static: TinyInput, tmp_path: Pa
     task = DecoderTask(training_config(static, tmp_path / "run", *settings))
     task.build(CPU, Stopwatch())
     # Two scenes of each train: six draws an epoch, four of them of the set that is repeated.
-    batches = islice(task.batches(Share()), 2)
+    batches = islice(task.batches(Share(), lambda: 0.0), 2)
     keys = Counter(example.key.split("_")[0] for batch in batches for example in batch)
     assert keys == {"scene": 4, "other": 2}
     whole, pieces = (

@@ -110,7 +110,7 @@ def test_one_batch_is_learnt_by_heart() -> None:
     config = small(LoopConfig())
     task = DepthTask(config)
     objective = task.build(torch.device("cpu"), Stopwatch())
-    batch = task.batches(Share()).batch(0)
+    batch = task.batches(Share(), lambda: 0.0).batch(0)
     optimizer = torch.optim.Adam(objective.parameters(), 3e-3)
     losses = []
     for _ in range(60):

@@ -1,12 +1,12 @@
 """The loop on a toy: steps, checkpoints, resuming, failures."""
 
 import json
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import pytest
 import torch
-from linear_task import WEIGHTS, LinearTask, elsewhere, losses, steps
+from linear_task import WEIGHTS, LinearTask, Points, elsewhere, losses, steps
 from safetensors.torch import load_file
 
 from src.runtime import InputError
@@ -14,6 +14,7 @@ from src.training.journal import NonFiniteStep, read_journal
 from src.training.loop import train
 from src.training.optim import OptimConfig
 from src.training.settings import LoopConfig
+from src.training.task import Progress, Share
 
 OPTIM = OptimConfig(learning_rate=1e-2, warmup_steps=3)
 FAST = replace(OPTIM, learning_rate=5e-2)
@@ -213,6 +214,32 @@ def test_the_rate_falls_to_its_share_at_the_last_step(loop: LoopConfig) -> None:
 
 
 @dataclass
+class Watching(LinearTask):
+    """Notes how far the run is before each batch."""
+
+    told: list[float] = field(default_factory=list)
+    progress: Progress = lambda: -1.0
+
+    def batches(self, share: Share, progress: Progress) -> Points:
+        self.progress = progress
+        return super().batches(share, progress)
+
+    def keys(self, batch: list[int]) -> list[str]:
+        self.told.append(self.progress())
+        return super().keys(batch)
+
+
+def test_batches_are_told_how_far_the_stage_is(loop: LoopConfig) -> None:
+    """A share of the steps of a job or of all stages, or one that stands still within a step."""
+    train(LinearTask(), loop, OPTIM)
+    stage = elsewhere(loop, "stage", resume_dir=loop.output_dir, stage_steps=4, stop_after=3)
+    jobs = [Watching(), Watching()]
+    for job in jobs:
+        train(job, stage, replace(OPTIM, accumulation_steps=2))
+    assert [job.told for job in jobs] == [[part / 8 for part in range(6)], [6 / 8, 7 / 8]]
+
+
+@dataclass
 class Clock(LinearTask):
     """The time that a busy machine does not change: each batch takes a second."""
 
@@ -256,3 +283,20 @@ def test_a_run_of_limited_time_goes_on_in_other_jobs(loop: LoopConfig) -> None:
     rates = [record["lr"] for record in read_journal(Path(loop.output_dir))]
     assert rates == sorted(rates, reverse=True)
     assert rates[0] > rates[29] > rates[-1]
+
+
+@dataclass
+class WatchingClock(Clock, Watching):
+    """Notes how far the run is, by a clock that each batch moves."""
+
+
+def test_batches_are_told_the_share_of_the_time(loop: LoopConfig) -> None:
+    """Data that begin anew in each job of a run that time limits, while its rate goes on."""
+    job = replace(loop, max_steps=10**8, checkpoint_every=10**6, total_minutes=0.75)
+    told = []
+    for _ in range(2):
+        clock = WatchingClock(seconds=500.0)
+        train(clock, replace(job, max_minutes=0.5), OPTIM, now=clock)
+        told += clock.told
+    # The first batch of a second has passed before the next one is told.
+    assert told == pytest.approx([second / 45 for second in range(45)], abs=0.5 / 45)

@@ -8,7 +8,8 @@ import torch.distributed as dist
 
 from src.training.processes import gather_all
 from src.training.snapshot import derived_seed
-from src.training.validation import weighted_means
+from src.training.task import Validation
+from src.training.validation import joined
 
 
 @pytest.fixture
@@ -38,5 +39,13 @@ def test_seeds_of_processes_and_steps_are_unrelated() -> None:
 
 def test_means_go_by_the_samples_that_have_a_figure() -> None:
     """Parts without a figure that pull its mean to 0, and a division by no samples."""
-    parts = [(2, {"a": 1.0, "b": 4.0}), (6, {"a": 3.0}), (0, {}), (0, {"c": 1.0})]
-    assert weighted_means(parts) == {"a": 2.5, "b": 4.0}
+    parts = [
+        Validation(2, {"a": 1.0, "b": 4.0, "d": 1.0}),
+        Validation(6, {"a": 3.0, "d": 4.0}, counts={"d": 1}),
+        Validation(),
+        Validation(0, {"c": 1.0}),
+    ]
+    found = joined(parts)
+    assert found.figures == {"a": 2.5, "b": 4.0, "d": 2.0} and found.count == 8
+    # In one go or in two.
+    assert joined([joined(parts[:2]), *parts[2:]]).figures == found.figures

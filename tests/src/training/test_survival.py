@@ -21,7 +21,7 @@ from src.training.journal import read_journal
 from src.training.loop import train
 from src.training.optim import OptimConfig
 from src.training.settings import LoopConfig
-from src.training.task import Model, Share, Validation
+from src.training.task import Model, Progress, Share, Validation
 
 OPTIM = OptimConfig(learning_rate=1e-2, warmup_steps=3)
 
@@ -32,7 +32,7 @@ class Told(LinearTask):
 
     number: int = signal.SIGTERM
 
-    def batches(self, share: Share) -> Points:
+    def batches(self, share: Share, progress: Progress) -> Points:
         points = ToldPoints(self.size, share, share.position)
         points.number = self.number
         return points

@@ -3,6 +3,7 @@
 import json
 import subprocess
 import sys
+import threading
 from dataclasses import replace
 from pathlib import Path
 
@@ -22,7 +23,7 @@ from src.training.journal import read_journal
 from src.training.loop import train
 from src.training.stopwatch import Stopwatch
 from src.training.tokenizer import TokenizerObjective, TokenizerTask
-from src.training.tokenizer_clips import FolderSource, PoolSource, folder_clips
+from src.training.tokenizer_clips import THREADS, FolderSource, PoolSource, folder_clips
 from src.training.tokenizer_config import (
     PoolConfig,
     TokenizerAugmentConfig,
@@ -205,10 +206,47 @@ def test_whole_frames_come_in_the_last_share(tmp_path: Path) -> None:
     """A run that never sees whole frames, or sees nothing else."""
     config = tiny(tmp_path, "data.full_frame_share=0.25")
     source = PoolSource(config.data, CPU, [1])
-    batches = iter(TokenizerBatches(source, config, lambda position: position / 4, [1], 2))
+    told = iter([0.5, 0.75])
+    batches = iter(TokenizerBatches(source, config, lambda: next(told), [1], 2))
     part, whole = next(batches), next(batches)
     assert (part.full, whole.full) == (False, True)
     assert part.video.shape == (2, 3, 9, 16, 16) and whole.video.shape == (1, 3, 9, 24, 32)
+
+
+class Watched(TokenizerTask):
+    """Notes which batches have whole frames."""
+
+    def __init__(self, config: TokenizerTrainConfig) -> None:
+        super().__init__(config)
+        self.full: list[bool] = []
+
+    def keys(self, batch: TokenizerBatch) -> list[str]:
+        self.full.append(batch.full)
+        return super().keys(batch)
+
+
+def test_whole_frames_come_in_the_last_share_of_a_stage_that_goes_on(tmp_path: Path) -> None:
+    """Progress of the tokenizer's own, over the steps of all stages, beside that of the rate."""
+    run(tiny(tmp_path / "first", "loop.max_steps=2"))
+    settings = (f"loop.resume_dir={tmp_path / 'first'}", "loop.stage_steps=4", "loop.max_steps=100")
+    stage = tiny(tmp_path / "stage", *settings, "loop.stop_after=3")
+    jobs = [Watched(stage), Watched(stage)]
+    steps = [train(job, stage.loop, stage.optim) for job in jobs]
+    assert steps == [5, 6]
+    assert [job.full for job in jobs] == [[False, False, True], [True]]
+
+
+def test_the_readers_of_a_folder_end_with_the_batches(clips: Path) -> None:
+    """Threads that read on for a training that has ended."""
+    config = tiny(clips, f"data.root={clips}", "data.crop=[16,16]")
+    train_clips, _ = folder_clips(config.data)
+    source = FolderSource(config.data, train_clips, CPU, [1], 2)
+    for _ in range(2):
+        batches = iter(TokenizerBatches(source, config, lambda: 0.0, [1], 0))
+        assert len(next(batches).video) == 2
+        assert [thread for thread in threading.enumerate() if thread.name.startswith(THREADS)]
+        batches.close()
+        assert not [thread for thread in threading.enumerate() if thread.name.startswith(THREADS)]
 
 
 def test_folders_give_consecutive_frames_with_their_cameras(clips: Path) -> None:

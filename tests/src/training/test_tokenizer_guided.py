@@ -77,15 +77,14 @@ def test_a_run_in_pieces_is_the_run_in_one(tmp_path: Path) -> None:
     assert told[0] == told[1] and len(told[0]) == 4
 
 
-def test_a_resumed_run_of_minutes_goes_on_where_it_was(tmp_path: Path) -> None:
-    """A guidance that begins at its full weight in every job of a run that time limits."""
-    config = guided(tmp_path, "loop.total_minutes=10", "loop.max_steps=1000", "guided.share=0.5")
+def test_the_weight_is_that_of_the_progress_of_the_run(tmp_path: Path) -> None:
+    """A guidance that begins at its full weight in every job of a run."""
+    config = guided(tmp_path, "guided.share=0.5")
     task = TokenizerTask(config)
     task.build(CPU, Stopwatch())
-    weights = []
-    for minutes in (0.0, 2.5, 5.0):
-        weights.append(next(iter(task.batches(Share(minutes=minutes)))).guidance)
-    assert weights == pytest.approx([1, 0.5, 0], abs=0.01)
+    told = iter([0.0, 0.25, 0.5])
+    batches = iter(task.batches(Share(), lambda: next(told)))
+    assert [next(batches).guidance for _ in range(3)] == [1, 0.5, 0]
 
 
 def test_guidance_is_in_the_loss_with_its_weight_and_not_in_a_validation(tmp_path: Path) -> None:

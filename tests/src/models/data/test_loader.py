@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 
 from src.models.data.dataset import ClipDataset
-from src.models.data.loader import ExampleLoader, SceneStream, read_scenes, shard
+from src.models.data.loader import ExampleLoader, SceneStream
 from src.models.data.reading import ReadingConfig
 from src.models.data.registry import DatasetSpec
 from src.models.data.sampling import SamplingConfig
@@ -62,13 +62,6 @@ def test_a_stream_goes_on_where_it_stopped() -> None:
     assert whole != list(islice(SceneStream(5, 3, seed=2), 20))
 
 
-def test_shards_are_disjoint_and_complete() -> None:
-    """Would catch a scene that is padded in twice, or lost."""
-    for count in (0, 1, 5, 16):
-        parts = [shard(count, rank, 3) for rank in range(3)]
-        assert sorted(index for part in parts for index in part) == list(range(count))
-
-
 @pytest.mark.slow
 def test_workers_change_nothing(static_clips: Any, statistics: LatentStatistics) -> None:
     """Would catch examples that depend on who reads them, and positions counted when prefetched."""
@@ -81,8 +74,6 @@ def test_workers_change_nothing(static_clips: Any, statistics: LatentStatistics)
     assert workers.position == 4
     resumed = ExampleLoader(dataset, 2, num_workers=1, position=workers.position)
     assert [told(batch) for batch in islice(resumed, 2)] == expected[4:]
-    scenes = list(read_scenes(dataset, shard(2), num_workers=1))
-    assert [(index, example.key) for index, example in scenes] == [(0, "2"), (1, "10")]
 
 
 def test_a_loader_goes_on_where_it_stopped(static_clips: Any, statistics: LatentStatistics) -> None:
@@ -118,11 +109,9 @@ def test_an_unreadable_scene_is_raised_or_skipped_and_counted(
     assert [[example.key for example in batch] for batch in batches] == [["10"]] * 4
     assert list(dataset.skipped) == ["2"] and "2.pkl" in dataset.skipped["2"]
     assert sum("'2' is left out" in message for message in caplog.messages) == 1
-    scenes = list(read_scenes(dataset, shard(2), num_workers))
-    assert [(index, example.key) for index, example in scenes] == [(1, "10")]
     dataset.reading.skip_unreadable = False
     with pytest.raises(InputError, match=r"latent/2\.pkl"):
-        list(read_scenes(dataset, shard(2), num_workers))
+        list(islice(ExampleLoader(dataset, 1, num_workers), 4))
 
 
 def test_nothing_readable_is_an_error(damaged: Path, statistics: LatentStatistics) -> None:

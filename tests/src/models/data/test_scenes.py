@@ -81,17 +81,15 @@ def test_missing_folders_are_named(tmp_path: Path) -> None:
         used_trajectories(DatasetSpec(tmp_path, True), fixed, "test")
 
 
-@pytest.mark.parametrize("by", ["hash", "last"])
-def test_the_parts_are_disjoint_and_complete(by: str) -> None:
+def test_the_parts_are_disjoint_and_complete() -> None:
     """Would catch a validation on training scenes, and a part that depends on the run."""
     keys = [f"scene{number:03}" for number in range(40)]
-    train = split_scenes(keys, "train", 16, by)
-    validation = split_scenes(keys, "validation", 16, by)
+    train = split_scenes(keys, "train", 16)
+    validation = split_scenes(keys, "validation", 16)
     assert len(validation) == 16 and not set(train) & set(validation)
-    assert sorted(train + validation) == keys == split_scenes(keys, "all", 16, by)
+    assert sorted(train + validation) == keys == split_scenes(keys, "all", 16)
     assert train == sorted(train) and validation == sorted(validation)
-    assert split_scenes(keys, "validation", 16, by) == validation
-    assert (validation == keys[-16:]) == (by == "last")
+    assert split_scenes(keys, "validation", 16) == validation
 
 
 def test_few_scenes_leave_some_for_training() -> None:

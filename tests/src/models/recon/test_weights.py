@@ -52,8 +52,6 @@ def test_our_format_round_trips(decoder: Decoder, tmp_path: Path) -> None:
         assert loaded.config.prune_ratio == 0.5 and loaded.config.scale_cap == 0.2
         assert not loaded.config.checkpointing and not loaded.training
         assert all(part.requires_grad and not part.is_meta for part in loaded.parameters())
-    rounded = load_decoder(tmp_path, dtype=torch.bfloat16)
-    assert {part.dtype for part in rounded.parameters()} == {torch.bfloat16}
 
 
 @pytest.mark.parametrize("wrapped", [True, False])
@@ -82,7 +80,7 @@ def test_foreign_objects_beside_the_weights_are_inert(
     torch.save(content, path, pickle_protocol=protocol)
     with pytest.raises(pickle.UnpicklingError):
         torch.load(path, weights_only=True)
-    assert_same(load_decoder(path, model.config, torch.bfloat16), model)
+    assert_same(load_decoder(path, model.config), model.float())
     assert not victim.exists()
 
 

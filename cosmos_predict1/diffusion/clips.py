@@ -3,11 +3,11 @@
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 
+from src.io.locks import HeldError, clip_lock
 from src.runtime import get_logger
 
 from .config import ClipSettings, SdgConfig
 from .inputs import SceneInput
-from .locks import HeldError, clip_lock
 from .origins import Origins
 from .outputs import ShotFiles
 from .preparation import is_filmed

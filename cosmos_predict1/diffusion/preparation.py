@@ -12,12 +12,12 @@ from src.depth.backends import DepthBackend, resolve_depth
 from src.depth.video import VideoDepthBackend, resolve_video_depth
 from src.io.atomic import atomic_path
 from src.io.image import read_image
+from src.io.locks import process_lock
 
 from .architecture import TransformerConfig
 from .cache import PointCache
 from .config import ClipSettings, SdgConfig
 from .inputs import SceneInput
-from .locks import file_lock
 from .outputs import beside
 from .pipeline import Context, Gen3C
 from .rollout import PreparedScene
@@ -34,6 +34,8 @@ from .scenes import (
 from .shots import draw, file_intrinsics
 from .text import PromptEncoder, prompt_contexts
 from .text_to_image import TextToImage
+
+ONE_PAINTER = "one process that makes the picture of a prompt"
 
 
 class Prompts:
@@ -175,7 +177,7 @@ def make_pictures(
     for scene in scenes:
         path = folder / f"{scene.key}.png" if scene.path is None else scene.path
         if scene.path is None and not path.is_file():
-            with file_lock(folder / f".{scene.key}.lock"):
+            with process_lock(folder / f".{scene.key}.lock", ONE_PAINTER, wait=True):
                 if not path.is_file():
                     seed = draw(config.sampling.seed, scene.key, "picture").seed
                     picture = painter(scene.prompt, settings.height, settings.width, seed)

@@ -18,6 +18,7 @@ from tqdm import tqdm
 from src import __version__
 from src.checkpoints import find_checkpoint
 from src.io.depth_file import SUFFIXES
+from src.io.locks import HeldError, clip_lock
 from src.runtime import InputError, get_logger, rank
 from src.tokenizer.loading import load_statistics
 
@@ -26,7 +27,6 @@ from .clips import Clips, Job
 from .config import ClipSettings, SdgConfig, clip_settings, with_weights
 from .input_check import check_input
 from .inputs import SceneInput, scene_inputs
-from .locks import HeldError, clip_lock
 from .origins import Origins
 from .outputs import WriteError
 from .pipeline import SamplingPlan, load_gen3c

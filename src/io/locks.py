@@ -3,78 +3,126 @@
 The operating system releases the lock of a process that dies, so a lock file that is left behind
 blocks nobody. They are POSIX record locks: NFS passes them on to other hosts, and child processes
 do not inherit them, so that a worker which outlives its parent for some seconds holds nothing.
-Threads of one process do not keep each other out.
+They belong to a process as a whole: a set of held names keeps its threads apart.
 """
 
 import errno
 import fcntl
 import os
 import socket
+import threading
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 from ..runtime import InputError, get_logger
+from .clip_paths import ClipPaths
 
 LOGGER = get_logger(__name__)
 # What file systems without locks answer.
 UNSUPPORTED = (errno.ENOLCK, errno.ENOTSUP, errno.ENOSYS)
+# The lock files of this process: a second descriptor of one would release it when it is closed.
+_HELD: set[str] = set()
+_CHANGED = threading.Condition()
+# A child holds nothing.
+os.register_at_fork(after_in_child=_HELD.clear)
+
+
+class HeldError(InputError):
+    """Another process holds the lock."""
+
+
+class _Busy(Exception):
+    """Who holds a lock."""
 
 
 @contextmanager
-def process_lock(path: Path, expected: str) -> Iterator[None]:
+def process_lock(path: Path, expected: str, wait: bool = False) -> Iterator[None]:
     """Hold the lock file `path` for as long as the block runs; it is removed afterwards.
 
     Args:
         path: the lock file, made where it is missing; its folder is named in errors.
         expected: what the user should do if another process holds it.
+        wait: wait for another process instead of giving up.
 
     Raises:
-        InputError: another process holds it, and is named; the folder cannot be written; the
-            path is a link, which could lead to any file.
+        HeldError: another process, or thread, holds it, and is named.
+        InputError: the folder cannot be written; the path is a link, which could lead to any file.
     """
-    try:
-        descriptor = _acquire(path, expected)
-    except OSError as error:
-        linked = error.errno == errno.ELOOP
-        value = f"{path.name} is a link" if linked else f"no access ({error.strerror})"
-        wanted = "no links" if linked else "a folder that can be written, with room on its disk"
-        raise InputError(path.parent, value, wanted) from error
+    with ExitStack() as held:
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            held.enter_context(_thread_lock(path, wait))
+            held.enter_context(_file_lock(path, wait))
+        except _Busy as holder:
+            raise HeldError(path.parent, f"in use by {holder}", expected) from None
+        except OSError as error:
+            linked = error.errno == errno.ELOOP
+            value = f"{path.name} is a link" if linked else f"no access ({error.strerror})"
+            wanted = "no links" if linked else "a folder that can be written, with room on its disk"
+            raise InputError(path.parent, value, wanted) from error
+        yield
+
+
+@contextmanager
+def clip_lock(paths: ClipPaths, wait: bool = False) -> Iterator[None]:
+    """Hold a clip, by a hidden file beside its metadata; see `process_lock`."""
+    expected = "one run at a time for each clip; wait for it, or choose another folder"
+    with process_lock(paths.meta.with_name(f".{paths.key}.lock"), expected, wait):
+        yield
+
+
+@contextmanager
+def _thread_lock(path: Path, wait: bool) -> Iterator[None]:
+    """Keep other threads of this process out."""
+    name = str(path.parent.resolve() / path.name)
+    with _CHANGED:
+        while name in _HELD:
+            if not wait:
+                raise _Busy(_this_process())
+            _CHANGED.wait()
+        _HELD.add(name)
     try:
         yield
     finally:
-        # Removed while it is locked: whoever opened it meanwhile sees that it is gone.
-        path.unlink(missing_ok=True)
-        os.close(descriptor)
+        with _CHANGED:
+            _HELD.remove(name)
+            _CHANGED.notify_all()
 
 
-def _acquire(path: Path, expected: str) -> int:
-    """A descriptor of the locked file."""
-    path.parent.mkdir(parents=True, exist_ok=True)
+@contextmanager
+def _file_lock(path: Path, wait: bool) -> Iterator[None]:
+    """Keep other processes out."""
     while True:
+        # A link in the lock's place may point to any file of the user's, and is not followed.
         descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW, 0o644)
         try:
-            fcntl.lockf(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError as error:
-            holder = os.read(descriptor, 200).decode(errors="replace") or "another process"
-            if error.errno in (errno.EACCES, errno.EAGAIN):
-                os.close(descriptor)
-                raise InputError(path.parent, f"in use by {holder}", expected) from error
-            if error.errno not in UNSUPPORTED:
-                os.close(descriptor)
-                raise
-            LOGGER.warning("%s: this file system has no locks; start one run here", path.parent)
-        if _is_same(descriptor, path):
-            break
-        os.close(descriptor)
+            _lock(descriptor, path, wait)
+            if not _is_same(descriptor, path):
+                continue
+            try:
+                os.ftruncate(descriptor, 0)
+                os.write(descriptor, _this_process().encode())
+                yield
+            finally:
+                # Removed while it is locked: whoever opened it meanwhile sees that it is gone.
+                if _is_same(descriptor, path):
+                    path.unlink(missing_ok=True)
+            return
+        finally:
+            os.close(descriptor)
+
+
+def _lock(descriptor: int, path: Path, wait: bool) -> None:
     try:
-        os.ftruncate(descriptor, 0)
-        os.write(descriptor, f"process {os.getpid()} on {socket.gethostname()}".encode())
-    except OSError:
-        path.unlink(missing_ok=True)
-        os.close(descriptor)
-        raise
-    return descriptor
+        fcntl.lockf(descriptor, fcntl.LOCK_EX if wait else fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError as error:
+        if error.errno in (errno.EACCES, errno.EAGAIN):
+            holder = os.read(descriptor, 200).decode(errors="replace")
+            raise _Busy(holder or "another process") from error
+        if error.errno not in UNSUPPORTED:
+            raise
+        LOGGER.warning("%s: this file system has no locks; start one run here", path.parent)
 
 
 def _is_same(descriptor: int, path: Path) -> bool:
@@ -83,3 +131,7 @@ def _is_same(descriptor: int, path: Path) -> bool:
         return os.path.samestat(os.fstat(descriptor), path.stat())
     except FileNotFoundError:
         return False
+
+
+def _this_process() -> str:
+    return f"process {os.getpid()} on {socket.gethostname()}"

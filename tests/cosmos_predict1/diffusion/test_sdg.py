@@ -22,13 +22,13 @@ from cosmos_predict1.diffusion.clips import Job
 from cosmos_predict1.diffusion.config import sdg_config
 from cosmos_predict1.diffusion.flags import dynamic_parser, static_parser
 from cosmos_predict1.diffusion.inputs import SceneInput
-from cosmos_predict1.diffusion.locks import clip_lock
 from cosmos_predict1.diffusion.pipeline import Gen3C
 from cosmos_predict1.diffusion.schedule import initial_noise
 from cosmos_predict1.diffusion.sdg import run, share
 from cosmos_predict1.diffusion.shots import Shot
 from src.geometry.trajectories import MULTI_TRAJECTORY, TrajectorySpec, make_trajectory
 from src.io.clip import ClipPaths, list_keys, list_trajectories, open_clip
+from src.io.locks import clip_lock
 from src.io.video import VideoWriter, read_video
 from src.runtime import InputError
 

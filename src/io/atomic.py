@@ -56,6 +56,14 @@ def atomic_path(path: Path | str) -> Iterator[Path]:
         raise UnwritableError(path, error) from error
 
 
+def remove(path: Path) -> None:
+    """Remove a file if it is there; `UnwritableError` where the file system refuses."""
+    try:
+        path.unlink(missing_ok=True)
+    except OSError as error:
+        raise UnwritableError(path, error) from error
+
+
 @contextmanager
 def _temporary(path: Path) -> Iterator[Path]:
     path.parent.mkdir(parents=True, exist_ok=True)

@@ -144,7 +144,8 @@ def _make(
         failures = [Failure(scene.key, _reason(scene, ended)) for scene in missing]
         if len(missing) == len(scenes):
             return failures
-    ended = children.run(recipe.decode(kind, clips, folder / "scene"), environment)
+    decode = recipe.decode(kind, clips, folder / "scene", partly=bool(failures))
+    ended = children.run(decode, environment)
     if ended.code != 0:
         failures.append(Failure(source.name, ended.last_line))
     return failures

@@ -75,7 +75,9 @@ def _temporary(path: Path) -> Iterator[Path]:
     mode = _mode_of_new_files(temporary)
     try:
         yield temporary
-        assert temporary.is_file(), f"nothing was written to {temporary}"
+        if not temporary.is_file():
+            # By nobody, or the folder was removed meanwhile.
+            raise FileNotFoundError(errno.ENOENT, "what was written is gone")
         if stat.S_IMODE(temporary.stat().st_mode) != mode:
             temporary.chmod(mode)
         _flush(temporary, os.O_RDWR)

@@ -61,13 +61,14 @@ def refused(command: list[str], before: Callable[[], None] | None = None) -> str
     return done.stderr.splitlines()[-1]
 
 
-@pytest.mark.parametrize("size", [100, 1000])
+@pytest.mark.parametrize("size", [0, 1000])
 @pytest.mark.parametrize("name", ["generate", "decode"])
 def test_a_full_disk(jobs: dict[str, Command], name: str, size: int, tmp_path: Path) -> None:
     """A traceback, a file without a name, or a temporary that takes the last room."""
     out = tmp_path / "out"
     said = refused(jobs[name](out), lambda: resource.setrlimit(resource.RLIMIT_FSIZE, (size, size)))
-    assert str(out) in said and "room on its disk" in said
+    # Without any room the decoder does not even find a place for temporary files.
+    assert "room" in said and (str(out) in said or "temporary files" in said)
     assert not [path for path in out.rglob(".*") if path.is_file()]
 
 

@@ -4,6 +4,7 @@ import importlib.util
 import logging
 import os
 import random
+import tempfile
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
@@ -37,6 +38,22 @@ def default_device() -> torch.device:
     if not torch.cuda.is_available():
         return torch.device("cpu")
     return torch.device("cuda", int(os.environ.get("LOCAL_RANK", "0")))
+
+
+@contextmanager
+def without_memory() -> Iterator[None]:
+    """Networks that the block makes have shapes and no numbers, until weights are assigned.
+
+    Raises:
+        InputError: a full disk has no room for temporary files, which torch looks for here.
+    """
+    try:
+        tempfile.gettempdir()
+    except OSError as error:
+        expected = "room in /tmp, or a folder with room in the variable TMPDIR"
+        raise InputError("temporary files", f"no folder ({error.strerror})", expected) from error
+    with torch.device("meta"):
+        yield
 
 
 def can_compile(device: torch.device, function: Callable[..., Any]) -> bool:

@@ -20,6 +20,7 @@ from torch.utils.checkpoint import checkpoint
 
 from src.checkpoints import find_checkpoint
 from src.io.state_dict import check_tensors
+from src.runtime import without_memory
 
 from .architecture import PATCH, RopePrecision, TransformerConfig, read_config, write_config
 from .conditions import Conditions, Prepared
@@ -209,7 +210,7 @@ def _read_checked(
     config = read_config(folder)
     if rope_precision is not None:
         config = replace(config, rope_precision=rope_precision)
-    with torch.device("meta"):
+    with without_memory():
         network = Gen3CTransformer(config)
     state = read_state(folder)
     check_tensors(folder, state, network.state_dict(), "the configured generator")

@@ -37,9 +37,13 @@ class Origins:
         Raises:
             InputError: a file that cannot be read, weights that are not there.
         """
+        return {"input": self.check(scene), **self._shared}
+
+    def check(self, scene: SceneInput) -> dict[str, str]:
+        """What of it is the scene's own; `InputError` for a file that cannot be read."""
         if scene.key not in self._inputs:
             self._inputs[scene.key] = self._input(scene)
-        return {"input": self._inputs[scene.key], **self._shared}
+        return self._inputs[scene.key]
 
     def _input(self, scene: SceneInput) -> dict[str, str]:
         if scene.path is None:

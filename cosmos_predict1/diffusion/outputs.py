@@ -7,6 +7,7 @@ from pathlib import Path
 from jaxtyping import UInt8
 from torch import Tensor
 
+from src.io.atomic import EXPECTED, UnwritableError
 from src.io.clip import Clip, ClipPaths, is_finished, open_clip, write_clip
 from src.io.made_from import check_made_from
 from src.io.video import write_video
@@ -45,8 +46,12 @@ class ShotFiles:
 
         Raises:
             InputError: a finished piece was made from something else and must stay.
+            WriteError: the file system does not say what is there.
         """
-        done = [is_finished(paths) for paths in self.paths]
+        try:
+            done = [is_finished(paths) for paths in self.paths]
+        except OSError as error:
+            raise WriteError(self.root, f"no access ({error.strerror})", EXPECTED) from error
         try:
             for paths, finished in zip(self.paths, done, strict=True):
                 if finished:
@@ -77,8 +82,7 @@ class ShotFiles:
         try:
             write_clip(paths, Clip(cameras, _plain(fps), frames, latents, meta=meta))
         except OSError as error:
-            expected = "a folder that can be written, with room on its disk"
-            raise WriteError(paths.rgb.parent.parent, f"no clip ({error})", expected) from error
+            raise _write_error(paths.meta, error) from error
 
     def write_buffer(
         self, index: int, frames: UInt8[Tensor, "frame h buffer_w 3"], fps: float
@@ -91,13 +95,19 @@ class ShotFiles:
         try:
             write_video(path, frames, fps)
         except OSError as error:
-            expected = "a folder that can be written, with room on its disk"
-            raise WriteError(path, f"no video ({error})", expected) from error
+            raise _write_error(path, error) from error
 
 
 def beside(output: Path, name: str) -> Path:
     """A folder next to the output, in which published readers take everything for a clip."""
     return output.with_name(f"{output.name}_{name}")
+
+
+def _write_error(path: Path, error: OSError) -> WriteError:
+    """What the file system refuses, with the file that an atomic write has named, or `path`."""
+    if isinstance(error, UnwritableError):
+        return WriteError(error.source, error.value, error.expected)
+    return WriteError(path, f"no file ({error.strerror})", EXPECTED)
 
 
 def _check_record(paths: ClipPaths, record: Mapping[str, object]) -> None:

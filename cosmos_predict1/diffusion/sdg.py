@@ -55,14 +55,14 @@ def run(config: SdgConfig) -> None:
     jobs = [Job(scene, shot) for scene in scenes for shot in shots]
     mine = share(jobs, rank(), int(os.environ.get("WORLD_SIZE", "1")))
     clips = Clips(config, settings, Origins(config))
+    failures = _unusable(clips, mine)
+    mine = [job for job in mine if job.scene.key not in failures]
     missing = clips.missing(mine)
     LOGGER.info(
         "%d scenes, %d trajectories each; %d of %d clips of this process are missing",
         *(len(scenes), len(shots), len(missing), len(mine)),
     )
     missing = clips.without_held(missing)
-    failures = _unusable(config, missing)
-    missing = [job for job in missing if job.scene.key not in failures]
     if missing:
         found = _load_and_make(clips, network, missing)
         for job, error in found:
@@ -74,12 +74,13 @@ def run(config: SdgConfig) -> None:
         raise InputError(clips.files(gone[0]).paths[0].meta, value, "clips that nobody removes")
 
 
-def _unusable(config: SdgConfig, jobs: Sequence[Job]) -> dict[str, list[InputError]]:
+def _unusable(clips: Clips, jobs: Sequence[Job]) -> dict[str, list[InputError]]:
     """What is wrong with the inputs of jobs, by scene, as far as headers tell."""
     failures: dict[str, list[InputError]] = {}
     for scene in {job.scene.key: job.scene for job in jobs}.values():
         try:
-            check_input(scene, config)
+            check_input(scene, clips.config)
+            clips.origins.check(scene)
         except InputError as error:
             LOGGER.error("no clips of %s: %s", scene.key, error)
             failures[scene.key] = [error]

@@ -10,7 +10,7 @@ from src.checkpoints import find_named
 from src.config.loading import find_path
 from src.io.state_dict import check_tensors
 from src.models.recon.scene_decoder import floating_type
-from src.runtime import InputError, default_device, get_logger
+from src.runtime import InputError, default_device, get_logger, without_memory
 from src.tokenizer.cosmos import VideoTokenizer, latent_frames
 from src.tokenizer.loading import load_tokenizer
 from src.training.stopwatch import Stopwatch
@@ -130,7 +130,7 @@ class GeneratorTask:
             if not lora.merge:
                 return
             weights = merged(weights, lora)
-        with torch.device("meta"):
+        with without_memory():
             network = Gen3CTransformer(self.network_config)
         network.load_state_dict(weights, assign=True)
         save_generator(network, folder)
@@ -152,7 +152,7 @@ class GeneratorTask:
         """All weights of a folder, of the configured network."""
         path = find_path(path)
         state = dict(load_generator(path, dtype=dtype).state_dict())
-        with torch.device("meta"):
+        with without_memory():
             wanted = Gen3CTransformer(self.network_config).state_dict()
         check_tensors(path, state, wanted, "the network that is trained")
         return state

@@ -1,4 +1,4 @@
-"""Commands that the quickstart runs: shown before, ended with it, their last words kept."""
+"""Commands that the quickstart runs: shown before, ended with it, their last lines kept."""
 
 import os
 import shlex
@@ -13,7 +13,8 @@ from types import FrameType, TracebackType
 from typing import Any
 
 SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
-PIECE_BYTES, KEPT_BYTES = 2**16, 2**14
+# The end of a run lists the inputs that failed, a line each.
+PIECE_BYTES, KEPT_BYTES = 2**16, 2**20
 # What a process that has ended may leave in the pipe, or hold open with a child of its own.
 DRAIN_SECONDS = 5.0
 
@@ -29,10 +30,15 @@ class Stopped(Exception):
 
 @dataclass(frozen=True)
 class Ended:
-    """How a command ended, and the last line that it wrote to standard error."""
+    """How a command ended, and the last lines that it wrote to standard error."""
 
     code: int
-    last_line: str
+    lines: tuple[str, ...]
+
+    @property
+    def last_line(self) -> str:
+        """The last thing that it said."""
+        return self.lines[-1] if self.lines else f"exit code {self.code}"
 
 
 class Children:
@@ -88,7 +94,7 @@ class Children:
         if self._stop is not None:
             raise Stopped(self._stop)
         lines = kept.decode(errors="replace").replace("\r", "\n").splitlines()
-        return Ended(code, next((line for line in reversed(lines) if line.strip()), ""))
+        return Ended(code, tuple(line for line in lines if line.strip()))
 
     def _note(self, number: int, frame: FrameType | None) -> None:
         """Hand a signal on; a second one does not ask any more."""

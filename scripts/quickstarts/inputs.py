@@ -28,6 +28,8 @@ class Inputs:
 def find_inputs(source: Path) -> Inputs:
     """The pictures and videos that a path is or holds; hidden files do not count.
 
+    In a folder a name says what a path is meant to be, also that of a link to nowhere.
+
     Raises:
         InputError: a file of another type, a folder without a picture or a video.
     """
@@ -74,14 +76,15 @@ def cksum(pieces: Iterable[bytes]) -> int:
 
 
 def _pieces(paths: Iterable[Path]) -> Iterator[bytes]:
-    """The contents of files, one after another."""
+    """The contents of files, one after another, and the names of those that cannot be read."""
     for path in paths:
         try:
             with path.open("rb") as file:
                 while piece := file.read(PIECE_BYTES):
                     yield piece
-        except OSError as error:
-            raise InputError(path, f"unreadable ({error})", "a file that can be read") from error
+        except OSError:
+            # The generator says why; the other inputs become scenes all the same.
+            yield os.fsencode(path.name)
 
 
 def _picture_suffixes() -> tuple[str, ...]:
@@ -90,12 +93,12 @@ def _picture_suffixes() -> tuple[str, ...]:
 
 
 def _fault(path: Path, suffixes: tuple[str, ...]) -> str | None:
-    """Why a path is no file with one of these suffixes, in a few words; None where it is one."""
+    """Why a path has none of these suffixes, in a few words; None where it has."""
     suffix = path.suffix.lower()
-    if not path.is_file():
-        return "a folder" if path.is_dir() else "no file"
     if suffix in suffixes:
         return None
+    if not path.is_file():
+        return "a folder" if path.is_dir() else "no file"
     if suffix in HEIC_SUFFIXES:
         return f"HEIC, which wants {HEIC_EXPECTED}, or save it as jpg"
     return f"unknown type of file ({path.suffix or 'no suffix'})"

@@ -54,8 +54,8 @@ class Recipe:
             *self.generator_flags,
         ]
 
-    def decode(self, kind: Kind, clips: Path, folder: Path) -> list[str]:
-        """The command that makes scenes in `folder` of clips."""
+    def decode(self, kind: Kind, clips: Path, folder: Path, partly: bool = False) -> list[str]:
+        """The command that makes scenes in `folder` of clips; `partly`: of those that are whole."""
         return [
             *(sys.executable, _script("sample.py")),
             *("--config", str(REPOSITORY / f"configs/demo/{self.name}_{kind}.yaml")),
@@ -65,6 +65,7 @@ class Recipe:
             f"out_dir_inference={folder}",
             f"rasterizer={self.rasterizer}",
             "overwrite=true",
+            *(["skip_unreadable=true"] if partly else []),
             *self.settings,
             *self.request.settings,
         ]

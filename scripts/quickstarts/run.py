@@ -135,14 +135,19 @@ def _make(
     ended = children.run(recipe.generate(kind, source, clips), environment)
     failures: list[Failure] = []
     if ended.code != 0:
-        scenes = scene_inputs(InputConfig(image=str(source)), moving=kind == "dynamic")
+        try:
+            scenes = scene_inputs(InputConfig(image=str(source)), moving=kind == "dynamic")
+        except InputError as error:
+            # A link to nowhere, for one; the other inputs become scenes all the same.
+            return [Failure(source.name, str(error))]
         missing = [scene for scene in scenes if not _has_clips(clips, scene)]
         failures = [Failure(scene.key, _reason(scene, ended)) for scene in missing]
         if len(missing) == len(scenes):
             return failures
-    ended = children.run(recipe.decode(kind, clips, folder / "scene"), environment)
+    decode = recipe.decode(kind, clips, folder / "scene", partly=bool(failures))
+    ended = children.run(decode, environment)
     if ended.code != 0:
-        failures.append(Failure(source.name, ended.last_line or f"exit code {ended.code}"))
+        failures.append(Failure(source.name, ended.last_line))
     return failures
 
 
@@ -151,10 +156,10 @@ def _has_clips(clips: Path, scene: SceneInput) -> bool:
 
 
 def _reason(scene: SceneInput, ended: Ended) -> str:
-    """What the generator said of a scene, out of its last line, which sums up all of them."""
-    reasons = ended.last_line.rpartition("expected none: ")[2].split("; ")
-    own = [reason for reason in reasons if str(scene.path) in reason]
-    return own[0] if own else ended.last_line or f"exit code {ended.code}"
+    """What the generator said of a scene, out of the list at its end, a line each."""
+    start = f"  {scene.key}: "
+    own = [line.removeprefix(start) for line in ended.lines if line.startswith(start)]
+    return own[-1] if own else ended.last_line
 
 
 def _make_folder(folder: Path) -> None:

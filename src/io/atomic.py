@@ -69,6 +69,14 @@ def atomic_path(path: Path | str) -> Iterator[Path]:
         raise UnwritableError(path, error) from error
 
 
+def remove(path: Path) -> None:
+    """Remove a file if it is there; `UnwritableError` where the file system refuses."""
+    try:
+        path.unlink(missing_ok=True)
+    except OSError as error:
+        raise UnwritableError(path, error) from error
+
+
 @contextmanager
 def _temporary(path: Path) -> Iterator[Path]:
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -82,7 +90,9 @@ def _temporary(path: Path) -> Iterator[Path]:
     try:
         mode = _mode_of_new_files(temporary)
         yield temporary
-        assert temporary.is_file(), f"nothing was written to {temporary}"
+        if not temporary.is_file():
+            # By nobody, or the folder was removed meanwhile.
+            raise FileNotFoundError(errno.ENOENT, "what was written is gone")
         if stat.S_IMODE(temporary.stat().st_mode) != mode:
             temporary.chmod(mode)
         _flush(temporary, os.O_RDWR)

@@ -1,4 +1,8 @@
-"""Pictures and videos directly in a folder; what is left out is logged with its reason."""
+"""Pictures and videos directly in a folder; what is left out is logged with its reason.
+
+What has the suffix of a picture or a video counts, also where it is no file, such as a link to
+nowhere: whoever opens it says what is wrong with it.
+"""
 
 from pathlib import Path
 
@@ -19,12 +23,12 @@ NAMES_SHOWN = 8
 
 
 def find_images(folder: Path | str) -> list[Path]:
-    """The image files directly in `folder`, by name; their suffix may be in any case.
+    """The pictures directly in `folder`, by name; their suffix may be in any case.
 
     Raises `InputError` where there is no such folder, or no image in it that can be read.
     """
     files = _files(Path(folder), "a folder of pictures")
-    pictures = [path for path in files if is_picture(path) and path.is_file()]
+    pictures = [path for path in files if is_picture(path)]
     found = [path for path in pictures if can_read_heic() or not _has_heic_suffix(path)]
     if not found and pictures:
         raise InputError(folder, f"{len(pictures)} HEIC pictures", HEIC_EXPECTED)
@@ -40,12 +44,12 @@ def find_images(folder: Path | str) -> list[Path]:
 
 
 def find_videos(folder: Path | str) -> list[Path]:
-    """The video files directly in `folder`, by name; their suffix may be in any case.
+    """The videos directly in `folder`, by name; their suffix may be in any case.
 
     Raises `InputError` where there is no such folder or no video in it.
     """
     files = _files(Path(folder), "a folder of videos")
-    found = [path for path in files if is_video(path) and path.is_file()]
+    found = [path for path in files if is_video(path)]
     if not found:
         raise InputError(folder, "no videos", f"files that end with {listed(VIDEO_SUFFIXES)}")
     _log(folder, "no videos", [path for path in files if path not in set(found)])

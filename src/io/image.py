@@ -104,7 +104,8 @@ def can_read_heic() -> bool:
 
 def _check_file(path: Path) -> None:
     if not path.is_file():
-        raise InputError(path, "no such file", EXPECTED)
+        missing = "a link to nowhere" if path.is_symlink() else "no such file"
+        raise InputError(path, "a folder" if path.is_dir() else missing, EXPECTED)
     if path.stat().st_size == 0:
         raise InputError(path, "an empty file", EXPECTED)
 

@@ -4,6 +4,7 @@ Every scene has a record (`made_from.json`) of the digests of its clips and of t
 settings, and of the files that were written of it.
 """
 
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from functools import cached_property
 from pathlib import Path
@@ -48,6 +49,10 @@ class FinishedScenes:
         }
         scene = {"scene": self.scenes.keys[index], "time": time, "clips": clips}
         return plain(scene | self._shared)
+
+    def unfinished(self, trees: Mapping[int | None, OutputTree], index: int) -> list[int | None]:
+        """The times at which a scene is still to be made; see `is_finished` for errors."""
+        return [time for time, tree in trees.items() if not self.is_finished(tree, index, time)]
 
     def is_finished(self, tree: OutputTree, index: int, time: int | None) -> bool:
         """Whether nothing of the scene is left to make.
@@ -103,9 +108,10 @@ class FinishedScenes:
         meta = tree.meta(index)
         if not meta.is_file():
             return False
-        if not path.is_file():
+        # Another run that makes the scene again removes the record after the metadata.
+        if not path.is_file() and meta.is_file():
             raise InputError(meta, "a scene without a record of what it was made from", WAY_OUT)
-        return True
+        return path.is_file()
 
     def _clip_digests(self, trajectory: str, key: str) -> dict[str, str]:
         paths = ClipPaths(self.scenes.root, trajectory, key)

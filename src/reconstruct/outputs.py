@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
+from ..io.atomic import UnwritableError
 from ..runtime import InputError
 
 FOLDERS = ("raw", "meta", "grid", "full_output", "main_gaussians_renderings")
@@ -79,9 +80,17 @@ class OutputTree:
         return OutputTree(folder.joinpath(*levels))
 
     def make_folders(self) -> None:
-        """Make the folders that a published run makes, whether they are filled or not."""
+        """Make the folders that a published run makes, whether they are filled or not.
+
+        Raises:
+            UnwritableError: the file system refuses.
+        """
         for name in FOLDERS:
-            (self.root / name).mkdir(parents=True, exist_ok=True)
+            folder = self.root / name
+            try:
+                folder.mkdir(parents=True, exist_ok=True)
+            except OSError as error:
+                raise UnwritableError(folder, error) from error
 
     def main(self, index: int) -> Path:
         """The depth wave, then all trajectories one after another."""
@@ -130,6 +139,10 @@ class OutputTree:
     def meta(self, index: int) -> Path:
         """The name of the scene; written last, so that it says that the scene is finished."""
         return self.root / f"meta/sample_{index}.json"
+
+    def lock(self, index: int) -> Path:
+        """What is locked while a run makes the scene."""
+        return self.root / f"meta/.sample_{index}.lock"
 
     def made_from(self, index: int) -> Path:
         """What the scene was made from, and the files that were written of it."""

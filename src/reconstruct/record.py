@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from ..io.atomic import atomic_path
+from ..io.atomic import atomic_path, remove
 from ..io.json_object import read_json_object
 from ..io.made_from import plain
 from ..runtime import InputError
@@ -37,7 +37,7 @@ class SceneRecord:
         stored = _stored(path) if keep else {}
         if stored.get("made_from") != plain(made_from):
             # While files change, nothing tells of the old ones.
-            path.unlink(missing_ok=True)
+            remove(path)
             return SceneRecord(path, root, made_from)
         names = [name for name in stored["files"] if (root / name).is_file()]
         return SceneRecord(path, root, made_from, frozenset(root / name for name in names), names)

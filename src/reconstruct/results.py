@@ -11,7 +11,7 @@ from torch import Tensor
 
 from ..gaussians import Gaussians
 from ..geometry.cameras import Cameras
-from ..io.atomic import atomic_path
+from ..io.atomic import atomic_path, remove
 from ..io.camera_file import CameraFile, write_camera_file
 from ..io.ply import write_ply
 from ..io.video import write_video
@@ -23,6 +23,7 @@ from ..visualization.depth import colorize_depth, depth_range
 from ..visualization.sheet import side_by_side
 from ..visualization.wave import depth_wave
 from .background import BackgroundWriter
+from .claims import settle
 from .finished import made_from_path
 from .outputs import OutputConfig, OutputTree, meta_text
 from .quality import FrameQuality, trajectory_quality, write_quality
@@ -57,6 +58,8 @@ class SceneResults:
     backend: Backend
     writer: BackgroundWriter
     written: list[Path] = field(default_factory=list)
+    # The files of each scene that was queued, with its tree and its number.
+    scenes: list[tuple[OutputTree, int, tuple[Path, ...]]] = field(default_factory=list)
     record: SceneRecord = field(init=False)
 
     def write(self, scene: DecodedScene, tree: OutputTree, made_from: Mapping[str, object]) -> None:
@@ -64,13 +67,17 @@ class SceneResults:
 
         `made_from` is kept beside them, with their names. Files that a run which was stopped has
         written from the same stay, unless everything is to be made again.
+
+        Raises:
+            UnwritableError: what an earlier run left cannot be removed.
         """
         key, meta = scene.example.key, tree.meta(scene.index)
         path = made_from_path(self.config, tree, scene.index, key)
         # While files change, nothing says that the scene is finished.
-        meta.unlink(missing_ok=True)
+        remove(meta)
         keep = self.config.finished != "remake"
         record = self.record = SceneRecord.begin(path, tree.root, made_from, keep)
+        before = len(self.written)
         if self.config.eval_only:
             self._queue_evaluation(scene, tree)
         else:
@@ -80,6 +87,7 @@ class SceneResults:
         if not self.config.eval_only:
             self.written.append(meta)
             self.writer.submit(partial(_write_text, meta, meta_text(key)))
+        self.scenes.append((tree, scene.index, tuple(self.written[before:])))
 
     def check_written(self) -> None:
         """Refuse to end well where a file that was written is gone.
@@ -87,7 +95,7 @@ class SceneResults:
         Raises:
             InputError: it is; names the first one.
         """
-        gone = [path for path in self.written if not path.is_file()]
+        gone = [path for scene in self.scenes for path in settle(*scene)]
         if gone:
             raise InputError(gone[0], f"{len(gone)} files are gone", "results that nobody removes")
 

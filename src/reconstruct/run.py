@@ -3,6 +3,8 @@
 The processes exchange nothing: scene number i belongs to process i modulo their number.
 """
 
+from collections.abc import Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass, field
 from datetime import timedelta
 from pathlib import Path
@@ -20,6 +22,7 @@ from ..rendering.rasterize import Backend
 from ..runtime import InputError, get_logger, rank, seed_everything
 from ..tokenizer.loading import load_statistics
 from .background import BackgroundWriter
+from .claims import Claims, remove_leftovers
 from .finished import FinishedScenes
 from .grid import write_grids
 from .outputs import OutputConfig, OutputTree
@@ -68,8 +71,9 @@ def reconstruct(config: ReconstructConfig) -> None:
     finished = FinishedScenes(scenes, config.weights, config.decoder, config.render, config.output)
     for tree in trees.values():
         finished.check_leftovers(tree)
-    waiting = {index: _unfinished(finished, trees, index) for index in mine}
-    waiting = {index: times for index, times in waiting.items() if times}
+        if state.is_main_process:
+            remove_leftovers(tree)
+    waiting = [index for index in mine if finished.unfinished(trees, index)]
     LOGGER.info("%d scenes, %d of this process unfinished", len(scenes.keys), len(waiting))
     if waiting:
         decoder = load_scene_decoder(config.weights, config.decoder, device)
@@ -101,50 +105,64 @@ def _output_trees(config: ReconstructConfig, scenes: Scenes) -> dict[int | None,
     return trees
 
 
-def _unfinished(
-    finished: FinishedScenes, trees: dict[int | None, OutputTree], index: int
-) -> list[int | None]:
-    """The times at which a scene is still to be made."""
-    return [time for time, tree in trees.items() if not finished.is_finished(tree, index, time)]
-
-
 @torch.no_grad()
 def _reconstruct_scenes(
     config: ReconstructConfig,
     decoder: SceneDecoder,
     finished: FinishedScenes,
     trees: dict[int | None, OutputTree],
-    waiting: dict[int, list[int | None]],
+    waiting: Sequence[int],
 ) -> None:
     """Decode each scene, at one time after another, while earlier results are written.
+
+    Scenes that another run is making come last, if they are not finished then.
 
     Raises:
         InputError: what is read does not fit; or, at the end, results that somebody removed.
     """
-    scenes = finished.scenes
-    total = sum(len(times) for times in waiting.values())
     with (
+        ExitStack() as stack,
         BackgroundWriter() as writer,
-        tqdm(total=total, desc="scenes", disable=rank() != 0) as bar,
+        tqdm(total=len(waiting), desc="scenes", disable=rank() != 0) as bar,
     ):
         results = SceneResults(config.output, config.render, config.rasterizer, writer)
-        for index, first in scenes.read(list(waiting)):
-            # Taken now: what lies there when the scene has been read counts.
-            records = {time: finished.record(index, time) for time in waiting[index]}
-            # What the target times share is computed once.
-            prepared = decoder.prepare(first)
-            references = None
-            for time in waiting[index]:
-                example = scenes.at_time(first, index, time)
-                if references is None or example.targets is not first.targets:
-                    meta = scenes.meta(example)
-                    references = find_references(example, decoder.tokenizer, config.output, meta)
-                gaussians = decoder.gaussians(prepared, _target_time(decoder, example))
-                _check_finite(example.key, gaussians)
-                scene = DecodedScene(index, example, references, gaussians)
-                results.write(scene, trees[time], records[time])
+        claims = Claims(finished, trees, stack)
+        # Two passes: who waits for another run must not hold what that run waits for.
+        for indices, wait in ((waiting, False), (claims.held, True)):
+            for index, first in finished.scenes.read(claims.take(indices, wait)):
+                claim = claims.taken.pop(index)
+                _reconstruct_scene(decoder, finished, results, trees, index, first, claim.times)
+                writer.submit(claim.release)
                 bar.update()
+            writer.flush()
     results.check_written()
+
+
+def _reconstruct_scene(
+    decoder: SceneDecoder,
+    finished: FinishedScenes,
+    results: SceneResults,
+    trees: dict[int | None, OutputTree],
+    index: int,
+    first: Example,
+    times: Sequence[int | None],
+) -> None:
+    """Decode and render a scene, read at the first time, at each of `times`; queue its files."""
+    scenes = finished.scenes
+    # Taken now: what lies there when the scene has been read counts.
+    records = {time: finished.record(index, time) for time in times}
+    # What the target times share is computed once.
+    prepared = decoder.prepare(first)
+    references = None
+    for time in times:
+        example = scenes.at_time(first, index, time)
+        if references is None or example.targets is not first.targets:
+            meta = scenes.meta(example)
+            references = find_references(example, decoder.tokenizer, results.config, meta)
+        gaussians = decoder.gaussians(prepared, _target_time(decoder, example))
+        _check_finite(example.key, gaussians)
+        scene = DecodedScene(index, example, references, gaussians)
+        results.write(scene, trees[time], records[time])
 
 
 def _check_finite(key: str, gaussians: Gaussians) -> None:

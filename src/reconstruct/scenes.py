@@ -1,6 +1,6 @@
 """Which scenes are reconstructed, at which times, and how they are read."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 
@@ -80,7 +80,7 @@ class Scenes:
         sampling = asdict(self.sampling)
         return {"image_size": self._config.image_size, "sampling": sampling, "reading": kept}
 
-    def read(self, indices: Sequence[int]) -> Iterator[tuple[int, Example]]:
+    def read(self, indices: Iterable[int]) -> Iterator[tuple[int, Example]]:
         """Yield the scenes at `indices` at the first time, the next one being read meanwhile."""
         dataset = self._datasets[self.times[0]]
         for index, result in read_ahead(lambda index: dataset.try_read(Draw(index)), indices):

@@ -25,7 +25,7 @@ from ..models.recon.weights import load_decoder, save_decoder
 from ..rendering.deferred import rasterize_deferred
 from ..rendering.rasterize import rasterize_scenes
 from ..rendering.render import Render
-from ..runtime import InputError
+from ..runtime import InputError, without_memory
 from ..tokenizer.loading import load_tokenizer
 from .decoder_config import DecoderTrainConfig
 from .decoder_data import make_clips, open_data, tokenizer_folder
@@ -198,7 +198,7 @@ class DecoderTask:
 
     def write_weights(self, folder: Path, weights: dict[str, Tensor]) -> None:
         """Write them with the decoder's configuration, as `sample.py` reads them."""
-        with torch.device("meta"):
+        with without_memory():
             network = LatentRecon(self.config.decoder)
         network.load_state_dict(weights, assign=True)
         save_decoder(network, folder)

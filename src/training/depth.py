@@ -10,7 +10,7 @@ from jaxtyping import UInt8
 from torch import Tensor
 
 from ..depth.nano import NanoDepth, NanoPrediction, load_nano_depth, save_nano_depth
-from ..runtime import InputError, can_compile
+from ..runtime import InputError, can_compile, without_memory
 from ..visualization.depth import colorize_depth
 from ..visualization.sheet import contact_sheet
 from .depth_augment import add_borders, change_colors, seen_part, whole_part
@@ -132,7 +132,7 @@ class DepthTask:
 
     def write_weights(self, folder: Path, weights: dict[str, Tensor]) -> None:
         """Write them as `--depth nano` reads them."""
-        with torch.device("meta"):
+        with without_memory():
             network = NanoDepth(self.config.network)
         network.load_state_dict(weights, assign=True)
         save_nano_depth(network, folder)

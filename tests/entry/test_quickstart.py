@@ -142,10 +142,12 @@ def test_a_video_without_its_decoder_is_refused_at_once(tmp_path: Path) -> None:
 
 @pytest.mark.slow
 def test_a_broken_picture_stops_no_other(folder: Path) -> None:
-    """No scene of the good picture of a folder, or a success that says nothing of the bad one."""
+    """No scene of the good picture of a folder, or a bad one without its own reason."""
     source = folder / "album"
     write_picture(source / "good.png", seed=1)
     (source / "half.jpg").write_bytes(b"\xff\xd8\xff\xe0 no picture")
+    (source / "empty.png").touch()
+    (source / "link.png").symlink_to("nowhere.png")
     (source / "notes.txt").write_text("no picture")
     (source / "x.heic").write_text("no picture")
     (source / "more").mkdir()
@@ -153,12 +155,18 @@ def test_a_broken_picture_stops_no_other(folder: Path) -> None:
     for _ in range(2):
         done = quickstart(folder, "album", "--checkpoint_dir", "weights", "--output", "out", model)
         assert done.returncode == 1, done.stderr
-        *_, count, why = done.stderr.splitlines()
-        assert count.endswith("1 of 2 inputs became no scene:") and "half.jpg: got unread" in why
+        *_, count, empty, half, link = done.stderr.splitlines()
+        assert count.endswith("3 of 4 inputs became no scene:")
+        assert "album/half.jpg: got unread" in half and half.startswith("  half: ")
+        assert "empty.png: got an empty file" in empty and "link.png: got a link to no" in link
         for name in ("notes.txt", "x.heic", "more"):
             assert f"left out: album/{name}:" in done.stderr
         (ply,) = (folder / "out").glob("album_*/scene/*/*/gaussians_orig/gaussians_0.ply")
         assert str(ply.relative_to(folder)) in done.stdout
+        # What a run leaves that ends between two clips of a scene costs the whole ones nothing.
+        for path in sorted((folder / "out").glob("album_*/clips/0/*/good.*")):
+            shutil.copy(path, path.with_stem("half"))
+        shutil.rmtree(ply.parents[3])
 
 
 @pytest.mark.slow

@@ -146,15 +146,19 @@ def test_every_file_of_a_folder_is_taken_or_named(
         ".j",
     ):
         (tmp_path / name).touch()
-    (tmp_path / "k.png").mkdir()
-    (tmp_path / "l.png").symlink_to("nowhere")
+    (tmp_path / "k").mkdir()
+    (tmp_path / "l").symlink_to("nowhere")
+    # No pictures, but meant as such: they fail later, and are on the list of what failed.
+    (tmp_path / "m.png").mkdir()
+    (tmp_path / "n.png").symlink_to("nowhere")
     found = find_inputs(tmp_path)
-    assert [path.name for path in found.pictures] == ["a.JPG", "b.avif", "c.tif", "d.bmp", "e.webp"]
+    named = ["a.JPG", "b.avif", "c.tif", "d.bmp", "e.webp", "m.png", "n.png"]
+    assert [path.name for path in found.pictures] == named
     assert [path.name for path in found.videos] == ["f.mov", "g.M4V"]
     reasons = {path.name: reason for path, reason in found.left_out}
-    assert reasons.keys() == {"h.heic", "i", "k.png", "l.png"}
+    assert reasons.keys() == {"h.heic", "i", "k", "l"}
     assert f"{sys.executable} -m pip install pillow-heif" in reasons["h.heic"]
-    assert "HEIC" in reasons["h.heic"] and reasons["k.png"] == "a folder"
+    assert "HEIC" in reasons["h.heic"] and reasons["k"] == "a folder"
 
 
 @pytest.mark.parametrize("size", [0, 1, 255, 256, 70_000])

@@ -11,7 +11,7 @@ from ...checkpoints.opening import read_tensors
 from ...io.atomic import atomic_path
 from ...io.json_object import read_json_object
 from ...io.state_dict import check_tensors, read_safetensors
-from ...runtime import InputError
+from ...runtime import InputError, without_memory
 from .decoder import DecoderConfig, LatentRecon
 
 WEIGHTS_NAME = "model.safetensors"
@@ -51,7 +51,7 @@ def load_decoder(
     else:
         state = read_tensors(path, MARKER)
         config = config or DecoderConfig()
-    with torch.device("meta"):
+    with without_memory():
         model = LatentRecon(config)
     check_tensors(path, state, model.state_dict(), "the configured decoder")
     state = {name: tensor.to(device, torch.float32) for name, tensor in state.items()}

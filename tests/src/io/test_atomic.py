@@ -1,6 +1,7 @@
 import errno
 import os
 import pickle
+import shutil
 import socket
 import subprocess
 import sys
@@ -41,10 +42,15 @@ def test_a_failure_keeps_the_old_file_and_leaves_nothing_else(
     assert list(tmp_path.iterdir()) == [target]
 
 
-def test_a_block_that_writes_nothing_is_our_mistake(tmp_path: Path) -> None:
-    """A writer that ignores the temporary path and would silently produce no file."""
-    with pytest.raises(AssertionError, match="nothing was written"), atomic_path(tmp_path / "x"):
+def test_a_block_whose_file_is_gone_fails(tmp_path: Path) -> None:
+    """A writer that ignores the temporary path, or a folder that was removed, and no error."""
+    words = "x: got no file .what was written is gone"
+    with pytest.raises(UnwritableError, match=words), atomic_path(tmp_path / "x"):
         pass
+    out = tmp_path / "out"
+    with pytest.raises(UnwritableError, match=words), atomic_path(out / "x") as temporary:
+        temporary.write_text("")
+        shutil.rmtree(out)
 
 
 def test_orphans_of_killed_processes_go_and_those_of_living_ones_stay(tmp_path: Path) -> None:

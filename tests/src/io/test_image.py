@@ -116,9 +116,10 @@ def test_broken_files_are_input_errors(tmp_path: Path) -> None:
         (tmp_path / name).write_bytes(broken)
         with pytest.raises(InputError, match=name):
             read_image(tmp_path / name)
-    for missing in (tmp_path / "none.png", tmp_path):
-        with pytest.raises(InputError, match="no such file"):
-            read_image(missing)
+    (tmp_path / "link.png").symlink_to("none.png")
+    for name, words in (("none.png", "no such"), (".", "a folder"), ("link.png", "a link to no")):
+        with pytest.raises(InputError, match=words):
+            read_image(tmp_path / name)
     Image.fromarray(np.zeros((2, 2), dtype=np.float32)).save(tmp_path / "float.tiff")
     with pytest.raises(InputError, match="floating-point"):
         read_image(tmp_path / "float.tiff")
@@ -138,7 +139,7 @@ def test_folders_without_pictures_are_refused(tmp_path: Path) -> None:
     """Catches an empty list, after which a command would do nothing and succeed."""
     (tmp_path / "notes.txt").write_text("")
     (tmp_path / ".hidden.png").write_text("")
-    (tmp_path / "folder.png").mkdir()
+    (tmp_path / "folder").mkdir()
     with pytest.raises(InputError, match="no pictures"):
         find_images(tmp_path)
     with pytest.raises(InputError, match="no such folder"):
@@ -146,6 +147,16 @@ def test_folders_without_pictures_are_refused(tmp_path: Path) -> None:
     for name in ("b.JPG", "a.webp", "c.jpeg"):
         (tmp_path / name).write_text("")
     assert [path.name for path in find_images(tmp_path)] == ["a.webp", "b.JPG", "c.jpeg"]
+
+
+def test_what_is_called_a_picture_and_is_none_is_found(tmp_path: Path) -> None:
+    """Catches inputs of a folder that become nothing without a word: whoever opens them tells."""
+    (tmp_path / "folder.png").mkdir()
+    (tmp_path / "folder.mp4").mkdir()
+    for name in ("link.jpg", "link.mp4"):
+        (tmp_path / name).symlink_to("nowhere")
+    assert [path.name for path in find_images(tmp_path)] == ["folder.png", "link.jpg"]
+    assert [path.name for path in find_videos(tmp_path)] == ["folder.mp4", "link.mp4"]
 
 
 @pytest.mark.parametrize("suffix", [".avif", ".tif", ".tiff", ".bmp"])

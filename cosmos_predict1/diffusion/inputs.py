@@ -88,7 +88,12 @@ def _read_lines(path: Path, prompt: str, moving: bool) -> Iterator[SceneInput]:
             raise InputError(source, line.strip(), expected)
         records += 1
         if visual:
-            yield from _scenes(_locate(source, visual, path.parent), text, moving, posed=False)
+            found = _locate(source, visual, path.parent)
+            if found.exists():
+                yield from _scenes(found, text, moving, posed=False)
+            else:
+                # One of many: it fails later, on the list of what failed, and stops no other.
+                yield SceneInput(scene_name(found, text), found, text)
         else:
             yield SceneInput(scene_name(None, text), None, text)
     if records == 0:

@@ -5,12 +5,13 @@ import zipfile
 from collections.abc import Iterator
 from pathlib import Path
 
+from ..io.lfs import lfs_pointer
+
 # Names of downloads that have not ended.
 PARTIAL = (".incomplete", ".part", ".partial", ".aria2", ".crdownload", ".tmp")
 SAFETENSORS, ARCHIVE, TORCHSCRIPT, OLD = "safetensors", "torch archive", "TorchScript", "old torch"
 # How a file of torch before 1.6 begins.
 MAGIC = b"\x8a\nl\xfc\x9cF\xf9 j\xa8P\x19"
-LFS = b"version https://git-lfs"
 PAGES = (b"<!doctype html", b"<html", b"<?xml", b"<head")
 SAMPLE = 512
 
@@ -37,8 +38,8 @@ def why_unreadable(path: Path) -> str | None:
     size = path.stat().st_size
     if not head:
         return "an empty file (0 bytes), as a download leaves it that failed"
-    if head.startswith(LFS):
-        return f"a git-lfs pointer of {size} bytes in place of the file (`git lfs pull` gets it)"
+    if pointer := lfs_pointer(path):
+        return pointer
     if head.lstrip().lower().startswith(PAGES):
         return f"a web page of {size} bytes, saved in place of the file"
     if not any(head):

@@ -16,6 +16,7 @@ from torch import Tensor
 
 from ..runtime import InputError
 from .color_profile import in_srgb
+from .lfs import lfs_pointer
 from .transparency import on_white
 
 if TYPE_CHECKING:
@@ -108,6 +109,8 @@ def _check_file(path: Path) -> None:
         raise InputError(path, "a folder" if path.is_dir() else missing, EXPECTED)
     if path.stat().st_size == 0:
         raise InputError(path, "an empty file", EXPECTED)
+    if pointer := lfs_pointer(path):
+        raise InputError(path, pointer, EXPECTED)
 
 
 def _is_heic(path: Path) -> bool:

@@ -14,6 +14,7 @@ from jaxtyping import UInt8
 from torch import Tensor
 
 from ..runtime import InputError, get_logger
+from .lfs import lfs_pointer
 from .packed import PackedPath
 from .shown_frame import FramePainter
 from .timeline import Timeline, has_alpha_track, listed_times, read_timeline
@@ -36,6 +37,8 @@ def open_video(path: Path) -> Iterator[tuple["InputContainer", "VideoStream"]]:
 
     if not path.is_file():
         raise InputError(path, "no such file", EXPECTED)
+    if pointer := lfs_pointer(path):
+        raise InputError(path, pointer, EXPECTED)
     try:
         with ExitStack() as stack:
             # A file in a tar part has no name that a library could open; others are left to it.

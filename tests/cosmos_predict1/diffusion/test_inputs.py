@@ -119,7 +119,6 @@ def test_missing_and_contradicting_inputs(config: InputConfig, moving: bool, wor
         ('{"prompt": 3}', "prompt = 3"),
         ('{"text": "a"}', "line 1"),
         ('{"prompt": "a"}\n{"prompt": "a"}', "more than once"),
-        ('{"visual_input": "nowhere.png"}', "nowhere.png"),
     ],
 )
 def test_malformed_lines_are_named(tmp_path: Path, text: str, words: str) -> None:
@@ -128,6 +127,16 @@ def test_malformed_lines_are_named(tmp_path: Path, text: str, words: str) -> Non
     path.write_text(text)
     with pytest.raises(InputError, match=words):
         scene_inputs(InputConfig(batch=str(path)), False)
+
+
+def test_a_picture_that_is_missing_stops_no_other(tmp_path: Path) -> None:
+    """A batch that is lost for one of its lines, or a line that is left out without a word."""
+    write_picture(tmp_path / "photo.png")
+    records = ({"visual_input": name} for name in ("nowhere.png", "photo.png"))
+    lines = write_lines(tmp_path / "batch.jsonl", *records)
+    missing, there = scene_inputs(InputConfig(batch=str(lines)), False)
+    assert there == SceneInput("photo", tmp_path / "photo.png")
+    assert missing == SceneInput("nowhere", Path("nowhere.png"))
 
 
 def test_one_depth_file_is_not_for_many_pictures(tmp_path: Path) -> None:

@@ -23,7 +23,10 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).resolve().parent))
 
 TASKS = {
-    "decoder": ("src.config.decoder:load_decoder_train_config", "src.training.decoder:DecoderTask"),
+    "decoder": (
+        "src.config.decoder:load_decoder_train_config",
+        "src.training.decoder.task:DecoderTask",
+    ),
     "generator": (
         "cosmos_predict1.training.config:load_generator_train_config",
         "cosmos_predict1.training.task:GeneratorTask",
@@ -31,7 +34,7 @@ TASKS = {
     "depth": ("src.config.depth:load_depth_train_config", "src.training.depth:DepthTask"),
     "tokenizer": (
         "src.config.tokenizer:load_tokenizer_train_config",
-        "src.training.tokenizer:TokenizerTask",
+        "src.training.tokenizer.task:TokenizerTask",
     ),
 }
 # Files of all keys, for tasks whose defaults are not those in the code.
@@ -53,8 +56,8 @@ def main() -> None:
     from src.config.loading import command_line_layer, file_layer
     from src.config.training import settings_text, split_task
     from src.runtime import InputError, setup_logging
-    from src.training.interruption import Interrupted, Stopped
-    from src.training.loop import train
+    from src.training.loop.interruption import Interrupted, Stopped
+    from src.training.loop.run import train
 
     setup_logging()
     try:

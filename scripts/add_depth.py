@@ -26,9 +26,9 @@ def main() -> int:
     arguments = parser.parse_args()
 
     sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
-    from src.depth.video import resolve_video_depth
+    from src.depth.backends.video import resolve_video_depth
     from src.runtime import InputError, default_device, setup_logging
-    from src.training.add_depth import add_depth
+    from src.training.decoder.add_depth import add_depth
 
     setup_logging()
     device = arguments.device or default_device()

@@ -27,7 +27,7 @@ def main() -> int:
     sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
     import torch
 
-    from cosmos_predict1.diffusion.network import convert_generator
+    from cosmos_predict1.diffusion.model.network import convert_generator
     from src.runtime import InputError
 
     name = TYPES[arguments.dtype]

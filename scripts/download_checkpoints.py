@@ -82,7 +82,7 @@ def _download(names: list[str] | None, checkpoint_dir: Path, accept: bool) -> in
         # It logs every request, with addresses that are signed and a page long.
         logging.getLogger(client).setLevel(logging.WARNING)
     if names is None:
-        from cosmos_predict1.diffusion.text import missing_constants
+        from cosmos_predict1.diffusion.model.text import missing_constants
 
         names = [name for name in DEFAULT if name != "t5" or missing_constants(checkpoint_dir)]
     sources = [source for name in expand(names) for source in SOURCES[name]]

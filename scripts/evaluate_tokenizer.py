@@ -53,8 +53,8 @@ def main() -> int:
 def measure_all(arguments: argparse.Namespace) -> dict[str, Any]:
     """The figures of everything that was given."""
     from src.evaluation.photographs import read_footage, sliding_window
-    from src.io.folders import find_images
-    from src.io.image import read_image
+    from src.io.image.folders import find_images
+    from src.io.image.image import read_image
     from src.tokenizer.loading import load_tokenizer
 
     tokenizer, size = load_tokenizer(arguments.tokenizer), tuple(arguments.size)
@@ -125,8 +125,8 @@ def mean(values: list[float]) -> float | None:
 
 def measure_worlds(folder: Path, count: int, size: tuple[int, ...]) -> dict[str, Any]:
     """PSNR of RGB, luma and both chroma channels on held-out worlds, still and moving."""
-    from src.training.tokenizer_config import TokenizerDataConfig
-    from src.training.tokenizer_export import world_figures
+    from src.training.tokenizer.config import TokenizerDataConfig
+    from src.training.tokenizer.export import world_figures
 
     height, width = size
     data = TokenizerDataConfig(image_size=(height, width), crop=(height, width))

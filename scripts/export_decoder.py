@@ -27,7 +27,7 @@ def main() -> int:
     sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
     from src.models.recon.weights import load_decoder
     from src.runtime import InputError, setup_logging
-    from src.training.checkpoints import export_checkpoint
+    from src.training.checkpoints.files import export_checkpoint
 
     setup_logging()
 

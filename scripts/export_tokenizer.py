@@ -34,7 +34,7 @@ def main() -> int:
     from src.config.training import split_task
     from src.io.atomic import atomic_path
     from src.runtime import InputError, setup_logging
-    from src.training.tokenizer_export import export_tokenizer
+    from src.training.tokenizer.export import export_tokenizer
 
     setup_logging()
     try:

@@ -35,7 +35,7 @@ def main() -> None:
     import torch
     from skimage import data
 
-    from src.io.video import write_video
+    from src.io.video.video import write_video
 
     # Sums of many threads may differ in their last bits.
     torch.set_num_threads(1)

@@ -29,7 +29,7 @@ def main() -> int:
     from cosmos_predict1.training.clip_config import load_clips_config
     from cosmos_predict1.training.clip_run import make_clips
     from src.runtime import InputError, setup_logging
-    from src.training.interruption import Stopped
+    from src.training.loop.interruption import Stopped
 
     setup_logging()
     try:

@@ -28,7 +28,7 @@ def main() -> int:
     arguments = parser.parse_args()
 
     sys.path.insert(0, str(REPOSITORY))
-    from cosmos_predict1.diffusion.text import make_constants
+    from cosmos_predict1.diffusion.model.text import make_constants
     from src.runtime import InputError, default_device, setup_logging
 
     setup_logging()

@@ -9,7 +9,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 from linear_task import LinearTask  # noqa: E402
 
 from src.runtime import InputError  # noqa: E402
-from src.training.loop import train  # noqa: E402
+from src.training.loop.run import train  # noqa: E402
 from src.training.optim import OptimConfig  # noqa: E402
 from src.training.settings import LoopConfig  # noqa: E402
 

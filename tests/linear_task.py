@@ -10,8 +10,8 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
 from src.runtime import InputError
-from src.training.folders import list_checkpoints
-from src.training.journal import read_journal
+from src.training.checkpoints.folders import list_checkpoints
+from src.training.loop.journal import read_journal
 from src.training.settings import LoopConfig
 from src.training.stopwatch import Stopwatch
 from src.training.task import Model, Objective, Progress, Share, Validation

@@ -6,9 +6,9 @@ import numpy as np
 import torch
 from tiny_scene import FRAMES, HEIGHT, WIDTH, tiny_tokenizer
 
-from cosmos_predict1.diffusion.architecture import SamplingDefaults, TransformerConfig
-from cosmos_predict1.diffusion.network import Gen3CTransformer, save_generator
-from src.depth.nano import NanoDepth, NanoDepthConfig, save_nano_depth
+from cosmos_predict1.diffusion.model.architecture import SamplingDefaults, TransformerConfig
+from cosmos_predict1.diffusion.model.network import Gen3CTransformer, save_generator
+from src.depth.backends.nano import NanoDepth, NanoDepthConfig, save_nano_depth
 from src.tokenizer.loading import save_tokenizer
 
 SAMPLING = SamplingDefaults(HEIGHT, WIDTH, FRAMES, 24.0, 2, 1.0, "none")

@@ -6,9 +6,9 @@ from tiny_scene import FRAMES, TinyInput
 
 from src.config.decoder import load_decoder_train_config
 from src.config.loading import command_line_layer, file_layer
-from src.training.decoder_config import DecoderTrainConfig
-from src.training.folders import list_checkpoints
-from src.training.journal import read_journal
+from src.training.checkpoints.folders import list_checkpoints
+from src.training.decoder.config import DecoderTrainConfig
+from src.training.loop.journal import read_journal
 
 DEFAULT = Path("configs/training/default.yaml")
 

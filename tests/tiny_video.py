@@ -10,9 +10,9 @@ from torch import Tensor
 
 from src.geometry.cameras import Cameras, intrinsics_to_matrix
 from src.geometry.trajectories import TrajectorySpec, make_trajectory
-from src.io.depth_archive import write_depth_archive
-from src.io.frame_table import write_frame_table
-from src.io.video import write_video
+from src.io.clip.cameras import write_frame_table
+from src.io.clip.depth import write_depth_archive
+from src.io.video.video import write_video
 
 LENS = (40.0, 40.0, WIDTH / 2, HEIGHT / 2)
 

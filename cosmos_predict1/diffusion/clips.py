@@ -7,11 +7,11 @@ from src.io.locks import HeldError, clip_lock, remove_stale_clip_lock
 from src.runtime import get_logger
 
 from .config import ClipSettings, SdgConfig
-from .inputs import SceneInput
 from .origins import Origins
 from .outputs import ShotFiles
-from .preparation import is_filmed
-from .shots import Draw, Shot, describe, draw, published_draw, shot_spec
+from .scenes.inputs import SceneInput
+from .scenes.preparation import is_filmed
+from .scenes.shots import Draw, Shot, describe, draw, published_draw, shot_spec
 
 LOGGER = get_logger(__name__)
 

@@ -9,12 +9,12 @@ from typing import Literal
 
 import torch
 
-from src.io.fit import FitMode
+from src.geometry.fit import FitMode
 from src.runtime import InputError, default_device
 from src.tokenizer.cosmos import latent_frames
 
-from .architecture import RopePrecision, TransformerConfig
-from .cache import CacheSettings
+from .conditioning.cache import CacheSettings
+from .model.architecture import RopePrecision, TransformerConfig
 
 FEWEST_FRAMES = 9
 

@@ -8,15 +8,15 @@ from functools import cached_property
 from pathlib import Path
 
 from src.checkpoints import NANO_ASSETS, PLACES, find_checkpoint, search_checkpoint
-from src.depth.backends import named_depth
-from src.depth.video import named_video_depth
+from src.depth.backends.choice import named_depth
+from src.depth.backends.video import named_video_depth
 from src.io.depth_file import SUFFIXES
-from src.io.digest import content_digest, weights_digest
+from src.io.records.digest import content_digest, weights_digest
 
 from .config import SdgConfig
-from .inputs import SceneInput
-from .preparation import is_filmed
-from .scenes import video_kind
+from .scenes.inputs import SceneInput
+from .scenes.preparation import is_filmed
+from .scenes.scene import video_kind
 
 # Of a ViPE result, beside `rgb/<clip>.mp4`.
 VIPE_PARTS = ("depth", "pose", "intrinsics", "mask")

@@ -8,13 +8,13 @@ from jaxtyping import UInt8
 from torch import Tensor
 
 from src.io.atomic import EXPECTED, UnwritableError
-from src.io.clip import Clip, ClipPaths, is_finished, open_clip, write_clip
-from src.io.made_from import check_made_from
-from src.io.video import write_video
+from src.io.clip.clip import Clip, ClipPaths, is_finished, open_clip, write_clip
+from src.io.records.made_from import check_made_from
+from src.io.video.video import write_video
 from src.runtime import InputError
 
-from .rollout import RolledPiece
-from .shots import Shot
+from .sampling.rollout import RolledPiece
+from .scenes.shots import Shot
 
 # Keys of a clip's metadata that the flags decide.
 DECIDED = ("settings", "trajectory", "prompt", "negative_prompt", "made_from")

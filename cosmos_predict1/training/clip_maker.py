@@ -16,23 +16,23 @@ from jaxtyping import Float, UInt8
 from torch import Tensor
 
 from src.checkpoints import find_checkpoint
-from src.depth.nano import load_nano_depth
+from src.depth.backends.nano import load_nano_depth
 from src.geometry.cameras import Cameras
-from src.io.clip import Clip, ClipPaths, is_finished, open_clip
-from src.io.clip_paths import SUFFIXES
+from src.io.clip.clip import Clip, ClipPaths, is_finished, open_clip
+from src.io.clip.paths import SUFFIXES
 from src.runtime import default_device
 from src.tokenizer.loading import load_tokenizer
 from src.training.stopwatch import Stopwatch
 from src.worlds.scene import Worlds, build_worlds
 
-from ..diffusion.cache import CacheSettings
-from ..diffusion.conditioning import latent_encoder
+from ..diffusion.conditioning.cache import CacheSettings
+from ..diffusion.conditioning.latents import latent_encoder
 from ..diffusion.config import CameraConfig, HardwareConfig, SamplingConfig, clip_settings
-from ..diffusion.network import load_generator
-from ..diffusion.pipeline import Gen3C
-from ..diffusion.scenes import Scene
-from ..diffusion.shots import Rig, Shot, describe, draw, list_shots, shot_rig, shot_spec
-from ..diffusion.text import prompt_contexts
+from ..diffusion.model.network import load_generator
+from ..diffusion.model.text import prompt_contexts
+from ..diffusion.sampling.pipeline import Gen3C
+from ..diffusion.scenes.scene import Scene
+from ..diffusion.scenes.shots import Rig, Shot, describe, draw, list_shots, shot_rig, shot_spec
 from .clip_config import ClipsConfig
 from .clip_sampling import BatchPlan, ClipStarts, decode_clips, sample_clips, scene_starts
 from .clip_scenes import (

@@ -8,10 +8,10 @@ import time
 from collections.abc import Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 
-from src.io.clip import Clip, ClipPaths
-from src.io.clip_writers import ClipWriters
+from src.io.clip.clip import Clip, ClipPaths
+from src.io.clip.writers import ClipWriters
 from src.runtime import get_logger, progress
-from src.training.interruption import Interrupted, Terminations
+from src.training.loop.interruption import Interrupted, Terminations
 from src.worlds.scene import Worlds, build_worlds
 
 from .clip_config import ClipsConfig

@@ -11,18 +11,18 @@ import torch.nn.functional as F
 from jaxtyping import Bool, Float, UInt8
 from torch import Tensor
 
-from src.io.video import to_uint8
+from src.io.video.video import to_uint8
 from src.training.stopwatch import Stopwatch
 
-from ..diffusion.cache import CacheSettings, PointCache
-from ..diffusion.conditioning import condition_mask, latent_encoder, mask_video
-from ..diffusion.conditions import Conditions
-from ..diffusion.denoiser import Denoiser, guided
-from ..diffusion.pipeline import Context, Gen3C
-from ..diffusion.sampler import sample
-from ..diffusion.scenes import Scene
-from ..diffusion.schedule import condition_noise, initial_noise, noise_levels
-from ..diffusion.shots import Rig
+from ..diffusion.conditioning.cache import CacheSettings, PointCache
+from ..diffusion.conditioning.conditions import Conditions
+from ..diffusion.conditioning.latents import condition_mask, latent_encoder, mask_video
+from ..diffusion.model.denoiser import Denoiser, guided
+from ..diffusion.sampling.pipeline import Context, Gen3C
+from ..diffusion.sampling.sampler import sample
+from ..diffusion.sampling.schedule import condition_noise, initial_noise, noise_levels
+from ..diffusion.scenes.scene import Scene
+from ..diffusion.scenes.shots import Rig
 from .sources import paired_frames
 
 # Clips that are decoded at once.

@@ -12,19 +12,19 @@ import torch
 from jaxtyping import Float, UInt8
 from torch import Tensor
 
-from src.depth.backends import nano_estimates
+from src.depth.backends.choice import nano_estimates
+from src.depth.backends.moge import prepare_image
+from src.depth.backends.nano import NanoDepth
+from src.depth.backends.video import FrameByFrame, scene_video_depth
 from src.depth.estimate import DepthEstimate
-from src.depth.moge import prepare_image
-from src.depth.nano import NanoDepth
-from src.depth.video import FrameByFrame, scene_video_depth
 from src.geometry.cameras import Cameras
-from src.io.fit import WHOLE, Region
+from src.geometry.fit import WHOLE, Region
 from src.worlds.render import render_worlds
 from src.worlds.scene import Worlds, world_cameras
 
-from ..diffusion.cache import SourceFrames
-from ..diffusion.scenes import Scene, SceneSize, still_scene, to_device
-from ..diffusion.shots import Rig
+from ..diffusion.conditioning.cache import SourceFrames
+from ..diffusion.scenes.scene import Scene, SceneSize, still_scene, to_device
+from ..diffusion.scenes.shots import Rig
 
 DepthName = Literal["nano", "truth"]
 # Frames that the depth network sees at once.

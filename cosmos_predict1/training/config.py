@@ -11,7 +11,7 @@ from src.runtime import InputError
 from src.training.optim import OptimConfig
 from src.training.settings import LoopConfig
 
-from ..diffusion.architecture import TransformerConfig, parse_config, read_config
+from ..diffusion.model.architecture import TransformerConfig, parse_config, read_config
 
 # Worlds from this seed on are held out: nothing trains on them.
 HELD_OUT = 900_000

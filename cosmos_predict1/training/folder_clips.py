@@ -6,10 +6,10 @@ from pathlib import Path
 import torch
 
 from src.geometry.cameras import invert_rigid
-from src.io.clip import ClipPaths, ClipReader, list_keys, list_trajectories, open_clip
+from src.io.clip.clip import ClipPaths, ClipReader, list_keys, list_trajectories, open_clip
 from src.runtime import InputError
 
-from ..diffusion.architecture import SamplingDefaults
+from ..diffusion.model.architecture import SamplingDefaults
 from .sources import SourcedClips
 
 

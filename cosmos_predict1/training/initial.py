@@ -3,7 +3,7 @@
 import torch
 from torch import nn
 
-from ..diffusion.network import Gen3CTransformer
+from ..diffusion.model.network import Gen3CTransformer
 
 # What shifts, scales and gates in the blocks and after them, and the last layer.
 MODULATION = ("linear_2.weight", "proj_out.weight")

@@ -15,8 +15,8 @@ from torch import Tensor
 from src.runtime import InputError, rank
 from src.tokenizer.cosmos import VideoTokenizer
 
-from ..diffusion.cache import CacheSettings, Warps
-from ..diffusion.conditioning import latent_encoder, mask_video
+from ..diffusion.conditioning.cache import CacheSettings, Warps
+from ..diffusion.conditioning.latents import latent_encoder, mask_video
 from .sources import SourcedClips, disturbed, unit_video, warp_clips
 
 

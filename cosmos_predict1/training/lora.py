@@ -19,7 +19,7 @@ from src.io.json_object import read_json_object
 from src.io.state_dict import read_safetensors
 from src.runtime import InputError
 
-from ..diffusion.network import Gen3CTransformer
+from ..diffusion.model.network import Gen3CTransformer
 from .config import LoraConfig
 
 NAME = "default"

@@ -16,12 +16,12 @@ from torch import Tensor
 from src.tokenizer.cosmos import SIGMA_DATA
 from src.training.task import Objective
 
-from ..diffusion.conditioning import condition_mask
-from ..diffusion.conditions import Conditions
-from ..diffusion.denoiser import CONDITION_SIGMA, Denoiser, c_in, guided
-from ..diffusion.network import Gen3CTransformer
-from ..diffusion.sampler import sample
-from ..diffusion.schedule import condition_noise, initial_noise, noise_levels
+from ..diffusion.conditioning.conditions import Conditions
+from ..diffusion.conditioning.latents import condition_mask
+from ..diffusion.model.denoiser import CONDITION_SIGMA, Denoiser, c_in, guided
+from ..diffusion.model.network import Gen3CTransformer
+from ..diffusion.sampling.sampler import sample
+from ..diffusion.sampling.schedule import condition_noise, initial_noise, noise_levels
 from .config import EdmConfig
 from .latents import LatentBatch
 

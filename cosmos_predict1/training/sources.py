@@ -13,8 +13,8 @@ from torch import Tensor
 
 from src.geometry.splatting import PAIR
 
-from ..diffusion.architecture import SamplingDefaults
-from ..diffusion.cache import CacheSettings, PointCache, SourceFrames, Warps
+from ..diffusion.conditioning.cache import CacheSettings, PointCache, SourceFrames, Warps
+from ..diffusion.model.architecture import SamplingDefaults
 from .config import WarpConfig
 
 # Cells of the random field that disturbs the depth, along height and width.

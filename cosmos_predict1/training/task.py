@@ -16,8 +16,8 @@ from src.tokenizer.loading import load_tokenizer
 from src.training.stopwatch import Stopwatch
 from src.training.task import Model, Progress, Share, Validation
 
-from ..diffusion.network import Gen3CTransformer, load_generator, save_generator
-from ..diffusion.text import PromptEncoder, prompt_contexts
+from ..diffusion.model.network import Gen3CTransformer, load_generator, save_generator
+from ..diffusion.model.text import PromptEncoder, prompt_contexts
 from .config import GeneratorTrainConfig, network_config
 from .folder_clips import folder_clips, list_clips, split_clips
 from .initial import initialise

@@ -15,7 +15,7 @@ from src.geometry.cameras import invert_rigid
 from src.training.world_clips import world_trajectories
 from src.training.world_pool import PooledClips, render_pool
 
-from ..diffusion.architecture import SamplingDefaults
+from ..diffusion.model.architecture import SamplingDefaults
 from .config import WorldSetConfig
 from .sources import SourcedClips
 

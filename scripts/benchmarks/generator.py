@@ -7,10 +7,10 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from cosmos_predict1.diffusion.architecture import TransformerConfig
-from cosmos_predict1.diffusion.conditions import Conditions
-from cosmos_predict1.diffusion.network import Gen3CTransformer, Prepared
-from cosmos_predict1.diffusion.offload import stream_blocks
+from cosmos_predict1.diffusion.conditioning.conditions import Conditions
+from cosmos_predict1.diffusion.model.architecture import TransformerConfig
+from cosmos_predict1.diffusion.model.network import Gen3CTransformer, Prepared
+from cosmos_predict1.diffusion.model.offload import stream_blocks
 
 from .row import Row, seconds
 

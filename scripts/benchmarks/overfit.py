@@ -23,9 +23,9 @@ from src.models.data.example import Example, Targets, unit_color
 from src.models.recon.decoder import LatentRecon
 from src.models.recon.scene_decoder import Conditions, SceneDecoder
 from src.rendering.rasterize import rasterize
-from src.training.decoder import DecoderObjective, DecoderTask
-from src.training.decoder_config import DecoderTrainConfig
-from src.training.decoder_data import open_data
+from src.training.decoder.config import DecoderTrainConfig
+from src.training.decoder.data import open_data
+from src.training.decoder.task import DecoderObjective, DecoderTask
 from src.training.optim import OptimConfig, build_optimizer
 from src.training.stopwatch import Stopwatch
 from src.visualization.plots import PlotLabels, plot_curve

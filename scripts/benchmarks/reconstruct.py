@@ -14,9 +14,9 @@ from pathlib import Path
 import torch
 
 from src.geometry.cameras import Cameras
-from src.io.clip import Clip, ClipPaths, write_clip
-from src.io.ply import write_ply
-from src.io.video import write_video
+from src.io.clip.clip import Clip, ClipPaths, write_clip
+from src.io.ply.ply import write_ply
+from src.io.video.video import write_video
 from src.models.data.reading import ReadingConfig
 from src.models.data.sampling import SamplingConfig
 from src.models.recon.decoder import DecoderConfig, LatentRecon

@@ -15,7 +15,7 @@ from pathlib import Path
 
 import torch
 
-from src.training.journal import read_journal
+from src.training.loop.journal import read_journal
 
 from .reconstruct import FULL, TINY
 from .row import Row

@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator
 import torch
 from torch import Tensor
 
-from src.models.recon.scan import Backend, selective_scan
+from src.models.recon.scan.seam import Backend, selective_scan
 
 from .row import Row, seconds
 

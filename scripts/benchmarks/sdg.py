@@ -16,12 +16,13 @@ from typing import Any
 import numpy as np
 import torch
 
-from cosmos_predict1.diffusion import pipeline, sdg
-from cosmos_predict1.diffusion.architecture import SamplingDefaults, TransformerConfig
+from cosmos_predict1.diffusion import run as sdg
 from cosmos_predict1.diffusion.config import sdg_config
 from cosmos_predict1.diffusion.flags import static_parser
-from cosmos_predict1.diffusion.network import Gen3CTransformer, save_generator
-from cosmos_predict1.diffusion.shots import list_shots
+from cosmos_predict1.diffusion.model.architecture import SamplingDefaults, TransformerConfig
+from cosmos_predict1.diffusion.model.network import Gen3CTransformer, save_generator
+from cosmos_predict1.diffusion.sampling import pipeline
+from cosmos_predict1.diffusion.scenes.shots import list_shots
 from src.tokenizer.cosmos import VideoTokenizer
 from src.tokenizer.loading import save_tokenizer
 

@@ -13,10 +13,11 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from cosmos_predict1.diffusion import pipeline, text
-from cosmos_predict1.diffusion.architecture import TransformerConfig, write_config
-from cosmos_predict1.diffusion.network import Gen3CTransformer
-from cosmos_predict1.diffusion.weights import SAFETENSORS_FILE
+from cosmos_predict1.diffusion.model import text
+from cosmos_predict1.diffusion.model.architecture import TransformerConfig, write_config
+from cosmos_predict1.diffusion.model.network import Gen3CTransformer
+from cosmos_predict1.diffusion.model.weights import SAFETENSORS_FILE
+from cosmos_predict1.diffusion.sampling import pipeline
 from src.tokenizer.cosmos import VideoTokenizer
 from src.tokenizer.loading import save_tokenizer
 

@@ -19,19 +19,19 @@ import torch
 from src.config.decoder import load_decoder_train_config
 from src.config.loading import command_line_layer, file_layer
 from src.evaluation.lpips import BACKBONE_FILE, LINEAR_FILE, LPIPS, TAPS
-from src.io.clip import ClipPaths, write_clip
+from src.io.clip.clip import ClipPaths, write_clip
 from src.models.data.dataset import Draw
-from src.models.recon import scan
 from src.models.recon.decoder import LatentRecon
+from src.models.recon.scan import seam as scan
 from src.models.recon.weights import save_decoder
 from src.rendering import deferred
 from src.tokenizer.cosmos import VideoTokenizer, latent_frames
 from src.tokenizer.loading import save_tokenizer
-from src.training.decoder import DecoderTask
-from src.training.decoder_config import DecoderTrainConfig
-from src.training.decoder_data import open_data
-from src.training.journal import read_journal
-from src.training.loop import train
+from src.training.decoder.config import DecoderTrainConfig
+from src.training.decoder.data import open_data
+from src.training.decoder.task import DecoderTask
+from src.training.loop.journal import read_journal
+from src.training.loop.run import train
 
 from .reconstruct import FULL, HEAD_BIAS, TINY, Size, synthetic_clip
 from .row import Row, seconds

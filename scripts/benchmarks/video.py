@@ -16,7 +16,7 @@ import torch
 from jaxtyping import UInt8
 from torch import Tensor
 
-from src.io.video import read_video, write_video
+from src.io.video.video import read_video, write_video
 
 from .row import Row, seconds
 

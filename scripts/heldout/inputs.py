@@ -8,13 +8,13 @@ import torch
 from jaxtyping import Bool, Float
 from torch import Tensor
 
-from cosmos_predict1.diffusion.cache import CacheSettings
-from cosmos_predict1.diffusion.scenes import Scene
-from cosmos_predict1.diffusion.shots import Rig
+from cosmos_predict1.diffusion.conditioning.cache import CacheSettings
+from cosmos_predict1.diffusion.scenes.scene import Scene
+from cosmos_predict1.diffusion.scenes.shots import Rig
 from cosmos_predict1.training.clip_sampling import ClipStarts, scene_starts
 from cosmos_predict1.training.clip_scenes import ReplayedDepth, estimate_depths, world_scene
+from src.depth.backends.nano import NanoDepth
 from src.depth.estimate import DepthEstimate
-from src.depth.nano import NanoDepth
 from src.geometry.cameras import Cameras, invert_rigid
 from src.training.world_pool import PooledClips
 

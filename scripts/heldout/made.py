@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from jaxtyping import Float
 from torch import Tensor
 
-from cosmos_predict1.diffusion.scenes import Scene
+from cosmos_predict1.diffusion.scenes.scene import Scene
 from src.evaluation.masked import clip_errors
 from src.geometry.cameras import Cameras
 

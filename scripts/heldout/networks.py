@@ -6,15 +6,15 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from cosmos_predict1.diffusion.architecture import read_config
-from cosmos_predict1.diffusion.cache import CacheSettings
+from cosmos_predict1.diffusion.conditioning.cache import CacheSettings
 from cosmos_predict1.diffusion.config import HardwareConfig
-from cosmos_predict1.diffusion.network import load_generator
-from cosmos_predict1.diffusion.pipeline import Gen3C
-from cosmos_predict1.diffusion.text import prompt_contexts
+from cosmos_predict1.diffusion.model.architecture import read_config
+from cosmos_predict1.diffusion.model.network import load_generator
+from cosmos_predict1.diffusion.model.text import prompt_contexts
+from cosmos_predict1.diffusion.sampling.pipeline import Gen3C
 from cosmos_predict1.training.clip_sampling import BatchPlan, ClipStarts, sample_clips
 from src.checkpoints import find_checkpoint, search_checkpoint
-from src.depth.nano import NanoDepth, load_nano_depth
+from src.depth.backends.nano import NanoDepth, load_nano_depth
 from src.models.recon.scene_decoder import SceneDecoder, cast_trunk
 from src.models.recon.weights import load_decoder
 from src.tokenizer.cosmos import VideoTokenizer

@@ -10,7 +10,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from cosmos_predict1.diffusion.scenes import Scene
+from cosmos_predict1.diffusion.scenes.scene import Scene
 from src.gaussians import Gaussians
 from src.geometry.cameras import Cameras, invert_rigid
 from src.geometry.projection import unproject

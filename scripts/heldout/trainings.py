@@ -8,7 +8,7 @@ import torch
 from jaxtyping import UInt8
 from torch import Tensor
 
-from src.training.journal import JOURNAL, read_journal
+from src.training.loop.journal import JOURNAL, read_journal
 from src.visualization.plots import PlotLabels, plot_curve
 
 from .tables import markdown

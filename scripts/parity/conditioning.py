@@ -5,23 +5,23 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
-from cosmos_predict1.diffusion.cache import (
+from cosmos_predict1.diffusion.conditioning.cache import (
     CacheSettings,
     PointCache,
     SourceFrames,
     Warps,
     center_depth,
 )
-from cosmos_predict1.diffusion.conditioning import (
+from cosmos_predict1.diffusion.conditioning.conditions import Conditions
+from cosmos_predict1.diffusion.conditioning.latents import (
     Encode,
     condition_latents,
     condition_mask,
     first_frame_image,
     first_frame_latent,
 )
-from cosmos_predict1.diffusion.conditions import Conditions
 from src.geometry.cameras import matrix_to_intrinsics
-from src.io.image import read_image
+from src.io.image.image import read_image
 from src.tokenizer.cosmos import SIGMA_DATA
 
 from .fixture import Fixture

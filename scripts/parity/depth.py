@@ -4,8 +4,8 @@ import torch
 from torch import Tensor
 
 from src.depth.align import ScaleSettings, align_non_rigid, align_rigid
+from src.depth.backends.moge import depth_model_input, moge_estimate, prepare_image
 from src.depth.estimate import clamp_depth
-from src.depth.moge import depth_model_input, moge_estimate, prepare_image
 from src.geometry.cameras import intrinsics_to_matrix, matrix_to_intrinsics
 
 from .fixture import Fixture

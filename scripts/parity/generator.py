@@ -9,13 +9,13 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from cosmos_predict1.diffusion.architecture import TransformerConfig, write_config
-from cosmos_predict1.diffusion.conditions import Conditions
-from cosmos_predict1.diffusion.convert import to_our_names
-from cosmos_predict1.diffusion.denoiser import Denoiser, c_noise, guided
-from cosmos_predict1.diffusion.network import Gen3CTransformer, load_generator
-from cosmos_predict1.diffusion.sampler import sample
-from cosmos_predict1.diffusion.schedule import condition_noise, noise_levels
+from cosmos_predict1.diffusion.conditioning.conditions import Conditions
+from cosmos_predict1.diffusion.model.architecture import TransformerConfig, write_config
+from cosmos_predict1.diffusion.model.denoiser import Denoiser, c_noise, guided
+from cosmos_predict1.diffusion.model.key_table import to_our_names
+from cosmos_predict1.diffusion.model.network import Gen3CTransformer, load_generator
+from cosmos_predict1.diffusion.sampling.sampler import sample
+from cosmos_predict1.diffusion.sampling.schedule import condition_noise, noise_levels
 from src.tokenizer.cosmos import VideoTokenizer
 from src.tokenizer.keys import to_diffusers_names
 

@@ -2,7 +2,7 @@
 
 from torch import Tensor
 
-from src.training.losses import LossConfig, Supervision, decoder_loss
+from src.training.decoder.losses import LossConfig, Supervision, decoder_loss
 
 from .fixture import Fixture
 

@@ -8,11 +8,11 @@ from pathlib import Path
 
 from downloads.catalogue import gigabytes
 
-from cosmos_predict1.diffusion.architecture import read_config
-from cosmos_predict1.diffusion.text import missing_constants
+from cosmos_predict1.diffusion.model.architecture import read_config
+from cosmos_predict1.diffusion.model.text import missing_constants
 from src.checkpoints import search_checkpoint
-from src.depth.backends import named_depth
-from src.depth.moge_model import INSTALL
+from src.depth.backends.choice import named_depth
+from src.depth.backends.moge_model import INSTALL
 from src.runtime import InputError
 
 from .children import Children

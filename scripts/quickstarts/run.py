@@ -8,9 +8,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from cosmos_predict1.diffusion.config import InputConfig
-from cosmos_predict1.diffusion.inputs import SceneInput, scene_inputs
+from cosmos_predict1.diffusion.scenes.inputs import SceneInput, scene_inputs
 from src.checkpoints import search_checkpoint
-from src.io.clip import ClipPaths, is_finished
+from src.io.clip.clip import ClipPaths, is_finished
 from src.models.data.registry import FORWARD
 from src.runtime import InputError
 

@@ -7,10 +7,10 @@ from pathlib import Path
 import torch
 
 from src.evaluation.metrics import psnr
-from src.io.clip_paths import ClipPaths
-from src.io.frame_table import read_poses
-from src.io.packed import open_root
-from src.io.video import video_header
+from src.io.clip.cameras import read_poses
+from src.io.clip.packed import open_root
+from src.io.clip.paths import ClipPaths
+from src.io.video.video import video_header
 from src.models.data.dataset import ClipDataset
 from src.models.data.example import unit_color
 from src.models.data.reading import ReadingConfig

@@ -8,12 +8,12 @@ from pathlib import Path
 
 import torch
 
-from cosmos_predict1.diffusion.architecture import TransformerConfig, read_config
-from cosmos_predict1.diffusion.conditions import Conditions
-from cosmos_predict1.diffusion.network import Gen3CTransformer, load_generator
-from cosmos_predict1.diffusion.positions import rotary_angles
-from cosmos_predict1.diffusion.text import PromptEncoder
-from src.depth.backends import resolve_depth
+from cosmos_predict1.diffusion.conditioning.conditions import Conditions
+from cosmos_predict1.diffusion.model.architecture import TransformerConfig, read_config
+from cosmos_predict1.diffusion.model.network import Gen3CTransformer, load_generator
+from cosmos_predict1.diffusion.model.positions import rotary_angles
+from cosmos_predict1.diffusion.model.text import PromptEncoder
+from src.depth.backends.choice import resolve_depth
 from src.evaluation.lpips import load_lpips
 from src.evaluation.metrics import psnr
 from src.models.recon.weights import load_decoder

@@ -6,11 +6,11 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from cosmos_predict1.diffusion.architecture import read_config
-from cosmos_predict1.diffusion.convert import our_name
-from cosmos_predict1.diffusion.network import Gen3CTransformer
-from cosmos_predict1.diffusion.weights import MARKER as GENERATOR_MARKER
-from cosmos_predict1.diffusion.weights import listed_shards
+from cosmos_predict1.diffusion.model.architecture import read_config
+from cosmos_predict1.diffusion.model.key_table import our_name
+from cosmos_predict1.diffusion.model.network import Gen3CTransformer
+from cosmos_predict1.diffusion.model.weights import MARKER as GENERATOR_MARKER
+from cosmos_predict1.diffusion.model.weights import listed_shards
 from src.checkpoints import layout
 from src.checkpoints.opening import open_weights, plain_names
 from src.evaluation.lpips import BACKBONE_FILE, CONVOLUTIONS, LINEAR_FILE, LPIPS, TAPS

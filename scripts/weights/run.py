@@ -8,11 +8,11 @@ from pathlib import Path
 
 import torch
 
-from cosmos_predict1.diffusion.architecture import TransformerConfig, read_config
+from cosmos_predict1.diffusion.model.architecture import TransformerConfig, read_config
 from src.checkpoints import PLACES, TOKENIZER, Place, layout, search_checkpoint
 from src.checkpoints.kinds import unfinished
 from src.checkpoints.opening import open_weights
-from src.depth.nano import load_nano_depth
+from src.depth.backends.nano import load_nano_depth
 from src.runtime import InputError
 
 from .clips import check_clips, check_tars

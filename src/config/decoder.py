@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from ..training.decoder_config import DecoderTrainConfig
+from ..training.decoder.config import DecoderTrainConfig
 from .loading import Layer, find_path, load_config
 from .published import TRAINING
 

@@ -13,7 +13,7 @@ from ..reconstruct.scenes import ScenesConfig
 from ..reconstruct.weights import WeightsConfig
 from ..rendering.rasterize import Backend
 from ..runtime import InputError
-from ..training.decoder_config import DecoderTrainConfig
+from ..training.decoder.config import DecoderTrainConfig
 from .decoder import load_decoder_train_config
 from .loading import command_line_layer, file_layer, find_path, load_config
 from .published import TRAINING

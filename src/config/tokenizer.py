@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 
-from ..training.tokenizer_config import TokenizerTrainConfig
+from ..training.tokenizer.config import TokenizerTrainConfig
 from .loading import Layer, load_config
 from .translation import KeyTable
 

@@ -6,7 +6,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from ..io.fit import WHOLE, Region
+from ..geometry.fit import WHOLE, Region
 
 # Across the longer side; between a telephone's main camera and a normal lens.
 ASSUMED_FIELD_OF_VIEW = 60.0

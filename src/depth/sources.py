@@ -8,14 +8,14 @@ from jaxtyping import Float, UInt8
 from torch import Tensor
 
 from ..geometry.cameras import intrinsics_to_matrix
-from ..io.fit import Fit, FitMode, plan_fit
-from ..io.video import iterate_video, video_info
+from ..geometry.fit import Fit, FitMode, plan_fit
+from ..io.video.video import iterate_video, video_info
 from ..runtime import InputError
-from .backends import DepthBackend, scene_estimate
+from .backends.choice import DepthBackend, scene_estimate
+from .backends.moge import PreparedImage, depth_model_input, prepare_image
+from .backends.video import VideoDepthBackend, scene_video_depth
+from .backends.vipe import PosedDepthVideo
 from .estimate import DepthEstimate
-from .moge import PreparedImage, depth_model_input, prepare_image
-from .video import VideoDepthBackend, scene_video_depth
-from .vipe import PosedDepthVideo
 
 # The published depth is estimated at 720 rows for 704.
 PUBLISHED_ROWS = (720, 704)

@@ -7,9 +7,9 @@ import torch
 from jaxtyping import UInt8
 from torch import Tensor
 
-from ..io.folders import find_images
-from ..io.image import read_image
-from ..io.video import read_video
+from ..io.image.folders import find_images
+from ..io.image.image import read_image
+from ..io.video.video import read_video
 from ..runtime import InputError
 
 # A photograph covers so much more than the window that slides over it.

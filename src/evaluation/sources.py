@@ -11,10 +11,10 @@ from pathlib import Path
 from jaxtyping import UInt8
 from torch import Tensor
 
-from ..io.folders import find_images
-from ..io.image import read_image
-from ..io.suffixes import PICTURE_SUFFIXES, VIDEO_SUFFIXES, is_picture, is_video
-from ..io.video import iterate_video, video_info
+from ..io.image.folders import find_images
+from ..io.image.image import read_image
+from ..io.image.suffixes import PICTURE_SUFFIXES, VIDEO_SUFFIXES, is_picture, is_video
+from ..io.video.video import iterate_video, video_info
 from ..runtime import InputError
 
 FILES = f"files that end with {', '.join(VIDEO_SUFFIXES + PICTURE_SUFFIXES)}"

@@ -15,8 +15,8 @@ from jaxtyping import Float, Shaped
 from torch import Tensor
 
 from ..runtime import InputError
-from .depth_archive import CHANNEL, read_depth_archive
-from .intrinsics import check_lens, from_matrices, in_shares, to_pixels
+from .cameras.intrinsics import check_lens, from_matrices, in_shares, to_pixels
+from .clip.depth import CHANNEL, read_depth_archive
 from .numpy_file import npz_names, read_npy, read_npz
 
 SUFFIXES = (".npz", ".npy", ".exr", ".zip")

@@ -9,9 +9,9 @@ from dataclasses import asdict, dataclass
 from functools import cached_property
 from pathlib import Path
 
-from ..io.clip import ClipPaths
-from ..io.digest import content_digest, weights_digest
-from ..io.made_from import check_made_from, plain
+from ..io.clip.clip import ClipPaths
+from ..io.records.digest import content_digest, weights_digest
+from ..io.records.made_from import check_made_from, plain
 from ..models.recon.decoder import DecoderConfig
 from ..models.recon.weights import NOT_STORED
 from ..rendering.options import RasterizeOptions

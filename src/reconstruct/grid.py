@@ -8,7 +8,7 @@ import torch
 from jaxtyping import UInt8
 from torch import Tensor
 
-from ..io.video import iterate_video, video_header, write_video
+from ..io.video.video import iterate_video, video_header, write_video
 from ..visualization.sheet import contact_sheet
 from .outputs import OutputConfig, OutputTree
 

@@ -12,9 +12,9 @@ from torch import Tensor
 from ..gaussians import Gaussians
 from ..geometry.cameras import Cameras
 from ..io.atomic import atomic_path, remove
-from ..io.camera_file import CameraFile, write_camera_file
-from ..io.ply import write_ply
-from ..io.video import write_video
+from ..io.cameras.file import CameraFile, write_camera_file
+from ..io.ply.ply import write_ply
+from ..io.video.video import write_video
 from ..models.data.example import Example
 from ..rendering.options import RasterizeOptions
 from ..rendering.rasterize import Backend

@@ -4,7 +4,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 
-from ..io.clip import ClipPaths, open_clip
+from ..io.clip.clip import ClipPaths, open_clip
 from ..models.data.dataset import ClipDataset, Draw
 from ..models.data.example import Example
 from ..models.data.reading import ReadingConfig

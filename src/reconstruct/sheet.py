@@ -8,11 +8,11 @@ import torch.nn.functional as F
 from jaxtyping import Shaped, UInt8
 from torch import Tensor
 
+from ..geometry.fit import plan_fit
 from ..io.atomic import atomic_path
-from ..io.fit import plan_fit
-from ..io.image import read_image
-from ..io.suffixes import is_picture, is_video
-from ..io.video import iterate_video, to_uint8, video_info
+from ..io.image.image import read_image
+from ..io.image.suffixes import is_picture, is_video
+from ..io.video.video import iterate_video, to_uint8, video_info
 from ..visualization.depth import colorize_depth, depth_range
 from ..visualization.sheet import contact_sheet
 from .rendering import RenderedTrajectory

@@ -9,7 +9,7 @@ import torch
 from jaxtyping import UInt8
 from torch import Tensor
 
-from ..depth.nano import NanoDepth, NanoPrediction, load_nano_depth, save_nano_depth
+from ..depth.backends.nano import NanoDepth, NanoPrediction, load_nano_depth, save_nano_depth
 from ..runtime import InputError, can_compile, without_memory
 from ..visualization.depth import colorize_depth
 from ..visualization.sheet import contact_sheet
@@ -17,9 +17,9 @@ from .depth_augment import add_borders, change_colors, seen_part, whole_part
 from .depth_config import DepthTrainConfig
 from .depth_data import FramePool, clip_frames, world_frames
 from .depth_losses import DepthSamples, depth_figures, depth_network_loss
+from .loop.validation import joined
 from .stopwatch import Stopwatch
 from .task import Model, Objective, Progress, Share, Validation
-from .validation import joined
 
 # Pictures of a validation that are drawn, and how many go through the network at once.
 PICTURED, AT_ONCE = 8, 16

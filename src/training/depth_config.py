@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass, field
 
-from ..depth.nano import NanoDepthConfig
+from ..depth.backends.nano import NanoDepthConfig
 from ..runtime import InputError
 from .optim import OptimConfig
 from .settings import LoopConfig

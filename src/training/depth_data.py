@@ -15,8 +15,8 @@ from torch import Tensor
 
 from ..geometry.cameras import Cameras
 from ..geometry.projection import unproject
-from ..io.clip import ClipPaths, list_keys, list_trajectories, open_clip
-from ..io.packed import open_root
+from ..io.clip.clip import ClipPaths, list_keys, list_trajectories, open_clip
+from ..io.clip.packed import open_root
 from ..models.data.scenes import split_scenes
 from ..models.data.transforms import Fit
 from ..runtime import InputError, progress

@@ -12,7 +12,7 @@ import torch.nn.functional as F
 from jaxtyping import Bool, Float
 from torch import Tensor
 
-from ..depth.nano import NanoPrediction
+from ..depth.backends.nano import NanoPrediction
 from .depth_config import DepthLossConfig
 
 # Gradients are matched at strides 1, 2, 4, 8 (Ranftl et al. 2020, MiDaS).

@@ -22,8 +22,8 @@ from ..io.atomic import atomic_path
 from ..io.json_object import read_json_object
 from ..io.state_dict import read_safetensors
 from ..runtime import InputError
-from .checkpoints import RANDOM
-from .targets import check_apart, check_replaceable, replaced_folder
+from .checkpoints.files import RANDOM
+from .checkpoints.targets import check_apart, check_replaceable, replaced_folder
 
 PARTS = ("tokenizer", "generator", "depth", "decoder_static", "decoder_dynamic")
 # Beside the weights of a part: where they come from.

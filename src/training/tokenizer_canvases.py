@@ -12,8 +12,8 @@ from ..geometry.cameras import Cameras
 from ..runtime import get_logger
 from ..worlds.canvases.clips import canvas_clips
 from ..worlds.canvases.library import Library, build_library
-from .tokenizer_clips import ClipSource, WholeClips, join_clips
-from .tokenizer_config import TokenizerDataConfig
+from .tokenizer.clips import ClipSource, WholeClips, join_clips
+from .tokenizer.config import TokenizerDataConfig
 
 LOGGER = get_logger(__name__)
 # Clips that are made at once.

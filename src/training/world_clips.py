@@ -17,7 +17,7 @@ from torch import Tensor
 
 from ..geometry.cameras import Cameras, invert_rigid
 from ..geometry.trajectories import MULTI_TRAJECTORY, make_trajectory
-from ..io.clip import Clip, ClipPaths, is_finished, open_clip, write_clip
+from ..io.clip.clip import Clip, ClipPaths, is_finished, open_clip, write_clip
 from ..models.recon.scene_decoder import floating_type
 from ..runtime import InputError, core_pool, default_device, get_logger, progress
 from ..tokenizer.cosmos import VideoTokenizer, latent_frames

@@ -15,21 +15,21 @@ from PIL import Image
 from safetensors.torch import save_file
 
 from cosmos_predict1.diffusion.config import InputConfig
-from cosmos_predict1.diffusion.inputs import scene_inputs
-from cosmos_predict1.diffusion.posed_video import read_posed_tensors
-from src.depth.vipe import _iterate_masks
-from src.io.camera_file import read_camera_file, trajectory_from_file
-from src.io.depth_archive import write_depth_archive
+from cosmos_predict1.diffusion.scenes.inputs import scene_inputs
+from cosmos_predict1.diffusion.scenes.posed_video import read_posed_tensors
+from src.depth.backends.vipe import _iterate_masks
+from src.io.cameras.file import read_camera_file, trajectory_from_file
+from src.io.clip.cameras import read_intrinsics, read_poses, write_frame_table
+from src.io.clip.depth import write_depth_archive
+from src.io.clip.frames import write_members
+from src.io.clip.latents import read_latents, write_latents
+from src.io.clip.packed import open_root
 from src.io.depth_file import read_depth_file
-from src.io.frame_archive import write_members
-from src.io.frame_table import read_intrinsics, read_poses, write_frame_table
-from src.io.image import read_image
+from src.io.image.image import read_image
 from src.io.json_object import read_json_object
-from src.io.latent_pickle import read_latents, write_latents
-from src.io.packed import open_root
-from src.io.ply import read_ply, write_ply
+from src.io.ply.ply import read_ply, write_ply
 from src.io.state_dict import read_safetensors
-from src.io.video import iterate_video, read_video, video_header, video_info
+from src.io.video.video import iterate_video, read_video, video_header, video_info
 
 VIDEOS = Path(__file__).parent / "video"
 

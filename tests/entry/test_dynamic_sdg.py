@@ -9,7 +9,7 @@ import pytest
 import tiny_video
 from tiny_generator import MULTI, write_tiny_weights
 
-from src.io.clip import ClipPaths, is_finished, open_clip
+from src.io.clip.clip import ClipPaths, is_finished, open_clip
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 ENTRY = REPOSITORY / "cosmos_predict1" / "diffusion" / "inference" / "gen3c_dynamic_sdg.py"

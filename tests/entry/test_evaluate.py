@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from src.io.video import write_video
+from src.io.video.video import write_video
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 ENTRY = str(REPOSITORY / "scripts/evaluate.py")

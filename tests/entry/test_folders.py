@@ -12,8 +12,8 @@ import torch
 from tiny_generator import MULTI, write_picture, write_tiny_weights
 from tiny_scene import FRAMES, HEIGHT, SETTINGS, WIDTH, files_of, tiny_decoder, write_tiny_input
 
-from src.io.clip import ClipPaths, is_finished, list_keys
-from src.io.latent_pickle import read_latents
+from src.io.clip.clip import ClipPaths, is_finished, list_keys
+from src.io.clip.latents import read_latents
 from src.models.recon.weights import save_decoder
 
 REPOSITORY = Path(__file__).resolve().parents[2]

@@ -27,10 +27,10 @@ from published.rehearsal import (
     user_environment,
 )
 
-from src.io.clip import ClipPaths, open_clip
-from src.io.video import read_video, video_info
-from src.training.folders import list_checkpoints
-from src.training.journal import read_journal
+from src.io.clip.clip import ClipPaths, open_clip
+from src.io.video.video import read_video, video_info
+from src.training.checkpoints.folders import list_checkpoints
+from src.training.loop.journal import read_journal
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(1800)]
 SECTIONS = ("The full size", "Make a scene", "Train")

@@ -16,7 +16,7 @@ from tiny_generator import MULTI, write_picture, write_tiny_weights
 from tiny_scene import write_tiny_input
 
 from src.io.atomic import is_temporary
-from src.io.clip import ClipPaths, is_finished, list_keys, open_clip
+from src.io.clip.clip import ClipPaths, is_finished, list_keys, open_clip
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 ENTRY = REPOSITORY / "cosmos_predict1" / "diffusion" / "inference" / "gen3c_single_image_sdg.py"

@@ -17,7 +17,7 @@ from tiny_training import checkpoint_names, losses, training_arguments
 
 from src.config.decoder import load_decoder_train_config
 from src.config.loading import file_layer
-from src.training.journal import read_journal
+from src.training.loop.journal import read_journal
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 STAGES = {

@@ -9,8 +9,8 @@ import pytest
 from tiny_training import checkpoint_names, losses
 from tiny_training_generator import generator_arguments
 
-from cosmos_predict1.diffusion.network import load_generator
-from src.training.journal import read_journal
+from cosmos_predict1.diffusion.model.network import load_generator
+from src.training.loop.journal import read_journal
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 pytestmark = pytest.mark.slow

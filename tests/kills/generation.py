@@ -10,7 +10,7 @@ from pathlib import Path
 from kills.harness import Job
 from tiny_generator import MULTI, write_picture, write_tiny_weights
 
-from src.io.clip import ClipPaths, is_finished
+from src.io.clip.clip import ClipPaths, is_finished
 
 ENTRY = "cosmos_predict1/diffusion/inference/gen3c_single_image_sdg.py"
 PARTS = ("rgb", "pose", "intrinsics", "latent", "meta")

@@ -8,7 +8,7 @@ from tiny_scene import TinyInput, write_tiny_input
 from tiny_training import training_arguments
 
 from src.checkpoints.steps import OWN_DIGEST, STATE, defect, list_checkpoints, step_of
-from src.training.journal import DAMAGED, JOURNAL, read_journal
+from src.training.loop.journal import DAMAGED, JOURNAL, read_journal
 
 STEPS, CHECKPOINTS, VALIDATIONS = 16, 2, 4
 # Of a step, what depends on the machine.

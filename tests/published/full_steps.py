@@ -13,8 +13,8 @@ from published.layout import Size
 from published.measured import Measurements, Step
 from published.scenes import SceneSize, write_picture, write_vipe
 
-from src.io.clip import ClipPaths, open_clip
-from src.io.video import video_info
+from src.io.clip.clip import ClipPaths, open_clip
+from src.io.video.video import video_info
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 GENERATOR = "cosmos_predict1/diffusion/inference"

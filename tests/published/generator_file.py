@@ -12,7 +12,7 @@ import torch
 from published.random_tensors import RandomTensors
 from torch import Tensor
 
-from cosmos_predict1.diffusion.architecture import SamplingDefaults, TransformerConfig
+from cosmos_predict1.diffusion.model.architecture import SamplingDefaults, TransformerConfig
 
 ENTRIES, PARAMETERS = 574, 7_237_257_216
 MLP = 4

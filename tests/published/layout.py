@@ -17,7 +17,7 @@ from published.scenes import SceneSize, write_demo_set
 from published.text_files import write_embeddings, write_text_encoder
 from published.tokenizer_files import TokenizerSize, write_tokenizer
 
-from cosmos_predict1.diffusion.architecture import SamplingDefaults, write_config
+from cosmos_predict1.diffusion.model.architecture import SamplingDefaults, write_config
 from src.checkpoints import TOKENIZER
 
 # Which folder of the checkpoints comes from which repository.

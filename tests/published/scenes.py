@@ -15,10 +15,10 @@ from torch import Tensor
 
 from src.geometry.cameras import Cameras
 from src.geometry.trajectories import TrajectorySpec, make_trajectory
-from src.io.clip import Clip, ClipPaths, write_clip
-from src.io.depth_archive import write_depth_archive
-from src.io.frame_table import write_frame_table
-from src.io.video import write_video
+from src.io.clip.cameras import write_frame_table
+from src.io.clip.clip import Clip, ClipPaths, write_clip
+from src.io.clip.depth import write_depth_archive
+from src.io.video.video import write_video
 
 FRAMES = 121
 PICTURE, VIDEO = "00172", "6a71ee0422ff4222884f1b2a3cba6820"

@@ -14,12 +14,12 @@ from published.layout import TINY, Standins, write_standins
 from published.readme import block_commands
 from published.scenes import FRAMES, VIDEO, write_training_parts
 
-from cosmos_predict1.diffusion.network import load_generator
-from cosmos_predict1.diffusion.text import PromptEncoder
-from src.depth.vipe import ResizeCrop, read_vipe
+from cosmos_predict1.diffusion.model.network import load_generator
+from cosmos_predict1.diffusion.model.text import PromptEncoder
+from src.depth.backends.vipe import ResizeCrop, read_vipe
 from src.evaluation.lpips import load_lpips
-from src.io.clip import ClipPaths, list_keys, open_clip
-from src.io.packed import open_root
+from src.io.clip.clip import ClipPaths, list_keys, open_clip
+from src.io.clip.packed import open_root
 from src.models.recon.weights import load_decoder
 from src.tokenizer.loading import load_tokenizer
 

@@ -12,7 +12,7 @@ import torch
 from published.random_tensors import RandomTensors
 from safetensors.torch import save_file
 
-from cosmos_predict1.diffusion.text import KEY, missing_constants
+from cosmos_predict1.diffusion.model.text import KEY, missing_constants
 
 LETTERS = "▁abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ.,;:'\"!?()-0123456789"
 # Kinds of pieces in SentencePiece.

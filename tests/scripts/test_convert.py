@@ -8,8 +8,8 @@ import pytest
 import torch
 from published.generator_names import to_published_names
 
-from cosmos_predict1.diffusion.architecture import TransformerConfig, write_config
-from cosmos_predict1.diffusion.network import Gen3CTransformer, load_generator
+from cosmos_predict1.diffusion.model.architecture import TransformerConfig, write_config
+from cosmos_predict1.diffusion.model.network import Gen3CTransformer, load_generator
 
 SCRIPT = Path(__file__).resolve().parents[2] / "scripts" / "convert.py"
 

@@ -13,7 +13,7 @@ import pytest
 from downloads.catalogue import SOURCES, expand
 from local_hub import LocalHub
 
-from cosmos_predict1.diffusion.text import missing_constants
+from cosmos_predict1.diffusion.model.text import missing_constants
 from src.checkpoints import PLACES, find_checkpoint
 
 REPOSITORY = Path(__file__).resolve().parents[2]

@@ -28,8 +28,9 @@ def main() -> None:
     arguments = dynamic_parser(__doc__ or "").parse_args()
 
     from cosmos_predict1.diffusion.config import sdg_config
-    from cosmos_predict1.diffusion.sdg import run
     from src.runtime import InputError, setup_logging
+
+    from ..run import run
 
     setup_logging()
     try:

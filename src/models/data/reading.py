@@ -9,8 +9,8 @@ from jaxtyping import Float, UInt8
 from torch import Tensor
 
 from ...geometry.cameras import Cameras
-from ...io.clip import ClipPaths, ClipReader, open_clip
-from ...io.packed import PackedPath
+from ...io.clip.clip import ClipPaths, ClipReader, open_clip
+from ...io.clip.packed import PackedPath
 from ...runtime import InputError
 from ...tokenizer.cosmos import COMPRESSION, latent_frames
 from ...tokenizer.statistics import LatentStatistics

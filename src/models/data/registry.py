@@ -9,7 +9,7 @@ import difflib
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from ...io.packed import open_root
+from ...io.clip.packed import open_root
 from ...runtime import InputError
 
 PLACEHOLDER = Path("/path/to")

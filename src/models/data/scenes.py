@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 from typing import Literal
 
-from ...io.clip import ClipPaths, list_keys, list_trajectories
+from ...io.clip.clip import ClipPaths, list_keys, list_trajectories
 from ...runtime import InputError, get_logger
 from .registry import DatasetSpec
 from .sampling import Mode, SamplingConfig

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from .mixing import NORM_EPS, causal_conv, gated_norm
-from .scan import Backend, selective_scan
+from .scan.seam import Backend, selective_scan
 
 STATE = 256
 HEAD = 64

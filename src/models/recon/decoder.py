@@ -19,7 +19,7 @@ from .blocks import AttentionBlock, MambaBlock, initialise, layer_norm
 from .embed import PatchEmbed
 from .heads import NOT_OPACITY, OPACITY, RAW_CHANNELS, HeadRange, activate
 from .prune import keep_indices
-from .scan import Backend
+from .scan.seam import Backend
 from .upsample import TemporalUpsample
 
 Precision = Literal["parity", "fp32"]

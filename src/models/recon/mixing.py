@@ -8,7 +8,7 @@ import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor
 
-from .scan import Backend, choose_backend
+from .scan.seam import Backend, choose_backend
 
 NORM_EPS = 1e-5
 

@@ -3,9 +3,9 @@
 import pytest
 import torch
 
-from cosmos_predict1.diffusion.architecture import SamplingDefaults, TransformerConfig
-from cosmos_predict1.diffusion.conditions import Conditions
-from cosmos_predict1.diffusion.network import Gen3CTransformer
+from cosmos_predict1.diffusion.conditioning.conditions import Conditions
+from cosmos_predict1.diffusion.model.architecture import SamplingDefaults, TransformerConfig
+from cosmos_predict1.diffusion.model.network import Gen3CTransformer
 
 
 @pytest.fixture(scope="session")

@@ -4,12 +4,7 @@ import re
 
 import pytest
 
-from cosmos_predict1.diffusion.architecture import (
-    SamplingDefaults,
-    TransformerConfig,
-    read_config,
-)
-from cosmos_predict1.diffusion.cache import CacheSettings
+from cosmos_predict1.diffusion.conditioning.cache import CacheSettings
 from cosmos_predict1.diffusion.config import (
     SamplingConfig,
     clip_settings,
@@ -21,6 +16,11 @@ from cosmos_predict1.diffusion.flags import (
     IGNORED_VALUES,
     dynamic_parser,
     static_parser,
+)
+from cosmos_predict1.diffusion.model.architecture import (
+    SamplingDefaults,
+    TransformerConfig,
+    read_config,
 )
 from src.checkpoints import NANO_ASSETS
 from src.runtime import InputError

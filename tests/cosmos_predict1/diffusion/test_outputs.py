@@ -7,15 +7,15 @@ import pytest
 import torch
 from tiny_scene import FRAMES, HEIGHT, WIDTH
 
-from cosmos_predict1.diffusion.cache import Warps
+from cosmos_predict1.diffusion.conditioning.cache import Warps
 from cosmos_predict1.diffusion.outputs import ShotFiles, WriteError
-from cosmos_predict1.diffusion.pipeline import Piece
-from cosmos_predict1.diffusion.rollout import RolledPiece, buffer_frames
-from cosmos_predict1.diffusion.shots import Rig, Shot
+from cosmos_predict1.diffusion.sampling.pipeline import Piece
+from cosmos_predict1.diffusion.sampling.rollout import RolledPiece, buffer_frames
+from cosmos_predict1.diffusion.scenes.shots import Rig, Shot
 from src.geometry.trajectories import TrajectorySpec, make_trajectory
 from src.io.atomic import is_temporary
-from src.io.clip import ClipPaths, open_clip
-from src.io.video import VideoWriter, read_video, video_info
+from src.io.clip.clip import ClipPaths, open_clip
+from src.io.video.video import VideoWriter, read_video, video_info
 from src.runtime import InputError
 
 SPEC = TrajectorySpec("left", 0.3)

@@ -14,23 +14,23 @@ from interrupting import interrupt
 from tiny_generator import MULTI, write_tiny_weights
 from tiny_scene import FRAMES, HEIGHT, WIDTH
 
-from cosmos_predict1.diffusion.cache import CacheSettings, PointCache
+from cosmos_predict1.diffusion.conditioning.cache import CacheSettings, PointCache
 from cosmos_predict1.diffusion.config import sdg_config
 from cosmos_predict1.diffusion.flags import static_parser
-from cosmos_predict1.diffusion.pipeline import SamplingPlan
-from cosmos_predict1.diffusion.rollout import PreparedScene, roll_out
-from cosmos_predict1.diffusion.sdg import run
+from cosmos_predict1.diffusion.run import run
+from cosmos_predict1.diffusion.sampling.pipeline import SamplingPlan
+from cosmos_predict1.diffusion.sampling.rollout import PreparedScene, roll_out
 from cosmos_predict1.training import clip_maker
 from cosmos_predict1.training.clip_config import ClipsConfig, load_clips_config
 from cosmos_predict1.training.clip_maker import ClipMaker
 from cosmos_predict1.training.clip_run import make_clips
 from cosmos_predict1.training.clip_scenes import film_worlds
 from src.geometry.cameras import invert_rigid
-from src.io.clip import Clip, ClipPaths, list_keys, list_trajectories, open_clip
-from src.io.clip_paths import SUFFIXES
-from src.io.depth_archive import count
+from src.io.clip.clip import Clip, ClipPaths, list_keys, list_trajectories, open_clip
+from src.io.clip.depth import count
+from src.io.clip.paths import SUFFIXES
 from src.runtime import InputError
-from src.training.interruption import Interrupted
+from src.training.loop.interruption import Interrupted
 from src.worlds.scene import Worlds, build_worlds
 
 REPOSITORY = Path(__file__).resolve().parents[3]

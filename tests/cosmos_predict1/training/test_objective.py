@@ -4,12 +4,12 @@ import pytest
 import torch
 from torch import Tensor
 
-from cosmos_predict1.diffusion.architecture import TransformerConfig
-from cosmos_predict1.diffusion.conditions import Conditions
-from cosmos_predict1.diffusion.denoiser import CONDITION_SIGMA, Denoiser, c_in, c_out, c_skip
-from cosmos_predict1.diffusion.network import Gen3CTransformer
-from cosmos_predict1.diffusion.sampler import sample
-from cosmos_predict1.diffusion.schedule import condition_noise, initial_noise, noise_levels
+from cosmos_predict1.diffusion.conditioning.conditions import Conditions
+from cosmos_predict1.diffusion.model.architecture import TransformerConfig
+from cosmos_predict1.diffusion.model.denoiser import CONDITION_SIGMA, Denoiser, c_in, c_out, c_skip
+from cosmos_predict1.diffusion.model.network import Gen3CTransformer
+from cosmos_predict1.diffusion.sampling.sampler import sample
+from cosmos_predict1.diffusion.sampling.schedule import condition_noise, initial_noise, noise_levels
 from cosmos_predict1.training.config import EdmConfig
 from cosmos_predict1.training.initial import initialise
 from cosmos_predict1.training.latents import LatentBatch

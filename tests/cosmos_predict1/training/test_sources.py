@@ -8,14 +8,19 @@ import pytest
 import torch
 from tiny_scene import FRAMES, HEIGHT, WIDTH, TinyInput, tiny_tokenizer, write_tiny_input
 
-from cosmos_predict1.diffusion.architecture import SamplingDefaults
-from cosmos_predict1.diffusion.cache import CacheSettings, PointCache, SourceFrames, Warps
-from cosmos_predict1.diffusion.conditioning import (
+from cosmos_predict1.diffusion.conditioning.cache import (
+    CacheSettings,
+    PointCache,
+    SourceFrames,
+    Warps,
+)
+from cosmos_predict1.diffusion.conditioning.latents import (
     condition_latents,
     first_frame_image,
     first_frame_latent,
     latent_encoder,
 )
+from cosmos_predict1.diffusion.model.architecture import SamplingDefaults
 from cosmos_predict1.training.config import HELD_OUT, WarpConfig, WorldSetConfig
 from cosmos_predict1.training.folder_clips import folder_clips, list_clips, split_clips
 from cosmos_predict1.training.latents import ClipEncoder, LatentBatches, LatentClips, encode_all

@@ -11,8 +11,8 @@ from tiny_generator import NETWORK
 from tiny_scene import FRAMES, HEIGHT, WIDTH, TinyInput, write_tiny_input
 from tiny_training_generator import generator_config
 
-from cosmos_predict1.diffusion.architecture import parse_config
-from cosmos_predict1.diffusion.network import Gen3CTransformer, load_generator, save_generator
+from cosmos_predict1.diffusion.model.architecture import parse_config
+from cosmos_predict1.diffusion.model.network import Gen3CTransformer, load_generator, save_generator
 from cosmos_predict1.training.config import GeneratorTrainConfig, load_generator_train_config
 from cosmos_predict1.training.latents import LatentBatch
 from cosmos_predict1.training.objective import GeneratorObjective
@@ -21,12 +21,12 @@ from cosmos_predict1.training.validation import Tally
 from src.config.loading import file_layer
 from src.config.training import split_task
 from src.runtime import InputError
-from src.training.folders import list_checkpoints
-from src.training.journal import read_journal
-from src.training.loop import train
+from src.training.checkpoints.folders import list_checkpoints
+from src.training.loop.journal import read_journal
+from src.training.loop.run import train
+from src.training.loop.validation import joined
 from src.training.stopwatch import Stopwatch
 from src.training.task import Share
-from src.training.validation import joined
 
 
 @pytest.fixture(autouse=True)

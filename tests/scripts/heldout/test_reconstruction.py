@@ -7,9 +7,9 @@ from heldout.reconstruction import (
     unproject_gaussians,
 )
 
-from cosmos_predict1.diffusion.cache import SourceFrames
-from cosmos_predict1.diffusion.scenes import Scene
-from cosmos_predict1.diffusion.shots import Rig
+from cosmos_predict1.diffusion.conditioning.cache import SourceFrames
+from cosmos_predict1.diffusion.scenes.scene import Scene
+from cosmos_predict1.diffusion.scenes.shots import Rig
 from src.evaluation.masked import clip_errors
 from src.geometry.cameras import Cameras
 from src.training.world_clips import world_trajectories

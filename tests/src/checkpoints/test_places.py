@@ -17,7 +17,7 @@ from src.config.decoder import load_decoder_train_config
 from src.config.loading import Layer, file_layer
 from src.reconstruct.weights import WeightsConfig, find_tokenizer
 from src.runtime import InputError
-from src.training.decoder_data import tokenizer_folder
+from src.training.decoder.data import tokenizer_folder
 
 INNER = f"cosmos_predict1/{TOKENIZER}"
 

@@ -7,11 +7,11 @@ import pytest
 import torch
 from torch import Tensor
 
-from src.depth.file_depth import FileDepth
+from src.depth.backends.file import FileDepth
+from src.depth.backends.video import FileVideo
 from src.depth.sources import still_source, video_source
-from src.depth.video import FileVideo
-from src.io.fit import FitMode
-from src.io.video import write_video
+from src.geometry.fit import FitMode
+from src.io.video.video import write_video
 from src.runtime import InputError
 
 TARGET = (24, 40)

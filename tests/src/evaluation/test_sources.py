@@ -7,7 +7,7 @@ import torch
 from PIL import Image
 
 from src.evaluation.sources import find_pairs, open_footage
-from src.io.video import write_video
+from src.io.video.video import write_video
 from src.runtime import InputError
 
 

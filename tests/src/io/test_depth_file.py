@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from src.io.depth_archive import write_depth_archive
+from src.io.clip.depth import write_depth_archive
 from src.io.depth_file import read_depth_file
 from src.runtime import InputError
 

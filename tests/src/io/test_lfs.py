@@ -5,9 +5,9 @@ from pathlib import Path
 import pytest
 
 from src.checkpoints.kinds import why_unreadable
-from src.io.image import read_image
+from src.io.image.image import read_image
 from src.io.lfs import lfs_pointer
-from src.io.video import video_info
+from src.io.video.video import video_info
 from src.runtime import InputError
 
 POINTER = "version https://git-lfs.github.com/spec/v1\noid sha256:00\nsize 12345\n"

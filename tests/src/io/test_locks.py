@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from src.io.clip import ClipPaths, list_trajectories
+from src.io.clip.clip import ClipPaths, list_trajectories
 from src.io.locks import HeldError, clip_lock, process_lock
 from src.runtime import InputError
 

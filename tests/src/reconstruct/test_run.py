@@ -23,9 +23,9 @@ import src.reconstruct.rendering as rendering
 from src.checkpoints import TOKENIZER
 from src.gaussians import Gaussians
 from src.geometry.cameras import Cameras
-from src.io.camera_file import read_camera_file
-from src.io.ply import read_ply
-from src.io.video import read_video, video_header
+from src.io.cameras.file import read_camera_file
+from src.io.ply.ply import read_ply
+from src.io.video.video import read_video, video_header
 from src.models.recon.decoder import LatentRecon
 from src.models.recon.prune import keep_count
 from src.models.recon.weights import save_decoder

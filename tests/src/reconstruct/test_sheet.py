@@ -6,7 +6,7 @@ import pytest
 import torch
 from PIL import Image
 
-from src.io.video import write_video
+from src.io.video.video import write_video
 from src.reconstruct.rendering import RenderedTrajectory
 from src.reconstruct.sheet import WIDEST, ends_and_middle, read_input, scene_sheet
 

@@ -10,9 +10,9 @@ from tiny_training import training_config
 from src.checkpoints import AVERAGE
 from src.models.recon.weights import WEIGHTS_NAME, load_decoder
 from src.reconstruct.weights import WeightsConfig, find_decoder
-from src.training.checkpoints import export_checkpoint
-from src.training.decoder import DecoderTask
-from src.training.loop import train
+from src.training.checkpoints.files import export_checkpoint
+from src.training.decoder.task import DecoderTask
+from src.training.loop.run import train
 
 
 def test_the_moving_average_is_what_others_use(tmp_path: Path) -> None:

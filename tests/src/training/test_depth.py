@@ -11,15 +11,15 @@ import torch
 from src.config.depth import load_depth_train_config
 from src.config.loading import Layer, file_layer
 from src.config.training import settings_text, split_task
-from src.depth.nano import NanoDepth, NanoPrediction, load_nano_depth
+from src.depth.backends.nano import NanoDepth, NanoPrediction, load_nano_depth
 from src.runtime import InputError
 from src.training.depth import DepthBatches, DepthTask, take
 from src.training.depth_augment import whole_part
 from src.training.depth_config import DepthTrainConfig
 from src.training.depth_data import world_frames
 from src.training.depth_losses import depth_figures
-from src.training.journal import read_journal
-from src.training.loop import train
+from src.training.loop.journal import read_journal
+from src.training.loop.run import train
 from src.training.settings import LoopConfig
 from src.training.stopwatch import Stopwatch
 from src.training.task import Batches, Share, Task
@@ -212,7 +212,7 @@ def test_on_the_gpu_the_compiled_network_trains_in_bfloat16(tmp_path: Path) -> N
         "from src.config.training import split_task\n"
         "from src.training.depth import DepthBatches, DepthTask\n"
         "from src.training.depth_data import world_frames\n"
-        "from src.training.loop import train\n"
+        "from src.training.loop.run import train\n"
         "from src.training.stopwatch import Stopwatch\n"
         "from src.training.task import Share\n"
         "layers = [file_layer(sys.argv[1]), command_line_layer(sys.argv[2:])]\n"

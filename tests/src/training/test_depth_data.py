@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from src.geometry.cameras import Cameras, check_poses
-from src.io.clip import Clip, ClipPaths, write_clip
+from src.io.clip.clip import Clip, ClipPaths, write_clip
 from src.runtime import InputError
 from src.training.depth_config import HELD_OUT, HELD_OUT_DYNAMIC, DepthDataConfig
 from src.training.depth_data import clip_frames, free_poses, is_sky, world_frames

@@ -5,7 +5,7 @@ from dataclasses import replace
 import pytest
 import torch
 
-from src.depth.nano import NanoPrediction
+from src.depth.backends.nano import NanoPrediction
 from src.runtime import InputError
 from src.training.depth_config import DepthLossConfig
 from src.training.depth_losses import (

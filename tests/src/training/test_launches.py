@@ -11,7 +11,7 @@ import torch
 from linear_task import WEIGHTS
 from safetensors.torch import load_file
 
-from src.training.journal import read_journal
+from src.training.loop.journal import read_journal
 
 TESTS = Path(__file__).resolve().parents[2]
 PROGRAM = TESTS / "launch_linear.py"

@@ -8,13 +8,13 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
-from src.depth.nano import NanoDepth, NanoDepthConfig, load_nano_depth, save_nano_depth
+from src.depth.backends.nano import NanoDepth, NanoDepthConfig, load_nano_depth, save_nano_depth
 from src.runtime import InputError
 from src.training import release
-from src.training.checkpoints import Checkpoint, export_checkpoint, write_checkpoint
+from src.training.checkpoints.files import Checkpoint, export_checkpoint, write_checkpoint
 from src.training.release import export_weights, newest_checkpoint
-from src.training.tokenizer_config import TokenizerTrainConfig
-from src.training.tokenizer_export import export_tokenizer
+from src.training.tokenizer.config import TokenizerTrainConfig
+from src.training.tokenizer.export import export_tokenizer
 
 TINY = NanoDepthConfig((8, 8, 16, 16), (1, 1, 1, 1), 2, 32, 48)
 

@@ -15,10 +15,10 @@ from linear_task import WEIGHTS, LinearTask, Points, elsewhere, losses, steps
 from safetensors.torch import load_file
 
 from src.runtime import InputError
-from src.training.checkpoints import read_checkpoint
-from src.training.interruption import Interrupted
-from src.training.journal import read_journal
-from src.training.loop import train
+from src.training.checkpoints.files import read_checkpoint
+from src.training.loop.interruption import Interrupted
+from src.training.loop.journal import read_journal
+from src.training.loop.run import train
 from src.training.optim import OptimConfig
 from src.training.settings import LoopConfig
 from src.training.task import Model, Progress, Share, Validation

@@ -8,9 +8,9 @@ import torch
 from src.config.loading import file_layer
 from src.config.tokenizer import load_tokenizer_train_config
 from src.runtime import InputError
+from src.training.tokenizer.clips import PoolSource
+from src.training.tokenizer.config import CanvasConfig, PoolConfig, TokenizerDataConfig
 from src.training.tokenizer_canvases import CanvasSource, MixedSource
-from src.training.tokenizer_clips import PoolSource
-from src.training.tokenizer_config import CanvasConfig, PoolConfig, TokenizerDataConfig
 
 CPU = torch.device("cpu")
 CANVASES = CanvasConfig(share=0.6, canvases=10, size=(32, 48), clips=16, renewed=3)

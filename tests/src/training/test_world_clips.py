@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from src.geometry.cameras import Cameras
-from src.io.clip import ClipPaths, list_keys, list_trajectories, open_clip
+from src.io.clip.clip import ClipPaths, list_keys, list_trajectories, open_clip
 from src.runtime import InputError
 from src.tokenizer.loading import load_tokenizer
 from src.training import world_clips

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from src.geometry.cameras import Cameras
-from src.io.clip import Clip, ClipPaths, write_clip
+from src.io.clip.clip import Clip, ClipPaths, write_clip
 from src.models.data.dataset import ClipDataset
 from src.models.data.reading import ReadingConfig
 from src.models.data.registry import DATASETS, DatasetSpec

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from src.geometry.cameras import Cameras
-from src.io import clip as clip_module
+from src.io.clip import clip as clip_module
 from src.models.data.dataset import ClipDataset, Draw
 from src.models.data.example import unit_color
 from src.models.data.registry import DatasetSpec

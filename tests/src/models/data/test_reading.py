@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 import torch
 
-from src.io import clip as clip_module
+from src.io.clip import clip as clip_module
 from src.models.data.dataset import ClipDataset
 from src.models.data.reading import SceneReader
 from src.models.data.sampling import SamplingConfig

@@ -1,0 +1,235 @@
+"""The generator's sizes and defaults, as the `config.json` beside its weights states them.
+
+Sizes stand under the names of diffusers' `CosmosTransformer3DModel`; what diffusers does not know
+stands under `gen3c`. The published weights come without such a file: its values are the defaults.
+"""
+
+import json
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field, fields
+from pathlib import Path
+from typing import Any, Literal, get_args
+
+from src.checkpoints import layout
+from src.io.atomic import atomic_path
+from src.io.cameras.arrays import FASTEST
+from src.io.json_object import is_number, read_json_object
+from src.runtime import InputError, get_logger
+from src.tokenizer.cosmos import COMPRESSION, latent_frames
+
+LOGGER = get_logger(__name__)
+RopePrecision = Literal["exact", "bf16"]
+TextEncoder = Literal["t5", "none"]
+CLASS_NAME = "CosmosTransformer3DModel"
+CONFIG_NAME = "config.json"
+PUBLISHED_FILE = "model.pt"
+EXTRAS = "gen3c"
+CHOICES = {"rope_precision": get_args(RopePrecision), "text_encoder": get_args(TextEncoder)}
+PATCH = 2
+# No network, picture or clip is larger: a small file must not ask for a network without end.
+MOST, MOST_LAYERS = 65536, 1024
+# The variant of diffusers' class that GEN3C is; another value means another network.
+FIXED = {
+    "patch_size": [1, PATCH, PATCH],
+    "concat_padding_mask": True,
+    "extra_pos_embed_type": "learnable",
+    "use_crossattn_projection": False,
+    "img_context_dim_in": None,
+    "controlnet_block_every_n": None,
+}
+# Keys of diffusers that mean nothing where the fixed ones have the values above.
+IDLE = (
+    "crossattn_proj_in_channels",
+    "encoder_hidden_states_channels",
+    "img_context_num_tokens",
+    "img_context_dim_out",
+)
+
+
+@dataclass(frozen=True)
+class SamplingDefaults:
+    """What a run uses where the user says nothing: size in pixels, frames, steps, guidance.
+
+    `filter_points_threshold` is that of the 3D cache (see `CacheSettings`); the smaller a picture,
+    the more depth changes from pixel to pixel on one surface. `center_depth_quantile` turns paths
+    about the median depth of a video that brings its depth, instead of about depth 1.
+    """
+
+    height: int = 704
+    width: int = 1280
+    num_frames: int = 121
+    fps: float = 24.0
+    num_steps: int = 35
+    guidance: float = 1.0
+    text_encoder: TextEncoder = "t5"
+    filter_points_threshold: float = 0.05
+    center_depth_quantile: bool = False
+
+    def __post_init__(self) -> None:
+        if min(self.height, self.width, self.num_frames, self.fps, self.num_steps) <= 0:
+            raise InputError("sampling defaults", self, "positive numbers")
+        if self.fps > FASTEST:
+            raise InputError("fps", self.fps, f"at most {FASTEST:g}")
+        if self.guidance < 0:
+            raise InputError("guidance", self.guidance, "a number >= 0")
+        if not self.filter_points_threshold > 0:
+            value = self.filter_points_threshold
+            raise InputError("filter_points_threshold", value, "a number > 0")
+
+
+@dataclass(frozen=True)
+class TransformerConfig:
+    """Sizes of the transformer; `max_size` in latent frames, latent rows and latent columns.
+
+    `rope_precision`: the published program rounds the rotary angles to bfloat16, by up to 0.15
+    rad, and its network may have learned them so; `exact` keeps them in float32.
+    """
+
+    in_channels: int = 81
+    out_channels: int = 16
+    num_attention_heads: int = 32
+    attention_head_dim: int = 128
+    num_layers: int = 28
+    mlp_ratio: float = 4.0
+    text_embed_dim: int = 1024
+    adaln_lora_dim: int = 256
+    max_size: tuple[int, int, int] = (128, 240, 240)
+    rope_scale: tuple[float, float, float] = (2.0, 1.0, 1.0)
+    rope_precision: RopePrecision = "bf16"
+    sampling: SamplingDefaults = field(default_factory=SamplingDefaults)
+
+    def __post_init__(self) -> None:
+        sizes = [value for name, value in self._own if name not in ("max_size", "rope_scale")]
+        if min(*sizes, *self.max_size, *self.rope_scale) <= 0 or self.warp_channels < 0:
+            raise InputError(
+                "generator sizes", self, "positive numbers, in_channels > out_channels"
+            )
+        # A rotary axis of two channels would have no second frequency to scale towards.
+        if self.attention_head_dim % 2 or self.attention_head_dim < 12:
+            raise InputError("attention_head_dim", self.attention_head_dim, "an even number >= 12")
+
+    @property
+    def width(self) -> int:
+        """Width of a token."""
+        return self.num_attention_heads * self.attention_head_dim
+
+    @property
+    def warp_channels(self) -> int:
+        """Channels of the warp latents: what is left beside the sample and the condition mask."""
+        return self.in_channels - self.out_channels - 1
+
+    @property
+    def architecture(self) -> dict[str, Any]:
+        """The arguments of diffusers' class."""
+        stored = {name: list(part) if isinstance(part, tuple) else part for name, part in self._own}
+        return stored | FIXED
+
+    @property
+    def _own(self) -> list[tuple[str, Any]]:
+        extras = ("rope_precision", "sampling")
+        return [(f.name, getattr(self, f.name)) for f in fields(self) if f.name not in extras]
+
+    def check_size(self, num_frames: int, height: int, width: int) -> None:
+        """`InputError` for a frame count or a picture size that these weights cannot do."""
+        step = COMPRESSION * PATCH
+        frames, rows, columns = self.max_size
+        limits = (("height", height, rows), ("width", width, columns))
+        for name, value, limit in limits:
+            if value <= 0 or value % step or value > limit * COMPRESSION:
+                expected = f"a multiple of {step}, at most {limit * COMPRESSION} for these weights"
+                raise InputError(name, value, expected)
+        if latent_frames(num_frames) > frames:
+            longest = (frames - 1) * COMPRESSION + 1
+            raise InputError("number of frames", num_frames, f"at most {longest} for these weights")
+
+
+def read_config(folder: Path) -> TransformerConfig:
+    """The configuration in `folder`; the published one where no file of diffusers' class lies.
+
+    Beside a published `model.pt` a file that is not of diffusers' class is another program's, and
+    does not matter, whatever it holds.
+
+    Raises:
+        InputError: malformed JSON, an unknown key, a wrong type, or another network.
+    """
+    path = folder / CONFIG_NAME
+    if not path.is_file():
+        return TransformerConfig()
+    published = layout("generator", folder) == (PUBLISHED_FILE,)
+    try:
+        values = read_json_object(path)
+    except InputError:
+        if published:
+            LOGGER.info("%s is no JSON object, so it is not ours, and is not read", path)
+            return TransformerConfig()
+        raise
+    name = values.get("_class_name")
+    if name is None or (published and name != CLASS_NAME):
+        return TransformerConfig()
+    if name != CLASS_NAME:
+        raise InputError(path, name, CLASS_NAME)
+    return parse_config(path, values)
+
+
+def parse_config(source: object, values: Mapping[str, Any]) -> TransformerConfig:
+    """The configuration with `values`, which are those of a file; `source` names it in errors.
+
+    Raises:
+        InputError: an unknown key, a wrong type, or another network.
+    """
+    sizes: dict[str, Any] = {k: value for k, value in values.items() if not k.startswith("_")}
+    extras = sizes.pop(EXTRAS, {})
+    if not isinstance(extras, dict):
+        raise InputError(source, f"{EXTRAS} = {extras!r}", "an object")
+    extras = dict(extras)
+    for name, value in FIXED.items():
+        if (found := sizes.pop(name, value)) != value:
+            raise InputError(source, f"{name} = {found!r}", repr(value))
+    sizes = {name: value for name, value in sizes.items() if name not in IDLE}
+    if "rope_precision" in extras:
+        sizes["rope_precision"] = extras.pop("rope_precision")
+    _check_values(source, sizes, TransformerConfig())
+    _check_values(source, extras, SamplingDefaults())
+    sizes = {name: tuple(part) if isinstance(part, list) else part for name, part in sizes.items()}
+    try:
+        return TransformerConfig(**sizes, sampling=SamplingDefaults(**extras))
+    except InputError as error:
+        raise InputError(source, f"{error.source} = {error.value}", error.expected) from error
+
+
+def write_config(config: TransformerConfig, folder: Path) -> None:
+    """Write `config.json` into `folder`, atomically."""
+    extras = {"rope_precision": config.rope_precision} | asdict(config.sampling)
+    stored = {"_class_name": CLASS_NAME} | config.architecture | {EXTRAS: extras}
+    with atomic_path(folder / CONFIG_NAME) as temporary:
+        temporary.write_text(json.dumps(stored, indent=1) + "\n", encoding="utf-8")
+
+
+def _check_values(
+    source: object, values: Mapping[str, object], defaults: TransformerConfig | SamplingDefaults
+) -> None:
+    """Raise `InputError` for a key that `defaults` lacks, or a value of another type."""
+    known = {part.name: getattr(defaults, part.name) for part in fields(defaults)}
+    known.pop("sampling", None)
+    for name, value in values.items():
+        if name not in known:
+            raise InputError(source, f"unknown key {name!r}", f"keys among {sorted(known)}")
+        if name in CHOICES and value not in CHOICES[name]:
+            raise InputError(source, f"{name} = {value!r}", f"one of {CHOICES[name]}")
+        if not _alike(value, known[name]):
+            raise InputError(source, f"{name} = {value!r}"[:200], f"a value like {known[name]!r}")
+        most = MOST_LAYERS if name == "num_layers" else MOST
+        for number in value if isinstance(value, list) else [value]:
+            if isinstance(number, int) and number > most:
+                raise InputError(source, f"{name} = {value!r}"[:200], f"at most {most}")
+
+
+def _alike(value: object, default: object) -> bool:
+    """Whether `value` has the type of `default`, where an int is a float and a list a tuple."""
+    if isinstance(default, tuple):
+        if not isinstance(value, list) or len(value) != len(default):
+            return False
+        return all(map(_alike, value, default))
+    if isinstance(default, float):
+        return is_number(value)
+    return type(value) is type(default)

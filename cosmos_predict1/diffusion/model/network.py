@@ -1,0 +1,244 @@
+"""The GEN3C transformer: diffusers' Cosmos blocks over a noisy latent, warps and a condition mask.
+
+Latents are `[batch, channel, latent_frame, lh, lw]`. Input channels come in the order sample,
+condition mask (1 where a latent frame is given), warp latents, padding mask (1 where the picture
+does not reach; not counted in `in_channels`). A token is one latent frame of 2x2 latent pixels.
+"""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import replace
+from pathlib import Path
+from typing import Any, cast
+
+import torch
+from einops import rearrange
+from jaxtyping import Float
+from torch import Tensor, nn
+from torch.nn.attention import SDPBackend, sdpa_kernel
+from torch.utils.checkpoint import checkpoint
+
+from src.checkpoints import find_checkpoint
+from src.io.state_dict import check_tensors
+from src.runtime import without_memory
+
+from ..conditioning.conditions import Conditions, Prepared
+from .architecture import PATCH, RopePrecision, TransformerConfig, read_config, write_config
+from .positions import Grid, position_embedding, rotary_angles
+from .weights import read_state, write_state
+
+NORM_EPSILON = 1e-6
+# On Hopper, cuDNN's attention is the fastest of torch's own; the others follow where it declines.
+ATTENTION = [
+    SDPBackend.CUDNN_ATTENTION,
+    SDPBackend.FLASH_ATTENTION,
+    SDPBackend.EFFICIENT_ATTENTION,
+    SDPBackend.MATH,
+]
+# With gradients, the kernel whose backward pass takes every shape comes first.
+TRAINED_ATTENTION = [SDPBackend.FLASH_ATTENTION, *ATTENTION]
+POSITIONS = "learnable_pos_embed"
+SHARD_BYTES = 5 * 2**30
+
+
+class Gen3CTransformer(nn.Module):
+    """The network F of the denoiser; weights are named as in diffusers' class."""
+
+    def __init__(self, config: TransformerConfig) -> None:
+        """Build it with random weights (or none, under `torch.device("meta")`)."""
+        from diffusers import CosmosTransformer3DModel
+
+        super().__init__()
+        self.config = config
+        self.gradient_checkpointing = False
+        self._rotary: dict[tuple[Grid, float, torch.device], tuple[Tensor, Tensor]] = {}
+        model = CosmosTransformer3DModel(**config.architecture)
+        self.patch_embed = model.patch_embed
+        self.learnable_pos_embed = cast(nn.Module, model.learnable_pos_embed)
+        self.time_embed = model.time_embed
+        self.transformer_blocks = model.transformer_blocks
+        self.norm_out = model.norm_out
+        self.proj_out = model.proj_out
+        for block in self.transformer_blocks:
+            for attention in (cast(Any, block).attn1, cast(Any, block).attn2):
+                # Diffusers has an epsilon of 1e-5 here, and no fused kernel.
+                attention.norm_q = nn.RMSNorm(config.attention_head_dim, NORM_EPSILON)
+                attention.norm_k = nn.RMSNorm(config.attention_head_dim, NORM_EPSILON)
+
+    @property
+    def dtype(self) -> torch.dtype:
+        """The floating-point type of the weights."""
+        return self.proj_out.weight.dtype
+
+    def prepare(self, conditions: Conditions) -> Prepared:
+        """What `forward` needs of `conditions`, to be computed once a clip.
+
+        Differentiable with respect to the conditions and the position embedding.
+        """
+        batch, _, frames, height, width = conditions.warps.shape
+        assert conditions.warps.shape[1] == self.config.warp_channels, conditions.warps.shape
+        sizes = (frames, height, width)
+        fits = all(size <= limit for size, limit in zip(sizes, self.config.max_size, strict=True))
+        assert fits and height % PATCH == width % PATCH == 0, f"latent of {sizes}"
+        grid = (frames, height // PATCH, width // PATCH)
+        device = conditions.warps.device
+        parameters = dict(self.learnable_pos_embed.named_parameters())
+        # While the weights are streamed these are on the CPU.
+        frame_table, row_table, column_table = (
+            parameters[f"pos_emb_{axis}"].to(device) for axis in "thw"
+        )
+        padding = conditions.mask.new_zeros(batch, 1, frames, height, width)
+        if conditions.padding is not None:
+            resized = nn.functional.interpolate(conditions.padding, (height, width))
+            padding = resized[:, :, None].expand_as(padding)
+        channels = torch.cat([conditions.mask, conditions.warps, padding], dim=1)
+        return Prepared(
+            conditions.text.to(self.dtype),
+            channels.to(self.dtype),
+            *self._rotary_tables(grid, conditions.fps, device),
+            position_embedding(frame_table, row_table, column_table, grid).to(self.dtype),
+        )
+
+    def _rotary_tables(
+        self, grid: Grid, fps: float, device: torch.device
+    ) -> tuple[Float[Tensor, "token head_dim"], Float[Tensor, "token head_dim"]]:
+        """Cosines and sines of the rotary angles; the latest are kept.
+
+        They are made on the CPU, and a training that copied them in every step would wait for the
+        GPU every time.
+        """
+        key = (grid, fps, device)
+        if key not in self._rotary:
+            # A backward pass cannot use what is made in inference mode.
+            with torch.inference_mode(False):
+                angles = rotary_angles(self.config, grid, fps).to(device)
+                self._rotary = {key: (angles.cos(), angles.sin())}
+        return self._rotary[key]
+
+    def forward(
+        self,
+        x: Float[Tensor, "batch channel latent_frame lh lw"],
+        c_noise: Float[Tensor, " batch"],
+        conditions: Conditions | Prepared,
+    ) -> Float[Tensor, "batch out_channel latent_frame lh lw"]:
+        """F of noisy latents `x`, already scaled to about unit variance, in the weights' type.
+
+        Args:
+            x: scaled noisy latents.
+            c_noise: the noise level, as ln(sigma) / 4.
+            conditions: for one call, or prepared for many.
+        """
+        prepared = self.prepare(conditions) if isinstance(conditions, Conditions) else conditions
+        patches = self.patch_embed(torch.cat([x.to(self.dtype), prepared.channels], dim=1))
+        grid = patches.shape[1:4]
+        tokens = patches.flatten(1, 3)
+        time_lora, time = self.time_embed(tokens, c_noise)
+        for block in self.transformer_blocks:
+            if self.gradient_checkpointing and torch.is_grad_enabled():
+                inputs = (block, tokens, prepared, time, time_lora)
+                tokens = cast(Tensor, checkpoint(_run_block, *inputs, use_reentrant=False))
+            else:
+                tokens = _run_block(block, tokens, prepared, time, time_lora)
+        features = self.proj_out(self.norm_out(tokens, time, time_lora))
+        # Channels are slowest in a patch that is read, and fastest in one that is written.
+        return rearrange(
+            features,
+            "b (t h w) (ph pw c) -> b c t (h ph) (w pw)",
+            **dict(zip("thw", grid, strict=True), ph=PATCH, pw=PATCH),
+        )
+
+    def compile_blocks(self) -> None:
+        """Compile the blocks, which share one compiled program; the first forward takes longer."""
+        for block in self.transformer_blocks:
+            block.compile(dynamic=False)
+
+
+def load_generator(
+    folder: Path | str,
+    device: torch.device | str = "cpu",
+    dtype: torch.dtype = torch.float32,
+    rope_precision: RopePrecision | None = None,
+) -> Gen3CTransformer:
+    """The generator's network in evaluation mode, its weights without gradients.
+
+    Args:
+        folder: of a published `model.pt`, of safetensors in diffusers' layout, or a checkpoint
+            folder that holds one of them at its published place.
+        device: where the weights go.
+        dtype: type of the weights, but for the position embedding, which stays in float32.
+        rope_precision: None for what the folder's configuration says.
+
+    Raises:
+        InputError: no weights, an unreadable file, or missing, unexpected and mis-shaped tensors.
+    """
+    network, state = _read_checked(find_checkpoint("generator", folder), rope_precision)
+    # One at a time, so that no second copy of all weights is ever held.
+    for name in list(state):
+        state[name] = state[name].to(device, _dtype_of(name, dtype))
+    network.load_state_dict(state, assign=True)
+    return network.requires_grad_(False).eval()
+
+
+def save_generator(
+    network: Gen3CTransformer, folder: Path | str, max_shard_bytes: int = SHARD_BYTES
+) -> None:
+    """Write the weights and the configuration as diffusers' folder."""
+    write_state(network.state_dict(), Path(folder), max_shard_bytes)
+    write_config(network.config, Path(folder))
+
+
+def convert_generator(
+    source: Path | str,
+    target: Path | str,
+    dtype: torch.dtype | None = None,
+    max_shard_bytes: int = SHARD_BYTES,
+) -> TransformerConfig:
+    """Write the generator of `source` as diffusers' folder `target`; returns its configuration.
+
+    It holds one shard in memory at a time. `dtype` None keeps the types of the source.
+    """
+    network, state = _read_checked(find_checkpoint("generator", source), None)
+    write_state(state, Path(target), max_shard_bytes, dtype)
+    write_config(network.config, Path(target))
+    return network.config
+
+
+def _read_checked(
+    folder: Path, rope_precision: RopePrecision | None
+) -> tuple[Gen3CTransformer, dict[str, Tensor]]:
+    """The network without memory for its weights, and the weights that fit it."""
+    config = read_config(folder)
+    if rope_precision is not None:
+        config = replace(config, rope_precision=rope_precision)
+    with without_memory():
+        network = Gen3CTransformer(config)
+    state = read_state(folder)
+    check_tensors(folder, state, network.state_dict(), "the configured generator")
+    return network, state
+
+
+def _dtype_of(name: str, dtype: torch.dtype) -> torch.dtype:
+    return torch.float32 if name.startswith(POSITIONS) else dtype
+
+
+def _run_block(
+    block: nn.Module,
+    tokens: Float[Tensor, "batch token width"],
+    prepared: Prepared,
+    time: Float[Tensor, "batch width"],
+    time_lora: Float[Tensor, "batch width3"],
+) -> Float[Tensor, "batch token width"]:
+    """One block; the choice of attention is part of it, so that recomputation repeats it."""
+    rotary = (prepared.cos, prepared.sin)
+    with _attention(tokens.device):
+        return block(tokens, prepared.text, time, time_lora, rotary, prepared.position)
+
+
+@contextmanager
+def _attention(device: torch.device) -> Iterator[None]:
+    if device.type != "cuda":
+        yield
+        return
+    backends = TRAINED_ATTENTION if torch.is_grad_enabled() else ATTENTION
+    with sdpa_kernel(backends, set_priority=True):
+        yield

@@ -1,0 +1,121 @@
+"""Reads and writes the generator's tensors: a published `model.pt`, or a folder of safetensors.
+
+A folder in diffusers' layout holds one file or several shards with an index. Files are mapped into
+memory where their format allows it, so that reading costs no second copy.
+"""
+
+import json
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+
+import torch
+from safetensors.torch import save_file
+from torch import Tensor
+
+from src.checkpoints import DIFFUSERS, layout
+from src.checkpoints.opening import open_weights, plain_names
+from src.io.atomic import atomic_path
+from src.io.json_object import read_json_object
+from src.io.state_dict import listed, read_safetensors
+from src.runtime import InputError
+
+from .architecture import PUBLISHED_FILE
+from .key_table import our_name, to_our_names
+
+SAFETENSORS_FILE = DIFFUSERS
+STEM = Path(DIFFUSERS).stem
+INDEX_FILE = f"{SAFETENSORS_FILE}.index.json"
+# A tensor of every generator, by which prefixes of its names are told.
+MARKER = "net.x_embedder.proj.1.weight"
+
+
+def read_state(folder: Path) -> dict[str, Tensor]:
+    """All tensors of `folder` under our names, on the CPU, memory-mapped where possible.
+
+    Raises:
+        InputError: an unreadable or missing file, or one that holds something else.
+    """
+    files = layout("generator", folder) or (PUBLISHED_FILE,)
+    if INDEX_FILE in files:
+        state: dict[str, Tensor] = {}
+        for shard in listed_shards(folder / INDEX_FILE):
+            state |= read_safetensors(folder / shard)
+        return state
+    if SAFETENSORS_FILE in files:
+        return read_safetensors(folder / SAFETENSORS_FILE)
+    return to_our_names(_read_published(folder / PUBLISHED_FILE))
+
+
+def write_state(
+    state: Mapping[str, Tensor],
+    folder: Path,
+    max_shard_bytes: int,
+    dtype: torch.dtype | None = None,
+) -> None:
+    """Write tensors in diffusers' layout (as `dtype`), each file atomically, the index last.
+
+    What an earlier, differently cut set of shards left in `folder` is not removed; the index
+    decides which files count.
+    """
+    sizes = {name: part.numel() * (dtype or part.dtype).itemsize for name, part in state.items()}
+    shards = list(_cut(sizes, max_shard_bytes))
+    if len(shards) == 1:
+        _write_safetensors(state, shards[0], folder / SAFETENSORS_FILE, dtype)
+        # The index has precedence when the folder is read.
+        (folder / INDEX_FILE).unlink(missing_ok=True)
+        return
+    places: dict[str, str] = {}
+    for number, names in enumerate(shards, start=1):
+        file = f"{STEM}-{number:05}-of-{len(shards):05}.safetensors"
+        _write_safetensors(state, names, folder / file, dtype)
+        places |= dict.fromkeys(names, file)
+    index = {"metadata": {"total_size": sum(sizes.values())}, "weight_map": places}
+    with atomic_path(folder / INDEX_FILE) as temporary:
+        temporary.write_text(json.dumps(index, indent=1) + "\n", encoding="utf-8")
+
+
+def listed_shards(index: Path) -> list[str]:
+    """The names of the shard files that an index lists."""
+    try:
+        places = read_json_object(index)["weight_map"]
+        shards = sorted(set(places.values()))
+    except (KeyError, TypeError, AttributeError) as error:
+        raise InputError(index, f"malformed ({error})", "an index with a weight_map") from error
+    for shard in shards:
+        if not isinstance(shard, str) or Path(shard).name != shard:
+            raise InputError(index, f"shard {shard!r}", "the name of a file beside the index")
+    return shards
+
+
+def _write_safetensors(
+    state: Mapping[str, Tensor], names: list[str], path: Path, dtype: torch.dtype | None
+) -> None:
+    tensors = {name: state[name].detach().to("cpu", dtype).contiguous() for name in names}
+    with atomic_path(path) as temporary:
+        save_file(tensors, temporary, metadata={"format": "pt"})
+
+
+def _read_published(path: Path) -> dict[str, Tensor]:
+    """The tensors of a published file that the network has; nothing in it is executed."""
+    weights = open_weights(path)
+    names = plain_names(dict.fromkeys([*weights.tensors, *weights.others]), MARKER)
+    kept = {name: plain for name, plain in names.items() if our_name(plain) is not None}
+    # Layers for fp8 leave their (empty) state, which is dropped.
+    foreign = [name for name in kept if name not in weights.tensors]
+    if foreign:
+        expected = "a torch checkpoint of tensors by name"
+        raise InputError(path, f"no tensors under {listed(foreign)}", expected)
+    return weights.read(kept)
+
+
+def _cut(sizes: Mapping[str, int], max_bytes: int) -> Iterator[list[str]]:
+    """Names in order, cut into runs of at most `max_bytes` (or of one larger tensor)."""
+    names: list[str] = []
+    total = 0
+    for name, size in sizes.items():
+        if names and total + size > max_bytes:
+            yield names
+            names, total = [], 0
+        names.append(name)
+        total += size
+    yield names

@@ -1,0 +1,241 @@
+"""A whole run: every scene along every trajectory, as clips on disk.
+
+The processes of a launch exchange nothing: each takes its share of the shots, scene by scene, and
+only those that are not finished. Networks are loaded once; what the shots of a scene have in common
+is computed once.
+"""
+
+import os
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from importlib.metadata import version
+from itertools import groupby
+from typing import NoReturn
+
+import torch
+from tqdm import tqdm
+
+from src import __version__
+from src.checkpoints import find_checkpoint
+from src.io.depth_file import SUFFIXES
+from src.io.locks import HeldError, clip_lock
+from src.runtime import InputError, get_logger, rank
+from src.tokenizer.loading import load_statistics
+
+from .clips import Clips, Job
+from .config import ClipSettings, SdgConfig, clip_settings, with_weights
+from .model.architecture import TransformerConfig, read_config
+from .origins import Origins
+from .outputs import WriteError
+from .sampling.pipeline import SamplingPlan, load_gen3c
+from .sampling.rollout import PreparedScene, roll_out
+from .scenes.input_check import check_input
+from .scenes.inputs import SceneInput, scene_inputs
+from .scenes.preparation import Depths, Prompts, ScenePreparation, make_pictures
+from .scenes.shots import list_shots, shot_rig, shot_spec
+
+LOGGER = get_logger(__name__)
+LIBRARIES = ("torch", "diffusers")
+
+
+def run(config: SdgConfig) -> None:
+    """Make all clips that are not finished, of this process' share.
+
+    A scene that fails is reported, the others are made all the same. Clips that another run is
+    writing are waited for.
+
+    Raises:
+        InputError: whatever a user gave wrongly, most of it before any network is loaded; or, at
+            the end, the scenes that failed, and clips that somebody removed meanwhile.
+    """
+    network, settings = _settings(config)
+    config = with_weights(config, network)
+    scenes = _checked_scenes(config, network, settings)
+    shots = list_shots(config.cameras)
+    jobs = [Job(scene, shot) for scene in scenes for shot in shots]
+    mine = share(jobs, rank(), int(os.environ.get("WORLD_SIZE", "1")))
+    clips = Clips(config, settings, Origins(config))
+    failures = _unusable(clips, mine)
+    mine = [job for job in mine if job.scene.key not in failures]
+    missing = clips.missing(mine)
+    LOGGER.info(
+        "%d scenes, %d trajectories each; %d of %d clips of this process are missing",
+        *(len(scenes), len(shots), len(missing), len(mine)),
+    )
+    missing = clips.without_held(missing)
+    if missing:
+        found = _load_and_make(clips, network, missing)
+        for job, error in found:
+            failures.setdefault(job.scene.key, []).append(error)
+    _report(config, failures)
+    gone = clips.missing(mine)
+    if gone:
+        value = f"{len(gone)} clips that were written are gone"
+        raise InputError(clips.files(gone[0]).paths[0].meta, value, "clips that nobody removes")
+
+
+def _unusable(clips: Clips, jobs: Sequence[Job]) -> dict[str, list[InputError]]:
+    """What is wrong with the inputs of jobs, by scene, as far as headers tell."""
+    failures: dict[str, list[InputError]] = {}
+    for scene in {job.scene.key: job.scene for job in jobs}.values():
+        try:
+            check_input(scene, clips.config)
+            clips.origins.check(scene)
+        except InputError as error:
+            LOGGER.error("no clips of %s: %s", scene.key, error)
+            failures[scene.key] = [error]
+    return failures
+
+
+def _load_and_make(
+    clips: Clips, network: TransformerConfig, missing: Sequence[Job]
+) -> list[tuple[Job, InputError]]:
+    """Load the networks and make the clips; returns what went wrong."""
+    config = clips.config
+    # A depth network, or a text encoder, that is missing shows before larger networks are loaded.
+    depths = Depths(config)
+    depths.load([job.scene for job in missing])
+    pictured = make_pictures(config, clips.settings, [job.scene for job in missing])
+    missing = [replace(job, scene=scene) for job, scene in zip(missing, pictured, strict=True)]
+    prompts = Prompts(config, network)
+    prompts(missing[0].scene.prompt)
+    generator = load_gen3c(config)
+    prepare = ScenePreparation(config, clips.settings, generator, prompts, depths)
+    with torch.inference_mode():
+        failures, held = _make(clips, prepare, missing)
+        if held:
+            # Of another run, which has had the time of all other clips to finish them.
+            more, _ = _make(clips, prepare, held, wait=True)
+            failures += more
+    return failures
+
+
+def _report(config: SdgConfig, failures: Mapping[str, Sequence[InputError]]) -> None:
+    """End with the list of the scenes that failed, a line each.
+
+    Raises:
+        InputError: there are any.
+    """
+    if not failures:
+        return
+    reasons = [
+        f"{key}: {error}"
+        for key, errors in failures.items()
+        for error in dict.fromkeys(map(str, errors))
+    ]
+    listed = "".join(f"\n  {reason}" for reason in reasons)
+    raise InputError(config.output, f"{len(failures)} scenes without all clips", f"none:{listed}")
+
+
+def share(jobs: Sequence[Job], index: int, processes: int) -> Sequence[Job]:
+    """The jobs of one process: consecutive ones, so that few processes prepare the same scene."""
+    bounds = [len(jobs) * number // processes for number in (index, index + 1)]
+    return jobs[bounds[0] : bounds[1]]
+
+
+def _settings(config: SdgConfig) -> tuple[TransformerConfig, ClipSettings]:
+    """The configuration of the weights and the settings of all clips, no weights read yet."""
+    network = read_config(find_checkpoint("generator", config.checkpoint_dir))
+    folder = find_checkpoint("tokenizer", config.checkpoint_dir)
+    covered = load_statistics(folder).max_latent_frames
+    return network, clip_settings(config.sampling, network, covered, config.moving)
+
+
+def _checked_scenes(
+    config: SdgConfig, network: TransformerConfig, settings: ClipSettings
+) -> list[SceneInput]:
+    """The scenes of the run, as far as they can be checked without reading them."""
+    scenes = scene_inputs(config.inputs, config.moving)
+    depth = config.inputs.depth
+    if settings.pieces > 1 and not config.moving and depth.lower().endswith(SUFFIXES):
+        expected = f"a backend by name for more than {settings.piece_frames} frames"
+        raise InputError("--depth", depth, expected)
+    if network.sampling.text_encoder != "none":
+        return scenes
+    prompted = [scene for scene in scenes if scene.prompt and scene.path is not None]
+    if prompted:
+        expected = "no prompt beside a picture: these weights were trained without a text encoder"
+        raise InputError("--prompt", repr(prompted[0].prompt), expected)
+    return scenes
+
+
+def _make(
+    clips: Clips, prepare: ScenePreparation, jobs: Sequence[Job], wait: bool = False
+) -> tuple[list[tuple[Job, InputError]], list[Job]]:
+    """Make the clips of `jobs`; returns what went wrong, and what another run was writing.
+
+    With `wait` such clips are waited for.
+    """
+    failures: list[tuple[Job, InputError]] = []
+    held: list[Job] = []
+    with tqdm(total=len(jobs), desc="trajectories", disable=rank() != 0) as bar:
+        for _, members in groupby(jobs, key=lambda job: job.group):
+            group = list(members)
+            try:
+                prepared = prepare(group[0].scene, group[0].shot.backwards)
+            except InputError as error:
+                LOGGER.error("no clips of %s: %s", group[0].scene.key, error)
+                failures.append((group[0], error))
+                bar.update(len(group))
+                continue
+            for job in group:
+                try:
+                    _make_clip(clips, prepare, prepared, job, wait)
+                except WriteError:
+                    raise
+                except HeldError:
+                    held.append(job)
+                except InputError as error:
+                    LOGGER.error("no clip of %s: %s", job.scene.key, error)
+                    failures.append((job, error))
+                bar.update()
+    return failures, held
+
+
+def _make_clip(
+    clips: Clips, prepare: ScenePreparation, prepared: PreparedScene, job: Job, wait: bool
+) -> None:
+    """Generate the clip of one shot and write it, piece by piece."""
+    config, settings = clips.config, clips.settings
+    files, scene = clips.files(job), prepared.scene
+    drawn, published = clips.drawn(job), config.sampling.published_draws
+    spec = shot_spec(job.shot, config.cameras, drawn)
+    rig = shot_rig(spec, scene.rig, settings.height, settings.width)
+    meta = clips.record(job) | scene.record | _provenance(job, drawn.seed)
+    plan = SamplingPlan(settings.num_steps, settings.guidance, scene.fps, drawn.seed, published)
+    steps = settings.num_steps * settings.pieces
+    title = f"{files.key} {job.shot.folder}".strip()
+    with (
+        clip_lock(files.paths[0], wait),
+        tqdm(total=steps, desc=title, disable=rank() != 0, leave=False) as bar,
+    ):
+        if clips.is_finished(job):
+            # By another run, after this one had looked.
+            return
+        rolled = roll_out(
+            prepare.generator,
+            prepared,
+            rig,
+            settings,
+            plan,
+            config.sampling.noise_aug_strength,
+            lambda _step, _state: _advance(bar),
+        )
+        for index, piece in enumerate(rolled):
+            if config.save_buffer:
+                files.write_buffer(index, piece.buffer, scene.fps)
+            files.write(index, piece, scene.fps, meta | {"piece": index})
+
+
+def _advance(bar: "tqdm[NoReturn]") -> None:
+    bar.update()
+
+
+def _provenance(job: Job, seed: int) -> dict[str, object]:
+    """What else is worth knowing about a clip."""
+    return {
+        "seed": seed,
+        "input": str(job.scene.path),
+        "backwards": job.shot.backwards,
+        "versions": {"open-lyra": __version__} | {name: version(name) for name in LIBRARIES},
+    }

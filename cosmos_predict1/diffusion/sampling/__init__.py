@@ -1,0 +1,1 @@
+"""Sampling: noise schedule, sampler, the rollout over chunks of frames, the pipeline."""

@@ -1,0 +1,174 @@
+"""Which scenes a run makes: a picture or video each, or a prompt alone (see `scene_names.py`).
+
+A folder stands for all that it holds: pictures, videos, or the clips of a ViPE result.
+"""
+
+from collections import Counter
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from src.depth.backends.vipe import list_clips
+from src.io.image.folders import find_images, find_videos
+from src.io.json_object import parse_json
+from src.runtime import InputError
+
+from ..config import InputConfig
+from .names import distinct_names, scene_name
+from .posed_video import FOLDER_FILES
+
+
+@dataclass(frozen=True)
+class SceneInput:
+    """One scene: the name of its clips, its picture or video (None: to be made), its prompt."""
+
+    key: str
+    path: Path | None
+    prompt: str = ""
+
+
+def scene_inputs(config: InputConfig, moving: bool) -> list[SceneInput]:
+    """The scenes of a run, their keys unlike each other.
+
+    Raises:
+        InputError: nothing to make scenes from, or several contradicting things; a file or folder
+            that is missing or empty; a malformed line; the same scene twice; one depth file for
+            several pictures.
+    """
+    _check_text("--prompt", config.prompt)
+    scenes = _distinct(list(_listed(config, moving)))
+    single = config.depth not in ("auto",) and Path(config.depth).suffix != ""
+    if single and len(scenes) > 1:
+        expected = f"a backend by name for {len(scenes)} inputs"
+        raise InputError("--depth", config.depth, expected)
+    return scenes
+
+
+def _listed(config: InputConfig, moving: bool) -> Iterator[SceneInput]:
+    """The scenes, whose keys may still be alike."""
+    flags = {
+        "--vipe_path": config.vipe,
+        "--input_image_path": config.image,
+        "--batch_input_path": config.batch,
+    }
+    given = [flag for flag, value in flags.items() if value is not None]
+    if len(given) > 1:
+        raise InputError("input", " and ".join(given), "one of them")
+    if config.batch is not None:
+        yield from _read_lines(Path(config.batch), config.prompt, moving)
+        return
+    value = config.image if config.vipe is None else config.vipe
+    if value is None:
+        if moving or not config.prompt:
+            choice = "--vipe_path, --input_image_path" if moving else "--input_image_path, --prompt"
+            raise InputError("input", "none", f"{choice} or --batch_input_path")
+        yield SceneInput(scene_name(None, config.prompt), None, config.prompt)
+        return
+    path = _expanded(value, value)
+    yield from _scenes(path, config.prompt, moving, posed=config.vipe is not None)
+
+
+def _read_lines(path: Path, prompt: str, moving: bool) -> Iterator[SceneInput]:
+    """The scenes of a JSONL file; a line's own prompt goes before `prompt`."""
+    expected = '{"prompt": TEXT, "visual_input": PATH}, one a line'
+    try:
+        # A line ends with \n: JSON strings may hold what Python else takes for the end of a line.
+        lines = path.expanduser().read_bytes().decode("utf-8-sig").split("\n")
+    except (OSError, RuntimeError, UnicodeDecodeError) as error:
+        raise InputError(path, f"unreadable ({error})", f"a file of {expected}") from error
+    records = 0
+    for number, line in enumerate(lines, start=1):
+        if not line.strip():
+            continue
+        source = f"{path}, line {number}"
+        record = _parse(source, line, expected)
+        text, visual = record.get("prompt") or prompt, record.get("visual_input")
+        if not visual and (moving or not text):
+            raise InputError(source, line.strip(), expected)
+        records += 1
+        if visual:
+            found = _locate(source, visual, path.parent)
+            if found.exists():
+                yield from _scenes(found, text, moving, posed=False)
+            else:
+                # One of many: it fails later, on the list of what failed, and stops no other.
+                yield SceneInput(scene_name(found, text), found, text)
+        else:
+            yield SceneInput(scene_name(None, text), None, text)
+    if records == 0:
+        raise InputError(path, "no lines", expected)
+
+
+def _parse(source: str, line: str, expected: str) -> dict[str, Any]:
+    record = parse_json(source, line, expected)
+    if not isinstance(record, dict):
+        raise InputError(source, line.strip(), expected)
+    for name in ("prompt", "visual_input"):
+        if not isinstance(record.get(name) or "", str):
+            raise InputError(source, f"{name} = {record[name]!r}", expected)
+    _check_text(source, record.get("prompt") or "")
+    return record
+
+
+def _check_text(source: str, text: str) -> None:
+    """Raise for halves of characters, which no encoder of text takes."""
+    try:
+        text.encode()
+    except UnicodeEncodeError as error:
+        raise InputError(source, ascii(text), "text of whole characters (UTF-8)") from error
+
+
+def _expanded(source: str, name: str) -> Path:
+    """A path that a user typed, `~` replaced, if a file system can be asked for it."""
+    try:
+        path = Path(name).expanduser()
+        # `exists` asks for a name with a zero byte, which is none, without an error.
+        path.lstat() if "\0" in name else path.exists()
+    except (OSError, RuntimeError, ValueError) as error:
+        raise InputError(source, f"{ascii(name)[:200]} ({error})", "a path") from error
+    return path
+
+
+def _locate(source: str, name: str, folder: Path) -> Path:
+    """A path of a line, as it is seen from the working directory or else from the file."""
+    path = _expanded(source, name)
+    return folder / path if not path.exists() and (folder / path).exists() else path
+
+
+def _scenes(path: Path, prompt: str, moving: bool, posed: bool) -> Iterator[SceneInput]:
+    """The scene of a file, or those of a folder."""
+    if not path.exists():
+        expected = (
+            "a video or a folder of videos" if moving else "a picture or a folder of pictures"
+        )
+        raise InputError(path, "no such file or folder", expected)
+    for found in _held(path, moving, posed):
+        yield SceneInput(scene_name(found, prompt), found, prompt)
+
+
+def _held(path: Path, moving: bool, posed: bool) -> list[Path]:
+    """What is made of a path: itself, or what a folder holds."""
+    if not path.is_dir():
+        return [path]
+    if not moving:
+        return find_images(path)
+    if (path / FOLDER_FILES[0]).is_file():
+        return [path]
+    if (path / "rgb").is_dir():
+        clips = list_clips(path)
+        # A result of one clip is named after its folder.
+        return clips if len(clips) > 1 else [path]
+    return [path] if posed else find_videos(path)
+
+
+def _distinct(scenes: list[SceneInput]) -> list[SceneInput]:
+    """The scenes, their keys unlike each other."""
+    keys = distinct_names([scene.key for scene in scenes], [scene.path for scene in scenes])
+    renamed = [replace(scene, key=key) for scene, key in zip(scenes, keys, strict=True)]
+    counts = Counter(scene.key.casefold() for scene in renamed)
+    for scene in renamed:
+        if counts[scene.key.casefold()] > 1:
+            value = f"{scene.path or scene.prompt!r} more than once"
+            raise InputError("input", value, "every scene once")
+    return renamed

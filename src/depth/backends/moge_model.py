@@ -1,0 +1,150 @@
+"""MoGe's networks (Wang et al. 2025), versions 1 and 2, as a depth backend.
+
+A published file holds `model_config`, the arguments of the network's class, and `model`, its
+tensors. The original program uses version 1, whose depth has about unit scale; version 2 measures
+in metres.
+"""
+
+import importlib
+import importlib.util
+import sys
+import warnings
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import torch
+from jaxtyping import Float
+from torch import Tensor, nn
+
+from ...checkpoints import search_checkpoint
+from ...checkpoints.objects import read_objects
+from ...geometry.fit import WHOLE, Region
+from ...io.state_dict import check_tensors, listed
+from ...runtime import InputError, get_logger
+from ..estimate import DepthEstimate
+from .moge import moge_estimate
+
+LOGGER = get_logger(__name__)
+REPOSITORY, FILE = "Ruicheng/moge-vitl", "model.pt"
+FETCH = "python scripts/download_checkpoints.py --what moge"
+# Without their requirements, which are those of programs around the networks.
+INSTALL = "pip install --no-deps dlr-moge==2.0.0 dlr-utils3d==1.3 scipy"
+
+
+class MoGeDepth:
+    """MoGe on one device."""
+
+    def __init__(self, checkpoint_dir: Path | str, device: torch.device | str = "cpu") -> None:
+        """Load `moge/model.pt` of the checkpoint folder, or the published weights from the hub.
+
+        Raises:
+            InputError: MoGe is not installed; weights that are missing, damaged, or not MoGe's.
+        """
+        require_moge()
+        path = search_checkpoint("moge", checkpoint_dir) or _fetched(checkpoint_dir)
+        self._device = torch.device(device)
+        self._network: Any = load_moge(path).to(self._device).eval()
+        # Only version 2 has it.
+        self.scene_scale = not hasattr(self._network, "scale_head")
+        self.name = "moge" if _version(self._network) == "v1" else "moge-2"
+
+    @torch.inference_mode()
+    def __call__(self, image: Float[Tensor, "3 h w"], region: Region = WHOLE) -> DepthEstimate:
+        """Depth of the picture, infinite where the mask is false."""
+        # Half precision is the published way on a GPU, and slower than single on a CPU.
+        half = self._device.type == "cuda"
+        with warnings.catch_warnings():
+            # The networks leave autocast by asking for float32, which torch remarks on.
+            warnings.filterwarnings("ignore", message="In .* autocast", category=UserWarning)
+            found = self._network.infer(image.to(self._device), use_fp16=half)
+        depth = found["depth"].float()
+        # A version 2 without a head for it has no mask.
+        mask = found["mask"].bool() if "mask" in found else depth.isfinite()
+        return moge_estimate(depth, mask, found["intrinsics"].float())
+
+
+def require_moge() -> None:
+    """`InputError` with the way to install MoGe where it is not."""
+    if importlib.util.find_spec("moge") is None:
+        expected = f"MoGe: `{INSTALL}` (README, section Depth), or another --depth"
+        raise InputError("depth backend moge", "no package moge", expected)
+
+
+def load_moge(path: Path) -> nn.Module:
+    """The network of a published file, in float32 on the CPU; nothing in the file is executed.
+
+    Raises:
+        InputError: an unreadable file, one that is not MoGe's, tensors of another network.
+    """
+    expected = "a model.pt of MoGe: model_config and model"
+    stored = read_objects(path, expected)
+    parts = stored if isinstance(stored, Mapping) else {}
+    config, state = parts.get("model_config"), parts.get("model")
+    if not isinstance(config, Mapping) or not isinstance(state, Mapping):
+        found = f"a {type(stored).__name__} of {listed([str(name) for name in parts]) or 'nothing'}"
+        raise InputError(path, found, expected)
+    # Version 2 has parts, each with arguments of its own; the encoder of version 1 is a name.
+    version = "v2" if isinstance(config.get("encoder"), Mapping) else "v1"
+    model_class = _model_class(version)
+    try:
+        network: nn.Module = model_class(**config)
+    except (TypeError, ValueError, AttributeError, KeyError) as error:
+        value = f"model_config {dict(config)} ({error})"
+        raise InputError(path, value, f"that of MoGe {version}") from error
+    wanted, tensors = network.state_dict(), dict(state)
+    left = [name for name in tensors if name not in wanted]
+    if left and version == "v2":
+        # MoGe itself passes over them: heads that a configuration leaves out.
+        LOGGER.info("%s: not used: %s", path, listed(left))
+        tensors = {name: part for name, part in tensors.items() if name in wanted}
+    check_tensors(path, tensors, wanted, f"MoGe {version}")
+    network.load_state_dict(tensors)
+    return network
+
+
+def _model_class(version: str) -> Any:
+    """The network's class in the installed package."""
+    try:
+        with _without_opencv():
+            return importlib.import_module(f"moge.model.{version}").MoGeModel
+    except ImportError as error:
+        expected = f"a package moge that can be imported: `{INSTALL}`"
+        raise InputError("depth backend moge", error, expected) from error
+
+
+@contextmanager
+def _without_opencv() -> Iterator[None]:
+    """Lets MoGe be imported where OpenCV is not installed.
+
+    Functions beside its networks use OpenCV, the networks don't: an empty module stands in for it
+    during the import, so that 150 MB need not be installed for nothing.
+    """
+    if "cv2" in sys.modules or importlib.util.find_spec("cv2") is not None:
+        yield
+        return
+    sys.modules["cv2"] = ModuleType("cv2")
+    try:
+        yield
+    finally:
+        del sys.modules["cv2"]
+
+
+def _version(network: nn.Module) -> str:
+    return type(network).__module__.rpartition(".")[2]
+
+
+def _fetched(checkpoint_dir: Path | str) -> Path:
+    """The published weights, from the hub or from what its client has kept; says so."""
+    from huggingface_hub import hf_hub_download
+
+    words = "no moge/%s in %s: fetching %s from the hub (1.3 GB); `%s` keeps it there"
+    LOGGER.info(words, FILE, checkpoint_dir, REPOSITORY, FETCH)
+    try:
+        return Path(hf_hub_download(REPOSITORY, FILE))
+    # Offline, or an answer that is none.
+    except (OSError, ValueError, RuntimeError) as error:
+        expected = f"weights in {checkpoint_dir}/moge/{FILE}: `{FETCH}`"
+        raise InputError(f"{REPOSITORY} on the hub", error, expected) from error

@@ -1,0 +1,238 @@
+"""Depth of a video of a still camera: by a network for videos, or frame by frame, or from a file.
+
+Frames are RGB in [0, 1]. A region is as in `backends.py`.
+"""
+
+import importlib.util
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any, Protocol, runtime_checkable
+
+import torch
+import torch.nn.functional as F
+from jaxtyping import Bool, Float
+from torch import Tensor
+
+from ...checkpoints import find_checkpoint, search_checkpoint
+from ...checkpoints.objects import read_objects
+from ...geometry.fit import WHOLE, Region
+from ...io.depth_file import SUFFIXES, read_depth_file
+from ...runtime import InputError, get_logger
+from ..estimate import DepthEstimate
+from ..lens import assumed_intrinsics
+from .choice import DepthBackend, divide_by_median, named_depth, resolve_depth, valid_depth
+from .file import cut_depth
+
+LOGGER = get_logger(__name__)
+VIDEO_NETWORK = "video_depth_anything"
+EXPECTED = "the weights of the small metric network"
+INSTALL = "Video Depth Anything on the PYTHONPATH (README, section Depth)"
+# The published sizes of the small network.
+SMALL: dict[str, Any] = {
+    "encoder": "vits",
+    "features": 64,
+    "out_channels": [48, 96, 192, 384],
+    "metric": True,
+}
+
+
+@dataclass(frozen=True)
+class VideoDepth:
+    """Depth of consecutive frames at one scale, and the one camera that took them."""
+
+    depth: Float[Tensor, "frame h w"]
+    mask: Bool[Tensor, "frame h w"]
+    intrinsics: Float[Tensor, "4"]
+
+    def first(self) -> DepthEstimate:
+        """The estimate of the first frame."""
+        return DepthEstimate(self.depth[0], self.mask[0], self.intrinsics)
+
+
+@runtime_checkable
+class VideoDepthBackend(Protocol):
+    """Where the depth of a video comes from."""
+
+    @property
+    def name(self) -> str:
+        """What the metadata of a clip call it."""
+        ...
+
+    @property
+    def scene_scale(self) -> bool:
+        """Whether depth is kept as it is, see `DepthBackend`."""
+        ...
+
+    def __call__(
+        self,
+        frames: Float[Tensor, "frame 3 h w"],
+        region: Region = WHOLE,
+        indices: Sequence[int] | None = None,
+    ) -> VideoDepth:
+        """Depth of the frames, which are those at `indices` (all by default) of their video."""
+        ...
+
+
+def resolve_video_depth(
+    name: str,
+    checkpoint_dir: Path | str = "checkpoints",
+    device: torch.device | str = "cpu",
+) -> VideoDepthBackend:
+    """The backend called `name`: `video_depth_anything`, or any that `resolve_depth` knows.
+
+    `auto` is Video Depth Anything where it is installed and its weights are in the checkpoint
+    folder, else as for pictures. Backends for pictures are run frame by frame. Says which it is.
+    """
+    asked, name = name, named_video_depth(name, checkpoint_dir)
+    if name == VIDEO_NETWORK:
+        network = VideoDepthAnything(checkpoint_dir, device)
+        LOGGER.info("depth by %s%s", network.name, " (auto)" if asked == "auto" else "")
+        return network
+    backend = resolve_depth(asked, checkpoint_dir, device)
+    return FileVideo(Path(name)) if Path(name).suffix.lower() in SUFFIXES else FrameByFrame(backend)
+
+
+def named_video_depth(name: str, checkpoint_dir: Path | str) -> str:
+    """The name itself, or what `auto` stands for; see `resolve_video_depth`."""
+    if name == "auto" and importlib.util.find_spec(VIDEO_NETWORK) is not None:
+        name = VIDEO_NETWORK if search_checkpoint(VIDEO_NETWORK, checkpoint_dir) else name
+    return named_depth(name, checkpoint_dir)
+
+
+def scene_video_depth(
+    backend: VideoDepthBackend,
+    frames: Float[Tensor, "frame 3 h w"],
+    region: Region = WHOLE,
+    indices: Sequence[int] | None = None,
+) -> tuple[VideoDepth, float]:
+    """Depth in the unit that trajectories assume, and the number it was divided by.
+
+    That is the median over the valid pixels of the first frame, about which trajectories turn, or
+    1 for a backend that knows the unit.
+    """
+    video = backend(frames, region, indices)
+    if backend.scene_scale:
+        valid_depth(video.first())
+        return video, 1.0
+    _, median = divide_by_median(video.first())
+    return replace(video, depth=video.depth / median), median
+
+
+@dataclass(frozen=True)
+class FrameByFrame:
+    """A backend for pictures, each frame brought to the scale of the first one.
+
+    Most pixels of a still camera keep their depth, so the median of the ratios to the first frame
+    is the ratio of the scales, whatever moves. Every frame is compared with the first one, and not
+    with the one before it: errors don't add up.
+    """
+
+    backend: DepthBackend
+
+    @property
+    def name(self) -> str:
+        """The name of the backend for pictures."""
+        return self.backend.name
+
+    @property
+    def scene_scale(self) -> bool:
+        """That of the backend for pictures."""
+        return self.backend.scene_scale
+
+    def __call__(
+        self,
+        frames: Float[Tensor, "frame 3 h w"],
+        region: Region = WHOLE,
+        indices: Sequence[int] | None = None,
+    ) -> VideoDepth:
+        """Aligned depth of every frame; the lens is the median of the frames' estimates."""
+        estimates = [self.backend(frame, region) for frame in frames]
+        first = estimates[0]
+        depth = [estimate.depth / scale_ratio(estimate, first) for estimate in estimates]
+        intrinsics = torch.stack([estimate.intrinsics for estimate in estimates])
+        masks = torch.stack([estimate.mask for estimate in estimates])
+        return VideoDepth(torch.stack(depth), masks, intrinsics.median(dim=0).values)
+
+
+def scale_ratio(estimate: DepthEstimate, reference: DepthEstimate) -> float:
+    """By how much the estimate's depth is larger than the reference's: the median of ratios.
+
+    1 where no pixel is valid in both, as in a cut to black: there is nothing to align.
+    """
+    ratio = estimate.depth / reference.depth
+    valid = estimate.mask & reference.mask & ratio.isfinite() & (ratio > 0)
+    return ratio[valid].median().item() if valid.any() else 1.0
+
+
+@dataclass(frozen=True)
+class FileVideo:
+    """Depth maps of a file, one for each frame of the video, at one scale already."""
+
+    path: Path
+    scene_scale = False
+
+    @property
+    def name(self) -> str:
+        """The file's name."""
+        return self.path.name
+
+    def __call__(
+        self,
+        frames: Float[Tensor, "frame 3 h w"],
+        region: Region = WHOLE,
+        indices: Sequence[int] | None = None,
+    ) -> VideoDepth:
+        """The maps at `indices`, cut by the region; the lens is that of the first one."""
+        chosen = list(range(len(frames)) if indices is None else indices)
+        assert len(chosen) == len(frames), f"{len(chosen)} indices of {len(frames)} frames"
+        # Each map once: the last frame of a short video is repeated.
+        rows = sorted(set(chosen))
+        stored = read_depth_file(self.path, rows)
+        size = (frames.shape[2], frames.shape[3])
+        cut = [cut_depth(stored, rows.index(index), size, region) for index in chosen]
+        depth = torch.stack([estimate.depth for estimate in cut])
+        return VideoDepth(
+            depth, torch.stack([estimate.mask for estimate in cut]), cut[0].intrinsics
+        )
+
+
+class VideoDepthAnything:
+    """Video Depth Anything (Chen et al. 2025), the small metric network, an assumed lens."""
+
+    name, scene_scale = VIDEO_NETWORK, False
+
+    def __init__(self, checkpoint_dir: Path | str, device: torch.device | str = "cpu") -> None:
+        """Load the network of the installed package with the weights of the checkpoint folder."""
+        try:
+            from video_depth_anything.video_depth import VideoDepthAnything as Network
+        except ImportError as error:
+            raise InputError("depth backend", f"no {VIDEO_NETWORK}", INSTALL) from error
+        path = find_checkpoint(VIDEO_NETWORK, checkpoint_dir)
+        network = Network(**SMALL)
+        state = read_objects(path, EXPECTED)
+        if not isinstance(state, dict) or not all(isinstance(v, Tensor) for v in state.values()):
+            raise InputError(path, "something else than tensors by name", EXPECTED)
+        try:
+            network.load_state_dict(state)
+        except RuntimeError as error:
+            raise InputError(path, error, EXPECTED) from error
+        self._network, self._device = network.to(device).eval(), str(device)
+
+    @torch.inference_mode()
+    def __call__(
+        self,
+        frames: Float[Tensor, "frame 3 h w"],
+        region: Region = WHOLE,
+        indices: Sequence[int] | None = None,
+    ) -> VideoDepth:
+        """Depth of the frames, consistent over time."""
+        height, width = frames.shape[2:]
+        bytes_ = (frames * 255).round().to(torch.uint8).permute(0, 2, 3, 1).cpu().numpy()
+        # The rate only goes through; 1 stands for "every frame".
+        depths, _ = self._network.infer_video_depth(
+            bytes_, 1, input_size=518, device=self._device, fp32=self._device == "cpu"
+        )
+        depth = torch.from_numpy(depths).float()[:, None]
+        depth = F.interpolate(depth, (height, width), mode="bilinear")[:, 0]
+        return VideoDepth(depth, depth > 0, assumed_intrinsics(height, width, region))

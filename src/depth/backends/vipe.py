@@ -1,0 +1,195 @@
+"""Videos with depth and cameras as ViPE writes them, read at the generator's size.
+
+A result folder holds, for each clip, `rgb/<clip>.mp4`, `depth/<clip>.zip` (metric z-depth),
+`pose/<clip>.npz` (camera-to-world), `intrinsics/<clip>.npz` and maybe `mask/<clip>.zip`.
+Pictures are stretched to the resize size, whatever their shape, then cut at the centre: what the
+published generator saw.
+"""
+
+import io
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from ...geometry.cameras import intrinsics_to_matrix
+from ...io.cameras.intrinsics import check_lens
+from ...io.clip.cameras import FrameTable, read_intrinsics, read_poses
+from ...io.clip.depth import iterate_depth
+from ...io.clip.frames import read_members
+from ...io.image.image import DAMAGES
+from ...io.numpy_file import npz_shapes
+from ...io.video.video import iterate_video, video_info
+from ...runtime import InputError
+
+PINHOLE_EXPECTED = "pinhole cameras: run ViPE with its pinhole pipeline, or undistort the video"
+
+
+@dataclass(frozen=True)
+class PosedDepthVideo:
+    """A video whose every frame has a depth map, a mask of valid pixels and a camera.
+
+    `image` is in [-1, 1], `depth` is z-depth in the unit of the poses, `mask` is 0 or 1, `K` is in
+    pixels of the pictures here.
+    """
+
+    image: Float[Tensor, "frame 3 h w"]
+    depth: Float[Tensor, "frame 1 h w"]
+    mask: Float[Tensor, "frame 1 h w"]
+    w2c: Float[Tensor, "frame 4 4"]
+    K: Float[Tensor, "frame 3 3"]
+    fps: float
+
+    def __len__(self) -> int:
+        return len(self.image)
+
+
+@dataclass(frozen=True)
+class ResizeCrop:
+    """Stretch to `resize`, then cut `crop` out of the centre; both are (height, width)."""
+
+    resize: tuple[int, int] = (720, 1280)
+    crop: tuple[int, int] = (704, 1280)
+
+    def __post_init__(self) -> None:
+        if any(cut > size or cut < 1 for cut, size in zip(self.crop, self.resize, strict=True)):
+            raise InputError("crop", self.crop, f"a size within {self.resize}")
+
+    @property
+    def offset(self) -> tuple[int, int]:
+        """Rows and columns cut away at the top and on the left."""
+        return (self.resize[0] - self.crop[0]) // 2, (self.resize[1] - self.crop[1]) // 2
+
+    def picture(
+        self, picture: Float[Tensor, "channel source_h source_w"], mode: str = "bilinear"
+    ) -> Float[Tensor, "channel h w"]:
+        """A picture resized without antialiasing, and cut."""
+        top, left = self.offset
+        resized = torch.nn.functional.interpolate(picture[None], size=self.resize, mode=mode)[0]
+        return resized[:, top : top + self.crop[0], left : left + self.crop[1]]
+
+    def intrinsics(
+        self, intrinsics: Float[Tensor, "frame 4"], height: int, width: int
+    ) -> Float[Tensor, "frame 4"]:
+        """Intrinsics that follow pictures of `height` x `width` through resizing and cutting."""
+        top, left = self.offset
+        sx, sy = self.resize[1] / width, self.resize[0] / height
+        shift = intrinsics.new_tensor([0, 0, left, top])
+        return intrinsics * intrinsics.new_tensor([sx, sy, sx, sy]) - shift
+
+
+def read_vipe(
+    path: Path | str,
+    start: int = 0,
+    num_frames: int = 121,
+    size: ResizeCrop | None = None,
+    read_mask: bool = False,
+) -> PosedDepthVideo:
+    """The frames `start` ... `start + num_frames - 1` of a ViPE result.
+
+    Where the clip ends, its last frame is repeated; a start beyond the end is the last frame.
+
+    Args:
+        path: a result folder, of which the alphabetically first clip is read, or one of its
+            `rgb/*.mp4`.
+        start: the first frame, from 0.
+        num_frames: how many frames to return.
+        size: what happens to the pictures; 720x1280 cut to 704x1280 by default.
+        read_mask: read `mask/<clip>.zip` (> 0 is valid); else every pixel counts as valid.
+
+    Raises:
+        InputError: a missing, truncated or damaged file, a frame without pose, intrinsics, depth
+            or mask, a negative start.
+    """
+    if start < 0 or num_frames < 1:
+        value = f"start {start}, {num_frames} frames"
+        raise InputError(path, value, "a start >= 0 and at least one frame")
+    size = size or ResizeCrop()
+    root, clip = _find_clip(Path(path))
+    video = root / "rgb" / f"{clip}.mp4"
+    info = video_info(video)
+    indices = torch.arange(start, start + num_frames).clamp(max=info.num_frames - 1)
+    # Each frame is read and resized once, however often it is repeated.
+    frames, repeats = torch.unique_consecutive(indices, return_counts=True)
+
+    c2w = read_poses(root / "pose" / f"{clip}.npz").at(frames)
+    source = _pinhole_lenses(root, clip, info.height, info.width).at(frames)
+    intrinsics = size.intrinsics(source, info.height, info.width)
+    wanted = frames.tolist()
+    image = torch.empty(len(wanted), 3, *size.crop)
+    for row, (_, rgb) in enumerate(iterate_video(video, wanted)):
+        image[row] = size.picture(rgb.permute(2, 0, 1).float() / 255) * 2 - 1
+    depth = torch.empty(len(wanted), 1, *size.crop)
+    for row, z in enumerate(iterate_depth(root / "depth" / f"{clip}.zip", wanted)):
+        depth[row] = size.picture(z[None])
+    mask = torch.ones_like(depth)
+    if read_mask:
+        for row, valid in enumerate(_iterate_masks(root / "mask" / f"{clip}.zip", wanted)):
+            mask[row] = size.picture(valid[None], mode="nearest")
+
+    K = intrinsics_to_matrix(intrinsics)
+    # Inverted, not transposed: rotations in files are orthonormal to a few digits only.
+    parts = [image, depth, mask, torch.linalg.inv(c2w.double()).float(), K]
+    if len(wanted) < num_frames:
+        parts = [part.repeat_interleave(repeats, dim=0) for part in parts]
+    return PosedDepthVideo(*parts, fps=info.fps)
+
+
+def list_clips(root: Path) -> list[Path]:
+    """The videos of a ViPE result folder, by name."""
+    return sorted(path for path in root.glob("rgb/*.mp4") if not path.name.startswith("."))
+
+
+def _find_clip(path: Path) -> tuple[Path, str]:
+    """The result folder and the name of the clip that `path` means."""
+    if path.is_file():
+        if path.parent.name != "rgb":
+            expected = "a video in the folder rgb/; --input_image_path takes plain videos"
+            raise InputError(path, f"a video in {path.parent.name}/", expected)
+        return path.parent.parent, path.stem
+    if not path.is_dir():
+        raise InputError(path, "no such file or folder", "a ViPE result folder or its rgb/*.mp4")
+    videos = list_clips(path)
+    if not videos:
+        raise InputError(path, "no rgb/*.mp4", "a ViPE result folder")
+    return path, videos[0].stem
+
+
+def _pinhole_lenses(root: Path, clip: str, height: int, width: int) -> FrameTable:
+    """The lenses of a clip; `InputError` says why one of another kind of camera is refused."""
+    path = root / "intrinsics" / f"{clip}.npz"
+    # Beside the numbers ViPE tells the kind of camera, `FRAME: KIND` a line.
+    kinds = path.with_name(f"{clip}_camera.txt")
+    if kinds.is_file():
+        text = kinds.read_bytes().decode("utf-8", "replace")
+        found = {line.split(":")[-1].strip().upper() for line in text.split("\n") if line.strip()}
+        if other := sorted(found - {"PINHOLE", "SIMPLE_PINHOLE"}):
+            value = f"cameras of the kind {', '.join(kind[:40] for kind in other[:4])}"
+            raise InputError(kinds, value, PINHOLE_EXPECTED)
+    widths = npz_shapes(path, ("data",))
+    if len(widths) == 1 and len(widths[0]) == 2 and widths[0][1] not in (4, 16):
+        value = f"{widths[0][1]} numbers a frame: a wide-angle or panorama camera"
+        raise InputError(path, value, PINHOLE_EXPECTED)
+    table = read_intrinsics(path)
+    check_lens(path, "data", table.values, (height, width), table.frames)
+    return table
+
+
+def _iterate_masks(path: Path, indices: Sequence[int]) -> Iterator[Float[Tensor, "h w"]]:
+    from PIL import Image, UnidentifiedImageError
+
+    contents = read_members(path, ".png", indices)
+    for index, content in zip(indices, contents, strict=True):
+        try:
+            picture = np.array(Image.open(io.BytesIO(content)))
+        except (UnidentifiedImageError, *DAMAGES, Image.DecompressionBombError) as error:
+            value = f"an unreadable mask for frame {index} ({error})"
+            raise InputError(path, value, "PNG pictures") from error
+        # A pixel of a coloured mask counts if any of its channels does.
+        if picture.ndim == 3:
+            picture = picture.max(axis=2)
+        yield torch.from_numpy((picture > 0).astype(np.float32))

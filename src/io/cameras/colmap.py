@@ -1,0 +1,183 @@
+"""Cameras of a COLMAP model: a folder with `cameras` and `images`, both .bin or both .txt.
+
+Poses are world-to-camera with the axes of OpenCV, a quaternion (w first) and a translation; pixels
+and their centres are as here. Images are taken in the order of their names, with numbers in numeric
+order. Lenses without distortion alone are read: the generator's pictures have none.
+"""
+
+import math
+import mmap
+import struct
+from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import torch
+
+from ...geometry.rotations import quaternion_to_matrix
+from ...runtime import InputError
+from .nerfstudio import natural_order
+
+EXPECTED = "the folder of a COLMAP model: cameras and images, as .bin or .txt (such as sparse/0)"
+# Names by number, and how many parameters each has.
+MODELS = {
+    0: ("SIMPLE_PINHOLE", 3),
+    1: ("PINHOLE", 4),
+    2: ("SIMPLE_RADIAL", 4),
+    3: ("RADIAL", 5),
+    4: ("OPENCV", 8),
+    5: ("OPENCV_FISHEYE", 8),
+    6: ("FULL_OPENCV", 12),
+    7: ("FOV", 5),
+    8: ("SIMPLE_RADIAL_FISHEYE", 4),
+    9: ("RADIAL_FISHEYE", 5),
+    10: ("THIN_PRISM_FISHEYE", 12),
+    11: ("RAD_TAN_THIN_PRISM_FISHEYE", 16),
+}
+PARAMETERS = dict(MODELS.values())
+UNDISTORT = (
+    "PINHOLE or SIMPLE_PINHOLE, as it is after `colmap image_undistorter "
+    "--image_path IMAGES --input_path {folder} --output_path NEW` in NEW/sparse"
+)
+COUNT, CAMERA, POSE = struct.Struct("<Q"), struct.Struct("<IiQQ"), struct.Struct("<I7dI")
+# Of a point in an image: x, y, and the number of its 3D point.
+POINT_BYTES = 24
+# COLMAP writes quaternions of length 1; what differs by more is damage.
+LENGTH_TOLERANCE = 0.01
+
+
+class Lens(NamedTuple):
+    """A camera of the model: its kind, the size of its pictures, its parameters."""
+
+    model: str
+    width: int
+    height: int
+    parameters: tuple[float, ...]
+
+
+class Image(NamedTuple):
+    """A picture: its name, its pose (qw qx qy qz tx ty tz), the number of its camera."""
+
+    name: str
+    pose: tuple[float, ...]
+    camera: int
+
+
+def colmap_arrays(folder: Path) -> dict[str, Any]:
+    """The arrays of a camera file (`w2c`, `intrinsics`, `width`, `height`), unchecked.
+
+    Raises:
+        InputError: no model in the folder, a damaged file, a lens with distortion, several sizes.
+    """
+    suffix = next((end for end in (".bin", ".txt") if (folder / f"images{end}").is_file()), None)
+    if suffix is None or not (folder / f"cameras{suffix}").is_file():
+        raise InputError(folder, "a folder without cameras and images", EXPECTED)
+    binary = suffix == ".bin"
+    lenses = dict(_read(folder / f"cameras{suffix}", _binary_lenses if binary else _text_lenses))
+    path = folder / f"images{suffix}"
+    images = list(_read(path, _binary_images if binary else _text_images))
+    if not images:
+        raise InputError(path, "no images", EXPECTED)
+    images.sort(key=lambda image: natural_order(image.name))
+    used = [_lens_of(path, image, lenses) for image in images]
+    sizes = {(lens.width, lens.height) for lens in used}
+    if len(sizes) != 1:
+        raise InputError(folder, f"pictures of the sizes {sorted(sizes)[:4]}", "one size")
+    (size,) = sizes
+    return {
+        "w2c": [_matrix(path, image) for image in images],
+        "intrinsics": [_intrinsics(lens) for lens in used],
+        "width": size[0],
+        "height": size[1],
+    }
+
+
+def _read(path: Path, parse: Callable[[Path], Iterator[Any]]) -> list[Any]:
+    try:
+        return list(parse(path))
+    except InputError:
+        raise
+    except (ValueError, LookupError, OSError, OverflowError, struct.error) as error:
+        raise InputError(path, f"unreadable ({error})"[:200], EXPECTED) from error
+
+
+def _binary_lenses(path: Path) -> Iterator[tuple[int, Lens]]:
+    with path.open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as content:
+        (count,), at = COUNT.unpack_from(content), COUNT.size
+        for _ in range(count):
+            number, model, width, height = CAMERA.unpack_from(content, at)
+            name, parameters = MODELS.get(model, (f"number {model}", 0))
+            if not parameters:
+                raise InputError(path, f"a camera of the model {name}", f"one of {[*PARAMETERS]}")
+            numbers = struct.Struct(f"<{parameters}d")
+            yield number, Lens(name, width, height, numbers.unpack_from(content, at + CAMERA.size))
+            at += CAMERA.size + numbers.size
+        _check_end(path, at, len(content))
+
+
+def _binary_images(path: Path) -> Iterator[Image]:
+    with path.open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as content:
+        (count,), at = COUNT.unpack_from(content), COUNT.size
+        for _ in range(count):
+            _, *pose, camera = POSE.unpack_from(content, at)
+            end = content.find(b"\0", at + POSE.size)
+            if end < 0:
+                raise ValueError("a name without an end")
+            name = content[at + POSE.size : end].decode(errors="replace")
+            (points,) = COUNT.unpack_from(content, end + 1)
+            at = end + 1 + COUNT.size + points * POINT_BYTES
+            yield Image(name, tuple(pose), camera)
+        _check_end(path, at, len(content))
+
+
+def _check_end(path: Path, at: int, size: int) -> None:
+    if at != size:
+        raise InputError(path, f"{size} bytes", f"{at} bytes, by what it holds")
+
+
+def _text_lenses(path: Path) -> Iterator[tuple[int, Lens]]:
+    with path.open(encoding="utf-8", errors="replace") as lines:
+        for line in lines:
+            if line.strip() and not line.startswith("#"):
+                number, model, width, height, *texts = line.split()
+                parameters = tuple(map(float, texts))
+                if len(parameters) != PARAMETERS.get(model, len(parameters)):
+                    expected = f"the {PARAMETERS[model]} parameters of {model}"
+                    raise InputError(path, f"{len(parameters)} in `{line.strip()[:80]}`", expected)
+                yield int(number), Lens(model, int(width), int(height), parameters)
+
+
+def _text_images(path: Path) -> Iterator[Image]:
+    with path.open(encoding="utf-8", errors="replace") as lines:
+        for line in lines:
+            if line.strip() and not line.startswith("#"):
+                _, *pose, camera, name = line.rstrip("\r\n").split(maxsplit=9)
+                # The line of the points follows, which may be empty.
+                next(lines, "")
+                yield Image(name, tuple(map(float, pose)), int(camera))
+
+
+def _lens_of(path: Path, image: Image, lenses: Mapping[int, Lens]) -> Lens:
+    lens = lenses.get(image.camera)
+    if lens is None:
+        value = f"camera {image.camera} of {image.name[:80]!r}"
+        raise InputError(path, value, f"one of the {len(lenses)} cameras beside it")
+    if lens.model not in ("PINHOLE", "SIMPLE_PINHOLE"):
+        found = f"camera {image.camera} of the model {lens.model[:40]}, whose lens is distorted"
+        raise InputError(path.parent, found, UNDISTORT.format(folder=path.parent))
+    return lens
+
+
+def _intrinsics(lens: Lens) -> list[float]:
+    """`fx fy cx cy` of a lens without distortion."""
+    focals = lens.parameters[:-2]
+    return [focals[0], focals[-1], *lens.parameters[-2:]]
+
+
+def _matrix(path: Path, image: Image) -> list[list[float]]:
+    quaternion, translation = image.pose[:4], image.pose[4:]
+    length = math.hypot(*quaternion)
+    if not abs(length - 1) < LENGTH_TOLERANCE:
+        raise InputError(path, f"a quaternion of length {length:g} of {image.name[:80]!r}", "1")
+    rows = quaternion_to_matrix(torch.tensor(quaternion, dtype=torch.float64)).tolist()
+    return [[*row, shift] for row, shift in zip(rows, translation, strict=True)]

@@ -1,0 +1,1 @@
+"""The clip contract on disk: pictures, latents, cameras and depth of one generated video."""

@@ -1,0 +1,108 @@
+"""Poses and intrinsics on disk: npz files with `data` (a row per frame) and `inds` (frame numbers).
+
+Published files hold `data` as float32 [n, 4, 4] camera-to-world or [n, 4] `fx fy cx cy` in pixels;
+flat poses [n, 16], matrices [n, 3, 3] and other floating-point types are read as well.
+"""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor
+
+from ...geometry.cameras import check_poses
+from ...runtime import InputError
+from ..atomic import atomic_path
+from ..cameras.intrinsics import check_lens, from_matrices
+from ..numpy_file import npz_names, read_npz
+
+
+@dataclass(frozen=True)
+class FrameTable:
+    """One row of values per frame, found by frame number; `path` is named in errors."""
+
+    path: Path
+    frames: Int[Tensor, " row"]
+    values: Float[Tensor, "row ..."]
+
+    def __len__(self) -> int:
+        return len(self.frames)
+
+    def at(self, indices: Int[Tensor, " frame"]) -> Float[Tensor, "frame ..."]:
+        """The rows of the frames `indices`, exactly; `InputError` names a frame without a row."""
+        rows = torch.searchsorted(self.frames, indices).clamp(max=len(self) - 1)
+        missing = indices[self.frames[rows] != indices]
+        if len(missing) > 0:
+            raise InputError(self.path, f"no row for frame {missing[0]}", f"one of {self._range()}")
+        return self.values[rows]
+
+    def _range(self) -> str:
+        first, last = self.frames[0].item(), self.frames[-1].item()
+        return f"{len(self)} frames between {first} and {last}"
+
+
+def read_poses(path: Path) -> FrameTable:
+    """Camera-to-world poses [n, 4, 4] of a pose npz, float32, finite and rigid.
+
+    Raises:
+        InputError: a missing or unreadable file, wrong names, shapes or types, a pose that is not
+            finite, not invertible or not rigid.
+    """
+    table = _read_table(path, shapes=((4, 4), (16,)))
+    poses = table.values.reshape(-1, 4, 4)
+    check_poses(poses, path)
+    return FrameTable(path, table.frames, poses.float())
+
+
+def read_intrinsics(path: Path) -> FrameTable:
+    """Intrinsics [n, 4] of an intrinsics npz, `fx fy cx cy` in pixels, float32, focals positive.
+
+    Raises:
+        InputError: a missing or unreadable file, wrong names, shapes or types, values that are no
+            lens (see `intrinsics.py`).
+    """
+    table = _read_table(path, shapes=((4,), (3, 3)))
+    values = table.values
+    if values.ndim == 3:
+        values = from_matrices(path, "data", values)
+    check_lens(path, "data", values, frames=table.frames)
+    return FrameTable(path, table.frames, values.float())
+
+
+def write_frame_table(path: Path, values: Float[Tensor, "frame ..."]) -> None:
+    """Write one row per frame 0 ... n-1, atomically: `data` float32, `inds` int64."""
+    data = values.detach().float().cpu().contiguous().numpy()
+    with atomic_path(path) as temporary:
+        np.savez(temporary, data=data, inds=np.arange(len(data), dtype=np.int64))
+
+
+def _read_table(path: Path, shapes: tuple[tuple[int, ...], ...]) -> FrameTable:
+    data, frames = _read_arrays(path)
+    expected = " or ".join(f"[n, {', '.join(map(str, shape))}]" for shape in shapes)
+    if data.dtype.kind != "f" or data.ndim < 1 or data.shape[1:] not in shapes or len(data) == 0:
+        value = f"data {data.dtype} {list(data.shape)}"
+        raise InputError(path, value, f"floating-point data {expected}, n > 0")
+    if frames.dtype.kind not in "iu" or frames.shape != (len(data),):
+        value = f"inds {frames.dtype} {list(frames.shape)}"
+        raise InputError(path, value, f"{len(data)} integer frame numbers")
+    frames = frames.astype(np.int64)
+    if (np.diff(frames) <= 0).any():
+        row = int(np.argmax(np.diff(frames) <= 0))
+        value = f"inds {frames[row]}, {frames[row + 1]} at row {row}"
+        raise InputError(path, value, "strictly increasing frame numbers")
+    # Poses and intrinsics stay in float64 until checked, if the file has them so.
+    kind = np.float64 if data.dtype.itemsize >= 8 else np.float32
+    return FrameTable(path, torch.from_numpy(frames), torch.from_numpy(data.astype(kind)))
+
+
+def _read_arrays(path: Path) -> tuple[np.ndarray, np.ndarray]:
+    expected = "an npz file with the arrays data and inds"
+    arrays = read_npz(path, expected, ("data", "inds"))
+    missing = sorted({"data", "inds"} - set(arrays))
+    if missing:
+        raise InputError(
+            path, f"no array {missing[0]!r} among {npz_names(path, expected)}", expected
+        )
+    return arrays["data"], arrays["inds"]

@@ -1,0 +1,176 @@
+"""The clip contract: what the generator writes and the decoder reads, and nothing else they share.
+
+One clip is one scene (`key`) seen along one trajectory. Under `<root>/<trajectory>/` it has
+`rgb/<key>.mp4`, `pose/<key>.npz`, `intrinsics/<key>.npz`, mostly `latent/<key>.pkl`, sometimes
+`depth/<key>.zip`, and `meta/<key>.json` if this project wrote it. Published readers take every
+entry of the root for a trajectory, so nothing else may lie there.
+"""
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+
+import torch
+from jaxtyping import Float, UInt8
+from torch import Tensor
+
+from ...geometry.cameras import Cameras, check_poses
+from ...runtime import InputError
+from ..atomic import atomic_path
+from ..json_object import read_json_object
+from ..video.video import VideoInfo, read_video, video_header, write_video
+from .cameras import FrameTable, read_intrinsics, read_poses, write_frame_table
+from .depth import read_depth_archive, write_depth_archive
+from .latents import read_latents, write_latents
+from .paths import SUFFIXES, ClipPaths, list_keys, list_trajectories
+
+__all__ = [
+    "Clip",
+    "ClipPaths",
+    "ClipReader",
+    "is_finished",
+    "list_keys",
+    "list_trajectories",
+    "open_clip",
+    "write_clip",
+]
+
+REQUIRED = ("rgb", "pose", "intrinsics")
+
+
+@dataclass(frozen=True)
+class Clip:
+    """One clip in memory.
+
+    `latents` are the normalised latents times 0.5, as the sampler leaves them; `depth` is z-depth
+    in the unit of the poses; `meta` is free: seed, distance, prompt, versions.
+    """
+
+    cameras: Cameras
+    fps: float | int
+    frames: UInt8[Tensor, "frame h w 3"] | None = None
+    latents: Float[Tensor, "channel latent_frame latent_h latent_w"] | None = None
+    depth: Float[Tensor, "frame h w"] | None = None
+    meta: Mapping[str, object] = field(default_factory=dict)
+
+
+def write_clip(paths: ClipPaths, clip: Clip) -> None:
+    """Write a clip so that at any moment it is either finished or recognised as unfinished.
+
+    Every file is written atomically, the video after what belongs to it, `meta` last; `meta` of an
+    earlier clip of this name goes first. Without `clip.frames` the video must already be there
+    (a `VideoWriter` may have written it while the frames were decoded).
+
+    Raises:
+        InputError: poses that are not rigid, odd picture sizes, no video where there should be.
+    """
+    parts = [*REQUIRED]
+    parts += ["latent"] if clip.latents is not None else []
+    parts += ["depth"] if clip.depth is not None else []
+    content = json.dumps({**clip.meta, "files": parts}, indent=2, allow_nan=False)
+    check_poses(clip.cameras.c2w, paths.pose)
+    paths.meta.unlink(missing_ok=True)
+
+    if clip.latents is not None:
+        write_latents(paths.latent, clip.latents)
+    if clip.depth is not None:
+        assert len(clip.depth) == len(clip.cameras), f"{len(clip.depth)} depth maps"
+        write_depth_archive(paths.depth, clip.depth)
+    write_frame_table(paths.pose, clip.cameras.c2w)
+    write_frame_table(paths.intrinsics, clip.cameras.intrinsics)
+    if clip.frames is not None:
+        write_video(paths.rgb, clip.frames, clip.fps)
+    found = video_header(paths.rgb)
+    expected = VideoInfo(len(clip.cameras), clip.cameras.height, clip.cameras.width, found.fps)
+    assert found == expected, f"{paths.rgb} is {found}, the cameras are for {expected}"
+    with atomic_path(paths.meta) as temporary:
+        temporary.write_text(content + "\n", encoding="utf-8")
+
+
+def is_finished(paths: ClipPaths) -> bool:
+    """Whether `write_clip` wrote the clip to its end and all that it wrote is still there."""
+    if not paths.meta.is_file():
+        return False
+    parts = read_json_object(paths.meta).get("files")
+    expected = f"a list of {list(SUFFIXES)}, at least {list(REQUIRED)}"
+    if not isinstance(parts, list) or any(part not in list(SUFFIXES) for part in parts):
+        raise InputError(paths.meta, f"files {parts}", expected)
+    if not set(REQUIRED) <= set(parts):
+        raise InputError(paths.meta, f"files {parts}", expected)
+    return all(paths.part(part).is_file() for part in parts)
+
+
+@dataclass(frozen=True)
+class ClipReader:
+    """Reads what is asked for of one clip, when it is asked for; see `open_clip`.
+
+    Frames are named by their number in the video. Every method raises `InputError` naming the
+    file where one is missing, truncated, damaged or lacks a frame.
+    """
+
+    paths: ClipPaths
+    info: VideoInfo
+    poses: FrameTable
+    intrinsics: FrameTable
+
+    @property
+    def num_frames(self) -> int:
+        """The number of frames of the clip."""
+        return self.info.num_frames
+
+    @property
+    def fps(self) -> float:
+        """Frames per second of the video."""
+        return self.info.fps
+
+    @property
+    def has_latents(self) -> bool:
+        """Whether the clip has latents; published targets of dynamic scenes have none."""
+        return self.paths.latent.is_file()
+
+    @property
+    def has_depth(self) -> bool:
+        """Whether the clip has depth maps."""
+        return self.paths.depth.is_file()
+
+    def cameras(self, indices: Sequence[int] | None = None) -> Cameras:
+        """The cameras of the frames `indices`, or of all, for pictures of the video's size."""
+        frames = torch.tensor(range(self.num_frames) if indices is None else list(indices)).long()
+        c2w, intrinsics = self.poses.at(frames), self.intrinsics.at(frames)
+        return Cameras(c2w, intrinsics, self.info.width, self.info.height)
+
+    def frames(self, indices: Sequence[int] | None = None) -> UInt8[Tensor, "frame h w 3"]:
+        """The pictures of the frames `indices` (any order, repeats allowed), or of all."""
+        return read_video(self.paths.rgb, indices)
+
+    def latents(self) -> Float[Tensor, "channel latent_frame latent_h latent_w"]:
+        """The latents of the whole clip: normalised latents times 0.5."""
+        return read_latents(self.paths.latent)
+
+    def depth(self, indices: Sequence[int] | None = None) -> Float[Tensor, "frame h w"]:
+        """The depth maps of the frames `indices`, or of all; unknown is <= 0 or not finite."""
+        return read_depth_archive(self.paths.depth, indices)
+
+    def meta(self) -> dict:
+        """How the clip was made; empty for published clips, which don't tell."""
+        return read_json_object(self.paths.meta) if self.paths.meta.is_file() else {}
+
+
+def open_clip(paths: ClipPaths) -> ClipReader:
+    """A reader of the clip; the cameras are read and checked, pictures and latents are not.
+
+    Published readers look rows up by their frame: tables of published clips, which have no `meta`,
+    may have more rows than the video has frames; those that belong to no frame are left aside.
+
+    Raises:
+        InputError: a missing or damaged video, pose or intrinsics file, invalid cameras, fewer of
+            them than the video has frames, or more in a clip that this project wrote.
+    """
+    info = video_header(paths.rgb)
+    poses, intrinsics = read_poses(paths.pose), read_intrinsics(paths.intrinsics)
+    for table in (poses, intrinsics):
+        surplus = len(table) - info.num_frames
+        if surplus < 0 or (surplus > 0 and paths.meta.is_file()):
+            expected = f"{info.num_frames} rows, as many as {paths.rgb} has frames"
+            raise InputError(table.path, f"{len(table)} rows", expected)
+    return ClipReader(paths, info, poses, intrinsics)

@@ -1,0 +1,1 @@
+"""Readers of still pictures, with colour profiles and transparency."""

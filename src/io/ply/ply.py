@@ -1,0 +1,131 @@
+"""3D Gaussians as PLY in the 3DGS convention, written and read.
+
+A file holds logit opacities, natural logarithms of the scales, quaternions wxyz and the constant
+term of spherical harmonics: `rgb = 0.5 + f_dc / (2 sqrt(pi))`. The published layout has these 14
+float32 properties alone, without normals and `f_rest_*`: readers that go by names (SuperSplat,
+gsplat, the original training code) open it. The original CUDA viewer expects a fixed record with
+both, which `padded=True` writes as zeros.
+"""
+
+import math
+from pathlib import Path
+
+import numpy as np
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from ...gaussians import Gaussians
+from ...runtime import InputError
+from ..atomic import atomic_path
+from .table import read_vertices
+
+# The constant spherical harmonic: colours are stored as its factor, with 0.5 taken off.
+SH_CONSTANT = 0.5 / math.sqrt(math.pi)
+OPACITY_MARGIN = 1e-6
+SCALE_OFFSET = 1e-8
+
+# What the reader takes for damage: lengths of quaternions, and values of the file. exp(80) and its
+# square are finite in single and double precision; writers store 1e30 as 69.
+SHORTEST_QUATERNION, LONGEST_QUATERNION = 1e-6, 1e6
+FARTHEST, LARGEST_LOG_SCALE = 1e12, 80.0
+
+POSITION = ["x", "y", "z"]
+COLOR = ["f_dc_0", "f_dc_1", "f_dc_2"]
+OPACITY = ["opacity"]
+SCALE = ["scale_0", "scale_1", "scale_2"]
+ROTATION = ["rot_0", "rot_1", "rot_2", "rot_3"]
+PROPERTIES = [*POSITION, *COLOR, *OPACITY, *SCALE, *ROTATION]
+NORMAL = ["nx", "ny", "nz"]
+HARMONICS = [f"f_rest_{index}" for index in range(45)]
+PADDED_PROPERTIES = [*POSITION, *NORMAL, *COLOR, *HARMONICS, *OPACITY, *SCALE, *ROTATION]
+
+
+def write_ply(path: Path | str, gaussians: Gaussians, padded: bool = False) -> None:
+    """Write one set of Gaussians as a binary little-endian PLY, atomically.
+
+    All values in the file are finite: opacities are kept 1e-6 away from 0 and 1, scales are
+    offset by 1e-8. `padded` adds zero normals and `f_rest_*` (248 instead of 56 bytes a Gaussian).
+    """
+    vertex = _to_file_values(gaussians)
+    bad = int((~torch.isfinite(vertex)).any(dim=1).sum())
+    assert bad == 0, f"{bad} of {len(vertex)} Gaussians have non-finite parameters"
+    values = vertex.cpu().contiguous().numpy().astype("<f4", copy=False)
+    properties = PROPERTIES
+    if padded:
+        properties, columns = PADDED_PROPERTIES, values
+        values = np.zeros((len(columns), len(properties)), dtype="<f4")
+        values[:, [properties.index(name) for name in PROPERTIES]] = columns
+    lines = ["ply", "format binary_little_endian 1.0", f"element vertex {len(values)}"]
+    lines += [f"property float {name}" for name in properties] + ["end_header", ""]
+    with atomic_path(path) as temporary, temporary.open("wb") as file:
+        file.write("\n".join(lines).encode("ascii"))
+        values.tofile(file)
+
+
+def read_ply(path: Path | str) -> Gaussians:
+    """The Gaussians of a 3DGS PLY, binary or ASCII, with activated parameters and unit quaternions.
+
+    Properties are found by name; others are ignored, `f_rest_*` among them, so that a colour which
+    depends on the direction is read as its mean.
+
+    Raises:
+        InputError: a missing, truncated or foreign file, surplus bytes, missing 3DGS properties
+            (listed), values that are not finite or far from any scene, a quaternion of length 0.
+    """
+    path = Path(path)
+    table = read_vertices(path)
+    kinds = {name: table.dtype[name].kind for name in table.dtype.names or ()}
+    missing = [name for name in PROPERTIES if kinds.get(name, "") not in ("f", "i", "u")]
+    if missing:
+        value = f"a PLY without numbers called {', '.join(missing)}"
+        raise InputError(path, value, f"the 3DGS properties {', '.join(PROPERTIES)}")
+    vertex = np.empty((len(table), len(PROPERTIES)), dtype=np.float32)
+    for column, name in enumerate(PROPERTIES):
+        vertex[:, column] = table[name]
+        if not np.isfinite(vertex[:, column]).all():
+            raise InputError(path, f"non-finite values of {name}", "finite values")
+    _refuse_absurd(path, vertex)
+    return _from_file_values(torch.from_numpy(vertex))
+
+
+def _refuse_absurd(path: Path, vertex: Float[np.ndarray, "gaussian 14"]) -> None:
+    """Raise for finite values that become infinite, or nothing, when they are activated."""
+    lengths = np.square(vertex[:, -4:].astype(np.float64)).sum(axis=1)
+    shortest, longest = SHORTEST_QUATERNION**2, LONGEST_QUATERNION**2
+    if not ((lengths >= shortest) & (lengths <= longest)).all():
+        length = lengths[(lengths < shortest) | (lengths > longest)][0] ** 0.5
+        value = f"a quaternion of length {length:.3g}"
+        raise InputError(path, value, "rotations that can be normalised")
+    limits = ((POSITION, FARTHEST), (COLOR, FARTHEST), (SCALE, LARGEST_LOG_SCALE))
+    for names, most in limits:
+        for name in names:
+            beyond = np.abs(vertex[:, PROPERTIES.index(name)]) > most
+            if beyond.any():
+                value = f"{name} {vertex[beyond, PROPERTIES.index(name)][0]:.3g}"
+                raise InputError(path, value, f"values between {-most:g} and {most:g}")
+
+
+def _to_file_values(gaussians: Gaussians) -> Float[Tensor, "gaussian 14"]:
+    assert gaussians.means.ndim == 2, f"one set expected, got batch {gaussians.means.shape[:-2]}"
+    gaussians = gaussians.map(lambda tensor: tensor.detach().float())
+    opacities = gaussians.opacities.clamp(OPACITY_MARGIN, 1 - OPACITY_MARGIN)
+    parts = (
+        gaussians.means,
+        (gaussians.colors - 0.5) / SH_CONSTANT,
+        torch.log(opacities / (1 - opacities))[:, None],
+        torch.log(gaussians.scales.clamp(min=0) + SCALE_OFFSET),
+        gaussians.quats,
+    )
+    return torch.cat(parts, dim=1)
+
+
+def _from_file_values(vertex: Float[Tensor, "gaussian 14"]) -> Gaussians:
+    means, f_dc, logits, log_scales, quats = vertex.split([3, 3, 1, 3, 4], dim=1)
+    return Gaussians(
+        means=means.contiguous(),
+        opacities=torch.sigmoid(logits[:, 0]),
+        scales=torch.exp(log_scales),
+        quats=torch.nn.functional.normalize(quats, dim=1),
+        colors=f_dc * SH_CONSTANT + 0.5,
+    )

@@ -1,0 +1,1 @@
+"""Readers and writers of videos, as players show them."""

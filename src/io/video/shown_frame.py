@@ -1,0 +1,80 @@
+"""Decoded frames of a video as pictures that players would show.
+
+Turned and mirrored as the display matrix says, with square pixels, on white where transparent, and
+in the colours of common screens where the video has a high dynamic range.
+"""
+
+from fractions import Fraction
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+import torch
+from jaxtyping import UInt8
+from torch import Tensor
+
+from ...runtime import InputError
+from ..image.transparency import on_white
+from .color_conversion import ColorConverter
+from .high_dynamic_range import CURVES, tone_mapped
+
+if TYPE_CHECKING:
+    from av import VideoFrame
+    from av.video.stream import VideoStream
+
+# Beyond, no player shows a video either: a damaged header.
+WIDEST_PIXEL = 16
+MOST_PIXELS = 1 << 27
+
+
+class FramePainter:
+    """Turns the decoded frames of one stream into RGB pictures."""
+
+    def __init__(self, path: Path, stream: "VideoStream") -> None:
+        """Note how wide the pixels are; `InputError` for sizes that no video has."""
+        ratio = stream.sample_aspect_ratio or Fraction(1)
+        if not Fraction(1, WIDEST_PIXEL) <= ratio <= WIDEST_PIXEL:
+            expected = f"a ratio between 1:{WIDEST_PIXEL} and {WIDEST_PIXEL}:1"
+            raise InputError(path, f"pixels of {ratio.numerator}:{ratio.denominator}", expected)
+        if stream.width * stream.height * ratio > MOST_PIXELS:
+            value = f"pictures of {stream.height}x{stream.width}"
+            raise InputError(path, value, f"at most {MOST_PIXELS} pixels")
+        # Recordings of a screen may change their size: all frames get that of the first one.
+        self._size = (stream.height, max(round(stream.width * ratio), 1))
+        self._convert = ColorConverter()
+
+    def __call__(self, frame: "VideoFrame") -> UInt8[Tensor, "h w 3"]:
+        """The picture that a frame shows."""
+        curve = CURVES.get(frame.color_trc or 0)
+        if curve is not None:
+            picture = tone_mapped(self._pixels(frame, "rgb48le"), curve)
+        elif _has_alpha(frame):
+            picture = on_white(self._pixels(frame, "rgba"))
+        else:
+            picture = self._pixels(frame, "rgb24")
+        return torch.from_numpy(np.ascontiguousarray(_upright(picture, frame)))
+
+    def _pixels(self, frame: "VideoFrame", pixel_format: str) -> np.ndarray:
+        if (frame.height, frame.width) == self._size:
+            return self._convert(frame, pixel_format).to_ndarray()
+        return self._convert(frame, pixel_format, "BICUBIC", self._size).to_ndarray()
+
+
+def _has_alpha(frame: "VideoFrame") -> bool:
+    return any(component.is_alpha for component in frame.format.components)
+
+
+def _upright(picture: np.ndarray, frame: "VideoFrame") -> np.ndarray:
+    """The picture as its display matrix wants it, in steps of 90 degrees and mirrored.
+
+    The matrix maps a stored pixel (x, y) to (a x + c y, b x + d y); its numbers are a b u c d v ...
+    """
+    matrix = frame.side_data.get("DISPLAYMATRIX") if frame.side_data else None
+    if matrix is None:
+        return picture
+    a, b, _, c, d = np.frombuffer(bytes(matrix), dtype=np.int32)[:5].tolist()
+    if abs(b) + abs(c) > abs(a) + abs(d):
+        picture, a, d = np.swapaxes(picture, 0, 1), c, b
+    if a < 0:
+        picture = picture[:, ::-1]
+    return picture[::-1] if d < 0 else picture

@@ -1,0 +1,226 @@
+"""Videos: H.264 mp4 written, any common video read, whole or by single frames.
+
+Frames are uint8 RGB [frame, h, w, 3]. Files carry yuv420p, which needs even heights and widths:
+odd ones are refused rather than padded, because cameras and latents fix the exact size.
+"""
+
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass, replace
+from fractions import Fraction
+from pathlib import Path
+from types import TracebackType
+from typing import TYPE_CHECKING
+
+import torch
+from jaxtyping import Float, UInt8
+from torch import Tensor
+
+from ...runtime import InputError
+from ..atomic import atomic_path
+from ..clip.packed import as_path
+from .color_conversion import ColorConverter
+from .seeking import count_decoded, decode_all, decode_frames, open_video, whole_timeline
+from .timeline import frame_rate, listed_times, read_timeline
+
+if TYPE_CHECKING:
+    from av.container import InputContainer
+    from av.video.stream import VideoStream
+
+# One key frame a second at 24 fps: 8 % more bytes than with the encoder's default of 250, and a
+# single frame of a 121-frame clip is decoded in a third of the time.
+KEYFRAME_INTERVAL = 24
+
+
+@dataclass(frozen=True)
+class VideoInfo:
+    """Frame count, displayed size in pixels and frames per second of a video file."""
+
+    num_frames: int
+    height: int
+    width: int
+    fps: float
+
+
+def video_info(path: Path | str) -> VideoInfo:
+    """What a video holds: frames that can be decoded, the size at which they are shown.
+
+    The first frame is decoded, because it tells whether it is turned; all of them where nothing
+    else tells how many there are.
+
+    Raises:
+        InputError: no such file, not a readable video, no frames, an unknown frame rate.
+    """
+    path = as_path(path)
+    with open_video(path) as (container, stream):
+        timeline = whole_timeline(path, container, stream)
+        count = timeline.num_packets if timeline.exact else count_decoded(container, stream)
+        info = _described(path, container, stream, timeline.known, count)
+    with open_video(path) as (container, stream):
+        first = next(decode_all(path, container, stream), None)
+    if first is None:
+        raise InputError(path, "a video of 0 frames", "at least one frame")
+    height, width = first.shape[:2]
+    return replace(info, height=height, width=width)
+
+
+def video_header(path: Path | str) -> VideoInfo:
+    """The same without decoding: packets are counted, and the stored size is told.
+
+    For the videos of clips, of which every packet is a frame, upright and of square pixels.
+    """
+    path = as_path(path)
+    with open_video(path) as (container, stream):
+        times = listed_times(path, container, stream)
+        if times is not None:
+            return _described(path, container, stream, times, len(times))
+        timeline = read_timeline(container, stream)
+        return _described(path, container, stream, timeline.known, timeline.num_packets)
+
+
+def _described(
+    path: Path,
+    container: "InputContainer",
+    stream: "VideoStream",
+    times: list[int],
+    count: int,
+) -> VideoInfo:
+    rate = frame_rate(container, stream, times, count) if count else None
+    if not rate:
+        value = f"{count} frames at {stream.guessed_rate} fps"
+        raise InputError(path, value, "a video of at least one frame with a frame rate")
+    return VideoInfo(count, stream.height, stream.width, float(rate))
+
+
+def read_video(
+    path: Path | str, indices: Sequence[int] | None = None
+) -> UInt8[Tensor, "frame h w 3"]:
+    """All frames, or those at `indices` (any order, repeats allowed), on the CPU.
+
+    Colours are converted as the ffmpeg command does it; what `shown_frame.py` says is applied. Only
+    what lies between a wanted frame and the key frame before it is decoded, where the file allows.
+
+    Raises:
+        InputError: no such file, not a readable video, a frame that the file does not have or
+            cannot give, because it is truncated.
+    """
+    if indices is not None:
+        indices = list(indices)
+        frames = dict(iterate_video(path, sorted(set(indices))))
+        assert frames, f"no frame of {path} was asked for"
+        return torch.stack([frames[index] for index in indices])
+    path = as_path(path)
+    with open_video(path) as (container, stream):
+        decoded = list(decode_all(path, container, stream))
+    if not decoded:
+        raise InputError(path, "a video of 0 frames", "at least one frame")
+    return torch.stack(decoded)
+
+
+def iterate_video(
+    path: Path | str, indices: Sequence[int]
+) -> Iterator[tuple[int, UInt8[Tensor, "h w 3"]]]:
+    """Yield `(index, frame)` for strictly increasing `indices`, one frame in memory at a time."""
+    path = as_path(path)
+    with open_video(path) as (container, stream):
+        yield from decode_frames(path, container, stream, list(indices))
+
+
+def to_uint8(
+    frames: Float[Tensor, "*shape"], low: float = -1.0, high: float = 1.0
+) -> UInt8[Tensor, "*shape"]:
+    """Values in [low, high] as 0 ... 255, clamped and truncated (not rounded), as published."""
+    unit = ((frames.float() - low) / (high - low)).clamp(0, 1)
+    return (unit * 255).to(torch.uint8)
+
+
+class VideoWriter:
+    """Writes frames as they come; the file appears under its name when the block succeeds.
+
+    The first batch fixes the size. `quality` is 1 ... 10, as in imageio: 5 and 8 are the constant
+    rate factors 25 and 10. Methods may be called from any thread, one at a time.
+
+    Raises:
+        InputError: from the first `write`, if height or width is odd; at the end of the block, if
+            no frame came.
+    """
+
+    def __init__(self, path: Path | str, fps: float | int, quality: float | int = 8) -> None:
+        assert fps > 0 and 1 <= quality <= 10, f"fps {fps}, quality {quality}"
+        self.path = Path(path)
+        self.num_frames = 0
+        self._rate = Fraction(fps).limit_denominator(1001)
+        self._crf = int((1 - quality / 10) * 51)
+        self._stream: VideoStream | None = None
+        self._converter = ColorConverter()
+
+    def __enter__(self) -> "VideoWriter":
+        import av
+
+        with ExitStack() as stack:
+            temporary = stack.enter_context(atomic_path(self.path))
+            self._container = stack.enter_context(av.open(str(temporary), "w", format="mp4"))
+            self._open = stack.pop_all()
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        if error is not None:
+            self._open.__exit__(kind, error, traceback)
+            return
+        with self._open:
+            if self._stream is None:
+                raise InputError(self.path, "a video of 0 frames", "at least one frame")
+            self._container.mux(self._stream.encode())
+
+    def write(self, frames: UInt8[Tensor, "frame h w 3"]) -> None:
+        """Append frames, from any device."""
+        import av
+
+        height, width = frames.shape[1:3]
+        if self._stream is None:
+            self._stream = self._add_stream(height, width)
+        size = (self._stream.height, self._stream.width)
+        assert (height, width) == size, f"frames of {(height, width)} after {size}"
+        for frame in frames.cpu().contiguous().numpy():
+            picture = av.VideoFrame.from_ndarray(frame, format="rgb24")
+            # The ffmpeg command subsamples colours with this filter too.
+            picture = self._converter(picture, "yuv420p", "BICUBIC")
+            picture.pts = self.num_frames
+            self._container.mux(self._stream.encode(picture))
+            self.num_frames += 1
+
+    def _add_stream(self, height: int, width: int) -> "VideoStream":
+        if height % 2 or width % 2 or height * width == 0:
+            raise InputError(self.path, f"frames of {height}x{width}", "an even height and width")
+        stream = self._container.add_stream("libx264", rate=self._rate)
+        stream.height, stream.width, stream.pix_fmt = height, width, "yuv420p"
+        stream.options = {"crf": str(self._crf), "g": str(KEYFRAME_INTERVAL), **_repeatable()}
+        return stream
+
+
+def _repeatable() -> dict[str, str]:
+    """Options that give the same bytes each time.
+
+    With AVX-512 x264 (165) encodes one clip of some hundreds otherwise, but none where new memory
+    is always filled alike. With AVX2 it takes as long and makes what it else makes mostly.
+    """
+    wide = torch.backends.cpu.get_cpu_capability() == "AVX512"
+    return {"x264-params": "asm=avx2"} if wide else {}
+
+
+def write_video(
+    path: Path | str,
+    frames: UInt8[Tensor, "frame h w 3"] | Iterable[UInt8[Tensor, "_ h w 3"]],
+    fps: float | int,
+    quality: float | int = 8,
+) -> None:
+    """Write one tensor of frames, or batches as they come, atomically; see `VideoWriter`."""
+    batches = [frames] if isinstance(frames, Tensor) else frames
+    with VideoWriter(path, fps, quality) as writer:
+        for batch in batches:
+            writer.write(batch)

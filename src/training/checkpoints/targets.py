@@ -1,0 +1,85 @@
+"""Folders that an export may write: nothing is deleted but files that it wrote itself."""
+
+from collections.abc import Collection, Iterator
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+
+from ...runtime import InputError
+from .writing import writing
+
+
+def check_apart(source: Path, target: Path) -> None:
+    """Check that neither of two folders is the other or lies inside it.
+
+    Raises:
+        InputError: the target would overwrite what it is made of.
+    """
+    ours, theirs = target.resolve(), source.resolve()
+    if ours == theirs:
+        raise InputError(target, "the source itself as the target", "another folder")
+    if ours in theirs.parents:
+        raise InputError(target, f"a target that holds its source {source}", "another folder")
+    if theirs in ours.parents:
+        raise InputError(target, f"a target inside its source {source}", "another folder")
+
+
+def check_replaceable(target: Path, names: Collection[str], record: Path) -> None:
+    """Check that a target is missing, empty, or what an earlier export wrote.
+
+    Args:
+        target: the folder to replace.
+        names: the files that an export writes there.
+        record: a file without which nothing there is of an earlier export.
+
+    Raises:
+        InputError: the target is no folder, or holds anything else.
+    """
+    with writing(target):
+        if not target.exists() and not target.is_symlink():
+            return
+        if not target.is_dir():
+            raise InputError(target, "a file", "a folder, or a name that is free")
+        found = sorted(target.iterdir())
+    if not found:
+        return
+    expected = "an empty folder, or what this command wrote there before; remove it yourself"
+    if not record.is_file():
+        raise InputError(target, f"a folder with {found[0].name}, without {record.name}", expected)
+    for path in found:
+        if path.name not in names or path.is_symlink() or not path.is_file():
+            raise InputError(target, f"a folder that also holds {path.name}", expected)
+
+
+@contextmanager
+def replaced_folder(target: Path, names: Collection[str]) -> Iterator[Path]:
+    """A folder to fill with files `names`, which takes the target's place at the end of the block.
+
+    The target was checked with `check_replaceable` before. Of what it replaces, and of what a
+    killed export left, only files of these names are deleted.
+
+    Raises:
+        InputError: the folder cannot be written, or others put files into it meanwhile.
+    """
+    target = target.resolve()
+    partial, replaced = (target.with_name(f".{target.name}.{word}") for word in ("new", "old"))
+    with writing(target):
+        for leftover in (partial, replaced):
+            _remove(leftover, names)
+        partial.mkdir(parents=True)
+        with ExitStack() as failed:
+            failed.callback(_remove, partial, names)
+            yield partial
+            failed.pop_all()
+        if target.exists():
+            target.rename(replaced)
+        partial.rename(target)
+        _remove(replaced, names)
+
+
+def _remove(folder: Path, names: Collection[str]) -> None:
+    """Delete a folder with these files; fails, and deletes no other file, where it has more."""
+    if not folder.is_dir():
+        return
+    for name in names:
+        (folder / name).unlink(missing_ok=True)
+    folder.rmdir()

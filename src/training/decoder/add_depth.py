@@ -1,0 +1,41 @@
+"""Depth maps beside the clips of a folder, by any depth backend."""
+
+from pathlib import Path
+
+import torch
+
+from ...depth.backends.video import VideoDepthBackend
+from ...io.clip.clip import ClipPaths, list_keys, list_trajectories, open_clip
+from ...io.clip.depth import count, write_depth_archive
+from ...runtime import InputError, progress
+
+
+@torch.no_grad()
+def add_depth(root: Path, backend: VideoDepthBackend, overwrite: bool = False) -> tuple[int, int]:
+    """Write the depth archives of all clips under `root` that have none; unknown depth is 0.
+
+    Returns:
+        How many were written, and how many were there.
+
+    Raises:
+        InputError: no clips, or a video that cannot be read; depth that is written stays.
+    """
+    clips = [
+        ClipPaths(root, trajectory, key)
+        for trajectory in list_trajectories(root)
+        for key in list_keys(root, [trajectory])
+    ]
+    missing = [paths for paths in clips if overwrite or not _has_depth(paths)]
+    for paths in progress(missing, "depth", len(missing)):
+        frames = open_clip(paths).frames().movedim(-1, 1).float() / 255
+        estimate = backend(frames)
+        known = estimate.mask & estimate.depth.isfinite() & (estimate.depth > 0)
+        if not known.any():
+            raise InputError(paths.rgb, "no pixel of known depth", f"depth by {backend.name}")
+        write_depth_archive(paths.depth, torch.where(known, estimate.depth, 0).float().cpu())
+    return len(missing), len(clips) - len(missing)
+
+
+def _has_depth(paths: ClipPaths) -> bool:
+    """Whether there is a depth map for each frame."""
+    return paths.depth.is_file() and count(paths.depth) == open_clip(paths).num_frames

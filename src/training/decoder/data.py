@@ -1,0 +1,105 @@
+"""The clips that the decoder learns from, and those that are held out."""
+
+from pathlib import Path
+
+from ...checkpoints import find_named, search_named
+from ...models.data.dataset import ClipDataset, SceneSet
+from ...models.data.mixture import Mixture
+from ...models.data.registry import DatasetSpec, resolve_dataset
+from ...models.data.scenes import split_scenes
+from ...runtime import InputError, get_logger
+from ...tokenizer.loading import load_statistics
+from ...tokenizer.statistics import LatentStatistics
+from ..world_clips import untrained_tokenizer, write_world_clips
+from .config import DecoderTrainConfig
+
+LOGGER = get_logger(__name__)
+
+
+def makes_clips(config: DecoderTrainConfig) -> bool:
+    """Whether the clips are those of worlds, for want of others."""
+    data = config.data
+    given = data.root is not None or any(use.root is not None for use in data.sets)
+    return not given and data.worlds.scenes > 0
+
+
+def tokenizer_folder(config: DecoderTrainConfig) -> Path:
+    """The tokenizer; a run on worlds does without a trained one.
+
+    Raises:
+        InputError: it is not there.
+    """
+    found = search_named("tokenizer", config.tokenizer)
+    if found is None and makes_clips(config) and not Path(config.tokenizer).is_dir():
+        return _untrained_folder(config)
+    return found or find_named("tokenizer", config.tokenizer, "vae_path")
+
+
+def _untrained_folder(config: DecoderTrainConfig) -> Path:
+    return Path(config.data.worlds.folder) / "tokenizer"
+
+
+def make_clips(config: DecoderTrainConfig) -> None:
+    """Write the clips of worlds, and a tokenizer, where they are wanted and missing.
+
+    The indexes of tar parts are made here, too, by one process for all.
+    """
+    specs = _registered(config)
+    if makes_clips(config):
+        tokenizer, worlds = tokenizer_folder(config), config.data.worlds
+        if tokenizer == _untrained_folder(config):
+            untrained_tokenizer(tokenizer, worlds.frames)
+        size = config.data.image_size
+        write_world_clips(worlds, not specs[0].is_static, size, tokenizer)
+
+
+def open_data(config: DecoderTrainConfig) -> tuple[SceneSet, SceneSet | None]:
+    """The scenes to learn from, and the held-out ones if there are enough scenes.
+
+    Raises:
+        InputError: no scenes, or not those that the settings ask for; sets of different kinds.
+    """
+    folder = tokenizer_folder(config)
+    statistics = load_statistics(folder) if config.reading.latents else None
+    pairs = [_split(config, spec, statistics) for spec in _registered(config)]
+    training = [training for training, _ in pairs]
+    validation = [(held_out, 1) for _, held_out in pairs if held_out is not None]
+    repeats = [use.repeat for use in config.data.sets]
+    return _join([*zip(training, repeats, strict=True)]), _join(validation) if validation else None
+
+
+def _split(
+    config: DecoderTrainConfig, spec: DatasetSpec, statistics: LatentStatistics | None
+) -> tuple[ClipDataset, ClipDataset | None]:
+    """The scenes of one set that train, and those that validate."""
+    parts = (spec, config.sampling, config.data.image_size)
+    everything = ClipDataset(*parts, "train", "all", statistics, config.reading)
+    limit = config.reading.num_test_scenes
+    held_out = split_scenes(everything.keys, "validation", 16 if limit is None else limit)
+    if not held_out:
+        LOGGER.warning("%s: %d scenes, none is held out", spec.root, len(everything))
+        return everything, None
+    training = ClipDataset(*parts, "train", "train", statistics, config.reading)
+    validation = ClipDataset(*parts, "train", "validation", statistics, config.reading)
+    return training, validation
+
+
+def _join(parts: list[tuple[ClipDataset, int]]) -> SceneSet:
+    """One set as it is; several, or a repeated one, as a mixture."""
+    return parts[0][0] if len(parts) == 1 and parts[0][1] == 1 else Mixture(parts)
+
+
+def _registered(config: DecoderTrainConfig) -> list[DatasetSpec]:
+    """The data sets of the registry, their folders replaced where others are given or made."""
+    specs = []
+    for use in config.data.sets:
+        root = use.root or config.data.root
+        if makes_clips(config):
+            # Replaced below: which folder depends on the kind of the data set.
+            spec = resolve_dataset(use.name, config.data.worlds.folder)
+            root = str(spec.root / ("static" if spec.is_static else "dynamic"))
+        specs.append(resolve_dataset(use.name, root))
+    if len({spec.is_static for spec in specs}) > 1:
+        names = [use.name for use in config.data.sets]
+        raise InputError("data_mode", names, "data sets of one kind, static or dynamic")
+    return specs

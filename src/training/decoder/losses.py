@@ -1,0 +1,149 @@
+"""The decoder's losses: pure functions of rendered and supervising frames.
+
+Colour is RGB in [0, 1]; depth is z in scene units, where 0, negative and non-finite supervising
+values mean "unknown". All arithmetic is float32. The published code computes the median of a
+partly unknown depth with the unknown pixels counted as zeros, and applies a second sigmoid to
+opacities that are activated already; both are fixed here, and `published_*` brings them back.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import torch
+import torch.nn.functional as F
+from jaxtyping import Bool, Float
+from torch import Tensor
+
+from ...runtime import InputError
+
+# Bounds of the mean absolute deviation that scales a depth map, in scene units.
+MIN_DEPTH_SPREAD, MAX_DEPTH_SPREAD = 1e-3, 1e3
+
+Perceptual = Callable[[Tensor, Tensor], Tensor]
+
+
+@dataclass(frozen=True)
+class LossConfig:
+    """Weights of the terms, and which published defects to reproduce."""
+
+    mse: float = 1.0
+    lpips: float = 0.5
+    depth: float = 0.05
+    opacity: float = 0.0
+    published_depth_median: bool = False
+    published_opacity: bool = False
+
+    def __post_init__(self) -> None:
+        for name in ("mse", "lpips", "depth", "opacity"):
+            weight = getattr(self, name)
+            if not weight >= 0:
+                raise InputError(f"loss weight {name}", weight, "a number >= 0")
+
+
+@dataclass(frozen=True)
+class LossTerms:
+    """Unweighted terms and their weighted sum; a term of weight 0 that was not computed is 0."""
+
+    total: Float[Tensor, ""]
+    mse: Float[Tensor, ""]
+    lpips: Float[Tensor, ""]
+    depth: Float[Tensor, ""]
+    opacity: Float[Tensor, ""]
+
+
+def normalise_depth(
+    depth: Float[Tensor, "*batch h w"],
+    known: Bool[Tensor, "*batch h w"],
+    count_unknown: bool = False,
+) -> Float[Tensor, "*batch h w"]:
+    """Depth maps with median 0 and mean absolute deviation 1 over known pixels; 0 elsewhere.
+
+    Args:
+        depth: z, frame by frame.
+        known: where it is to be believed.
+        count_unknown: take the (lower) median over all pixels, unknown ones as zeros.
+    """
+    masked = torch.where(known, depth, 0).flatten(-2)
+    flat = known.flatten(-2)
+    if count_unknown:
+        median = masked.median(dim=-1, keepdim=True).values
+    else:
+        # The lower of two middle values too, and NaN where nothing is known.
+        median = masked.masked_fill(~flat, torch.nan).nanmedian(dim=-1, keepdim=True).values
+        median = median.nan_to_num(0)
+    centred = torch.where(flat, masked - median, 0)
+    count = flat.sum(dim=-1, keepdim=True).clamp(min=1)
+    spread = centred.abs().sum(dim=-1, keepdim=True) / count
+    return (centred / spread.clamp(MIN_DEPTH_SPREAD, MAX_DEPTH_SPREAD)).unflatten(
+        -1, depth.shape[-2:]
+    )
+
+
+def depth_loss(
+    predicted: Float[Tensor, "*batch h w"],
+    target: Float[Tensor, "*batch h w"],
+    count_unknown: bool = False,
+) -> Float[Tensor, ""]:
+    """Smooth L1 between scale- and shift-normalised depth maps, mean over all pixels.
+
+    Unknown pixels of `target` count as equal.
+    """
+    known = torch.isfinite(target) & (target > 0)
+    ours = normalise_depth(predicted.float(), known, count_unknown)
+    theirs = normalise_depth(target.float(), known, count_unknown)
+    return F.smooth_l1_loss(ours, theirs)
+
+
+def opacity_loss(
+    opacities: Float[Tensor, "*batch gaussian"], second_sigmoid: bool = False
+) -> Float[Tensor, ""]:
+    """Mean opacity in (0, 1), which drives needless Gaussians towards pruning."""
+    opacities = opacities.float()
+    return (opacities.sigmoid() if second_sigmoid else opacities).mean()
+
+
+@dataclass(frozen=True)
+class Supervision:
+    """What is compared: frames, and where a term needs it, depth and opacities."""
+
+    color: Float[Tensor, "*batch 3 h w"]
+    depth: Float[Tensor, "*batch h w"] | None = None
+    opacities: Float[Tensor, "*scene gaussian"] | None = None
+
+
+def decoder_loss(
+    predicted: Supervision,
+    target: Supervision,
+    config: LossConfig,
+    perceptual: Perceptual | None = None,
+) -> LossTerms:
+    """The weighted sum of all terms, and the terms.
+
+    Args:
+        predicted: rendered frames, their depth, and the opacities of the Gaussians kept.
+        target: supervising frames and depth.
+        config: weights; a term of weight 0 is not computed.
+        perceptual: LPIPS of two batches of frames in [0, 1], needed where its weight is not 0.
+
+    Raises:
+        InputError: a term has a weight but not what it needs.
+    """
+    color, reference = predicted.color.float(), target.color.float()
+    zero = color.new_zeros(())
+    lpips = depth = opacity = zero
+    mse = F.mse_loss(color, reference)
+    if config.lpips:
+        if perceptual is None:
+            raise InputError("weight of the LPIPS loss", config.lpips, "0 without its network")
+        lpips = perceptual(color.flatten(0, -4), reference.flatten(0, -4)).mean()
+    if config.depth:
+        if predicted.depth is None or target.depth is None:
+            raise InputError("weight of the depth loss", config.depth, "0 for clips without depth")
+        depth = depth_loss(predicted.depth, target.depth, config.published_depth_median)
+    if config.opacity:
+        if predicted.opacities is None:
+            raise InputError("weight of the opacity loss", config.opacity, "0 without opacities")
+        opacity = opacity_loss(predicted.opacities, config.published_opacity)
+    total = config.mse * mse + config.lpips * lpips + config.depth * depth
+    total = total + config.opacity * opacity
+    return LossTerms(total, mse, lpips, depth, opacity)

@@ -1,0 +1,65 @@
+"""Validation on held-out samples: figures over all processes, and a picture of some samples."""
+
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import torch
+from jaxtyping import UInt8
+from torch import Tensor
+
+from ...io.atomic import atomic_path
+from ..checkpoints.snapshot import random_state, set_random_state
+from ..checkpoints.writing import writing
+from ..task import Batch, Model, Share, Task, Validation
+from .processes import gather_all
+
+PICTURES = "validation"
+
+
+@torch.no_grad()
+def validate(task: Task[Batch], model: Model, share: Share, device: torch.device) -> Validation:
+    """The figures of all processes, weighted by their samples; the picture of this one.
+
+    Leaves the random generators as they were, so that a resumed run, which may not validate at
+    the same steps, goes on alike.
+    """
+    generators = random_state(device)
+    own = task.validate(model, share)
+    set_random_state(generators, device)
+    parts = gather_all(Validation(own.count, own.figures, None, own.counts))
+    return replace(joined(parts), picture=own.picture)
+
+
+def joined(parts: Sequence[Validation]) -> Validation:
+    """The means of figures over all samples of which they are known, without a picture."""
+    sums: dict[str, float] = {}
+    counts: dict[str, int] = {}
+    for part in parts:
+        for name, value in part.figures.items():
+            count = part.counts.get(name, part.count)
+            sums[name] = sums.get(name, 0.0) + value * count
+            counts[name] = counts.get(name, 0) + count
+    means = {name: value / counts[name] for name, value in sums.items() if counts[name]}
+    return Validation(sum(part.count for part in parts), means, None, counts)
+
+
+def write_picture(output_dir: Path, step: int, picture: UInt8[Tensor, "h w 3"]) -> Path:
+    """Write the picture of a step; returns its file."""
+    from PIL import Image
+
+    path = output_dir / PICTURES / f"step-{step:06d}.png"
+    with writing(path), atomic_path(path) as temporary:
+        Image.fromarray(picture.cpu().numpy()).save(temporary)
+    return path
+
+
+def show_picture(trackers: list[Any], picture: UInt8[Tensor, "h w 3"], step: int) -> None:
+    """Send a picture to the trackers that take any."""
+    for tracker in trackers:
+        if tracker.name == "tensorboard":
+            pictures = {"validation": picture[None].cpu().numpy()}
+            tracker.log_images(pictures, step=step, dataformats="NHWC")
+        elif tracker.name == "wandb":
+            tracker.log_images({"validation": picture[None].cpu().numpy()}, step=step)

@@ -1,0 +1,109 @@
+"""What a sample is made of a clip: which frames, which part, which colours. On the clip's device.
+
+Colours are RGB in [0, 1]. Every draw comes from the generator that is given.
+"""
+
+import math
+from dataclasses import dataclass
+
+import torch
+from jaxtyping import Float, Int, UInt8
+from torch import Tensor
+
+from .config import TokenizerAugmentConfig
+
+GREY = 1 / math.sqrt(3)
+
+
+@dataclass(frozen=True)
+class Window:
+    """The frames, rows and columns of clips that their samples show."""
+
+    frame: Int[Tensor, "clip frame"]
+    row: Int[Tensor, "clip h"]
+    column: Int[Tensor, "clip w"]
+
+    def of(self, color: UInt8[Tensor, "clip 3 _ _ _"]) -> UInt8[Tensor, "clip 3 frame h w"]:
+        """The samples out of whole clips."""
+        clip = torch.arange(len(color), device=color.device)[:, None, None, None, None]
+        channel = torch.arange(color.shape[1], device=color.device)[:, None, None, None]
+        frame = self.frame[:, None, :, None, None]
+        row, column = self.row[:, None, None, :, None], self.column[:, None, None, None]
+        return color[clip, channel, frame, row, column]
+
+    def first(self, count: int) -> "Window":
+        """Those of the first clips."""
+        return Window(self.frame[:count], self.row[:count], self.column[:count])
+
+
+def uniform(
+    shape: tuple[int, ...], generator: torch.Generator, lowest: float = 0.0, highest: float = 1.0
+) -> Float[Tensor, "..."]:
+    """Uniform numbers on the generator's device."""
+    drawn = torch.rand(shape, generator=generator, device=generator.device)
+    return lowest + (highest - lowest) * drawn
+
+
+def draw_window(
+    clips: tuple[int, int, int, int],
+    crop: tuple[int, int],
+    config: TokenizerAugmentConfig,
+    generator: torch.Generator,
+) -> Window:
+    """A part of each of `clips` (their number, frames, height, width), anywhere and of any motion.
+
+    Of a paused clip the first frame stays for up to half of the time; a still one has any frame.
+    """
+    count, frames, height, width = clips
+    chance = uniform((5, count, 1), generator)
+    time = torch.arange(frames, device=generator.device).expand(count, frames)
+    paused = (time - (chance[0] * (frames + 1) / 2).floor().long()).clamp_min(0)
+    any_frame = (chance[0] * frames).floor().long().clamp_max(frames - 1)
+    time = torch.where(chance[1] < config.paused, paused, time)
+    time = torch.where(chance[1] > 1 - config.still, any_frame, time)
+    time = torch.where(chance[2] < config.reversed, frames - 1 - time, time)
+    top, left = (
+        (chance[part] * (whole - size + 1)).floor().long().clamp_max(whole - size)
+        for part, whole, size in ((3, height, crop[0]), (4, width, crop[1]))
+    )
+    row = top + torch.arange(crop[0], device=generator.device)
+    column = left + torch.arange(crop[1], device=generator.device)
+    mirrored = uniform((count, 1), generator) < config.mirrored
+    return Window(time, row, torch.where(mirrored, column.flip(1), column))
+
+
+def color_rotations(count: int, generator: torch.Generator) -> Float[Tensor, "{count} 3 3"]:
+    """Random orthonormal matrices that keep grey: rotations about it, every second one mirrored.
+
+    Exchanges of the three colours are among them.
+    """
+    angle = uniform((count, 1, 1), generator, 0, 2 * math.pi)
+    device = generator.device
+    across = torch.tensor([[0, -1, 1], [1, 0, -1], [-1, 1, 0]], device=device) * GREY
+    grey = torch.full((3, 3), 1 / 3, device=device)
+    identity = torch.eye(3, device=device)
+    # Rodrigues' formula about (1, 1, 1).
+    turned = grey + angle.cos() * (identity - grey) + angle.sin() * across
+    mirrored = uniform((count, 1, 1), generator) < 0.5
+    return torch.where(mirrored, turned[:, [1, 0, 2]], turned)
+
+
+def recolor(
+    color: Float[Tensor, "clip 3 frame h w"],
+    share: float,
+    config: TokenizerAugmentConfig,
+    generator: torch.Generator,
+) -> Float[Tensor, "clip 3 frame h w"]:
+    """Clips of which a `share` got other hues, saturation and brightness; clipped to [0, 1]."""
+    count, device = len(color), color.device
+    saturation = uniform((count, 1, 1), generator, *config.saturation)
+    brightness = uniform((count, 1, 1), generator, *config.brightness)
+    grey, identity = torch.full((3, 3), 1 / 3, device=device), torch.eye(3, device=device)
+    change = brightness * (grey + saturation * (color_rotations(count, generator) - grey))
+    changed = uniform((count, 1, 1), generator) < share
+    matrix = torch.where(changed, change, identity)
+    red, green, blue = color.unbind(1)
+    weights = matrix[..., None, None, None]
+    # Written out: as a matrix product it would be rounded to 10 bits.
+    mixed = weights[:, :, 0] * red[:, None] + weights[:, :, 1] * green[:, None]
+    return (mixed + weights[:, :, 2] * blue[:, None]).clamp(0, 1)

@@ -1,0 +1,118 @@
+"""Batches for the tokenizer: random parts of random clips, recoloured, and what else is encoded.
+
+All is drawn on the device; batch number n of a process is always the same at the same progress.
+"""
+
+from collections.abc import Generator, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from ..task import Progress
+from .augment import draw_window, recolor
+from .clips import ClipSource, WholeClips
+from .config import TokenizerAugmentConfig, TokenizerTrainConfig
+from .signals import known_pixels, mask_videos, ray_videos, time_videos, with_holes
+
+
+@dataclass(frozen=True)
+class TokenizerBatch:
+    """Videos in [-1, 1] (maps of rays a little beyond), and what they were made of."""
+
+    video: Float[Tensor, "clip 3 frame h w"]
+    keys: list[str]
+    # Whether these are whole frames at the end of the run.
+    full: bool = False
+    # The weight of the guidance in the loss.
+    guidance: float = 0.0
+
+
+class TokenizerBatches:
+    """Endless batches; parts of frames first, whole frames in the last share of the run."""
+
+    def __init__(
+        self,
+        source: ClipSource,
+        config: TokenizerTrainConfig,
+        progress: Progress,
+        seed: Sequence[int],
+        position: int,
+    ) -> None:
+        """Start with batch number `position`.
+
+        Args:
+            source: of the clips.
+            config: sizes, shares, augmentation.
+            progress: how much of the run is done before the next batch.
+            seed: of all draws of this process.
+            position: the number of the first batch.
+        """
+        self.position = position
+        self._source, self._config = source, config
+        self._progress, self._seed = progress, [*seed]
+
+    def __iter__(self) -> Generator[TokenizerBatch, None, None]:
+        """Yield the batches from `position` on."""
+        try:
+            while True:
+                batch = self._draw(self.position, self._progress())
+                self.position += 1
+                yield batch
+        finally:
+            self._source.close()
+
+    def _draw(self, position: int, progress: float) -> TokenizerBatch:
+        data, augment = self._config.data, self._config.augment
+        # Without a last share, progress 1 is still no reason.
+        full = data.full_frame_share > 0 and progress >= 1 - data.full_frame_share
+        count = data.full_frame_batch if full else self._config.loop.batch_size
+        clips = self._source.draw(position, count, progress)
+        share = (1 - progress) * augment.color_early + progress * augment.color_late
+        seed = np.random.SeedSequence([*self._seed, position])
+        crop = data.image_size if full else data.crop
+        video, guidance = draw_samples(clips, crop, augment, share, seed), self._config.guided
+        return TokenizerBatch(video, clips.keys, full, guidance.weight(progress))
+
+
+def draw_samples(
+    clips: WholeClips,
+    crop: tuple[int, int],
+    config: TokenizerAugmentConfig,
+    color_share: float,
+    seed: np.random.SeedSequence,
+) -> Float[Tensor, "clip 3 frame h w"]:
+    """A sample of each clip, in [-1, 1]; some of the first ones are no pictures.
+
+    Args:
+        clips: what they are made of.
+        crop: height and width of the samples.
+        config: what is done to them.
+        color_share: how many get other colours.
+        seed: of all draws.
+    """
+    color, cameras = clips.color, clips.cameras
+    count, _, frames, height, width = color.shape
+    generator = torch.Generator(color.device)
+    generator.manual_seed(int(seed.generate_state(1, np.uint64)[0] >> 1))
+    window = draw_window((count, frames, height, width), crop, config, generator)
+    pictures = recolor(window.of(color).float() / 255, color_share, config, generator)
+    video = 2 * pictures - 1
+    shares = [config.pluecker, config.masks, config.times, config.holes]
+    drawn = np.random.default_rng(seed).multinomial(count, [*shares, 1 - sum(shares)]).tolist()
+    rays, masks, times, holed, _ = drawn
+    parts = []
+    if rays:
+        some = cameras[slice(rays)]
+        parts.append(ray_videos(some, window.first(rays), generator))
+    if masks:
+        parts.append(mask_videos(known_pixels((masks, frames, *crop), generator)))
+    if times:
+        parts.append(time_videos((times, frames, *crop), generator))
+    first = rays + masks + times
+    if holed:
+        known = known_pixels((holed, frames, *crop), generator)
+        parts.append(with_holes(video[first : first + holed], known))
+    return torch.cat([*parts, video[first + holed :]])

@@ -1,0 +1,262 @@
+"""The tokenizer's task: videos go through the network and are to come back in their colours."""
+
+from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+from jaxtyping import Float, UInt8
+from torch import Tensor, nn
+
+from ...evaluation.lpips import load_lpips
+from ...runtime import InputError, can_compile, rank
+from ...tokenizer import planar
+from ...tokenizer.cosmos import VideoTokenizer, latent_frames
+from ...tokenizer.loading import load_tokenizer, save_tokenizer
+from ..perceptual import lpips_folder
+from ..stopwatch import Stopwatch
+from ..task import Model, Objective, Progress, Share, Validation
+from ..tokenizer_canvases import CanvasSource, MixedSource
+from .clips import (
+    ClipSource,
+    FolderSource,
+    PoolSource,
+    folder_clips,
+    held_out_worlds,
+)
+from .code import LinearCode, guidance_loss
+from .config import TokenizerTrainConfig
+from .data import TokenizerBatch, TokenizerBatches
+from .figures import Measurement, measure_statistics
+from .guided import guide_start
+from .losses import psnr_of, reconstruction_loss
+
+# Whole clips that go through the network at once where nothing is trained.
+CLIPS_AT_ONCE = 4
+
+Step = Callable[[Tensor, Tensor | None], tuple[Tensor, dict[str, Tensor]]]
+
+
+class TokenizerObjective(Objective):
+    """The autoencoder with the loss of what it decodes."""
+
+    def __init__(
+        self,
+        network: nn.Module,
+        config: TokenizerTrainConfig,
+        perceptual: Callable[[Tensor, Tensor], Tensor] | None,
+        compiled: bool,
+        code: LinearCode | None = None,
+    ) -> None:
+        """Train `network`, a diffusers autoencoder.
+
+        Args:
+            network: what is trained.
+            config: of the run.
+            perceptual: LPIPS where it has a weight.
+            compiled: compile the step.
+            code: what the latents are led to by the guidance of a batch; None without guidance.
+        """
+        super().__init__()
+        self.network, self.code = network, code
+        self.config, self.perceptual = config, perceptual
+        self._compiled: Step = self._plain
+        if compiled:
+            # Parts of frames have one size, whole ones another.
+            self._compiled = torch.compile(self._plain, mode=config.compile_mode, dynamic=False)
+
+    def forward(self, batch: TokenizerBatch, pictures: bool = False) -> Mapping[str, Tensor]:
+        """The loss, its L1 of chroma, and the PSNR in dB; with `pictures` the decoded videos."""
+        usual = torch.is_grad_enabled() and (self.config.compile_full_frames or not batch.full)
+        weight = None
+        if self.code is not None and torch.is_grad_enabled():
+            # A tensor, also where it is 0, so that there is one compiled step.
+            weight = torch.full((), batch.guidance, device=batch.video.device)
+        decoded, terms = (self._compiled if usual else self._plain)(batch.video, weight)
+        if self.perceptual is not None:
+            loss = terms["loss"] + self.config.loss.lpips * self._distance(decoded, batch.video)
+            terms = {**terms, "loss": loss}
+        return {**terms, "decoded": decoded} if pictures else terms
+
+    def _plain(self, video: Tensor, weight: Tensor | None) -> tuple[Tensor, dict[str, Tensor]]:
+        """What comes back of videos, and the terms of its loss; `weight` is the guidance's."""
+        network: Any = self.network
+        if self.config.planar:
+            latent = planar.encode(network, video)
+            decoded = planar.decode(network, latent)
+        else:
+            latent = network.encode(video).latent_dist.mode()
+            decoded = network.decode(latent).sample
+        terms = reconstruction_loss(decoded, video, self.config.loss)
+        loss, figures = terms.total, {"chroma": terms.chroma, "psnr": psnr_of(terms.mse)}
+        if self.code is not None and weight is not None:
+            figures["guidance"] = guidance_loss(latent, video, self.code)
+            loss = loss + weight * figures["guidance"]
+        return decoded, {"loss": loss, **{k: v.detach() for k, v in figures.items()}}
+
+    def _distance(
+        self, decoded: Float[Tensor, "clip 3 frame h w"], video: Float[Tensor, "clip 3 frame h w"]
+    ) -> Float[Tensor, ""]:
+        """LPIPS of some random frames, the same ones of all clips."""
+        assert self.perceptual is not None, "a distance without its network"
+        frames = torch.randperm(video.shape[2])[: self.config.lpips_frames].to(video.device)
+        ours, theirs = (
+            (part[:, :, frames].transpose(1, 2).flatten(0, 1).clamp(-1, 1) + 1) / 2
+            for part in (decoded, video)
+        )
+        with torch.autocast(video.device.type, enabled=False):
+            return self.perceptual(ours.float(), theirs.float()).mean()
+
+
+class TokenizerTask:
+    """A tokenizer from nothing, on worlds or on clips."""
+
+    def __init__(self, config: TokenizerTrainConfig) -> None:
+        """Nothing is read or rendered before `build`."""
+        self.config = config
+        self.device = torch.device("cpu")
+        self._source: ClipSource | None = None
+        self._held_out: UInt8[Tensor, "clip 3 frame h w"] | None = None
+
+    def prepare(self) -> None:
+        """Nothing is written beforehand.
+
+        Raises:
+            InputError: a loss with LPIPS, whose weights are missing.
+        """
+        _lpips_folder(self.config)
+
+    def build(self, device: torch.device, clock: Stopwatch) -> TokenizerObjective:
+        """The objective with a new autoencoder; the clips are found or rendered first.
+
+        Raises:
+            InputError: no clips to train on.
+        """
+        self.device, config = device, self.config
+        if config.data.root is None:
+            if config.data.held_out:
+                self._held_out = held_out_worlds(config.data, device).color[:, 0]
+        else:
+            folder_clips(config.data)
+        network, code = self._tokenizer().to(device).autoencoder, None
+        if config.guided.enabled:
+            clips = self._open_source(rank()).spread(config.guided.clips).color
+            code = guide_start(network, lambda: _videos(clips), config.network.latent_channels)
+        compiled = config.compile and can_compile(device, planar.encode)
+        return TokenizerObjective(network, config, _perceptual(config, device), compiled, code)
+
+    def batches(self, share: Share, progress: Progress) -> TokenizerBatches:
+        """Random samples, other ones for each process."""
+        config = self.config
+        # A guided start has measured them already.
+        source = self._source if config.guided.enabled else None
+        source = source or self._open_source(share.rank)
+        seed = [config.loop.seed, share.rank]
+        return TokenizerBatches(source, config, progress, seed, share.position)
+
+    def _open_source(self, rank: int) -> ClipSource:
+        """The training clips of one process; those of a folder that are held out are read, too."""
+        config, loop = self.config, self.config.loop
+        seed = [loop.seed, rank]
+        if config.data.root is None:
+            self._source = PoolSource(config.data, self.device, seed)
+            if config.data.canvases.share:
+                canvases = CanvasSource(config.data, self.device, seed)
+                self._source = MixedSource(self._source, canvases, config.data.canvases.share)
+            return self._source
+        train, held = folder_clips(config.data)
+        self._source = FolderSource(config.data, train, self.device, seed, loop.workers)
+        if held:
+            rest = FolderSource(config.data, held, self.device, seed, loop.workers)
+            self._held_out = rest.spread(config.data.held_out).color
+        return self._source
+
+    def keys(self, batch: TokenizerBatch) -> list[str]:
+        """The names of the clips."""
+        return batch.keys
+
+    def validate(self, model: Model, share: Share) -> Validation:
+        """Colours of whole held-out clips; pictures of the first, decoded below given."""
+        held = self._held_out
+        if held is None:
+            return Validation()
+        measurement = Measurement()
+        # All processes go round equally often, the last time some of them for nothing.
+        for first in range(0, len(held), share.world_size):
+            index = first + share.rank
+            video = held[index % len(held)][None].float() / 127.5 - 1
+            decoded = model(TokenizerBatch(video, [], full=True), pictures=True)["decoded"]
+            if index < len(held):
+                measurement.add(decoded, video)
+        return measurement.result()
+
+    def write_weights(self, folder: Path, weights: dict[str, Tensor]) -> None:
+        """Write a tokenizer folder, with the statistics of these weights' latents."""
+        save_tokenizer(self.measured(weights), folder)
+
+    def measured(self, weights: Mapping[str, Tensor]) -> VideoTokenizer:
+        """The tokenizer of some weights, with the statistics of the training clips' latents."""
+        assert self._source is not None, "statistics before there are clips"
+        tokenizer = self._tokenizer(weights).to(self.device)
+        clips = self._source.spread(self.config.data.statistics_clips).color
+        with torch.no_grad():
+            statistics = measure_statistics(encoder(tokenizer), _videos(clips))
+        tokenizer.mean = statistics.mean.to(self.device)
+        tokenizer.std = statistics.std.to(self.device)
+        return tokenizer
+
+    def read_weights(self, path: Path) -> dict[str, Tensor]:
+        """Those of a tokenizer folder; see `load_tokenizer` for errors.
+
+        Raises:
+            InputError: a tokenizer of other widths.
+        """
+        tokenizer = load_tokenizer(path)
+        wanted = self._tokenizer().autoencoder.config
+        for name in self.config.network.architecture():
+            found, expected = tokenizer.autoencoder.config[name], wanted[name]
+            if found != expected and list(found) != list(expected):
+                raise InputError(path, f"{name}={found}", f"{expected}, as configured")
+        return dict(tokenizer.autoencoder.state_dict())
+
+    def _tokenizer(self, weights: Mapping[str, Tensor] | None = None) -> VideoTokenizer:
+        """A tokenizer on the CPU, its statistics unknown."""
+        network = self.config.network
+        length = latent_frames(self.config.data.frames)
+        mean = torch.zeros(network.latent_channels, length)
+        tokenizer = VideoTokenizer(network.architecture(), mean, torch.ones_like(mean))
+        if weights is not None:
+            tokenizer.autoencoder.load_state_dict(dict(weights))
+        return tokenizer
+
+
+def encoder(tokenizer: VideoTokenizer) -> Callable[[Tensor], Tensor]:
+    """The tokenizer's encoder, by the faster way, for several clips at once."""
+
+    def encode(video: Float[Tensor, "clip 3 frame h w"]) -> Float[Tensor, "clip channel _ _ _"]:
+        return planar.encode(tokenizer.autoencoder, video)
+
+    return encode
+
+
+def _videos(
+    clips: UInt8[Tensor, "clip 3 frame h w"],
+) -> Iterator[Float[Tensor, "some 3 frame h w"]]:
+    """A few clips at a time, in [-1, 1]."""
+    for some in clips.split(CLIPS_AT_ONCE):
+        yield some.float() / 127.5 - 1
+
+
+def _lpips_folder(config: TokenizerTrainConfig) -> Path | None:
+    return lpips_folder(config.loss.lpips, "loss.lpips", config.checkpoint_dir)
+
+
+def _perceptual(
+    config: TokenizerTrainConfig, device: torch.device
+) -> Callable[[Tensor, Tensor], Tensor] | None:
+    """LPIPS, or None where its weight is 0."""
+    folder = _lpips_folder(config)
+    if folder is None:
+        return None
+    # Not a module's attribute by its name, so that nobody trains or saves it.
+    return load_lpips(folder, device).forward

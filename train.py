@@ -31,7 +31,7 @@ TASKS = {
         "cosmos_predict1.training.config:load_generator_train_config",
         "cosmos_predict1.training.task:GeneratorTask",
     ),
-    "depth": ("src.config.depth:load_depth_train_config", "src.training.depth:DepthTask"),
+    "depth": ("nano.depth.config:load_depth_train_config", "nano.depth.task:DepthTask"),
     "tokenizer": (
         "src.config.tokenizer:load_tokenizer_train_config",
         "src.training.tokenizer.task:TokenizerTask",
@@ -53,6 +53,8 @@ def main() -> None:
     parser.add_argument("settings", nargs="*", metavar="KEY=VALUE")
     arguments = parser.parse_intermixed_args()
 
+    # Offers procedural worlds to trainings without a folder of clips.
+    importlib.import_module("nano")
     from src.config.loading import command_line_layer, file_layer
     from src.config.training import settings_text, split_task
     from src.runtime import InputError, setup_logging

@@ -36,7 +36,8 @@ def main() -> int:
         if not folder.is_dir():
             parser.error(f"{folder}: no such folder")
 
-    sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+    root = Path(__file__).resolve().parents[1]
+    sys.path[:0] = [str(root), str(root / "tests")]
     fix_rounding()
     import torch
     from parity.runner import find_fixtures, load_kinds, run_fixture

@@ -45,8 +45,7 @@ def main(words: Sequence[str] | None = None) -> int:
         parser.error("--seeds and --stride are at least 1")
 
     sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
-    from heldout.joining import join_evaluations
-
+    from nano.evaluation.report.joining import join_evaluations
     from src.runtime import InputError, setup_logging
 
     setup_logging()
@@ -65,9 +64,9 @@ def main(words: Sequence[str] | None = None) -> int:
 def _evaluate(arguments: argparse.Namespace) -> Mapping[str, Any]:
     """What was measured with the settings of the command line."""
     import torch
-    from heldout.evaluate import evaluate
-    from heldout.settings import ORDER, Settings
 
+    from nano.evaluation.evaluate import evaluate
+    from nano.evaluation.settings import ORDER, Settings
     from src.runtime import default_device
 
     decoders = {"static": arguments.decoder_static, "dynamic": arguments.decoder_dynamic}

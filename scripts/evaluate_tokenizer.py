@@ -125,8 +125,8 @@ def mean(values: list[float]) -> float | None:
 
 def measure_worlds(folder: Path, count: int, size: tuple[int, ...]) -> dict[str, Any]:
     """PSNR of RGB, luma and both chroma channels on held-out worlds, still and moving."""
+    from nano.evaluation.figures.tokenizer import world_figures
     from src.training.tokenizer.config import TokenizerDataConfig
-    from src.training.tokenizer.export import world_figures
 
     height, width = size
     data = TokenizerDataConfig(image_size=(height, width), crop=(height, width))

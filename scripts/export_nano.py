@@ -33,8 +33,8 @@ def main() -> int:
 
     import torch
 
+    from nano.release import export_weights, release
     from src.runtime import InputError
-    from src.training.release import export_weights, release
 
     try:
         if arguments.command == "release":

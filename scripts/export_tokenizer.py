@@ -10,6 +10,7 @@ import json
 import sys
 from dataclasses import asdict
 from pathlib import Path
+from typing import Any
 
 DTYPES = ("bfloat16", "float16", "float32")
 
@@ -29,6 +30,7 @@ def main() -> int:
     sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
     import torch
 
+    from nano.evaluation.figures.tokenizer import world_figures
     from src.config.loading import file_layer
     from src.config.tokenizer import load_tokenizer_train_config
     from src.config.training import split_task
@@ -41,16 +43,19 @@ def main() -> int:
         _, layers = split_task([file_layer(arguments.run / "config.yaml")], ["tokenizer"])
         dtype = getattr(torch, arguments.dtype)
         paths = (arguments.run, arguments.target)
-        options = (dtype, arguments.held_out, arguments.report)
-        exported = export_tokenizer(load_tokenizer_train_config(layers), *paths, *options)
+        config = load_tokenizer_train_config(layers)
+        exported: dict[str, Any] = asdict(export_tokenizer(config, *paths, dtype))
+        count, report = arguments.held_out, arguments.report
+        figures = world_figures(config.data, arguments.target, count, report) if count else {}
+        exported["figures"] = figures
     except InputError as error:
         print(f"error: {error}", file=sys.stderr)
         return 1
-    figures = json.dumps(asdict(exported), indent=1)
-    print(figures)
+    text = json.dumps(exported, indent=1)
+    print(text)
     if arguments.report is not None:
         with atomic_path(arguments.report / "figures.json") as temporary:
-            temporary.write_text(figures + "\n")
+            temporary.write_text(text + "\n")
     return 0
 
 

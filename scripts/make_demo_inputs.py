@@ -51,9 +51,9 @@ def world_frames(seed: int, frames: int, size: tuple[int, int]) -> "UInt8[Tensor
     """Frames of a world, from a camera that stands still."""
     import torch
 
+    from nano.worlds.rendering.render import render_worlds
+    from nano.worlds.scene import build_worlds, world_cameras
     from src.geometry.cameras import Cameras
-    from src.worlds.render import render_worlds
-    from src.worlds.scene import build_worlds, world_cameras
 
     height, width = size
     worlds = build_worlds([seed], dynamic=frames > 1)

@@ -26,8 +26,8 @@ def main() -> int:
     arguments = parser.parse_args()
 
     sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
-    from cosmos_predict1.training.clip_config import load_clips_config
-    from cosmos_predict1.training.clip_run import make_clips
+    from nano.clips.config import load_clips_config
+    from nano.clips.run import make_clips
     from src.runtime import InputError, setup_logging
     from src.training.loop.interruption import Stopped
 

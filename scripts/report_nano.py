@@ -23,7 +23,7 @@ def main() -> int:
     arguments = parser.parse_args()
 
     sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
-    from heldout.document import (
+    from nano.evaluation.report.document import (
         ablation_block,
         evaluation_blocks,
         fill_blocks,
@@ -31,8 +31,7 @@ def main() -> int:
         sheets_block,
         training_blocks,
     )
-    from heldout.trainings import find_trainings, parts_table
-
+    from nano.evaluation.report.trainings import find_trainings, parts_table
     from src.runtime import InputError
 
     runs, document, images = arguments.runs, arguments.document, arguments.images

@@ -10,7 +10,9 @@ import pytest  # noqa: E402
 import torch  # noqa: E402
 from jaxtyping import install_import_hook  # noqa: E402
 
-HOOK = install_import_hook(["src", "cosmos_predict1"], "numeric_tower.check")
+HOOK = install_import_hook(["src", "cosmos_predict1", "nano"], "numeric_tower.check")
+import nano  # noqa: E402, F401 (offers its worlds to the trainings)
+
 REPOSITORY = Path(__file__).resolve().parents[1]
 SHARED = REPOSITORY.parent / "shared"
 

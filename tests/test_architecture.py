@@ -22,7 +22,8 @@ IMPORTERS = {
         "src.training.checkpoints.zero",
         "src.reconstruct",
     ),
-    "cosmos_predict1": ("cosmos_predict1",),
+    "cosmos_predict1": ("cosmos_predict1", "nano"),
+    "nano": ("nano",),
     "cosmos_predict1.diffusion.inference": (),
     "diffusers": ("src.tokenizer", "cosmos_predict1"),
     "fla": (),
@@ -42,8 +43,9 @@ IMPORT_ALL = "import importlib, sys\nfor name in sys.argv[1:]:\n    importlib.im
 
 
 def module_files() -> dict[str, Path]:
-    """Every module of the two packages by its dotted name."""
-    files = [*REPOSITORY.glob("src/**/*.py"), *REPOSITORY.glob("cosmos_predict1/**/*.py")]
+    """Every module of the three packages by its dotted name."""
+    packages = ("src", "cosmos_predict1", "nano")
+    files = [path for name in packages for path in REPOSITORY.glob(f"{name}/**/*.py")]
     names = {}
     for path in sorted(files):
         parts = path.relative_to(REPOSITORY).with_suffix("").parts
@@ -148,3 +150,22 @@ def test_names_that_are_excused_from_the_search_for_unused_code_need_it(
     finder = Vulture()
     finder.scavenge(table["paths"])
     assert {item.name for item in finder.get_unused_code()} == set(table["ignore_names"])
+
+
+def test_a_class_name_stands_once() -> None:
+    """Two things of one name, of which a reader cannot know which is meant."""
+    places: dict[str, list[str]] = {}
+    for name, path in module_files().items():
+        for node in ast.walk(ast.parse(path.read_text())):
+            if isinstance(node, ast.ClassDef):
+                places.setdefault(node.name, []).append(name)
+    assert {name: found for name, found in places.items() if len(found) > 1} == {}
+
+
+def test_the_picture_of_the_imports_is_that_of_the_imports(tmp_path: Path) -> None:
+    """A picture in docs/architecture.md that an import has overtaken."""
+    script = REPOSITORY / "scripts" / "draw_architecture.py"
+    drawn = tmp_path / "drawn.svg"
+    subprocess.run([sys.executable, str(script), "--output", str(drawn)], check=True)
+    kept = REPOSITORY / "docs" / "images" / "architecture.svg"
+    assert drawn.read_text() == kept.read_text()

@@ -9,8 +9,8 @@ from src.runtime import get_logger
 from .config import ClipSettings, SdgConfig
 from .origins import Origins
 from .outputs import ShotFiles
+from .preparation import is_filmed
 from .scenes.inputs import SceneInput
-from .scenes.preparation import is_filmed
 from .scenes.shots import Draw, Shot, describe, draw, published_draw, shot_spec
 
 LOGGER = get_logger(__name__)

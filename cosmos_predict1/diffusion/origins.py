@@ -14,8 +14,8 @@ from src.io.depth_file import SUFFIXES
 from src.io.records.digest import content_digest, weights_digest
 
 from .config import SdgConfig
+from .preparation import is_filmed
 from .scenes.inputs import SceneInput
-from .scenes.preparation import is_filmed
 from .scenes.scene import video_kind
 
 # Of a ViPE result, beside `rgb/<clip>.mp4`.

@@ -27,11 +27,11 @@ from .config import ClipSettings, SdgConfig, clip_settings, with_weights
 from .model.architecture import TransformerConfig, read_config
 from .origins import Origins
 from .outputs import WriteError
+from .preparation import Depths, Prompts, ScenePreparation, make_pictures
 from .sampling.pipeline import SamplingPlan, load_gen3c
 from .sampling.rollout import PreparedScene, roll_out
 from .scenes.input_check import check_input
 from .scenes.inputs import SceneInput, scene_inputs
-from .scenes.preparation import Depths, Prompts, ScenePreparation, make_pictures
 from .scenes.shots import list_shots, shot_rig, shot_spec
 
 LOGGER = get_logger(__name__)

@@ -13,8 +13,6 @@ from src.training.settings import LoopConfig
 
 from ..diffusion.model.architecture import TransformerConfig, parse_config, read_config
 
-# Worlds from this seed on are held out: nothing trains on them.
-HELD_OUT = 900_000
 TOKENIZER = "./checkpoints/cosmos_predict1/Cosmos-Tokenize1-CV8x8x8-720p"
 LORA_TARGETS = ["to_q", "to_k", "to_v", "to_out.0", "ff.net.0.proj", "ff.net.2"]
 
@@ -66,8 +64,8 @@ class WorldSetConfig:
     Attributes:
         static: how many still worlds.
         dynamic: how many moving ones, whose source is the clip of a still camera.
-        static_seed: of the first still world.
-        dynamic_seed: of the first moving one.
+        static_seed: of the first still world; None: the first that may be used so.
+        dynamic_seed: of the first moving one; None: likewise.
         trajectories: clips of each world: of the six, and in moving worlds of the same six with
             the time reversed.
         palette: of the worlds.
@@ -76,8 +74,8 @@ class WorldSetConfig:
 
     static: int = 0
     dynamic: int = 0
-    static_seed: int = 0
-    dynamic_seed: int = 100_000
+    static_seed: int | None = None
+    dynamic_seed: int | None = None
     trajectories: int = 3
     palette: str = "mixed"
     saturation: float = 1.0
@@ -88,10 +86,6 @@ class WorldSetConfig:
             raise InputError("static, dynamic numbers of worlds", value, "0 or more")
         if not 1 <= self.trajectories <= 6:
             raise InputError("trajectories of a world", self.trajectories, "1 to 6")
-
-
-def _held_out() -> WorldSetConfig:
-    return WorldSetConfig(0, 0, HELD_OUT, HELD_OUT + 10_000, 1)
 
 
 @dataclass
@@ -113,10 +107,6 @@ class GeneratorDataConfig:
     held_out: int = 16
 
     def __post_init__(self) -> None:
-        worlds = self.worlds
-        ends = (worlds.static_seed + worlds.static, worlds.dynamic_seed + worlds.dynamic)
-        if max(ends) > HELD_OUT:
-            raise InputError("data.worlds seeds", ends, f"below {HELD_OUT}: others are held out")
         if self.worlds_at_once < 1:
             raise InputError("data.worlds_at_once", self.worlds_at_once, "at least 1")
         if self.storage not in ("device", "cpu"):
@@ -156,13 +146,9 @@ class SampledConfig:
         pictured: clips in the picture.
     """
 
-    worlds: WorldSetConfig = field(default_factory=_held_out)
+    worlds: WorldSetConfig = field(default_factory=lambda: WorldSetConfig(trajectories=1))
     guidances: list[float] = field(default_factory=list)
     pictured: int = 4
-
-    def __post_init__(self) -> None:
-        if min(self.worlds.static_seed, self.worlds.dynamic_seed) < HELD_OUT:
-            raise InputError("validation.worlds seeds", self.worlds, f"{HELD_OUT} and more")
 
 
 @dataclass

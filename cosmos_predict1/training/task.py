@@ -13,6 +13,7 @@ from src.models.recon.scene_decoder import floating_type
 from src.runtime import InputError, default_device, get_logger, without_memory
 from src.tokenizer.cosmos import VideoTokenizer, latent_frames
 from src.tokenizer.loading import load_tokenizer
+from src.training.sources import offered
 from src.training.stopwatch import Stopwatch
 from src.training.task import Model, Progress, Share, Validation
 
@@ -34,11 +35,12 @@ from .lora import (
 from .objective import GeneratorObjective
 from .sources import SourcedClips, cache_settings
 from .validation import Sampler, evaluate
-from .worlds import world_clips
 
 LOGGER = get_logger(__name__)
 # Held-out clips that are sampled together.
 SAMPLED_AT_ONCE = 16
+# What another package offers where there is no folder of clips.
+WORLDS = "worlds for the generator"
 
 
 class GeneratorTask:
@@ -188,4 +190,4 @@ class GeneratorTask:
             return folder_clips(chosen, size, self.device)
         worlds = config.validation.worlds if held_out else config.data.worlds
         at_once = SAMPLED_AT_ONCE if held_out else config.data.worlds_at_once
-        return world_clips(worlds, size, self.device, part, at_once)
+        return offered(WORLDS)(worlds, size, self.device, part, at_once, held_out)

@@ -18,10 +18,10 @@ from torch import Tensor
 
 from src.config.decoder import load_decoder_train_config
 from src.config.loading import command_line_layer, file_layer
-from src.models.data.dataset import Draw
+from src.models.data.dataset import ExampleDraw
 from src.models.data.example import Example, Targets, unit_color
 from src.models.recon.decoder import LatentRecon
-from src.models.recon.scene_decoder import Conditions, SceneDecoder
+from src.models.recon.scene_decoder import SceneConditions, SceneDecoder
 from src.rendering.rasterize import rasterize
 from src.training.decoder.config import DecoderTrainConfig
 from src.training.decoder.data import open_data
@@ -64,7 +64,7 @@ FULL, SMALL = Case(), Case(48, 64, 9, 6, seconds=30)
 class RememberingDecoder(SceneDecoder):
     """Encodes a scene once: the same one comes again and again."""
 
-    def batch_conditions(self, examples: Sequence[Example]) -> list[Conditions]:
+    def batch_conditions(self, examples: Sequence[Example]) -> list[SceneConditions]:
         """Those of the first call."""
         if not hasattr(self, "_first"):
             self._first = super().batch_conditions(examples)
@@ -104,7 +104,7 @@ def prepare(folder: Path, case: Case, device: torch.device) -> tuple[DecoderObje
     _place_gaussians(network)
     objective.scenes = RememberingDecoder(network, objective.scenes.tokenizer)
     data = open_data(config)[0]
-    return objective, data[Draw(0)].to(device)
+    return objective, data[ExampleDraw(0)].to(device)
 
 
 @torch.no_grad()

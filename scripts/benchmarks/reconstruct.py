@@ -18,7 +18,7 @@ from src.io.clip.clip import Clip, ClipPaths, write_clip
 from src.io.ply.ply import write_ply
 from src.io.video.video import write_video
 from src.models.data.reading import ReadingConfig
-from src.models.data.sampling import SamplingConfig
+from src.models.data.sampling import ExampleSamplingConfig
 from src.models.recon.decoder import DecoderConfig, LatentRecon
 from src.models.recon.prune import keep_count, keep_indices
 from src.models.recon.weights import save_decoder
@@ -89,7 +89,7 @@ def _write_inputs(folder: Path, size: Size, device: torch.device) -> Reconstruct
     save_decoder(model, folder / "decoder")
     for position, name in enumerate(TRAJECTORIES):
         write_clip(ClipPaths(folder / "clips", name, KEY), synthetic_clip(size, position))
-    sampling = SamplingConfig(
+    sampling = ExampleSamplingConfig(
         num_input_frames=size.frames,
         trajectory_sampling="fixed",
         fixed_trajectories=list(TRAJECTORIES),

@@ -20,7 +20,7 @@ from src.config.decoder import load_decoder_train_config
 from src.config.loading import command_line_layer, file_layer
 from src.evaluation.lpips import BACKBONE_FILE, LINEAR_FILE, LPIPS, TAPS
 from src.io.clip.clip import ClipPaths, write_clip
-from src.models.data.dataset import Draw
+from src.models.data.dataset import ExampleDraw
 from src.models.recon.decoder import LatentRecon
 from src.models.recon.scan import seam as scan
 from src.models.recon.weights import save_decoder
@@ -99,7 +99,7 @@ def run(device: torch.device) -> Iterator[Row]:
         for stage in (7, 9):
             config = configure(folder, Case(stage, 1), size)
             data = open_data(config)[0]
-            once = seconds(lambda data=data: data[Draw(0)], repeats=2, warm_up=1)
+            once = seconds(lambda data=data: data[ExampleDraw(0)], repeats=2, warm_up=1)
             yield Row(f"stage {stage}, one worker reads a scene", once)
 
 

@@ -10,12 +10,12 @@ from functools import partial
 
 import torch
 
+from nano.worlds.rendering.render import render_worlds
+from nano.worlds.rendering.shading import shade
+from nano.worlds.scene import Worlds, build_worlds, world_cameras
 from src.geometry.cameras import Cameras, invert_rigid
 from src.geometry.trajectories import TrajectorySpec, make_trajectory
 from src.runtime import can_compile
-from src.worlds.render import render_worlds
-from src.worlds.scene import Worlds, build_worlds, world_cameras
-from src.worlds.shading import shade
 
 from .row import Row, seconds
 

@@ -15,7 +15,7 @@ from src.models.data.dataset import ClipDataset
 from src.models.data.example import unit_color
 from src.models.data.reading import ReadingConfig
 from src.models.data.registry import DatasetSpec
-from src.models.data.sampling import SamplingConfig
+from src.models.data.sampling import ExampleSamplingConfig
 from src.models.recon.decoder import Precision
 from src.models.recon.scene_decoder import SceneDecoder, cast_trunk, floating_type
 from src.models.recon.weights import load_decoder
@@ -85,7 +85,7 @@ def _precisions(
     info = video_header(first)
     size = (info.height // 16 * 16, info.width // 16 * 16)
     frames = (info.num_frames - 1) // 8 * 8 + 1
-    sampling = SamplingConfig(
+    sampling = ExampleSamplingConfig(
         num_input_frames=frames,
         max_trajectories=len(chosen),
         trajectory_sampling="fixed",

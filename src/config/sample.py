@@ -5,7 +5,7 @@ from dataclasses import dataclass, field, fields, replace
 from typing import Any, Literal
 
 from ..models.data.reading import ReadingConfig
-from ..models.data.sampling import SamplingConfig
+from ..models.data.sampling import ExampleSamplingConfig
 from ..models.recon.scene_decoder import TypeName
 from ..reconstruct.outputs import OutputConfig
 from ..reconstruct.run import ReconstructConfig
@@ -169,7 +169,7 @@ def _chosen(model: Mapping[str, Any]) -> tuple[str, ...]:
     return tuple(sorted({name for part in parts for name in part}))
 
 
-def _sampling(sample: SampleConfig, sampling: SamplingConfig) -> SamplingConfig:
+def _sampling(sample: SampleConfig, sampling: ExampleSamplingConfig) -> ExampleSamplingConfig:
     """The model's trajectories and frames, with the user's choice on top."""
     sampling = replace(
         sampling,

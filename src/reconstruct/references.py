@@ -13,7 +13,7 @@ from ..models.data.example import Example
 from ..runtime import InputError
 from ..tokenizer.cosmos import VideoTokenizer
 from .outputs import OutputConfig
-from .sheet import read_input
+from .pictures.sheet import read_input
 
 
 @dataclass(frozen=True)

@@ -26,11 +26,11 @@ from .background import BackgroundWriter
 from .claims import settle
 from .finished import made_from_path
 from .outputs import OutputConfig, OutputTree, meta_text
+from .pictures.sheet import scene_sheet, write_sheet
 from .quality import FrameQuality, trajectory_quality, write_quality
 from .record import SceneRecord
 from .references import References
 from .rendering import RenderedTrajectory, render_trajectories
-from .sheet import scene_sheet, write_sheet
 
 # Of 10; the published quality.
 QUALITY = 5

@@ -24,8 +24,8 @@ from ..tokenizer.loading import load_statistics
 from .background import BackgroundWriter
 from .claims import Claims, remove_leftovers
 from .finished import FinishedScenes
-from .grid import write_grids
 from .outputs import OutputConfig, OutputTree
+from .pictures.grid import write_grids
 from .references import find_references
 from .results import DecodedScene, SceneResults
 from .scenes import Scenes, ScenesConfig

@@ -5,11 +5,11 @@ from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 
 from ..io.clip.clip import ClipPaths, open_clip
-from ..models.data.dataset import ClipDataset, Draw
+from ..models.data.dataset import ClipDataset, ExampleDraw
 from ..models.data.example import Example
 from ..models.data.reading import ReadingConfig
 from ..models.data.registry import resolve_dataset
-from ..models.data.sampling import SamplingConfig
+from ..models.data.sampling import ExampleSamplingConfig
 from ..runtime import InputError
 from ..tokenizer.statistics import LatentStatistics
 from .background import read_ahead
@@ -32,7 +32,7 @@ class ScenesConfig:
     dataset: str = "lyra_static_demo"
     root: str | None = None
     image_size: tuple[int, int] = (704, 1280)
-    sampling: SamplingConfig = field(default_factory=SamplingConfig)
+    sampling: ExampleSamplingConfig = field(default_factory=ExampleSamplingConfig)
     reading: ReadingConfig = field(default_factory=ReadingConfig)
     times: list[int] | None = None
 
@@ -83,7 +83,9 @@ class Scenes:
     def read(self, indices: Iterable[int]) -> Iterator[tuple[int, Example]]:
         """Yield the scenes at `indices` at the first time, the next one being read meanwhile."""
         dataset = self._datasets[self.times[0]]
-        for index, result in read_ahead(lambda index: dataset.try_read(Draw(index)), indices):
+        for index, result in read_ahead(
+            lambda index: dataset.try_read(ExampleDraw(index)), indices
+        ):
             example = dataset.accept(result)
             if example is not None:
                 yield index, example

@@ -85,7 +85,7 @@ class Block(nn.Module):
         return x + self.narrow(F.gelu(self.widen(self.norm(self.spatial(x)))))
 
 
-class Attention(nn.Module):
+class PatchAttention(nn.Module):
     """Attention between all pixels: the scale of a scene shows anywhere in it."""
 
     def __init__(self, width: int, heads: int) -> None:
@@ -121,7 +121,7 @@ class NanoDepth(nn.Module):
             nn.Sequential(*(Block(width) for _ in range(count)))
             for width, count in zip(widths, self.config.blocks, strict=True)
         )
-        self.attention = Attention(last, self.config.heads)
+        self.attention = PatchAttention(last, self.config.heads)
         self.up = nn.ModuleList(
             nn.Conv2d(width, previous, 1)
             for previous, width in zip(widths[:-1], widths[1:], strict=True)

@@ -46,7 +46,7 @@ POINT_BYTES = 24
 LENGTH_TOLERANCE = 0.01
 
 
-class Lens(NamedTuple):
+class ColmapLens(NamedTuple):
     """A camera of the model: its kind, the size of its pictures, its parameters."""
 
     model: str
@@ -101,7 +101,7 @@ def _read(path: Path, parse: Callable[[Path], Iterator[Any]]) -> list[Any]:
         raise InputError(path, f"unreadable ({error})"[:200], EXPECTED) from error
 
 
-def _binary_lenses(path: Path) -> Iterator[tuple[int, Lens]]:
+def _binary_lenses(path: Path) -> Iterator[tuple[int, ColmapLens]]:
     with path.open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as content:
         (count,), at = COUNT.unpack_from(content), COUNT.size
         for _ in range(count):
@@ -110,7 +110,10 @@ def _binary_lenses(path: Path) -> Iterator[tuple[int, Lens]]:
             if not parameters:
                 raise InputError(path, f"a camera of the model {name}", f"one of {[*PARAMETERS]}")
             numbers = struct.Struct(f"<{parameters}d")
-            yield number, Lens(name, width, height, numbers.unpack_from(content, at + CAMERA.size))
+            yield (
+                number,
+                ColmapLens(name, width, height, numbers.unpack_from(content, at + CAMERA.size)),
+            )
             at += CAMERA.size + numbers.size
         _check_end(path, at, len(content))
 
@@ -135,7 +138,7 @@ def _check_end(path: Path, at: int, size: int) -> None:
         raise InputError(path, f"{size} bytes", f"{at} bytes, by what it holds")
 
 
-def _text_lenses(path: Path) -> Iterator[tuple[int, Lens]]:
+def _text_lenses(path: Path) -> Iterator[tuple[int, ColmapLens]]:
     with path.open(encoding="utf-8", errors="replace") as lines:
         for line in lines:
             if line.strip() and not line.startswith("#"):
@@ -144,7 +147,7 @@ def _text_lenses(path: Path) -> Iterator[tuple[int, Lens]]:
                 if len(parameters) != PARAMETERS.get(model, len(parameters)):
                     expected = f"the {PARAMETERS[model]} parameters of {model}"
                     raise InputError(path, f"{len(parameters)} in `{line.strip()[:80]}`", expected)
-                yield int(number), Lens(model, int(width), int(height), parameters)
+                yield int(number), ColmapLens(model, int(width), int(height), parameters)
 
 
 def _text_images(path: Path) -> Iterator[Image]:
@@ -157,7 +160,7 @@ def _text_images(path: Path) -> Iterator[Image]:
                 yield Image(name, tuple(map(float, pose)), int(camera))
 
 
-def _lens_of(path: Path, image: Image, lenses: Mapping[int, Lens]) -> Lens:
+def _lens_of(path: Path, image: Image, lenses: Mapping[int, ColmapLens]) -> ColmapLens:
     lens = lenses.get(image.camera)
     if lens is None:
         value = f"camera {image.camera} of {image.name[:80]!r}"
@@ -168,7 +171,7 @@ def _lens_of(path: Path, image: Image, lenses: Mapping[int, Lens]) -> Lens:
     return lens
 
 
-def _intrinsics(lens: Lens) -> list[float]:
+def _intrinsics(lens: ColmapLens) -> list[float]:
     """`fx fy cx cy` of a lens without distortion."""
     focals = lens.parameters[:-2]
     return [focals[0], focals[-1], *lens.parameters[-2:]]

@@ -17,8 +17,8 @@ from .example import Example
 from .reading import ReadingConfig, SceneReader
 from .registry import DatasetSpec
 from .sampling import (
+    ExampleSamplingConfig,
     Mode,
-    SamplingConfig,
     Selection,
     draw_frames,
     draw_number,
@@ -38,7 +38,7 @@ LOGGER = get_logger(__name__)
 OF_STEP, OF_SCENE, OF_ORDER = 1, 2, 3
 
 
-class Draw(NamedTuple):
+class ExampleDraw(NamedTuple):
     """Which scene, and what its random numbers depend on besides.
 
     Examples of one step have the same number of trajectories: they can be stacked, and no process
@@ -74,11 +74,11 @@ class SceneSet(Protocol):
         """The number of draws in an epoch."""
         ...
 
-    def __getitem__(self, item: int | Draw) -> Example:
+    def __getitem__(self, item: int | ExampleDraw) -> Example:
         """One example."""
         ...
 
-    def try_read(self, draw: Draw) -> Example | Unreadable:
+    def try_read(self, draw: ExampleDraw) -> Example | Unreadable:
         """One example, or why its scene cannot be read."""
         ...
 
@@ -98,7 +98,7 @@ class ClipDataset(Dataset[Example]):
     def __init__(
         self,
         spec: DatasetSpec,
-        sampling: SamplingConfig,
+        sampling: ExampleSamplingConfig,
         image_size: tuple[int, int],
         mode: Mode = "test",
         split: Split = "all",
@@ -144,13 +144,13 @@ class ClipDataset(Dataset[Example]):
     def __len__(self) -> int:
         return len(self.keys)
 
-    def __getitem__(self, item: int | Draw) -> Example:
+    def __getitem__(self, item: int | ExampleDraw) -> Example:
         """One scene; a bare index is its draw of epoch 0.
 
         Raises:
             InputError: naming the file that cannot be read or does not fit the settings.
         """
-        draw = item if isinstance(item, Draw) else Draw(item)
+        draw = item if isinstance(item, ExampleDraw) else ExampleDraw(item)
         reader = SceneReader(self.spec.root, self.keys[draw.index], self.image_size)
         return assemble(
             reader, self.select(reader, draw), self.reading, self.statistics, self.spec.scene_scale
@@ -159,7 +159,7 @@ class ClipDataset(Dataset[Example]):
     def __iter__(self) -> Iterator[Example]:
         return (self[index] for index in range(len(self)))
 
-    def try_read(self, draw: Draw) -> Example | Unreadable:
+    def try_read(self, draw: ExampleDraw) -> Example | Unreadable:
         """One scene, or why it cannot be read."""
         try:
             return self[draw]
@@ -185,7 +185,7 @@ class ClipDataset(Dataset[Example]):
             raise InputError(self.spec.root, f"0 of {len(self)} scenes readable", str(error))
         return None
 
-    def select(self, reader: SceneReader, draw: Draw) -> Selection:
+    def select(self, reader: SceneReader, draw: ExampleDraw) -> Selection:
         """What `draw` takes of a scene."""
         index = range(len(self))[draw.index]
         spec, sampling, seed = self.spec, self.sampling, self.reading.seed
@@ -208,7 +208,7 @@ class ClipDataset(Dataset[Example]):
 
     def _check_first_scene(self) -> None:
         reader = SceneReader(self.spec.root, self.keys[0], self.image_size)
-        selection = self.select(reader, Draw(0))
+        selection = self.select(reader, ExampleDraw(0))
         if self.reading.latents:
             frames = len(selection.inputs[0])
             reader.latents(selection.trajectories[0], frames, self.statistics)

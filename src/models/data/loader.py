@@ -16,11 +16,11 @@ import torch
 from torch.utils.data import DataLoader, Dataset, Sampler
 
 from ...runtime import InputError
-from .dataset import OF_ORDER, Draw, SceneSet, Unreadable
+from .dataset import OF_ORDER, ExampleDraw, SceneSet, Unreadable
 from .example import Example
 
 
-class SceneStream(Sampler[list[Draw]]):
+class SceneStream(Sampler[list[ExampleDraw]]):
     """Endless batches of scenes for one of several processes, from any step on.
 
     One stream of shuffled epochs, every scene once in each, is dealt out: a step takes
@@ -46,19 +46,19 @@ class SceneStream(Sampler[list[Draw]]):
         # A step may reach over the end of an epoch.
         self._order = lru_cache(maxsize=2)(self._shuffle)
 
-    def __iter__(self) -> Iterator[list[Draw]]:
+    def __iter__(self) -> Iterator[list[ExampleDraw]]:
         step = self.position
         while True:
             yield self.batch(step)
             step += 1
 
-    def batch(self, step: int) -> list[Draw]:
+    def batch(self, step: int) -> list[ExampleDraw]:
         """What this process takes at `step`."""
         first = (step * self.world_size + self.rank) * self.batch_size
         draws = []
         for place in range(first, first + self.batch_size):
             epoch, index = divmod(place, self.num_scenes)
-            draws.append(Draw(self._order(epoch)[index], epoch, step))
+            draws.append(ExampleDraw(self._order(epoch)[index], epoch, step))
         return draws
 
     def _shuffle(self, epoch: int) -> list[int]:
@@ -106,12 +106,12 @@ class _Results(Dataset[Example | Unreadable]):
     def __init__(self, dataset: SceneSet) -> None:
         self.dataset = dataset
 
-    def __getitem__(self, draw: Draw) -> Example | Unreadable:
+    def __getitem__(self, draw: ExampleDraw) -> Example | Unreadable:
         return self.dataset.try_read(draw)
 
 
 def _loader(
-    dataset: SceneSet, batches: Sampler[list[Draw]], num_workers: int
+    dataset: SceneSet, batches: Sampler[list[ExampleDraw]], num_workers: int
 ) -> DataLoader[Example | Unreadable]:
     if num_workers:
         _end_workers_at_exit()

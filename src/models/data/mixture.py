@@ -7,7 +7,7 @@ from itertools import accumulate
 from torch.utils.data import Dataset
 
 from ...runtime import InputError
-from .dataset import ClipDataset, Draw, Unreadable
+from .dataset import ClipDataset, ExampleDraw, Unreadable
 from .example import Example
 
 
@@ -47,21 +47,21 @@ class Mixture(Dataset[Example]):
     def __len__(self) -> int:
         return self.ends[-1]
 
-    def __getitem__(self, item: int | Draw) -> Example:
+    def __getitem__(self, item: int | ExampleDraw) -> Example:
         """One scene of one set; see `ClipDataset`."""
         number, draw = self.locate(item)
         return self.datasets[number][draw]
 
-    def locate(self, item: int | Draw) -> tuple[int, Draw]:
+    def locate(self, item: int | ExampleDraw) -> tuple[int, ExampleDraw]:
         """Which set a draw is of, and what it is there."""
-        draw = item if isinstance(item, Draw) else Draw(item)
+        draw = item if isinstance(item, ExampleDraw) else ExampleDraw(item)
         index = range(len(self))[draw.index]
         number = bisect_right(self.ends, index)
         place = index - (self.ends[number - 1] if number else 0)
         turn, scene = divmod(place, len(self.datasets[number]))
-        return number, Draw(scene, draw.epoch * self.repeats[number] + turn, draw.step)
+        return number, ExampleDraw(scene, draw.epoch * self.repeats[number] + turn, draw.step)
 
-    def try_read(self, draw: Draw) -> Example | Unreadable:
+    def try_read(self, draw: ExampleDraw) -> Example | Unreadable:
         """One scene, or why it cannot be read."""
         number, own = self.locate(draw)
         result = self.datasets[number].try_read(own)

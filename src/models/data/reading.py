@@ -14,7 +14,7 @@ from ...io.clip.packed import PackedPath
 from ...runtime import InputError
 from ...tokenizer.cosmos import COMPRESSION, latent_frames
 from ...tokenizer.statistics import LatentStatistics
-from .transforms import Fit
+from .transforms import ExampleFit
 
 # Clips whose cameras each process keeps: a training opens the same ones in every epoch.
 KEPT_CLIPS = 2**13
@@ -72,12 +72,12 @@ class SceneReader:
     def cameras(self, trajectory: str, frames: Sequence[int]) -> Cameras:
         """The cameras of `frames` for pictures of the examples' size."""
         cameras = self.clip(trajectory).cameras(frames)
-        return Fit((cameras.height, cameras.width), self.image_size).cameras(cameras)
+        return ExampleFit((cameras.height, cameras.width), self.image_size).cameras(cameras)
 
     def color(
         self, trajectory: str, frames: Sequence[int]
     ) -> UInt8[Tensor, "frame 3 h w"] | Float[Tensor, "frame 3 h w"]:
-        """The pictures of `frames`; see `Fit.color` for their type."""
+        """The pictures of `frames`; see `ExampleFit.color` for their type."""
         clip = self.clip(trajectory)
         pictures = clip.frames(frames)
         size = (pictures.shape[1], pictures.shape[2])
@@ -86,12 +86,12 @@ class SceneReader:
             value = f"frames of {size[0]}x{size[1]}"
             expected = f"{clip.info.height}x{clip.info.width} pixels, not turned"
             raise InputError(clip.paths.rgb, value, expected)
-        return Fit(size, self.image_size).color(pictures)
+        return ExampleFit(size, self.image_size).color(pictures)
 
     def depth(self, trajectory: str, frames: Sequence[int]) -> Float[Tensor, "frame h w"]:
         """The depth maps of `frames`, 0 where unknown."""
         depth = self.clip(trajectory).depth(frames)
-        return Fit((depth.shape[1], depth.shape[2]), self.image_size).depth(depth)
+        return ExampleFit((depth.shape[1], depth.shape[2]), self.image_size).depth(depth)
 
     def latents(
         self, trajectory: str, num_frames: int, statistics: LatentStatistics | None

@@ -27,7 +27,7 @@ TrajectorySampling = Literal["random", "random_bucket", "fixed", "empty"]
 
 
 @dataclass
-class SamplingConfig:
+class ExampleSamplingConfig:
     """How inputs and targets of a scene are chosen; defaults as published.
 
     Attributes:
@@ -86,7 +86,7 @@ class Selection:
 
 
 def draw_number(
-    generator: np.random.Generator, sampling: SamplingConfig, available: int, mode: Mode
+    generator: np.random.Generator, sampling: ExampleSamplingConfig, available: int, mode: Mode
 ) -> int:
     """How many of the `available` trajectories are inputs."""
     if sampling.trajectory_sampling == "fixed":
@@ -100,7 +100,7 @@ def draw_number(
 def draw_trajectories(
     generator: np.random.Generator,
     spec: DatasetSpec,
-    sampling: SamplingConfig,
+    sampling: ExampleSamplingConfig,
     available: Sequence[str],
     number: int,
 ) -> tuple[str, ...]:
@@ -124,7 +124,7 @@ def draw_trajectories(
 def draw_frames(
     generator: np.random.Generator,
     spec: DatasetSpec,
-    sampling: SamplingConfig,
+    sampling: ExampleSamplingConfig,
     trajectories: tuple[str, ...],
     num_frames: int,
     mode: Mode,
@@ -146,7 +146,7 @@ def draw_frames(
 def _static_frames(
     generator: np.random.Generator,
     spec: DatasetSpec,
-    sampling: SamplingConfig,
+    sampling: ExampleSamplingConfig,
     trajectories: tuple[str, ...],
     num_frames: int,
 ) -> Selection:
@@ -170,7 +170,7 @@ def _static_frames(
 def _dynamic_frames(
     generator: np.random.Generator,
     spec: DatasetSpec,
-    sampling: SamplingConfig,
+    sampling: ExampleSamplingConfig,
     trajectories: tuple[str, ...],
     num_frames: int,
 ) -> Selection:
@@ -186,7 +186,10 @@ def _dynamic_frames(
 
 
 def _test_frames(
-    spec: DatasetSpec, sampling: SamplingConfig, trajectories: tuple[str, ...], num_frames: int
+    spec: DatasetSpec,
+    sampling: ExampleSamplingConfig,
+    trajectories: tuple[str, ...],
+    num_frames: int,
 ) -> Selection:
     """All frames as inputs, every `target_stride`-th one of each trajectory as a target."""
     count, frame = sampling.num_input_frames, sampling.target_frame
@@ -207,5 +210,5 @@ def _test_frames(
     return Selection(trajectories, inputs, trajectories, targets, frame)
 
 
-def _at_least(sampling: SamplingConfig) -> str:
+def _at_least(sampling: ExampleSamplingConfig) -> str:
     return f"clips of at least {sampling.num_input_frames} frames"

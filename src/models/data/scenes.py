@@ -8,13 +8,13 @@ from typing import Literal
 from ...io.clip.clip import ClipPaths, list_keys, list_trajectories
 from ...runtime import InputError, get_logger
 from .registry import DatasetSpec
-from .sampling import Mode, SamplingConfig
+from .sampling import ExampleSamplingConfig, Mode
 
 Split = Literal["all", "train", "validation"]
 LOGGER = get_logger(__name__)
 
 
-def with_sources(spec: DatasetSpec, sampling: SamplingConfig) -> DatasetSpec:
+def with_sources(spec: DatasetSpec, sampling: ExampleSamplingConfig) -> DatasetSpec:
     """`spec` with its source trajectories named: all that are there and no targets, if it has none.
 
     Raises:
@@ -29,14 +29,14 @@ def with_sources(spec: DatasetSpec, sampling: SamplingConfig) -> DatasetSpec:
     return replace(spec, source_trajectories=tuple(sources))
 
 
-def input_trajectories(spec: DatasetSpec, sampling: SamplingConfig) -> tuple[str, ...]:
+def input_trajectories(spec: DatasetSpec, sampling: ExampleSamplingConfig) -> tuple[str, ...]:
     """The trajectories that may be inputs, in their order."""
     if sampling.trajectory_sampling == "fixed":
         return tuple(sampling.fixed_trajectories or ())
     return spec.source_trajectories or ()
 
 
-def used_trajectories(spec: DatasetSpec, sampling: SamplingConfig, mode: Mode) -> list[str]:
+def used_trajectories(spec: DatasetSpec, sampling: ExampleSamplingConfig, mode: Mode) -> list[str]:
     """The trajectories of which every scene must have a clip, each once.
 
     Raises:

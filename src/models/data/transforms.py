@@ -18,7 +18,7 @@ CHUNK = 8
 
 
 @dataclass(frozen=True)
-class Fit:
+class ExampleFit:
     """The way from pictures of size `source` to pictures of size `target`."""
 
     source: tuple[int, int]

@@ -46,7 +46,7 @@ def cast_trunk(model: LatentRecon, dtype: torch.dtype) -> LatentRecon:
 
 
 @dataclass(frozen=True)
-class Conditions:
+class SceneConditions:
     """What a decoder sees of one scene, as a batch of one, but for the target time."""
 
     latents: Float[Tensor, "1 traj latent_frame c lh lw"]
@@ -57,7 +57,7 @@ class Conditions:
 
 
 @dataclass(frozen=True)
-class Prepared:
+class PreparedDecoding:
     """A scene up to the first block, but for the target time."""
 
     tokens: Float[Tensor, "1 traj token width"]
@@ -90,11 +90,11 @@ class SceneDecoder:
         """The type of the decoder's trunk."""
         return self.model.patch_embed.norm.weight.dtype
 
-    def prepare(self, example: Example) -> Prepared:
+    def prepare(self, example: Example) -> PreparedDecoding:
         """All that the target times of a scene share; differentiable in the decoder's weights."""
         conditions = self.conditions(example)
         tokens = self.model.embed(conditions.latents, conditions.pluecker)
-        return Prepared(
+        return PreparedDecoding(
             tokens,
             conditions.origins,
             conditions.directions,
@@ -102,7 +102,7 @@ class SceneDecoder:
             (example.cameras.height, example.cameras.width),
         )
 
-    def decode(self, prepared: Prepared, target_time: float | None = None) -> Decoded:
+    def decode(self, prepared: PreparedDecoding, target_time: float | None = None) -> Decoded:
         """The Gaussians of a prepared scene, as a batch of one, at a time in [0, 1].
 
         Raises:
@@ -117,11 +117,11 @@ class SceneDecoder:
             prepared.tokens, prepared.origins, prepared.directions, time_tokens
         )
 
-    def gaussians(self, prepared: Prepared, target_time: float | None = None) -> Gaussians:
+    def gaussians(self, prepared: PreparedDecoding, target_time: float | None = None) -> Gaussians:
         """The one set of Gaussians of a prepared scene; see `decode`."""
         return self.decode(prepared, target_time).gaussians.map(lambda tensor: tensor[0])
 
-    def conditions(self, example: Example) -> Conditions:
+    def conditions(self, example: Example) -> SceneConditions:
         """The inputs of the decoder, in the type of its trunk; rays keep theirs.
 
         Raises:
@@ -130,7 +130,7 @@ class SceneDecoder:
         return self.batch_conditions([example])[0]
 
     @torch.no_grad()
-    def batch_conditions(self, examples: Sequence[Example]) -> list[Conditions]:
+    def batch_conditions(self, examples: Sequence[Example]) -> list[SceneConditions]:
         """The same of scenes with pictures of one size and equally many frames."""
         seen = Cameras.concatenate([example.cameras for example in examples])
         encoded = self._plueckers(seen, self.device).to(self.dtype)
@@ -172,14 +172,14 @@ class SceneDecoder:
 
     def _conditions(
         self, example: Example, pluecker: Float[Tensor, "traj latent_frame c2 lh lw"]
-    ) -> Conditions:
+    ) -> SceneConditions:
         cameras = example.cameras.to(self.device)
         origins, directions = coarse_rays(cameras, COMPRESSION, self.model.config.precision)
         source_times = None
         if self.model.config.use_time:
             encoder = self._time_encoder((cameras.height, cameras.width))
             source_times = encoder(example.source_times.tolist())[None].to(self.dtype)
-        return Conditions(
+        return SceneConditions(
             self._latents(example)[None],
             pluecker[None],
             origins[None],

@@ -14,9 +14,7 @@ from jaxtyping import Shaped
 from torch import Tensor, nn
 from torch.distributed.tensor import DTensor, distribute_tensor
 
-from .zero import gather_zero, scatter_zero, zero_optimizer
-
-OptimizerState = dict[str, dict[str, Tensor]]
+from .zero import OptimizerState, gather_zero, scatter_zero, zero_optimizer
 
 
 def whole(tensor: Shaped[Tensor, "..."]) -> Shaped[Tensor, "..."]:

@@ -9,7 +9,7 @@ from importlib.util import find_spec
 from typing import TYPE_CHECKING, Any
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from ...runtime import InputError
 from ..optim import OptimConfig
@@ -18,7 +18,7 @@ from ..settings import LoopConfig
 if TYPE_CHECKING:
     from accelerate.utils import DeepSpeedPlugin
 
-    from .snapshot import OptimizerState
+OptimizerState = dict[str, dict[str, Tensor]]
 
 SOURCE = "accelerate configuration"
 MOMENTS = ("exp_avg", "exp_avg_sq")
@@ -74,7 +74,7 @@ def zero_plugin(loop: LoopConfig, optim: OptimConfig) -> "DeepSpeedPlugin":
 
 
 def group_by_age(
-    network: nn.Module, optimizer: torch.optim.Optimizer, state: "OptimizerState"
+    network: nn.Module, optimizer: torch.optim.Optimizer, state: OptimizerState
 ) -> None:
     """Regroup the parameters by the number of their updates in `state`; frozen ones are dropped.
 
@@ -99,7 +99,7 @@ def zero_optimizer(optimizer: torch.optim.Optimizer) -> Any | None:
     return inner if hasattr(inner, "single_partition_of_fp32_groups") else None
 
 
-def gather_zero(network: nn.Module, zero: Any) -> "OptimizerState":
+def gather_zero(network: nn.Module, zero: Any) -> OptimizerState:
     """What the optimizer remembers of each parameter, put together from all processes.
 
     Empty before its first step. A collective call.
@@ -124,7 +124,7 @@ def gather_zero(network: nn.Module, zero: Any) -> "OptimizerState":
     return state
 
 
-def scatter_zero(network: nn.Module, zero: Any, state: "OptimizerState") -> None:
+def scatter_zero(network: nn.Module, zero: Any, state: OptimizerState) -> None:
     """Give every process its part of a whole state; the groups are those of `group_by_age`."""
     from deepspeed.utils import safe_set_full_optimizer_state
     from deepspeed.utils.mixed_precision_linkage import lazy_init_hp_params_optimizer_state

@@ -3,13 +3,13 @@
 from dataclasses import dataclass, field
 
 from ...models.data.reading import ReadingConfig
-from ...models.data.sampling import SamplingConfig
+from ...models.data.sampling import ExampleSamplingConfig
 from ...models.recon.decoder import DecoderConfig
 from ...rendering.options import RasterizeOptions
 from ...runtime import InputError
+from ...tokenizer.cosmos import latent_frames
 from ..optim import OptimConfig
 from ..settings import LoopConfig
-from ..world_clips import WorldsConfig
 from .losses import LossConfig
 
 TOKENIZER = "./checkpoints/cosmos_predict1/Cosmos-Tokenize1-CV8x8x8-720p"
@@ -26,6 +26,31 @@ class DatasetUse:
     def __post_init__(self) -> None:
         if self.repeat < 1:
             raise InputError("data.sets", f"{self.name} repeated {self.repeat} times", "1 or more")
+
+
+@dataclass
+class WorldsConfig:
+    """Which worlds become clips.
+
+    Attributes:
+        scenes: how many of each kind; 0 for none.
+        frames: of each clip.
+        seed: of the first world; the others follow.
+        folder: where the clips are, or are written to.
+        supersample: samples of a pixel at edges, along each axis.
+    """
+
+    scenes: int = 0
+    frames: int = 17
+    seed: int = 0
+    folder: str = "outputs/nano/data"
+    supersample: int = 2
+
+    def __post_init__(self) -> None:
+        if self.scenes < 0 or self.supersample < 1:
+            value = (self.scenes, self.supersample)
+            raise InputError("worlds.scenes, worlds.supersample", value, "at least 0 and 1")
+        latent_frames(self.frames)
 
 
 @dataclass
@@ -60,7 +85,7 @@ class DecoderTrainConfig:
     loss: LossConfig = field(default_factory=LossConfig)
     data: DataConfig = field(default_factory=DataConfig)
     reading: ReadingConfig = field(default_factory=lambda: ReadingConfig(depth=True))
-    sampling: SamplingConfig = field(default_factory=SamplingConfig)
+    sampling: ExampleSamplingConfig = field(default_factory=ExampleSamplingConfig)
     decoder: DecoderConfig = field(default_factory=lambda: DecoderConfig(checkpointing=True))
     render: RasterizeOptions = field(default_factory=RasterizeOptions)
     tokenizer: str = TOKENIZER

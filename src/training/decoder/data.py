@@ -10,10 +10,12 @@ from ...models.data.scenes import split_scenes
 from ...runtime import InputError, get_logger
 from ...tokenizer.loading import load_statistics
 from ...tokenizer.statistics import LatentStatistics
-from ..world_clips import untrained_tokenizer, write_world_clips
+from ..sources import offered
 from .config import DecoderTrainConfig
 
 LOGGER = get_logger(__name__)
+# What another package offers where no clips are given.
+CLIPS_OF_WORLDS, UNTRAINED_TOKENIZER = "clips of worlds", "untrained tokenizer"
 
 
 def makes_clips(config: DecoderTrainConfig) -> bool:
@@ -48,9 +50,9 @@ def make_clips(config: DecoderTrainConfig) -> None:
     if makes_clips(config):
         tokenizer, worlds = tokenizer_folder(config), config.data.worlds
         if tokenizer == _untrained_folder(config):
-            untrained_tokenizer(tokenizer, worlds.frames)
+            offered(UNTRAINED_TOKENIZER)(tokenizer, worlds.frames)
         size = config.data.image_size
-        write_world_clips(worlds, not specs[0].is_static, size, tokenizer)
+        offered(CLIPS_OF_WORLDS)(worlds, not specs[0].is_static, size, tokenizer)
 
 
 def open_data(config: DecoderTrainConfig) -> tuple[SceneSet, SceneSet | None]:

@@ -16,7 +16,7 @@ from torch.utils.checkpoint import checkpoint
 from ...evaluation.lpips import load_lpips
 from ...gaussians import Gaussians
 from ...geometry.cameras import Cameras
-from ...models.data.dataset import Draw, SceneSet
+from ...models.data.dataset import ExampleDraw, SceneSet
 from ...models.data.example import Example, Targets, unit_color
 from ...models.data.loader import ExampleLoader
 from ...models.recon.decoder import Decoded, LatentRecon
@@ -182,7 +182,7 @@ class DecoderTask:
         # All processes go round equally often, the last time some of them for nothing.
         for first in range(0, len(data), share.world_size):
             index = first + share.rank
-            example = data[Draw(index % len(data), 0, index % len(data))]
+            example = data[ExampleDraw(index % len(data), 0, index % len(data))]
             terms = dict(model([example], pictures=True))
             color, depth = terms.pop("color")[0], terms.pop("depth")[0]
             if index >= len(data):

@@ -8,8 +8,6 @@ from ..optim import OptimConfig
 from ..settings import LoopConfig
 from .guided import GuidedStartConfig
 
-# Worlds from here on are nobody's training data; dynamic ones have ranges of their own.
-HELD_OUT, HELD_OUT_DYNAMIC, FIRST_DYNAMIC = 900_000, 910_000, 100_000
 MOST_HELD_OUT = 64
 # The least and the largest value of each size of the network.
 WIDTHS = ("encoder", "decoder")
@@ -62,10 +60,6 @@ class PoolConfig:
         if self.worlds < 1 or min(self.early, self.late) < 0:
             value = (self.worlds, self.early, self.late)
             raise InputError("worlds, early, late of data.pools", value, "at least 1, 0 and 0")
-        first, end = (FIRST_DYNAMIC, 2 * FIRST_DYNAMIC) if self.dynamic else (0, FIRST_DYNAMIC)
-        if self.seed < first or self.seed + self.worlds > end:
-            value = f"{self.worlds} from {self.seed}"
-            raise InputError("seeds of data.pools", value, f"seeds in [{first}, {end})")
 
 
 @dataclass(kw_only=True)

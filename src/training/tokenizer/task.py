@@ -14,16 +14,10 @@ from ...tokenizer import planar
 from ...tokenizer.cosmos import VideoTokenizer, latent_frames
 from ...tokenizer.loading import load_tokenizer, save_tokenizer
 from ..perceptual import lpips_folder
+from ..sources import offered
 from ..stopwatch import Stopwatch
 from ..task import Model, Objective, Progress, Share, Validation
-from ..tokenizer_canvases import CanvasSource, MixedSource
-from .clips import (
-    ClipSource,
-    FolderSource,
-    PoolSource,
-    folder_clips,
-    held_out_worlds,
-)
+from .clips import ClipSource, FolderSource, folder_clips
 from .code import LinearCode, guidance_loss
 from .config import TokenizerTrainConfig
 from .data import TokenizerBatch, TokenizerBatches
@@ -33,6 +27,8 @@ from .losses import psnr_of, reconstruction_loss
 
 # Whole clips that go through the network at once where nothing is trained.
 CLIPS_AT_ONCE = 4
+# What another package offers where there is no folder of clips.
+WORLDS, HELD_OUT_WORLDS = "worlds for the tokenizer", "held-out worlds for the tokenizer"
 
 Step = Callable[[Tensor, Tensor | None], tuple[Tensor, dict[str, Tensor]]]
 
@@ -135,7 +131,7 @@ class TokenizerTask:
         self.device, config = device, self.config
         if config.data.root is None:
             if config.data.held_out:
-                self._held_out = held_out_worlds(config.data, device).color[:, 0]
+                self._held_out = offered(HELD_OUT_WORLDS)(config.data, device)
         else:
             folder_clips(config.data)
         network, code = self._tokenizer().to(device).autoencoder, None
@@ -159,11 +155,9 @@ class TokenizerTask:
         config, loop = self.config, self.config.loop
         seed = [loop.seed, rank]
         if config.data.root is None:
-            self._source = PoolSource(config.data, self.device, seed)
-            if config.data.canvases.share:
-                canvases = CanvasSource(config.data, self.device, seed)
-                self._source = MixedSource(self._source, canvases, config.data.canvases.share)
-            return self._source
+            source: ClipSource = offered(WORLDS)(config.data, self.device, seed)
+            self._source = source
+            return source
         train, held = folder_clips(config.data)
         self._source = FolderSource(config.data, train, self.device, seed, loop.workers)
         if held:

@@ -17,7 +17,7 @@ from safetensors.torch import load_file, save_file
 from tiny_generator import MULTI, write_depth, write_picture, write_tiny_weights
 from tiny_scene import FRAMES, HEIGHT, WIDTH
 
-from cosmos_predict1.diffusion import clips
+from cosmos_predict1.diffusion import clips, preparation
 from cosmos_predict1.diffusion import run as sdg
 from cosmos_predict1.diffusion.clips import Job
 from cosmos_predict1.diffusion.config import sdg_config
@@ -26,7 +26,6 @@ from cosmos_predict1.diffusion.run import run, share
 from cosmos_predict1.diffusion.sampling import pipeline
 from cosmos_predict1.diffusion.sampling.pipeline import Gen3C
 from cosmos_predict1.diffusion.sampling.schedule import initial_noise
-from cosmos_predict1.diffusion.scenes import preparation
 from cosmos_predict1.diffusion.scenes.inputs import SceneInput
 from cosmos_predict1.diffusion.scenes.shots import Shot
 from src.geometry.trajectories import MULTI_TRAJECTORY, TrajectorySpec, make_trajectory

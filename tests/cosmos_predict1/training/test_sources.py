@@ -21,7 +21,7 @@ from cosmos_predict1.diffusion.conditioning.latents import (
     latent_encoder,
 )
 from cosmos_predict1.diffusion.model.architecture import SamplingDefaults
-from cosmos_predict1.training.config import HELD_OUT, WarpConfig, WorldSetConfig
+from cosmos_predict1.training.config import WarpConfig, WorldSetConfig
 from cosmos_predict1.training.folder_clips import folder_clips, list_clips, split_clips
 from cosmos_predict1.training.latents import ClipEncoder, LatentBatches, LatentClips, encode_all
 from cosmos_predict1.training.sources import (
@@ -31,11 +31,12 @@ from cosmos_predict1.training.sources import (
     unit_video,
     warp_clips,
 )
-from cosmos_predict1.training.worlds import world_clips
+from nano.data.clips import world_trajectories
+from nano.data.sourced import world_clips
+from nano.seeds import VALIDATE
 from src.geometry.cameras import invert_rigid
 from src.geometry.trajectories import MULTI_TRAJECTORY
 from src.runtime import InputError
-from src.training.world_clips import world_trajectories
 
 SIZE = SamplingDefaults(HEIGHT, WIDTH, FRAMES, 24.0, 2, 1.0, "none", 0.2)
 CPU = torch.device("cpu")
@@ -227,9 +228,10 @@ def test_bad_folders_are_named(tiny: TinyInput, tmp_path: Path) -> None:
 
 def test_held_out_worlds_are_not_trained_on() -> None:
     """A training set that reaches into the seeds of the evaluation."""
-    from cosmos_predict1.training.config import GeneratorDataConfig, SampledConfig
-
-    with pytest.raises(InputError, match="held out"):
-        GeneratorDataConfig(worlds=WorldSetConfig(static=10, static_seed=HELD_OUT - 9))
-    with pytest.raises(InputError, match="seeds"):
-        SampledConfig(worlds=WorldSetConfig(static_seed=5))
+    reaching = WorldSetConfig(dynamic=10, dynamic_seed=VALIDATE.static.start - 9)
+    with pytest.raises(InputError, match="seeds of moving worlds"):
+        next(world_clips(reaching, SIZE, CPU))
+    with pytest.raises(InputError, match="seeds of still worlds"):
+        next(world_clips(WorldSetConfig(static=1, static_seed=5), SIZE, CPU, held_out=True))
+    held_out = next(world_clips(WorldSetConfig(static=1), SIZE, CPU, held_out=True))
+    assert held_out.keys[0].startswith(f"world {VALIDATE.static.start},")

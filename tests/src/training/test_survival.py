@@ -92,7 +92,7 @@ def test_a_validation_that_a_kill_prevented_is_made_up_for(loop: LoopConfig, las
     folder = Path(killed.output_dir)
     pictures = folder / "validation"
     pictures.mkdir()
-    leftover = pictures / f".step-{last:06}~another host~1~abc.png"
+    leftover = pictures / f".step-{last:06}~another host~1~0123abcd.png"
     leftover.write_bytes(b"half")
     task = LinearTask()
     for _ in range(2):

@@ -89,11 +89,11 @@ def test_levels_that_do_not_fall_to_zero_are_refused(levels: list[float]) -> Non
         sample(gaussian(0.0, 1.0), torch.randn(3), torch.tensor(levels))
 
 
-def network_sample(network: Gen3CTransformer, conditions: Conditions, batched: bool) -> Tensor:
+def network_sample(network: Gen3CTransformer, conditions: Conditions) -> Tensor:
     """Four steps with guidance and a given frame."""
     torch.manual_seed(6)
     given, noise = torch.randn(2, 2, 16, 1, 4, 6)
-    predict = guided(network, conditions, conditions.text.flip(0), 1.0, batched)
+    predict = guided(network, conditions, conditions.text.flip(0), 1.0)
     denoise = Denoiser(predict, given, noise)
     start = torch.randn(2, 16, 3, 4, 6)
     return sample(denoise, start, noise_levels(4), constrain=denoise.constrain)
@@ -114,7 +114,7 @@ def test_sampling_allocates_no_autograd_graph(
         tiny_network(torch.randn(2, 16, 3, 4, 6), torch.zeros(2), conditions)
         assert kept, "the probe sees nothing"
         kept.clear()
-        result = network_sample(tiny_network, conditions, batched=False)
+        result = network_sample(tiny_network, conditions)
     assert not kept
     # An ordinary tensor, that a later loss may use.
     assert not result.requires_grad and not result.is_inference()
@@ -122,17 +122,8 @@ def test_sampling_allocates_no_autograd_graph(
     (weight * result).sum().backward()
 
 
-def test_batched_guidance_samples_the_same(
-    tiny_network: Gen3CTransformer, conditions: Conditions
-) -> None:
-    """Would catch an option for speed that changes the result."""
-    ours = network_sample(tiny_network, conditions, batched=True)
-    expected = network_sample(tiny_network, conditions, batched=False)
-    torch.testing.assert_close(ours, expected, rtol=1e-3, atol=1e-3)
-
-
 def test_half_precision_networks_keep_a_float_state(
     tiny_network: Gen3CTransformer, conditions: Conditions
 ) -> None:
     """Would catch a state rounded to the network's type between the steps."""
-    assert network_sample(tiny_network.bfloat16(), conditions, False).dtype == torch.float32
+    assert network_sample(tiny_network.bfloat16(), conditions).dtype == torch.float32

@@ -7,10 +7,10 @@ import torch
 from tiny_generator import write_tiny_weights
 from tiny_painter import write_tiny_painter
 
+from cosmos_predict1.diffusion import preparation
 from cosmos_predict1.diffusion.config import sdg_config
 from cosmos_predict1.diffusion.flags import static_parser
 from cosmos_predict1.diffusion.run import run
-from cosmos_predict1.diffusion.scenes import preparation
 from cosmos_predict1.diffusion.scenes.text_to_image import TextToImage, picture_size
 from src.io.clip.clip import ClipPaths, list_keys, open_clip
 from src.io.image.image import read_image

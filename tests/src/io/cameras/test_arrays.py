@@ -114,7 +114,7 @@ def test_missing_and_foreign_files(tmp_path: Path) -> None:
     """Catches a bare FileNotFoundError, folders, and formats that nobody reads."""
     with pytest.raises(InputError, match=r"none\.json.*no such file"):
         read_camera_file(tmp_path / "none.json")
-    with pytest.raises(InputError, match="no such file"):
+    with pytest.raises(InputError, match="a folder without cameras"):
         read_camera_file(tmp_path)
     (tmp_path / "a.txt").write_text("1 2 3")
     with pytest.raises(InputError, match=r"a\.txt.*\.json or \.npz"):

@@ -12,7 +12,7 @@ from src.io.clip.clip import Clip, ClipPaths, write_clip
 from src.models.data.dataset import ClipDataset
 from src.models.data.reading import ReadingConfig
 from src.models.data.registry import DATASETS, DatasetSpec
-from src.models.data.sampling import Mode, SamplingConfig
+from src.models.data.sampling import ExampleSamplingConfig, Mode
 from src.tokenizer.statistics import LatentStatistics
 
 FRAMES, HEIGHT, WIDTH = 9, 16, 32
@@ -105,7 +105,7 @@ def static_set(
     spec = DatasetSpec(static_clips.root, True, min_gap=4, max_gap=6)
 
     def build(
-        sampling: SamplingConfig,
+        sampling: ExampleSamplingConfig,
         mode: Mode = "test",
         size: tuple[int, int] = (HEIGHT, WIDTH),
         scale: float = 1.0,
@@ -124,7 +124,7 @@ def dynamic_set(
     """The same of the dynamic clips."""
     spec = replace(DATASETS["lyra_dynamic"], root=dynamic_clips.root)
 
-    def build(sampling: SamplingConfig, mode: Mode = "test", **reading: Any) -> ClipDataset:
+    def build(sampling: ExampleSamplingConfig, mode: Mode = "test", **reading: Any) -> ClipDataset:
         config, size = ReadingConfig(**reading), (HEIGHT, WIDTH)
         return ClipDataset(spec, sampling, size, mode, statistics=statistics, reading=config)
 

@@ -11,10 +11,10 @@ from torch import Tensor
 
 from src.geometry.cameras import Cameras
 from src.io.clip import clip as clip_module
-from src.models.data.dataset import ClipDataset, Draw
+from src.models.data.dataset import ClipDataset, ExampleDraw
 from src.models.data.example import unit_color
 from src.models.data.registry import DatasetSpec
-from src.models.data.sampling import SamplingConfig
+from src.models.data.sampling import ExampleSamplingConfig
 from src.tokenizer.statistics import LatentStatistics
 
 Build = Callable[..., ClipDataset]
@@ -22,9 +22,9 @@ ColorOf = Callable[[str, int], tuple[int, int, int]]
 FIXED = ["2", "0"]
 
 
-def fixed(**settings: object) -> SamplingConfig:
+def fixed(**settings: object) -> ExampleSamplingConfig:
     both = {"trajectory_sampling": "fixed", "fixed_trajectories": FIXED}
-    return SamplingConfig(num_input_frames=9, **both | settings)
+    return ExampleSamplingConfig(num_input_frames=9, **both | settings)
 
 
 def looks_like(color: Tensor, expected: tuple[int, int, int]) -> bool:
@@ -87,7 +87,7 @@ def test_scene_scale_multiplies_translations_alone(static_set: Build) -> None:
 
 def test_pictures_as_inputs(static_set: Build, color_of: ColorOf) -> None:
     """Would catch inputs in [0, 1], frames of the targets in the place of inputs."""
-    sampling = SamplingConfig(num_input_frames=5, num_targets=3)
+    sampling = ExampleSamplingConfig(num_input_frames=5, num_targets=3)
     example = static_set(sampling, "train", (8, 16), latents=False)[0]
     assert example.latents is None and example.video is not None
     assert example.video.shape == (1, 3, 5, 8, 16)
@@ -121,7 +121,7 @@ def test_only_needed_frames_are_decoded(static_set: Build, monkeypatch: pytest.M
     asked.clear()
     assert static_set(fixed(), color=False)[0].targets.color is None
     assert not asked
-    sampling = SamplingConfig(num_input_frames=5, num_targets=3)
+    sampling = ExampleSamplingConfig(num_input_frames=5, num_targets=3)
     static_set(sampling, "train", latents=False)[0]
     assert len(asked) == 1 and asked[0][1] == sorted(set(asked[0][1]))
 
@@ -136,8 +136,8 @@ def test_a_repeated_frame_is_repeated(static_set: Build) -> None:
 
 def test_dynamic_scenes(dynamic_set: Build, dynamic_clips: Any, color_of: ColorOf) -> None:
     """Would catch targets at several times, or reversed trajectories mixed up with inputs."""
-    sampling = SamplingConfig(9, 12, max_trajectories=3, targets_from_inputs=False)
-    example = dynamic_set(sampling, "train")[Draw(0, epoch=3)]
+    sampling = ExampleSamplingConfig(9, 12, max_trajectories=3, targets_from_inputs=False)
+    example = dynamic_set(sampling, "train")[ExampleDraw(0, epoch=3)]
     targets = example.targets
     assert set(example.trajectories) <= set(map(str, range(6)))
     assert sorted(targets.names, key=int) == list(map(str, range(12)))

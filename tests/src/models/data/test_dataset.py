@@ -8,11 +8,11 @@ from typing import Any
 import pytest
 import torch
 
-from src.models.data.dataset import ClipDataset, Draw
+from src.models.data.dataset import ClipDataset, ExampleDraw
 from src.models.data.example import Example
 from src.models.data.reading import ReadingConfig
 from src.models.data.registry import DatasetSpec
-from src.models.data.sampling import Mode, SamplingConfig
+from src.models.data.sampling import ExampleSamplingConfig, Mode
 from src.runtime import InputError
 from src.tokenizer.statistics import LatentStatistics
 
@@ -21,9 +21,9 @@ SIZE = (16, 32)
 FIXED = ["2", "0"]
 
 
-def fixed(**settings: object) -> SamplingConfig:
+def fixed(**settings: object) -> ExampleSamplingConfig:
     both = {"trajectory_sampling": "fixed", "fixed_trajectories": FIXED}
-    return SamplingConfig(num_input_frames=9, **both | settings)
+    return ExampleSamplingConfig(num_input_frames=9, **both | settings)
 
 
 def equal(ours: Example, theirs: Example) -> bool:
@@ -52,28 +52,30 @@ def test_scenes_are_listed_once_in_name_order(static_set: Build) -> None:
 
 def test_items_depend_on_seed_epoch_scene_and_step_alone(static_set: Build) -> None:
     """Would catch a global random state, an epoch that repeats the last, or workers that do."""
-    sampling = SamplingConfig(
+    sampling = ExampleSamplingConfig(
         5, num_targets=3, max_trajectories=3, trajectory_sampling="random_bucket"
     )
     build = lambda seed=42: static_set(sampling, "train", latents=False, seed=seed)  # noqa: E731
     dataset = build()
-    first = dataset[Draw(1, epoch=2, step=7)]
+    first = dataset[ExampleDraw(1, epoch=2, step=7)]
     torch.rand(3)
     dataset[0]
-    assert equal(dataset[Draw(1, epoch=2, step=7)], first)
-    assert equal(build()[Draw(1, epoch=2, step=7)], first)
-    others = [dataset[Draw(1, epoch=3, step=7)], build(43)[Draw(1, epoch=2, step=7)]]
+    assert equal(dataset[ExampleDraw(1, epoch=2, step=7)], first)
+    assert equal(build()[ExampleDraw(1, epoch=2, step=7)], first)
+    others = [dataset[ExampleDraw(1, epoch=3, step=7)], build(43)[ExampleDraw(1, epoch=2, step=7)]]
     assert not any(equal(other, first) for other in others)
 
 
 def test_one_step_has_one_number_of_trajectories(static_set: Build) -> None:
     """Would catch batches that cannot be stacked, and a number that never changes."""
-    sampling = SamplingConfig(9, 2, max_trajectories=3)
+    sampling = ExampleSamplingConfig(9, 2, max_trajectories=3)
     dataset = static_set(sampling, "train", color=False)
     numbers = []
     for step in range(12):
         drawn = {
-            len(dataset[Draw(i, epoch, step)].trajectories) for i in (0, 1) for epoch in (0, 1)
+            len(dataset[ExampleDraw(i, epoch, step)].trajectories)
+            for i in (0, 1)
+            for epoch in (0, 1)
         }
         assert len(drawn) == 1
         numbers += drawn
@@ -100,14 +102,14 @@ def test_tests_take_the_first_scenes_and_splits_are_disjoint(
     ("sampling", "size", "message"),
     [
         (fixed(), (16, 24), r"latents \[4, 2, 2, 4\].*\[4, 2, 2, 3\] for 9 frames of 16x24"),
-        (SamplingConfig(17), SIZE, "at least 17"),
-        (SamplingConfig(5), SIZE, "9 frames, expected 5"),
-        (SamplingConfig(9, target_frame=9), SIZE, "between 0 and 8"),
+        (ExampleSamplingConfig(17), SIZE, "at least 17"),
+        (ExampleSamplingConfig(5), SIZE, "9 frames, expected 5"),
+        (ExampleSamplingConfig(9, target_frame=9), SIZE, "between 0 and 8"),
         (fixed(fixed_trajectories=["0", "9"]), SIZE, r"'9'.*among \['0', '1', '2'\]"),
     ],
 )
 def test_what_does_not_fit_is_refused_early(
-    static_set: Build, sampling: SamplingConfig, size: tuple[int, int], message: str
+    static_set: Build, sampling: ExampleSamplingConfig, size: tuple[int, int], message: str
 ) -> None:
     """Would catch an error after minutes of loading models."""
     with pytest.raises(InputError, match=message):
@@ -119,7 +121,9 @@ def test_a_folder_without_scenes_is_refused(tmp_path: Path, statistics: LatentSt
     (tmp_path / "0").mkdir()
     for root in (tmp_path, tmp_path / "none"):
         with pytest.raises(InputError, match=str(root)):
-            ClipDataset(DatasetSpec(root, True), SamplingConfig(9), SIZE, statistics=statistics)
+            ClipDataset(
+                DatasetSpec(root, True), ExampleSamplingConfig(9), SIZE, statistics=statistics
+            )
 
 
 def test_clips_in_the_root_itself(
@@ -127,7 +131,7 @@ def test_clips_in_the_root_itself(
 ) -> None:
     """Would catch a search for trajectory folders where there are none."""
     shutil.copytree(static_clips.root / "1", tmp_path / "clips")
-    sampling = SamplingConfig(9, max_trajectories=6, trajectory_sampling="empty")
+    sampling = ExampleSamplingConfig(9, max_trajectories=6, trajectory_sampling="empty")
     spec = DatasetSpec(tmp_path / "clips", True)
     example = ClipDataset(spec, sampling, SIZE, statistics=statistics)[0]
     assert example.trajectories == ("",) and len(example.targets) == 9

@@ -17,14 +17,14 @@ from src.models.data.dataset import ClipDataset
 from src.models.data.loader import ExampleLoader, SceneStream
 from src.models.data.reading import ReadingConfig
 from src.models.data.registry import DatasetSpec
-from src.models.data.sampling import SamplingConfig
+from src.models.data.sampling import ExampleSamplingConfig
 from src.runtime import InputError
 from src.tokenizer.statistics import LatentStatistics
 
 
 def build(root: Path, statistics: LatentStatistics, skip: bool = False) -> ClipDataset:
     reading = ReadingConfig(skip_unreadable=skip)
-    sampling = SamplingConfig(9, 2, max_trajectories=3)
+    sampling = ExampleSamplingConfig(9, 2, max_trajectories=3)
     spec = DatasetSpec(root, True)
     return ClipDataset(spec, sampling, (16, 32), "train", "all", statistics, reading)
 

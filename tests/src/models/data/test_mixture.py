@@ -10,12 +10,12 @@ from typing import Any
 
 import pytest
 
-from src.models.data.dataset import ClipDataset, Draw, SceneSet, Unreadable
+from src.models.data.dataset import ClipDataset, ExampleDraw, SceneSet, Unreadable
 from src.models.data.loader import ExampleLoader, SceneStream
 from src.models.data.mixture import Mixture
 from src.models.data.reading import ReadingConfig
 from src.models.data.registry import DATASETS, DatasetSpec
-from src.models.data.sampling import SamplingConfig
+from src.models.data.sampling import ExampleSamplingConfig
 from src.runtime import InputError
 from src.tokenizer.statistics import LatentStatistics
 
@@ -33,7 +33,7 @@ def open_set(static_clips: Any, statistics: LatentStatistics, tmp_path: Path) ->
         shutil.copytree(static_clips.root, root)
         for path in [path for path in root.rglob("*") if path.is_file() and path.stem not in keys]:
             path.unlink()
-        sampling = SamplingConfig(9, num_targets=2, max_trajectories=most)
+        sampling = ExampleSamplingConfig(9, num_targets=2, max_trajectories=most)
         parts = (DatasetSpec(root, True), sampling, (16, 32), "train", "all", statistics)
         return ClipDataset(*parts, ReadingConfig(skip_unreadable=skip))
 
@@ -69,9 +69,9 @@ def test_an_example_is_that_of_its_set(open_set: Open) -> None:
     one, two = open_set(), open_set(("2",))
     mixture = Mixture([(one, 1), (two, 2)])
     for draw, expected in (
-        (Draw(1, 5, 7), one[Draw(1, 5, 7)]),
-        (Draw(2, 5, 7), two[Draw(0, 10, 7)]),
-        (Draw(3, 5, 7), two[Draw(0, 11, 7)]),
+        (ExampleDraw(1, 5, 7), one[ExampleDraw(1, 5, 7)]),
+        (ExampleDraw(2, 5, 7), two[ExampleDraw(0, 10, 7)]),
+        (ExampleDraw(3, 5, 7), two[ExampleDraw(0, 11, 7)]),
     ):
         assert told(mixture[draw]) == told(expected)
     assert told(mixture[0]) == told(one[0])
@@ -100,7 +100,7 @@ def test_a_scene_that_cannot_be_read_is_skipped_in_its_own_set(open_set: Open) -
     assert found == {"2", "10"}
     assert not one.skipped and [*two.skipped] == ["2"]
     strict = Mixture([(open_set(), 1)])
-    result = strict.try_read(Draw(0))
+    result = strict.try_read(ExampleDraw(0))
     assert strict.accept(result) is result
     with pytest.raises(InputError, match=r"a\.mp4: got x, expected y"):
         strict.accept(Unreadable("0:2", "a.mp4", "x", "y"))

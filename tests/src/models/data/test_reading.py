@@ -10,7 +10,7 @@ import torch
 from src.io.clip import clip as clip_module
 from src.models.data.dataset import ClipDataset
 from src.models.data.reading import SceneReader
-from src.models.data.sampling import SamplingConfig
+from src.models.data.sampling import ExampleSamplingConfig
 from src.runtime import InputError
 from src.tokenizer.statistics import LatentStatistics
 
@@ -19,7 +19,7 @@ SIZE = (16, 32)
 
 def test_depth_that_is_asked_for_must_be_there(dynamic_set: Callable[..., ClipDataset]) -> None:
     """Would catch a depth loss that is silently zero."""
-    dataset = dynamic_set(SamplingConfig(9), depth=True)
+    dataset = dynamic_set(ExampleSamplingConfig(9), depth=True)
     with pytest.raises(InputError, match=r"depth/clip\.zip"):
         dataset[0]
 

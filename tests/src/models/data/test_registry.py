@@ -13,7 +13,7 @@ from src.models.data.dataset import ClipDataset
 from src.models.data.loader import ExampleLoader
 from src.models.data.reading import ReadingConfig
 from src.models.data.registry import DATASETS, resolve_dataset
-from src.models.data.sampling import SamplingConfig
+from src.models.data.sampling import ExampleSamplingConfig
 from src.runtime import InputError
 from src.tokenizer.statistics import LatentStatistics
 
@@ -62,7 +62,7 @@ def test_tar_parts_take_the_place_of_a_folder(
         with tarfile.open(tmp_path / f"part-{number}.tar", "w") as archive:
             for path in files[number::2]:
                 archive.add(path, path.relative_to(static_clips.root))
-    sampling = SamplingConfig(9, num_targets=2, max_trajectories=3)
+    sampling = ExampleSamplingConfig(9, num_targets=2, max_trajectories=3)
     reading = ReadingConfig(depth=True)
     batches = []
     for root in (static_clips.root, tmp_path / "part-*.tar", str(tmp_path)):

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from src.models.data.registry import DatasetSpec
-from src.models.data.sampling import SamplingConfig
+from src.models.data.sampling import ExampleSamplingConfig
 from src.models.data.scenes import (
     find_scenes,
     input_trajectories,
@@ -56,8 +56,8 @@ def test_only_the_trajectories_that_are_used_must_be_there(tmp_path: Path) -> No
     dynamic = DatasetSpec(
         tmp_path, False, source_trajectories=("0", "1"), target_trajectories=("2", "3")
     )
-    fixed = SamplingConfig(trajectory_sampling="fixed", fixed_trajectories=["2", "0"])
-    random = SamplingConfig(targets_from_inputs=False)
+    fixed = ExampleSamplingConfig(trajectory_sampling="fixed", fixed_trajectories=["2", "0"])
+    random = ExampleSamplingConfig(targets_from_inputs=False)
     assert with_sources(static, random).source_trajectories == ("0", "1", "2")
     assert with_sources(dynamic, random) == dynamic
     assert input_trajectories(dynamic, fixed) == ("2", "0")
@@ -74,9 +74,9 @@ def test_only_the_trajectories_that_are_used_must_be_there(tmp_path: Path) -> No
 def test_missing_folders_are_named(tmp_path: Path) -> None:
     """Would catch an empty data set in their place."""
     with pytest.raises(InputError, match="no such folder"):
-        with_sources(DatasetSpec(tmp_path / "none", True), SamplingConfig())
+        with_sources(DatasetSpec(tmp_path / "none", True), ExampleSamplingConfig())
     touch_clips(tmp_path, a=["0"])
-    fixed = SamplingConfig(trajectory_sampling="fixed", fixed_trajectories=["0", "7"])
+    fixed = ExampleSamplingConfig(trajectory_sampling="fixed", fixed_trajectories=["0", "7"])
     with pytest.raises(InputError, match=r"'7'.*among \['0'\]"):
         used_trajectories(DatasetSpec(tmp_path, True), fixed, "test")
 

@@ -5,7 +5,7 @@ import torch
 import torch.nn.functional as F
 
 from src.geometry.cameras import Cameras
-from src.models.data.transforms import Fit
+from src.models.data.transforms import ExampleFit
 
 
 def make_cameras(height: int, width: int) -> Cameras:
@@ -21,7 +21,7 @@ def test_the_box_is_the_largest_of_the_aspect(
     source: tuple[int, int], target: tuple[int, int]
 ) -> None:
     """Would catch a crop along the wrong axis, and one that is smaller than it could be."""
-    height, width = Fit(source, target).crop
+    height, width = ExampleFit(source, target).crop
     assert height == source[0] or width == source[1]
     assert height <= source[0] and width <= source[1]
     wanted = target[1] / target[0]
@@ -38,7 +38,7 @@ def test_a_ramp_stays_where_the_cameras_see_it(
     fx, fy, cx, cy = camera.intrinsics[0]
     # The pictures show where the ray of a pixel goes: (x, y) / z. Both are far from clipping.
     rays = torch.stack([(columns - cx) / fx, (rows - cy) / fy, torch.zeros(source)])
-    fit = Fit(source, target)
+    fit = ExampleFit(source, target)
     shown = fit._resize(rays[None])[0]
     seen = fit.cameras(camera)
     assert (seen.height, seen.width) == target
@@ -55,7 +55,7 @@ def test_pictures_are_resized_with_antialiasing() -> None:
     frames = torch.randint(0, 256, (11, 20, 32, 3), dtype=torch.uint8)
     box = frames.movedim(-1, 1)[..., 1:-1].float() / 255
     expected = F.interpolate(box, (8, 12), mode="bilinear", antialias=True)
-    color = Fit((20, 32), (8, 12)).color(frames)
+    color = ExampleFit((20, 32), (8, 12)).color(frames)
     torch.testing.assert_close(color, expected)
     assert color.min() >= 0 and color.max() <= 1
 
@@ -63,7 +63,7 @@ def test_pictures_are_resized_with_antialiasing() -> None:
 def test_nothing_happens_to_pictures_of_the_right_size() -> None:
     """Would catch a copy in floats, which takes four times the memory."""
     frames = torch.randint(0, 256, (2, 16, 24, 3), dtype=torch.uint8)
-    fit = Fit((16, 24), (16, 24))
+    fit = ExampleFit((16, 24), (16, 24))
     color = fit.color(frames)
     assert color.dtype == torch.uint8 and color.data_ptr() == frames.data_ptr()
     assert torch.equal(color, frames.permute(0, 3, 1, 2))
@@ -77,10 +77,10 @@ def test_depth_keeps_its_values_and_loses_what_is_unknown() -> None:
     depth[:, :, 16:] = 7
     depth[0, 0], depth[0, 1], depth[0, 2] = torch.inf, -1, torch.nan
     for target in ((20, 32), (16, 24), (40, 64)):
-        fitted = Fit((20, 32), target).depth(depth)
+        fitted = ExampleFit((20, 32), target).depth(depth)
         assert fitted.shape == (1, *target)
         assert set(fitted.unique().tolist()) == {0.0, 2.0, 7.0}
-    fitted = Fit((20, 32), (16, 24)).depth(depth)
+    fitted = ExampleFit((20, 32), (16, 24)).depth(depth)
     columns = [1 + int(column * 30 / 24) for column in range(24)]
     rows = [int(row * 20 / 16) for row in range(16)]
     clean = torch.where(torch.isfinite(depth) & (depth > 0), depth, 0.0)

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 import torch
 
+from nano.data.clips import world_trajectories
 from src.geometry.cameras import Cameras
 from src.geometry.rays import pluecker
 from src.training.tokenizer.augment import Window, color_rotations, draw_window, recolor
@@ -19,7 +20,6 @@ from src.training.tokenizer.signals import (
     time_videos,
     with_holes,
 )
-from src.training.world_clips import world_trajectories
 
 PLAIN = {
     name: 0.0 for name, value in vars(TokenizerAugmentConfig()).items() if isinstance(value, float)

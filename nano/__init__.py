@@ -1,0 +1,12 @@
+"""The small weights of this project: how they are made, measured and released.
+
+Nothing of Lyra needs this package; `src` and `cosmos_predict1` do not know it.
+"""
+
+from src.training.sources import offer
+
+offer("worlds for the tokenizer", "nano.data.pools:open_worlds")
+offer("held-out worlds for the tokenizer", "nano.data.pools:held_out_worlds")
+offer("worlds for the generator", "nano.data.sourced:world_clips")
+offer("clips of worlds", "nano.data.clips:write_world_clips")
+offer("untrained tokenizer", "nano.data.clips:untrained_tokenizer")

@@ -1,0 +1,117 @@
+"""Procedural worlds as the scenes that the commands read: a picture, or a still camera's video.
+
+Depth is that of the small network, put to scale as the commands do it, or the world's own, which
+is kept in the world's unit.
+"""
+
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+import torch
+from jaxtyping import Float, UInt8
+from torch import Tensor
+
+from cosmos_predict1.diffusion.conditioning.cache import SourceFrames
+from cosmos_predict1.diffusion.scenes.scene import Scene, SceneSize, still_scene, to_device
+from cosmos_predict1.diffusion.scenes.shots import Rig
+from src.depth.backends.choice import nano_estimates
+from src.depth.backends.moge import prepare_image
+from src.depth.backends.nano import NanoDepth
+from src.depth.backends.video import FrameByFrame, scene_video_depth
+from src.depth.estimate import DepthEstimate
+from src.geometry.cameras import Cameras
+from src.geometry.fit import WHOLE, Region
+
+from ..worlds.rendering.render import render_worlds
+from ..worlds.scene import Worlds, world_cameras
+
+DepthName = Literal["nano", "truth"]
+# Frames that the depth network sees at once.
+FRAMES_AT_ONCE = 128
+
+
+class ReplayedDepth:
+    """A backend that gives estimates made before, one a call."""
+
+    def __init__(self, name: DepthName, estimates: Iterable[DepthEstimate]) -> None:
+        self.name, self.scene_scale = name, name == "truth"
+        self._estimates: Iterator[DepthEstimate] = iter(estimates)
+
+    def __call__(self, image: Float[Tensor, "3 h w"], region: Region = WHOLE) -> DepthEstimate:
+        """The next estimate."""
+        return next(self._estimates)
+
+
+@dataclass(frozen=True)
+class WorldFilms:
+    """Frames of worlds with their depth, from cameras that all have one lens a world."""
+
+    color: UInt8[Tensor, "world frame h w 3"]
+    depth: Float[Tensor, "world frame h w"]
+    intrinsics: Float[Tensor, "world 4"]
+
+
+def film_worlds(
+    worlds: Worlds,
+    c2w: Float[Tensor, "world frame 4 4"],
+    times: Float[Tensor, " frame"],
+    size: tuple[int, int],
+    compile: bool | None = None,
+) -> WorldFilms:
+    """Frames of worlds on their device; `times` are in [0, 1], `size` is (height, width)."""
+    height, width = size
+    intrinsics = world_cameras(worlds, width, height).intrinsics
+    lenses = intrinsics[:, None].expand(-1, c2w.shape[1], -1).contiguous()
+    cameras = Cameras(c2w.contiguous(), lenses, width, height)
+    shown = render_worlds(worlds, cameras, times.expand(len(worlds), -1), compile=compile)
+    color = (shown.rgb * 255).round().to(torch.uint8).movedim(2, -1)
+    return WorldFilms(color.contiguous(), shown.depth, intrinsics)
+
+
+def estimate_depths(
+    network: NanoDepth, color: UInt8[Tensor, "frame h w 3"]
+) -> Iterator[DepthEstimate]:
+    """The network's estimate of each frame, some frames at once; yields in order."""
+    for part in color.split(FRAMES_AT_ONCE):
+        yield from nano_estimates(network, part.movedim(-1, 1).float() / 255)
+
+
+def true_depths(films: WorldFilms, world: int) -> Iterator[DepthEstimate]:
+    """The world's own depth of each frame."""
+    for depth in films.depth[world]:
+        yield DepthEstimate(
+            depth, torch.ones_like(depth, dtype=torch.bool), films.intrinsics[world]
+        )
+
+
+def world_scene(
+    color: UInt8[Tensor, "frame h w 3"], backend: ReplayedDepth, num_frames: int, fps: float
+) -> Scene:
+    """The scene of a picture (one frame) or of a still camera's video of `num_frames` frames."""
+    device, (height, width) = color.device, color.shape[1:3]
+    if len(color) == 1:
+        size = SceneSize(height, width, num_frames)
+        return to_device(still_scene(color[0].cpu(), backend, size, fps), device)
+    assert len(color) == num_frames, f"{len(color)} frames for clips of {num_frames}"
+    frames = color.movedim(-1, 1).float() / 255
+    video, divisor = scene_video_depth(FrameByFrame(backend), frames)
+    framed = [
+        prepare_image(frame, DepthEstimate(depth, mask, video.intrinsics), height, width)
+        for frame, depth, mask in zip(frames, video.depth, video.mask, strict=True)
+    ]
+    depth = torch.stack([frame.estimate.depth for frame in framed])
+    known = torch.stack([frame.estimate.mask for frame in framed]) & (depth > 0)
+    image = torch.stack([frame.image for frame in framed])
+    lens, pose = video.intrinsics.expand(num_frames, 4), torch.eye(4, device=device)
+    sources = SourceFrames(image, depth, lens, pose.expand(num_frames, 4, 4), known)
+    record = {"depth": backend.name, "depth_divisor": divisor}
+    rig = Rig(sources.intrinsics, sources.w2c)
+    return Scene(sources, image[0], rig, fps, True, record)
+
+
+def depth_names(depth: Literal["nano", "truth", "mixed"], seeds: Sequence[int]) -> list[DepthName]:
+    """Which depth each world is warped with; `mixed` is the world's own for every other seed."""
+    if depth == "mixed":
+        return ["truth" if seed % 2 else "nano" for seed in seeds]
+    return [depth] * len(seeds)

@@ -1,0 +1,1 @@
+"""Procedural worlds and canvases as training data."""

@@ -1,0 +1,138 @@
+"""The settings of the depth network's training."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+from src.config.loading import Layer, load_config
+from src.config.translation import KeyTable
+from src.depth.backends.nano import NanoDepthConfig
+from src.runtime import InputError
+from src.training.optim import OptimConfig
+from src.training.settings import LoopConfig
+
+from ..seeds import TRAIN
+
+MOST_HELD_OUT = 64
+
+
+@dataclass
+class DepthDataConfig:
+    """Where single frames with depth come from.
+
+    Attributes:
+        root: a folder of clips with depth archives; None for frames of worlds.
+        worlds: how many of them, all processes together; a world is a place, seen from many.
+        dynamic_share: the share of them in which things move.
+        frames: of each world, or of each clip.
+        pool_size: height and width at which frames are kept; the network sees parts of them.
+        supersample: samples of a pixel at edges, along each axis.
+        held_out: worlds, or scenes of the folder, that are kept for validation.
+        held_out_frames: of each of them.
+        seed: of the first world, and of all draws.
+    """
+
+    root: str | None = None
+    worlds: int = 4096
+    dynamic_share: float = 0.25
+    frames: int = 12
+    pool_size: tuple[int, int] = (224, 400)
+    supersample: int = 2
+    held_out: int = 32
+    held_out_frames: int = 4
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        counts = (self.worlds, self.frames, self.held_out_frames, self.supersample)
+        if min(counts) < 1:
+            names = "data.worlds, data.frames, data.held_out_frames, data.supersample"
+            raise InputError(names, counts, "at least 1")
+        if not 0 <= self.dynamic_share <= 1:
+            raise InputError("data.dynamic_share", self.dynamic_share, "a number in [0, 1]")
+        if not 0 <= self.held_out <= MOST_HELD_OUT:
+            raise InputError("data.held_out", self.held_out, f"0 to {MOST_HELD_OUT}")
+        TRAIN.check("data.seed, data.worlds", self.seed, self.worlds, dynamic=False)
+
+
+@dataclass
+class DepthAugmentConfig:
+    """How frames are changed so that photographs are nothing new; probabilities and widths.
+
+    Attributes:
+        closest: least share of a frame's sides that is seen: the strongest zoom.
+        shift: most that the seen part's middle is off the frame's, as a share of its sides.
+        photometric: 0 leaves colours and sharpness as they are, 1 changes them strongly.
+        borders: how often the edges are black bars or blurred ones.
+    """
+
+    closest: float = 0.5
+    shift: float = 0.05
+    photometric: float = 1.0
+    borders: float = 0.1
+
+    def __post_init__(self) -> None:
+        if not 0 < self.closest <= 1:
+            raise InputError("augment.closest", self.closest, "a number in (0, 1]")
+        for name in ("shift", "photometric", "borders"):
+            value = getattr(self, name)
+            if not 0 <= value <= 1:
+                raise InputError(f"augment.{name}", value, "a number in [0, 1]")
+
+
+@dataclass
+class DepthLossConfig:
+    """Weights of the terms; see `depth_losses.py`."""
+
+    shape: float = 1.0
+    scale: float = 0.2
+    gradient: float = 0.5
+    mask: float = 0.1
+    focal: float = 0.3
+
+    def __post_init__(self) -> None:
+        for name, weight in vars(self).items():
+            if not weight >= 0:
+                raise InputError(f"loss weight {name}", weight, "a number >= 0")
+
+
+@dataclass
+class DepthTrainConfig:
+    """A training run of the nano depth network."""
+
+    loop: LoopConfig = field(
+        default_factory=lambda: LoopConfig(
+            name="depth",
+            output_dir="outputs/nano/training/depth",
+            max_steps=20_000,
+            checkpoint_every=500,
+            keep_every=0,
+            keep_last=2,
+            batch_size=96,
+            workers=0,
+            ema=True,
+            ema_decay=0.998,
+            validate_every=1000,
+        )
+    )
+    optim: OptimConfig = field(
+        default_factory=lambda: OptimConfig(learning_rate=2e-3, warmup_steps=200, beta2=0.99)
+    )
+    data: DepthDataConfig = field(default_factory=DepthDataConfig)
+    augment: DepthAugmentConfig = field(default_factory=DepthAugmentConfig)
+    loss: DepthLossConfig = field(default_factory=DepthLossConfig)
+    network: NanoDepthConfig = field(default_factory=NanoDepthConfig)
+    # Compile the network on CUDA: a minute at the start, then fewer and longer kernels.
+    compile: bool = True
+
+    def __post_init__(self) -> None:
+        size, seen = self.data.pool_size, (self.network.height, self.network.width)
+        if any(side < 16 or side % 16 for side in (*size, *seen)):
+            value = f"data.pool_size {size}, network {seen}"
+            raise InputError("sizes of pictures", value, "multiples of 16")
+
+
+def load_depth_train_config(layers: Sequence[Layer]) -> DepthTrainConfig:
+    """The training configuration of the depth network; see `load_config`.
+
+    Nothing of the kind was published: all keys are our own.
+    """
+    return load_config(DepthTrainConfig, layers, KeyTable({}))

@@ -1,0 +1,149 @@
+"""Figures as Markdown tables; what was not measured is a dash."""
+
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+from ..ledger import Summary
+
+Figures = Mapping[str, Summary]
+DASH = "–"
+SOURCES = {"true": "exact depth", "nano": "nano's depth"}
+ABLATIONS = {
+    "full": "full",
+    "truth": "trained on the worlds themselves instead of the generator's clips",
+    "one_trajectory": "one trajectory instead of six",
+    "no_depth_loss": "without the depth loss",
+    "no_pruning": "without opacity pruning",
+    "transformer_only": "transformer only, no Mamba-2",
+}
+
+
+def markdown(head: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
+    """A table whose first column is text."""
+    lines = [head, ["---"] + ["---:"] * (len(head) - 1), *rows]
+    return "\n".join(f"| {' | '.join(line)} |" for line in lines)
+
+
+def decibels(figures: Figures, name: str) -> str:
+    """A PSNR as `mean (pooled)`."""
+    figure = figures.get(name, {})
+    psnr, pooled = figure.get("psnr"), figure.get("pooled")
+    if psnr is None or pooled is None:
+        return DASH
+    return f"{psnr:.2f} ({pooled:.2f})"
+
+
+def checks_table(checks: Sequence[Mapping[str, Any]]) -> str:
+    """What is asked for, and whether it is reached."""
+    said = {True: "yes", False: "**no**", None: DASH}
+    rows = [
+        [c["what"], _number(c["value"]), _number(c["least"]), _margin(c), said[c["reached"]]]
+        for c in checks
+    ]
+    return markdown(("asked for", "dB", "at least", "margin", "reached"), rows)
+
+
+def tokenizer_table(figures: Figures) -> str:
+    """PSNR in RGB, luma and chroma."""
+    channels = ("rgb", "y", "cb", "cr")
+    kinds = {"static": "still worlds, moving camera", "dynamic": "moving worlds, moving camera"}
+    rows = [
+        [words, *(decibels(figures, f"tokenizer.{kind}.{name}") for name in channels)]
+        for kind, words in kinds.items()
+    ]
+    return markdown(("clips", "RGB", "Y", "Cb", "Cr"), rows)
+
+
+def depth_table(figures: Figures) -> str:
+    """Mean and median over pictures of what `depth_figures` measures."""
+    words = {
+        "absrel_scaled": "AbsRel, median ratio taken out",
+        "delta_scaled": "share of pixels within 1.25, median ratio taken out",
+        "absrel": "AbsRel as predicted",
+        "delta": "share of pixels within 1.25 as predicted",
+        "focal": "focal length, relative error",
+        "mask": "share of pixels rightly known or unknown",
+    }
+    rows = []
+    for name, text in words.items():
+        figure = figures.get(f"depth.{name}", {})
+        rows.append([text, *(_number(figure.get(key), 3) for key in ("mean", "median"))])
+    return markdown(("first frames", "mean", "median"), rows)
+
+
+def generator_table(figures: Figures) -> str:
+    """Generated clips between the tokenizer's ceiling and the nearest pixel."""
+    rows = [("the tokenizer's ceiling", "ceiling")]
+    for prefix, kind in (("", "still"), ("moving_", "moving")):
+        for source, depth in SOURCES.items():
+            rows.append((f"generated, {kind}, {depth}", f"{prefix}generator.{source}"))
+            rows.append((f"nearest pixel, {kind}, {depth}", f"{prefix}nearest.{source}"))
+    parts = ("visible", "hidden", "all", "last")
+    cells = [
+        [text, *(decibels(figures, f"{name}.{part}") for part in parts)] for text, name in rows
+    ]
+    return markdown(("clips", "visible", "hidden", "all", "last frame"), cells)
+
+
+def static_table(figures: Figures) -> str:
+    """Gaussians of still scenes, and the unprojected input."""
+    rows = {
+        "against the RGB decoder's frames": "static.decoded",
+        "against the world": "static.truth",
+        "against the world, visible pixels": "static.visible",
+        "against the world, hidden pixels": "static.hidden",
+        "against the world, ends of the trajectories": "static.ends",
+        "unprojected input, ends, white background": "unprojected.ends",
+        "unprojected input, ends, background of its mean colour": "unprojected.tinted",
+    }
+    return _by_source(figures, rows)
+
+
+def dynamic_table(figures: Figures) -> str:
+    """Gaussians of moving scenes, and the same on what moves."""
+    times = sorted(
+        {int(name.split(".")[1][5:]) for name in figures if name.startswith("dynamic.time_")}
+    )
+    rows = {"against the RGB decoder's frames, same moments": "dynamic.decoded"}
+    rows |= {f"against the world, ends, time {time}": f"dynamic.time_{time}" for time in times}
+    rows |= {
+        "against the world, ends, all three times": "dynamic.ends",
+        "unprojected input of the same time, ends": "moving_unprojected.ends",
+        "moving pixels": "dynamic.moving",
+        "moving pixels, had our scene stood still": "dynamic.moving_if_frozen",
+        "moving pixels, had the exact world stood still": "dynamic.moving_truth_frozen",
+    }
+    return _by_source(figures, rows)
+
+
+def ablation_table(found: Mapping[str, Figures]) -> str:
+    """A row for every ablation that was evaluated; the others are named below."""
+    names = ("static.decoded", "static.truth", "static.hidden", "static.ends")
+    rows = [
+        [text, *(decibels(found[key], f"{name}.true") for name in names)]
+        for key, text in ABLATIONS.items()
+        if key in found
+    ]
+    head = ("decoder", "decoded frames", "world", "world, hidden pixels", "world, ends")
+    missing = [text for key, text in ABLATIONS.items() if key not in found]
+    table = markdown(head, rows) if rows else ""
+    note = f"Not run: {'; '.join(missing)}." if missing else ""
+    return "\n\n".join(part for part in (table, note) if part)
+
+
+def _by_source(figures: Figures, rows: Mapping[str, str]) -> str:
+    cells = [
+        [text, *(decibels(figures, f"{name}.{source}") for source in SOURCES)]
+        for text, name in rows.items()
+    ]
+    return markdown(("rendered Gaussians", *SOURCES.values()), cells)
+
+
+def _number(value: float | None, digits: int = 2) -> str:
+    return DASH if value is None else f"{value:.{digits}f}"
+
+
+def _margin(check: Mapping[str, Any]) -> str:
+    if check["value"] is None or check["least"] is None:
+        return DASH
+    return f"{check['value'] - check['least']:+.2f}"

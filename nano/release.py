@@ -1,0 +1,230 @@
+"""From the newest checkpoint of a run to a folder of weights, and from folders to a release.
+
+A release holds half-precision weights, the configuration of each part, and a model card with what
+they were made from and their digests.
+"""
+
+import hashlib
+import json
+import shutil
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors.torch import save_file
+
+from src.checkpoints import AVERAGE
+from src.checkpoints.steps import OPTIMIZER, STATE, newest_sound, read_state
+from src.io.atomic import atomic_path
+from src.io.json_object import read_json_object
+from src.io.state_dict import read_safetensors
+from src.runtime import InputError
+from src.training.checkpoints.files import RANDOM
+from src.training.checkpoints.targets import check_apart, check_replaceable, replaced_folder
+
+PARTS = ("tokenizer", "generator", "depth", "decoder_static", "decoder_dynamic")
+# Beside the weights of a part: where they come from.
+ORIGIN = "origin.json"
+CARD, TITLE = "README.md", "# Nano: the small weights"
+MEGABYTE = 1e6
+MOST_BYTES, MOST_FILE_BYTES = 40 * MEGABYTE, 16 * 2**20
+
+
+@dataclass(frozen=True)
+class Origin:
+    """The training that a part comes from."""
+
+    run: str
+    step: int
+    minutes: float
+    averaged: bool
+
+
+def newest_checkpoint(run: Path) -> Path:
+    """The newest sound checkpoint of a run.
+
+    Raises:
+        InputError: there is none.
+    """
+    folder = newest_sound(run, digests=True)
+    if folder is None:
+        raise InputError(run, "no complete checkpoint-<step>", "the output folder of a training")
+    return folder
+
+
+def export_weights(run: Path, target: Path, average: bool = True) -> Origin:
+    """Write a run's newest weights as they are used, averaged where it kept an average.
+
+    Args:
+        run: the output folder of any training.
+        target: the folder of weights; an earlier export there is replaced as a whole.
+        average: take the moving average if there is one.
+
+    Raises:
+        InputError: no sound checkpoint, an average of other weights, a target that is not apart
+            from the run or holds what no export wrote.
+    """
+    check_apart(run, target)
+    folder = newest_checkpoint(run)
+    state = read_state(folder)
+    averaged = average and AVERAGE in state["files"]
+    mean = read_safetensors(folder / AVERAGE) if averaged else {}
+    origin = Origin(run.name, state["step"], float(state.get("minutes", 0.0)), averaged)
+    paths = list(_weight_folder(folder))
+    names = [*(path.name for path in paths), ORIGIN]
+    check_replaceable(target, names, target / ORIGIN)
+    with replaced_folder(target, names) as partial:
+        for path in paths:
+            if path.suffix == ".safetensors":
+                tensors = read_safetensors(path)
+                chosen = {name: mean.pop(name, part) for name, part in tensors.items()}
+                with atomic_path(partial / path.name) as temporary:
+                    save_file(chosen, temporary)
+            else:
+                shutil.copyfile(path, partial / path.name)
+        if mean:
+            value = f"{len(mean)} tensors that the weights lack, such as {next(iter(mean))}"
+            raise InputError(folder / AVERAGE, value, "an average of the weights")
+        (partial / ORIGIN).write_text(json.dumps(vars(origin), indent=1) + "\n", encoding="utf-8")
+    return origin
+
+
+def release(
+    source: Path, target: Path, dtype: torch.dtype = torch.float16, parts: Sequence[str] = PARTS
+) -> Path:
+    """Write the weights of all parts below `source` in half precision; returns the model card.
+
+    Raises:
+        InputError: a part that is missing, weights beyond the type's range, files larger than a
+            repository takes, a target that is not apart from the source or holds other things.
+    """
+    check_apart(source, target)
+    card, names = target / CARD, {}
+    for part in parts:
+        if not (source / part / "config.json").is_file():
+            raise InputError(source / part, "no weights", f"a folder for each of {list(parts)}")
+        names[part] = [path.name for path in _files_of(source / part)]
+        check_replaceable(target / part, names[part], card)
+    if card.is_file() and not card.read_text(errors="replace").startswith(TITLE):
+        raise InputError(card, "a text of somebody else", f"a model card, {TITLE!r}")
+    with ExitStack() as stack:
+        folders = {}
+        for part in parts:
+            folders[part] = stack.enter_context(replaced_folder(target / part, names[part]))
+            _halve(_files_of(source / part), folders[part], dtype)
+        _check_sizes([path for folder in folders.values() for path in weight_files(folder)])
+        evaluation = source / "evaluation" / "evaluation.json"
+        text = model_card(source, folders, str(dtype).removeprefix("torch."))
+        text += _figures(evaluation) if evaluation.is_file() else ""
+        # Before the parts get their names: it says that they are ours if this is the last act.
+        with atomic_path(card) as temporary:
+            temporary.write_text(text, encoding="utf-8")
+    return card
+
+
+def weight_files(folder: Path) -> list[Path]:
+    """The weights of a part, in order."""
+    return sorted(folder.glob("*.safetensors"))
+
+
+def model_card(source: Path, folders: Mapping[str, Path], dtype: str) -> str:
+    """What the weights are, how they were made, and their digests, as Markdown.
+
+    Args:
+        source: where the parts come from.
+        folders: the weights of the release by part.
+        dtype: their type.
+    """
+    lines = [
+        TITLE,
+        "",
+        "Trained from scratch on procedural worlds (`src/worlds`, seeds below 200,000) at 176x320"
+        " pixels and 17 frames; no picture, video or weight of anybody else was used. They show"
+        " the method, not the published quality. `bash scripts/bash/train_nano.sh` makes them"
+        f" again; docs/nano.md tells of all their runs. All tensors are {dtype}.",
+        "",
+        "Licence: that of this repository (LICENSE).",
+        "",
+        "| part | parameters | run | updates | minutes of the last run | averaged |",
+        "|---|---|---|---|---|---|",
+    ]
+    for part, folder in folders.items():
+        tensors = (tensor for path in weight_files(folder) for tensor in _tensors(path))
+        count = sum(tensor.numel() for tensor in tensors)
+        origin: Mapping[str, Any] = {}
+        if (source / part / ORIGIN).is_file():
+            origin = read_json_object(source / part / ORIGIN)
+        known = [origin.get(name, "?") for name in ("run", "step", "minutes", "averaged")]
+        known[2] = f"{known[2]:.1f}" if isinstance(known[2], float) else known[2]
+        lines.append(f"| {part} | {count:,} | {' | '.join(map(str, known))} |")
+    lines += ["", "| file | bytes | sha256 |", "|---|---|---|"]
+    for part, folder in folders.items():
+        for path in weight_files(folder):
+            digest = hashlib.sha256(path.read_bytes()).hexdigest()
+            lines.append(f"| {part}/{path.name} | {path.stat().st_size:,} | `{digest}` |")
+    return "\n".join(lines) + "\n"
+
+
+def _tensors(path: Path) -> list[torch.Tensor]:
+    return list(read_safetensors(path).values())
+
+
+def _check_sizes(paths: Sequence[Path]) -> None:
+    """Check that weights are small enough to lie in a repository."""
+    sizes = {path: path.stat().st_size for path in paths}
+    for path, size in sizes.items():
+        if size > MOST_FILE_BYTES:
+            raise InputError(path, f"{size / 2**20:.1f} MiB", "at most 16 MiB")
+    if sum(sizes.values()) > MOST_BYTES:
+        value = f"{sum(sizes.values()) / MEGABYTE:.1f} MB"
+        raise InputError("all weights of the release", value, "at most 40 MB")
+
+
+def _weight_folder(checkpoint: Path) -> Iterator[Path]:
+    """The files of a checkpoint that are its weights; the others are for going on training."""
+    for path in sorted(path for path in checkpoint.iterdir() if path.is_file()):
+        if path.name not in (STATE, OPTIMIZER, RANDOM, AVERAGE):
+            yield path
+
+
+def _files_of(part: Path) -> list[Path]:
+    """The files of a part that a release takes over."""
+    return sorted(path for path in part.iterdir() if path.is_file() and path.name != ORIGIN)
+
+
+def _halve(paths: Sequence[Path], target: Path, dtype: torch.dtype) -> None:
+    """Copy the files of a part, their floating-point tensors in another type."""
+    limit = torch.finfo(dtype).max
+    for path in paths:
+        if path.suffix != ".safetensors":
+            shutil.copyfile(path, target / path.name)
+            continue
+        state = read_safetensors(path)
+        for name, tensor in state.items():
+            if tensor.is_floating_point():
+                if not tensor.abs().max() <= limit:
+                    raise InputError(path, f"{name} beyond {limit}", f"numbers that fit {dtype}")
+                state[name] = tensor.to(dtype).contiguous()
+        with atomic_path(target / path.name) as temporary:
+            save_file(state, temporary)
+
+
+def _figures(path: Path) -> str:
+    """What is asked of the weights, and what an evaluation on held-out worlds found."""
+    lines = [
+        "",
+        "On held-out worlds (seeds from 900,000 on), PSNR in dB; docs/nano.md has all figures:",
+        "",
+        "| what | measured | asked | |",
+        "|---|---|---|---|",
+    ]
+    for check in read_json_object(path).get("checks", []):
+        value, least = (
+            "–" if check[name] is None else f"{check[name]:.2f}" for name in ("value", "least")
+        )
+        verdict = {True: "reached", False: "missed", None: "not measured"}[check["reached"]]
+        lines.append(f"| {check['what']} | {value} | {least} | {verdict} |")
+    return "\n".join(lines) + "\n"

@@ -1,0 +1,131 @@
+"""One world before it becomes tensors: what stands where, what moves, how the camera is turned.
+
+Scene coordinates: the default camera's centre is the origin, y points down, the floor is level;
+the camera looks along +z, turned down by `pitch`. The hero stands near depth 1, the rest around it
+and off the cameras' paths.
+"""
+
+import math
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from .motion import STILL, Motion
+from .palettes import FAMILIES, draw_palette
+from .props import HEROES, INDOORS, OUTDOORS, Prop, Solid, draw_prop
+from .rendering.materials import Painter
+from .surroundings import Surroundings, draw_ground, draw_room
+
+FEWEST_SOLIDS, MOST_SOLIDS = 4, 10
+TRIES = 60
+# Between things, and between a thing and a wall.
+GAP = 0.03
+NEAREST = 0.6
+INDOOR_SHARE = 0.6
+
+
+@dataclass(frozen=True)
+class Standing:
+    """A thing, where it stands, and how it moves."""
+
+    prop: Prop
+    x: float
+    z: float
+    motion: Motion = STILL
+
+
+@dataclass(frozen=True)
+class Layout:
+    """A world in scene units; angles in radians, `field_of_view` horizontal."""
+
+    standing: tuple[Standing, ...]
+    surroundings: Surroundings
+    floor: float
+    pitch: float
+    field_of_view: float
+
+    def scaled(self, factor: float) -> "Layout":
+        """The same still world when every length is multiplied by `factor`."""
+        standing = []
+        for thing in self.standing:
+            solids = tuple(solid.scaled(factor) for solid in thing.prop.solids)
+            standing.append(Standing(Prop(solids), thing.x * factor, thing.z * factor))
+        return replace(
+            self,
+            standing=tuple(standing),
+            surroundings=self.surroundings.scaled(factor),
+            floor=self.floor * factor,
+        )
+
+    def placed(self) -> list[tuple[Solid, Motion]]:
+        """Every solid in scene coordinates, with its motion."""
+        placed = [(solid, STILL) for solid in self.surroundings.fixtures]
+        for thing in self.standing:
+            for solid in thing.prop.solids:
+                x, height, z = solid.center
+                center = (x + thing.x, self.floor - height, z + thing.z)
+                placed.append((replace(solid, center=center), thing.motion))
+        return placed
+
+
+def draw_layout(rng: np.random.Generator, family: str, saturation: float) -> Layout:
+    """A random still world whose centre depth is about 1; any palette where `family` is `mixed`."""
+    names = list(FAMILIES)
+    chosen = names[int(rng.integers(len(names)))]
+    outdoors = rng.random() >= INDOOR_SHARE
+    palette = draw_palette(rng, chosen if family == "mixed" else family, outdoors)
+    painter = Painter(rng, palette, saturation)
+    hero = draw_prop(painter, HEROES, rng.uniform(0.09, 0.15))
+    # The picture's centre shows the hero's front, which is to be at depth 1.
+    distance = 1 + 0.7 * hero.solids[0].half[2]
+    aim = hero.height * rng.uniform(0.5, 0.8)
+    slope = math.tan(math.radians(rng.uniform(5, 12) if outdoors else rng.uniform(9, 19)))
+    floor = min(max(aim + slope * distance, 0.32), 0.62)
+    surroundings = (draw_ground if outdoors else draw_room)(painter, floor)
+    field_of_view = math.radians(rng.uniform(50, 65))
+    first = Standing(hero, rng.uniform(-0.3, 0.3) * hero.solids[0].half[0], distance)
+    weights, farthest = (OUTDOORS, 3.4) if outdoors else (INDOORS, 2.5)
+    standing = [first]
+    total = int(rng.integers(FEWEST_SOLIDS, MOST_SOLIDS + 1))
+    # Places are tried at random: in a crowded world some things find none.
+    for _ in range(TRIES):
+        missing = total - sum(len(thing.prop.solids) for thing in standing)
+        if missing <= 0:
+            break
+        thing = _draw_standing(painter, weights, farthest, math.tan(field_of_view / 2))
+        if len(thing.prop.solids) <= missing and _fits(thing, standing, surroundings):
+            standing.append(thing)
+    pitch = math.atan2(floor - aim, distance)
+    return Layout(tuple(standing), surroundings, floor, pitch, field_of_view)
+
+
+def _draw_standing(
+    painter: Painter, weights: dict[str, float], farthest: float, spread: float
+) -> Standing:
+    """A thing somewhere in the picture, whose half width is `spread` times the depth."""
+    rng = painter.rng
+    z = rng.uniform(0.75, farthest)
+    x = rng.uniform(-0.92, 0.92) * spread * z
+    # Far things are larger, so that they are not lost in the picture.
+    size = rng.uniform(0.07, 0.15) * (0.7 + 0.3 * z)
+    return Standing(draw_prop(painter, weights, size), x, z)
+
+
+def _fits(thing: Standing, others: list[Standing], surroundings: Surroundings) -> bool:
+    """Whether a thing is apart from the others, in the room, and hides little of the hero."""
+    x, z, radius = thing.x, thing.z, thing.prop.radius
+    for other in others:
+        if math.hypot(x - other.x, z - other.z) < radius + other.prop.radius + GAP:
+            return False
+    hero = others[0]
+    # On the picture's plane: what stands before the hero may cover no more than its edge.
+    aside = abs(x / z - hero.x / hero.z) - radius / z
+    if z < hero.z + 0.1 and aside < 0.2 * hero.prop.radius:
+        return False
+    distance = math.hypot(x, z)
+    # Nothing fills the picture or stands at the camera.
+    if radius / distance > 0.3 or distance - radius < NEAREST:
+        return False
+    return surroundings.shell.contains(
+        np.array([[x, surroundings.shell.center[1], z]]), radius + GAP
+    )

@@ -1,0 +1,1 @@
+"""The renderer of the procedural worlds: rays, surfaces, materials, light."""

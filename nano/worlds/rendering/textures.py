@@ -1,0 +1,212 @@
+"""Colours of surface points: the patterns that materials are made of.
+
+A pattern blends a material's colours `a` and `b` by a number in [0, 1]. It reads the surface
+coordinates u and v (arc lengths), the point in its solid's own coordinates, and noise there. Edges
+are at least as soft as a pixel is wide, and repeats narrower than a pixel fade to their mean: one
+sample a pixel is enough within a face.
+"""
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import torch
+from jaxtyping import Bool, Float
+from torch import Tensor
+
+from ..shapes import Planes, Rays
+from .materials import PATTERNS
+from .noise import sample_noise
+
+TAU = 2 * math.pi
+# Steps of a low-discrepancy sequence: neighbouring bricks get unlike tints.
+BRICK_STEP, ROW_STEP, TINT = 0.7549, 0.5698, 0.16
+# Elevations are sines; clouds begin above the highest hill.
+HILL_TONE, HILL_SIZE, HIGHEST_HILL = 0.62, 3.0, 0.14
+
+
+@dataclass(frozen=True)
+class Spot:
+    """Where a pattern is evaluated, and the parameters of the material there.
+
+    `u_width` and `v_width` are the extents of a pixel on the surface, in scene units.
+    """
+
+    local: Planes
+    u: Rays
+    v: Rays
+    u_width: Rays
+    v_width: Rays
+    noise: Rays
+    frequency: Rays
+    aspect: Rays
+    cos: Rays
+    sin: Rays
+    level: Rays
+    softness: Rays
+    warp: Rays
+
+    def width(self) -> Rays:
+        """The longest extent of a pixel, in repeats."""
+        return torch.maximum(self.u_width, self.v_width) * self.frequency
+
+
+def _faded(blend: Rays, width: Rays, mean: float) -> Rays:
+    """`blend`, drawn to `mean` where a pixel is about as wide (in repeats) as a repeat."""
+    return mean + (blend - mean) * _smooth(1.6 - 2 * width)
+
+
+def _smooth(value: Rays) -> Rays:
+    """Clamped to [0, 1], with slope 0 at both ends."""
+    value = value.clamp(0, 1)
+    return value * value * (3 - 2 * value)
+
+
+def gradient(spot: Spot) -> Rays:
+    """A slope along the height, `softness` wide; a narrow one parts a wall in two bands."""
+    height = spot.local[1] * spot.frequency - spot.level
+    return _smooth(0.5 + height / torch.maximum(spot.softness, spot.v_width * spot.frequency))
+
+
+def soft_noise(spot: Spot) -> Rays:
+    """Clouds."""
+    return _smooth(0.5 + 0.35 * spot.noise)
+
+
+def stripes(spot: Spot) -> Rays:
+    """Parallel stripes across the direction (cos, sin) of the surface."""
+    place = (spot.u * spot.cos + spot.v * spot.sin) * spot.frequency + spot.warp * spot.noise
+    width = (spot.u_width * spot.cos.abs() + spot.v_width * spot.sin.abs()) * spot.frequency
+    edge = torch.maximum(spot.softness, width)
+    # A sine that is cut off: its flanks are `edge` repeats wide.
+    return _faded((0.5 + (TAU * place).sin() / (TAU * edge)).clamp(0, 1), width, 0.5)
+
+
+def marble(spot: Spot) -> Rays:
+    """Veins: waves through the solid, bent by noise."""
+    x, y, z = spot.local
+    place = (x * spot.cos + z * spot.sin + 0.6 * y) * spot.frequency + 2 * spot.warp * spot.noise
+    return _faded(0.5 + 0.5 * (TAU * place).sin(), spot.width(), 0.5)
+
+
+def wood(spot: Spot) -> Rays:
+    """Year rings around the x axis, with a sharp and a soft side."""
+    _, y, z = spot.local
+    ring = (y * y + z * z).sqrt() * spot.frequency + spot.warp * spot.noise
+    wave = (TAU * ring + 0.7 * (TAU * ring).sin()).sin()
+    return _faded(0.5 + 0.5 * wave, spot.width(), 0.5)
+
+
+def _lattice(spot: Spot) -> tuple[Rays, Rays]:
+    """Surface coordinates in repeats; every second row of long bricks is shifted."""
+    row = spot.v * spot.frequency * spot.aspect
+    shift = 0.5 * (spot.aspect > 1) * torch.remainder(row.floor(), 2)
+    return spot.u * spot.frequency + shift, row
+
+
+def bricks(spot: Spot) -> Rays:
+    """Mortar (1) of half width `level` between bricks, or tiles where `aspect` is 1."""
+    column, row = _lattice(spot)
+    across = 0.5 - (column - column.floor() - 0.5).abs()
+    along = (0.5 - (row - row.floor() - 0.5).abs()) / spot.aspect
+    u_width, v_width = spot.u_width * spot.frequency, spot.v_width * spot.frequency
+    # A joint narrower than a pixel keeps its share of it.
+    upright = _joint(across, spot.level, torch.maximum(spot.softness, u_width))
+    level = _joint(along, spot.level, torch.maximum(spot.softness, v_width))
+    return torch.maximum(_faded(upright, u_width, 0.1), _faded(level, v_width * spot.aspect, 0.1))
+
+
+def _joint(distance: Rays, half: Rays, edge: Rays) -> Rays:
+    """Coverage by a line of half width `half`, `distance` from its middle, blurred by `edge`."""
+    share = (2 * half / edge).clamp_max(1)
+    return share * _smooth(0.5 + (torch.maximum(half, 0.5 * edge) - distance) / edge)
+
+
+def brick_tint(spot: Spot) -> Rays:
+    """A brightness in [1 - TINT, 1 + TINT] for each brick."""
+    column, row = _lattice(spot)
+    place = column.floor() * BRICK_STEP + row.floor() * ROW_STEP
+    # A triangle wave, since a jump would tell devices apart by their rounding.
+    wave = 4 * (place - place.floor() - 0.5).abs() - 1
+    return _faded(1 + TINT * wave, spot.width() * spot.aspect, 1.0)
+
+
+def dots(spot: Spot) -> Rays:
+    """Discs (1) of radius `level`."""
+    column, row = spot.u * spot.frequency, spot.v * spot.frequency
+    across, along = column - column.floor() - 0.5, row - row.floor() - 0.5
+    distance = (across * across + along * along).sqrt()
+    width = spot.width()
+    edge = torch.maximum(spot.softness, width)
+    return _faded(_smooth(0.5 + (spot.level - distance) / edge), width, 0.25)
+
+
+PATTERN_FUNCTIONS: dict[str, Callable[[Spot], Rays]] = {
+    "gradient": gradient,
+    "noise": soft_noise,
+    "marble": marble,
+    "wood": wood,
+    "stripes": stripes,
+    "bricks": bricks,
+    "dots": dots,
+}
+
+
+@dataclass(frozen=True)
+class Painted:
+    """Linear colours in [0, 1], and how much each point shines by itself (0 or 1)."""
+
+    color: Planes
+    glow: Rays
+
+
+def paint(
+    materials: Float[Tensor, "camera 20 ray"],
+    local: Planes,
+    along: tuple[Rays, Rays, Rays, Rays],
+    is_sky: Bool[Tensor, "camera ray"],
+    volume: Float[Tensor, "1 2 side side side"],
+) -> Painted:
+    """The colours of surface points with the given materials, with noise out of `volume`.
+
+    `local` is the point in the solid's own coordinates, for the sky a unit direction; `along` is
+    u, v and the extents of a pixel along them.
+    """
+    numbers = materials.movedim(1, 0)
+    pattern, a, b = numbers[0], numbers[1:4], numbers[4:7]
+    noise_frequency, mottle, glow = numbers[14:17].unbind(0)
+    place = torch.where(is_sky, _sky_position(local), local)
+    position = place * noise_frequency + numbers[17:]
+    noise, other = sample_noise(volume, position)
+    spot = Spot(local, *along, noise, *numbers[7:14].unbind(0))
+    blend = torch.zeros_like(noise)
+    # Every pattern everywhere, then a choice: a gather of each pattern's points costs more,
+    # and its sizes would break the compiled graph.
+    for name, function in PATTERN_FUNCTIONS.items():
+        blend = torch.where(pattern == PATTERNS.index(name), function(spot), blend)
+    tint = torch.where(pattern == PATTERNS.index("bricks"), brick_tint(spot), 1.0)
+    color = torch.lerp(a, b, blend) * (tint * (1 + mottle * other))
+    sky = _sky(spot, (a, b), mottle, other)
+    return Painted(torch.where(is_sky, sky, color).clamp(0, 1), glow)
+
+
+def _sky_position(direction: Planes) -> Planes:
+    """Where clouds and hills are looked up in the noise: hills by the compass, whatever the height.
+
+    Clouds lie on a plane above, so they shrink towards the horizon.
+    """
+    x, y, z = direction
+    compass = HILL_SIZE * (x * x + z * z).clamp_min(1e-6).rsqrt()
+    scale = torch.where(y.abs() < HIGHEST_HILL, compass, (0.25 + y.abs()).reciprocal())
+    return torch.stack((x * scale, torch.zeros_like(y), z * scale))
+
+
+def _sky(spot: Spot, colors: tuple[Planes, Planes], cloudiness: Rays, other: Rays) -> Planes:
+    """From colour `b` at the horizon to `a` at the zenith, clouds, and hills as high as `level`."""
+    zenith, horizon = colors
+    elevation = -spot.local[1]
+    clear = torch.lerp(horizon, zenith, _smooth(elevation * 1.6 + 0.02).sqrt())
+    cloud = cloudiness * _smooth(0.9 * spot.noise - 0.1) * _smooth(6 * (elevation - HIGHEST_HILL))
+    clear = torch.lerp(clear, torch.ones_like(clear), cloud)
+    hill = (spot.level * (0.6 + 0.35 * other) - elevation) / 0.004
+    return torch.lerp(clear, HILL_TONE * (0.7 * horizon + 0.3 * zenith), _smooth(hill))

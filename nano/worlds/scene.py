@@ -1,0 +1,240 @@
+"""Worlds: procedural scenes that are nothing but a seed, and batches of them as tensors.
+
+World coordinates are those of the default camera: its pose is the identity, and the depth at its
+picture's centre is 1 at time 0. Scene coordinates are the same turned level.
+"""
+
+import itertools
+import math
+import operator
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor
+
+from src.geometry.cameras import Cameras
+from src.runtime import InputError
+
+from .clearance import is_clear, scene_from_world, set_in_motion
+from .layout import Layout, draw_layout
+from .motion import STILL, displacement
+from .palettes import FAMILIES
+from .rendering.raycast import CastScene, make_scene, trace
+from .rendering.surface import SHELL_MATERIALS
+from .shapes import SHAPES
+
+PALETTES = ("mixed", *FAMILIES)
+# Keeps the draws of motions apart from those of layouts, which count attempts from 0.
+MOTION_STREAM = 1 << 16
+NEAREST_CENTER, FARTHEST_CENTER = 0.75, 1.5
+# Solids of each shape in a batch, at least: what `shading.py` can compile.
+LEAST_COUNT = 2
+# Where padding stands, out of reach of shadows; its extents are negative.
+NOWHERE = 1000.0
+
+
+@dataclass(frozen=True)
+class World:
+    """A procedural scene; equal values are equal scenes, on every machine.
+
+    `palette` is one of `PALETTES`, `mixed` draws one by the seed; another palette is another layout
+    too. `saturation` only scales the colours' distance from grey (0: none, 1: the palette's own,
+    above: stronger). A dynamic world at time 0 is the static world of its seed.
+
+    Raises:
+        InputError: a negative seed or saturation, an unknown palette.
+    """
+
+    seed: int
+    dynamic: bool = False
+    palette: str = "mixed"
+    saturation: float = 1.0
+
+    def __post_init__(self) -> None:
+        if self.seed < 0:
+            raise InputError("seed of a world", self.seed, "an integer >= 0")
+        if self.palette not in PALETTES:
+            raise InputError("palette of a world", repr(self.palette), f"one of {PALETTES}")
+        if not (math.isfinite(self.saturation) and self.saturation >= 0):
+            raise InputError("saturation of a world", self.saturation, "a finite number >= 0")
+
+    def draft(self, attempt: int) -> Layout:
+        """The still layout of an attempt; the first that passes `is_clear` is the world's."""
+        rng = np.random.default_rng([self.seed, attempt])
+        return draw_layout(rng, self.palette, self.saturation)
+
+    def animated(self, layout: Layout) -> Layout:
+        """The layout with the motions of this world, if it is dynamic."""
+        if not self.dynamic:
+            return layout
+        return set_in_motion(layout, np.random.default_rng([self.seed, MOTION_STREAM]))
+
+
+@dataclass(frozen=True)
+class Worlds:
+    """Worlds of one batch; solids are padded to `counts` boxes, cylinders and spheres.
+
+    `center`, `half`, `yaw` and `motion` end with the shell (see `CastScene`). `focal` is the focal
+    length of the default camera in widths of the picture.
+    """
+
+    counts: tuple[int, int, int]
+    center: Float[Tensor, "world entry 3"]
+    half: Float[Tensor, "world entry 3"]
+    yaw: Float[Tensor, "world entry"]
+    motion: Float[Tensor, "world entry 11"]
+    dome: Float[Tensor, " world"]
+    materials: Float[Tensor, "world 20 material"]
+    light: Float[Tensor, "world 18"]
+    scene_from_world: Float[Tensor, "world 3 3"]
+    focal: Float[Tensor, " world"]
+
+    def __len__(self) -> int:
+        return self.focal.shape[0]
+
+    def map(self, function: Callable[[Tensor], Tensor]) -> "Worlds":
+        """The same batch with `function` applied to each tensor."""
+        changed = {name: function(value) for name, value in vars(self).items() if name != "counts"}
+        return replace(self, **changed)
+
+    def to(self, target: torch.device | torch.dtype | str) -> "Worlds":
+        """The same batch on another device or in another floating-point type."""
+        return self.map(lambda tensor: tensor.to(target))
+
+    def __getitem__(self, index: slice | Int[Tensor, " kept"]) -> "Worlds":
+        """The worlds at `index`, still padded alike."""
+        return self.map(lambda tensor: tensor[index])
+
+    def sizes(self) -> list[tuple[int, int, int]]:
+        """How many boxes, cylinders and spheres each world has without padding."""
+        solid = (self.half[:, :-1, 0] > 0).long().split(self.counts, dim=1)
+        rows = torch.stack([part.sum(1) for part in solid], dim=1).tolist()
+        return [(boxes, cylinders, spheres) for boxes, cylinders, spheres in rows]
+
+    def trimmed(self, counts: tuple[int, int, int]) -> "Worlds":
+        """The same worlds padded to `counts` only, which are no more than those of this batch."""
+        assert all(map(operator.le, counts, self.counts)), f"{counts} of {self.counts}"
+        starts = (0, *itertools.accumulate(self.counts))
+        kept = [
+            start + i for start, count in zip(starts, counts, strict=False) for i in range(count)
+        ]
+        shown = [*kept, *range(starts[-1], starts[-1] + SHELL_MATERIALS)]
+        device = self.focal.device
+        entries = torch.tensor([*kept, starts[-1]]).to(device, non_blocking=True)
+        return replace(
+            self,
+            counts=counts,
+            center=self.center[:, entries],
+            half=self.half[:, entries],
+            yaw=self.yaw[:, entries],
+            motion=self.motion[:, entries],
+            materials=self.materials[:, :, torch.tensor(shown).to(device, non_blocking=True)],
+        )
+
+    def at(self, index: Int[Tensor, " camera"], times: Float[Tensor, " camera"]) -> CastScene:
+        """The scenes of worlds `index` at `times`, a row for each."""
+        offset, turn = displacement(self.motion[index], times[:, None])
+        return make_scene(
+            self.counts,
+            self.center[index] + offset,
+            self.half[index],
+            self.yaw[index] + turn,
+            self.dome[index],
+            self.materials[index],
+            self.light[index],
+        )
+
+
+def build_worlds(
+    seeds: Sequence[int], dynamic: bool = False, palette: str = "mixed", saturation: float = 1.0
+) -> Worlds:
+    """The worlds of `seeds` as one batch on the CPU (float32)."""
+    return pack_worlds([World(int(seed), dynamic, palette, saturation) for seed in seeds])
+
+
+def pack_worlds(worlds: Sequence[World]) -> Worlds:
+    """Worlds of any kind as one batch on the CPU (float32).
+
+    Raises:
+        InputError: no world at all.
+    """
+    if not worlds:
+        raise InputError("worlds", "none", "at least one")
+    layouts: dict[int, Layout] = {}
+    attempt = 0
+    while len(layouts) < len(worlds):
+        pending = [index for index in range(len(worlds)) if index not in layouts]
+        # Drafts are rejected until one fits, each from a stream of its own: a world does not
+        # depend on its batch.
+        drafts = [worlds[index].draft(attempt) for index in pending]
+        for index, draft, depth in zip(pending, drafts, _center_depths(drafts), strict=True):
+            # Scaled afterwards, so that the depth at the centre is 1 exactly.
+            layout = draft.scaled(1 / depth)
+            if NEAREST_CENTER <= depth <= FARTHEST_CENTER and is_clear(layout):
+                layouts[index] = worlds[index].animated(layout)
+        attempt += 1
+    return _pack([layouts[index] for index in range(len(worlds))]).to(torch.float32)
+
+
+def world_cameras(worlds: Worlds, width: int, height: int) -> Cameras:
+    """The default cameras of worlds, one each, on the worlds' device: pose identity."""
+    pose = torch.eye(4, dtype=worlds.focal.dtype, device=worlds.focal.device)
+    focal = worlds.focal * width
+    center = torch.tensor([width / 2, height / 2], dtype=focal.dtype, device=focal.device)
+    intrinsics = torch.cat([focal[:, None].expand(-1, 2), center.expand(len(worlds), 2)], dim=1)
+    return Cameras(pose.expand(len(worlds), 4, 4).clone(), intrinsics, width, height)
+
+
+def _center_depths(layouts: Sequence[Layout]) -> list[float]:
+    worlds = _pack(layouts)
+    scene = worlds.at(torch.arange(len(worlds)), worlds.focal.new_zeros(len(worlds)))
+    ahead = worlds.scene_from_world[:, :, 2].T
+    return trace(scene, torch.zeros_like(ahead), ahead[..., None]).t[:, 0].tolist()
+
+
+def _numbers(values: Sequence[object]) -> Float[Tensor, "..."]:
+    return torch.tensor(values, dtype=torch.float64)
+
+
+def _pack(layouts: Sequence[Layout]) -> Worlds:
+    """Layouts as tensors of float64."""
+    placed = [layout.placed() for layout in layouts]
+    rows = [
+        [[(s, m) for s, m in solids if s.shape == shape.name] for shape in SHAPES]
+        for solids in placed
+    ]
+    # Solids of one shape stand together, as many as the fullest world has.
+    boxes, cylinders, spheres = (
+        max(LEAST_COUNT, *(len(row[kind]) for row in rows)) for kind in range(3)
+    )
+    counts = (boxes, cylinders, spheres)
+    nothing = [NOWHERE] * 3 + [-1.0] * 3 + [0.0] + STILL.row()
+    blank = [0.0] * len(layouts[0].surroundings.shell.materials[0].row())
+    entries, materials = [], []
+    for layout, row in zip(layouts, rows, strict=True):
+        shell, entry, paint = layout.surroundings.shell, [], []
+        for count, solids in zip(counts, row, strict=True):
+            entry += [[*s.center, *s.half, s.yaw, *m.row()] for s, m in solids]
+            entry += [nothing] * (count - len(solids))
+            paint += [s.material.row() for s, _ in solids] + [blank] * (count - len(solids))
+        entries.append([*entry, [*shell.center, *shell.half, shell.yaw, *STILL.row()]])
+        materials.append(paint + [material.row() for material in shell.materials])
+        assert len(shell.materials) == SHELL_MATERIALS, f"{len(shell.materials)} materials"
+    table = _numbers(entries)
+    return Worlds(
+        counts=counts,
+        center=table[..., :3],
+        half=table[..., 3:6],
+        yaw=table[..., 6],
+        motion=table[..., 7:],
+        dome=_numbers([layout.surroundings.shell.dome for layout in layouts]),
+        materials=_numbers(materials).mT.contiguous(),
+        light=_numbers([layout.surroundings.light.row() for layout in layouts]),
+        scene_from_world=torch.from_numpy(
+            np.stack([scene_from_world(layout.pitch) for layout in layouts])
+        ),
+        focal=_numbers([0.5 / math.tan(layout.field_of_view / 2) for layout in layouts]),
+    )

@@ -1,0 +1,137 @@
+"""Draw who imports whom: `python scripts/draw_architecture.py` writes docs/images/architecture.svg.
+
+Every box is a package, every line an import; lines that follow from others are left out. The rows
+are the layers that import-linter checks (pyproject.toml).
+"""
+
+import argparse
+import ast
+import tomllib
+from collections.abc import Mapping
+from pathlib import Path
+
+REPOSITORY = Path(__file__).resolve().parents[1]
+ROOTS = {"nano": "#e9d8fd", "cosmos_predict1": "#fde2c4", "src": "#d3e8f8"}
+# Pixels: a box, the room around it, and the height of a row.
+WIDTH, HEIGHT, GAP, ROW = 215, 34, 22, 78
+FONT = 'font-family="sans-serif" font-size="14"'
+
+Edges = Mapping[str, set[str]]
+
+
+def main() -> None:
+    """Parse the arguments, read the imports, write the picture."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    default = REPOSITORY / "docs" / "images" / "architecture.svg"
+    parser.add_argument("--output", type=Path, default=default)
+    output = parser.parse_args().output
+    output.write_text(picture(layers(), reduced(package_imports())))
+    print(output)
+
+
+def layers() -> list[list[str]]:
+    """The layers of the contract, top first, of those packages that exist."""
+    contracts = tomllib.loads((REPOSITORY / "pyproject.toml").read_text())["tool"]["importlinter"]
+    rows = next(part["layers"] for part in contracts["contracts"] if part["type"] == "layers")
+    named = [[name.strip(" ()") for name in row.split("|")] for row in rows]
+    return [[name for name in row if _exists(name)] for row in named]
+
+
+def _exists(package: str) -> bool:
+    path = REPOSITORY / package.replace(".", "/")
+    return path.is_dir() or path.with_suffix(".py").is_file()
+
+
+def package_imports() -> Edges:
+    """Which packages of the layers each of them imports."""
+    packages = [name for row in layers() for name in row]
+    edges: dict[str, set[str]] = {name: set() for name in packages}
+    for root in ROOTS:
+        for path in sorted((REPOSITORY / root).rglob("*.py")):
+            owner = _package(_module(path), packages)
+            found = {_package(name, packages) for name in imported_modules(path)}
+            if owner is not None:
+                edges[owner] |= {name for name in found if name not in (None, owner)}
+    return edges
+
+
+def imported_modules(path: Path) -> set[str]:
+    """The absolute names of all modules that a file imports, also inside functions."""
+    module = _module(path).split(".")
+    package = module if path.stem == "__init__" else module[:-1]
+    names: set[str] = set()
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.Import):
+            names |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom):
+            above = package[: len(package) - node.level + 1] if node.level else []
+            base = ".".join([*above, *([node.module] if node.module else [])])
+            names |= {f"{base}.{alias.name}" for alias in node.names}
+    return names
+
+
+def _module(path: Path) -> str:
+    parts = path.relative_to(REPOSITORY).with_suffix("").parts
+    return ".".join(parts[:-1] if parts[-1] == "__init__" else parts)
+
+
+def _package(module: str, packages: list[str]) -> str | None:
+    """The longest package name that a module lies below."""
+    above = [name for name in packages if f"{module}.".startswith(f"{name}.")]
+    return max(above, key=len, default=None)
+
+
+def reduced(edges: Edges) -> Edges:
+    """The edges without those that follow from two or more others."""
+    return {
+        name: {to for to in targets if not any(_reaches(edges, via, to) for via in targets - {to})}
+        for name, targets in edges.items()
+    }
+
+
+def _reaches(edges: Edges, start: str, end: str) -> bool:
+    return end in edges[start] or any(_reaches(edges, via, end) for via in edges[start])
+
+
+def picture(rows: list[list[str]], edges: Edges) -> str:
+    """The SVG: a row of boxes for each layer, importers above what they import."""
+    width = max(len(row) for row in rows) * (WIDTH + GAP) + GAP
+    boxes: dict[str, tuple[float, float]] = {}
+    for number, row in enumerate(rows):
+        left = (width - len(row) * (WIDTH + GAP) + GAP) / 2
+        for place, name in enumerate(row):
+            boxes[name] = (left + place * (WIDTH + GAP), GAP + number * ROW)
+    height = len(rows) * ROW + GAP
+    lines = [_line(boxes[name], boxes[to]) for name in edges for to in sorted(edges[name])]
+    return "\n".join(
+        [
+            f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {width} {height}">',
+            f'<rect width="{width}" height="{height}" fill="white"/>',
+            *lines,
+            *(_box(name, place) for name, place in boxes.items()),
+            "</svg>\n",
+        ]
+    )
+
+
+def _line(start: tuple[float, float], end: tuple[float, float]) -> str:
+    x, y, to_x, to_y = start[0] + WIDTH / 2, start[1] + HEIGHT, end[0] + WIDTH / 2, end[1]
+    bend = (to_y - y) / 2
+    path = f"M{x:g} {y:g} C{x:g} {y + bend:g} {to_x:g} {to_y - bend:g} {to_x:g} {to_y:g}"
+    return f'<path d="{path}" fill="none" stroke="#888" stroke-width="1.2"/>'
+
+
+def _box(name: str, place: tuple[float, float]) -> str:
+    color = ROOTS[name.partition(".")[0]]
+    x, y = place
+    return (
+        f'<rect x="{x:g}" y="{y:g}" width="{WIDTH}" height="{HEIGHT}" rx="6" fill="{color}" '
+        f'stroke="#555"/><text x="{x + WIDTH / 2:g}" y="{y + HEIGHT / 2 + 5:g}" {FONT} '
+        f'text-anchor="middle">{name}</text>'
+    )
+
+
+if __name__ == "__main__":
+    main()

@@ -141,7 +141,7 @@ def model_card(source: Path, folders: Mapping[str, Path], dtype: str) -> str:
     lines = [
         TITLE,
         "",
-        "Trained from scratch on procedural worlds (`src/worlds`, seeds below 200,000) at 176x320"
+        "Trained from scratch on procedural worlds (`nano/worlds`, seeds below 200,000) at 176x320"
         " pixels and 17 frames; no picture, video or weight of anybody else was used. They show"
         " the method, not the published quality. `bash scripts/bash/train_nano.sh` makes them"
         f" again; docs/nano.md tells of all their runs. All tensors are {dtype}.",

@@ -25,6 +25,8 @@ from src.runtime import InputError
 from src.training.checkpoints.files import RANDOM
 from src.training.checkpoints.targets import check_apart, check_replaceable, replaced_folder
 
+from .seeds import TEST
+
 PARTS = ("tokenizer", "generator", "depth", "decoder_static", "decoder_dynamic")
 # Beside the weights of a part: where they come from.
 ORIGIN = "origin.json"
@@ -216,7 +218,7 @@ def _figures(path: Path) -> str:
     """What is asked of the weights, and what an evaluation on held-out worlds found."""
     lines = [
         "",
-        "On held-out worlds (seeds from 900,000 on), PSNR in dB; docs/nano.md has all figures:",
+        f"On test worlds (seeds from {TEST.static.start:,} on), PSNR in dB; docs/nano.md has more:",
         "",
         "| what | measured | asked | |",
         "|---|---|---|---|",

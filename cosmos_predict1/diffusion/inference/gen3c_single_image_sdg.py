@@ -35,9 +35,8 @@ def main() -> None:
     arguments = static_parser(__doc__ or "").parse_args()
 
     from cosmos_predict1.diffusion.config import sdg_config
+    from cosmos_predict1.diffusion.run import run
     from src.runtime import InputError, setup_logging
-
-    from ..run import run
 
     setup_logging()
     try:

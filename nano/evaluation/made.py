@@ -1,6 +1,7 @@
 """What still and moving worlds have in common: a scene as it came out, and where its errors go."""
 
 from dataclasses import dataclass
+from typing import TypeAlias
 
 from jaxtyping import Float
 from torch import Tensor
@@ -14,6 +15,11 @@ from .ledger import Ledger
 from .networks import Networks
 from .report.sheets import Sheets
 from .settings import Settings
+
+# The clips of all worlds of a group.
+AllClips: TypeAlias = Float[Tensor, "group_clip 3 frame h w"]
+# Exact pictures: frames, or moments.
+Truth: TypeAlias = Float[Tensor, "clip 3 moment h w"]
 
 
 @dataclass(frozen=True)
@@ -29,11 +35,11 @@ class MadeScene:
     cameras: Cameras
     latents: Float[Tensor, "clip c latent_frame lh lw"]
     generated: Video
-    truth: Video
+    truth: Truth
 
     @staticmethod
     def of(
-        group: Group, world: int, source: str, made: tuple[Tensor, Video], truth: Video
+        group: Group, world: int, source: str, made: tuple[Tensor, AllClips], truth: Truth
     ) -> "MadeScene":
         """A world of a group, of all whose clips `made` holds latents and pictures."""
         clips = group.clips(world)

@@ -76,7 +76,7 @@ def write_broken(folder: Path) -> dict[str, str]:
         "broken_cut.jpg": "unreadable",
         "broken_empty.png": "an empty file",
         "broken_text.jpg": "cannot identify",
-        "broken_pointer.png": "cannot identify",
+        "broken_pointer.png": "git lfs pull",
         "broken_archive.png": "cannot identify",
         "broken_folder.jpg": "a folder",
         "broken_link.jpg": "a link to nowhere",

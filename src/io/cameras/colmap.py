@@ -40,6 +40,8 @@ UNDISTORT = (
     "--image_path IMAGES --input_path {folder} --output_path NEW` in NEW/sparse"
 )
 COUNT, CAMERA, POSE = struct.Struct("<Q"), struct.Struct("<IiQQ"), struct.Struct("<I7dI")
+# A quaternion and a translation.
+POSE_NUMBERS = 7
 # Of a point in an image: x, y, and the number of its 3D point.
 POINT_BYTES = 24
 # COLMAP writes quaternions of length 1; what differs by more is damage.
@@ -155,6 +157,8 @@ def _text_images(path: Path) -> Iterator[Image]:
         for line in lines:
             if line.strip() and not line.startswith("#"):
                 _, *pose, camera, name = line.rstrip("\r\n").split(maxsplit=9)
+                if len(pose) != POSE_NUMBERS:
+                    raise ValueError(f"{len(pose)} numbers of a pose in `{line.strip()[:80]}`")
                 # The line of the points follows, which may be empty.
                 next(lines, "")
                 yield Image(name, tuple(map(float, pose)), int(camera))

@@ -83,3 +83,11 @@ def test_counts_that_promise_too_much_are_refused(tmp_path: Path, name: str) -> 
     path.write_bytes(content)
     with pytest.raises(InputError, match=rf"sparse/{path.name}: got"):
         read_camera_file(folder)
+
+
+def test_a_short_line_of_a_pose_is_named(tmp_path: Path) -> None:
+    """A damaged images.txt that ends in an error of Python's own."""
+    (tmp_path / "cameras.txt").write_text("1 PINHOLE 64 48 50 51 30 20\n")
+    (tmp_path / "images.txt").write_text("2 1.0 0 0 0 -1.0 -0.5 1 a.png\n\n")
+    with pytest.raises(InputError, match=r"images\.txt"):
+        read_camera_file(tmp_path, (64, 48))

@@ -48,19 +48,17 @@ def package_imports() -> Edges:
     """Which packages of the layers each of them imports."""
     packages = [name for row in layers() for name in row]
     edges: dict[str, set[str]] = {name: set() for name in packages}
-    for root in ROOTS:
-        for path in sorted((REPOSITORY / root).rglob("*.py")):
-            owner = _package(_module(path), packages)
-            found = {_package(name, packages) for name in imported_modules(path)}
-            if owner is not None:
-                edges[owner] |= {name for name in found if name not in (None, owner)}
+    for module, path in module_files().items():
+        owner = _package(module, packages)
+        found = {_package(name, packages) for name in imported_names(module, path)}
+        if owner is not None:
+            edges[owner] |= {name for name in found if name not in (None, owner)}
     return edges
 
 
-def imported_modules(path: Path) -> set[str]:
-    """The absolute names of all modules that a file imports, also inside functions."""
-    module = _module(path).split(".")
-    package = module if path.stem == "__init__" else module[:-1]
+def imported_names(module: str, path: Path) -> set[str]:
+    """Absolute dotted names that the file imports anywhere, those of `from` imports included."""
+    package = module.split(".") if path.stem == "__init__" else module.split(".")[:-1]
     names: set[str] = set()
     for node in ast.walk(ast.parse(path.read_text())):
         if isinstance(node, ast.Import):
@@ -68,8 +66,14 @@ def imported_modules(path: Path) -> set[str]:
         elif isinstance(node, ast.ImportFrom):
             above = package[: len(package) - node.level + 1] if node.level else []
             base = ".".join([*above, *([node.module] if node.module else [])])
-            names |= {f"{base}.{alias.name}" for alias in node.names}
+            names |= {base, *(f"{base}.{alias.name}" for alias in node.names)}
     return names
+
+
+def module_files() -> dict[str, Path]:
+    """Every module of the three packages by its dotted name."""
+    files = [path for root in ROOTS for path in sorted((REPOSITORY / root).rglob("*.py"))]
+    return {_module(path): path for path in files}
 
 
 def _module(path: Path) -> str:

@@ -9,6 +9,8 @@ from pathlib import Path
 import pytest
 from vulture import Vulture
 
+from scripts.draw_architecture import imported_names, module_files
+
 REPOSITORY = Path(__file__).resolve().parents[1]
 # Found nowhere when the modules are imported: each is imported inside the function that needs it.
 LAZY = "accelerate,av,diffusers,fla,gsplat,moge,OpenEXR,peft,plyfile,tensorboard,transformers,viser"
@@ -40,31 +42,6 @@ IMPORTERS = {
     "viser": ("src.viewer",),
 }
 IMPORT_ALL = "import importlib, sys\nfor name in sys.argv[1:]:\n    importlib.import_module(name)\n"
-
-
-def module_files() -> dict[str, Path]:
-    """Every module of the three packages by its dotted name."""
-    packages = ("src", "cosmos_predict1", "nano")
-    files = [path for name in packages for path in REPOSITORY.glob(f"{name}/**/*.py")]
-    names = {}
-    for path in sorted(files):
-        parts = path.relative_to(REPOSITORY).with_suffix("").parts
-        names[".".join(parts[:-1] if parts[-1] == "__init__" else parts)] = path
-    return names
-
-
-def imported_names(module: str, path: Path) -> set[str]:
-    """Absolute dotted names that the file imports anywhere, those of `from` imports included."""
-    package = module.split(".") if path.stem == "__init__" else module.split(".")[:-1]
-    names = set()
-    for node in ast.walk(ast.parse(path.read_text())):
-        if isinstance(node, ast.Import):
-            names |= {alias.name for alias in node.names}
-        elif isinstance(node, ast.ImportFrom):
-            above = package[: len(package) - node.level + 1] if node.level else []
-            base = ".".join([*above, *([node.module] if node.module else [])])
-            names |= {base, *(f"{base}.{alias.name}" for alias in node.names)}
-    return names
 
 
 def inside(name: str, package: str) -> bool:

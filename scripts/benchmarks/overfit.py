@@ -16,6 +16,7 @@ import torch
 from jaxtyping import Float, Int, UInt8
 from torch import Tensor
 
+import nano  # noqa: F401 (offers the clips of the world to the task)
 from src.config.decoder import load_decoder_train_config
 from src.config.loading import command_line_layer, file_layer
 from src.models.data.dataset import ExampleDraw

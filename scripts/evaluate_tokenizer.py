@@ -96,17 +96,15 @@ class Clips:
     def sheet(self, name: str, clip: "Tensor") -> float:
         """The PSNR, and a sheet of the first and of a later frame where an output is wanted."""
         import torch
-        from PIL import Image
 
-        from src.io.atomic import atomic_path
+        from src.io.image.image import write_png
 
         decoded = self._decoded(clip)
         if self._output is not None:
             later = clip.shape[1] * 3 // 4
             pairs = [part[:, k] for k in (0, later) for part in (clip.float() / 255, decoded)]
             picture = (torch.cat(pairs, 2).clamp(0, 1) * 255).round().to(torch.uint8)
-            with atomic_path(self._output / f"{name}.png") as temporary:
-                Image.fromarray(picture.movedim(0, -1).numpy()).save(temporary)
+            write_png(self._output / f"{name}.png", picture.movedim(0, -1))
         return self.psnr(clip, decoded)
 
     def _decoded(self, clip: "Tensor") -> "Tensor":

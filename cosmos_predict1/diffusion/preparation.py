@@ -3,15 +3,13 @@
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from functools import cached_property
-from pathlib import Path
 
-from jaxtyping import Float, UInt8
+from jaxtyping import Float
 from torch import Tensor
 
 from src.depth.backends.choice import DepthBackend, resolve_depth
 from src.depth.backends.video import VideoDepthBackend, resolve_video_depth
-from src.io.atomic import atomic_path
-from src.io.image.image import read_image
+from src.io.image.image import read_image, write_png
 from src.io.locks import process_lock
 
 from .conditioning.cache import PointCache
@@ -183,12 +181,5 @@ def make_pictures(
                 if not path.is_file():
                     seed = draw(config.sampling.seed, scene.key, "picture").seed
                     picture = painter(scene.prompt, settings.height, settings.width, seed)
-                    _write_png(path, picture)
+                    write_png(path, picture)
         yield replace(scene, path=path)
-
-
-def _write_png(path: Path, picture: UInt8[Tensor, "h w 3"]) -> None:
-    from PIL import Image
-
-    with atomic_path(path) as temporary:
-        Image.fromarray(picture.numpy()).save(temporary)

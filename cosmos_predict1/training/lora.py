@@ -4,7 +4,6 @@ An adapted layer keeps its weight W as `base_layer` and computes with `W + alpha
 state of such a network is a mapping by the names that peft gives its parameters.
 """
 
-import json
 from collections.abc import Mapping
 from dataclasses import asdict
 from pathlib import Path
@@ -15,7 +14,7 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from src.io.atomic import atomic_path
-from src.io.json_object import read_json_object
+from src.io.json_object import read_json_object, write_json
 from src.io.state_dict import read_safetensors
 from src.runtime import InputError
 
@@ -95,8 +94,7 @@ def write_adapters(folder: Path, state: State, config: LoraConfig) -> None:
         save_file(tensors, temporary, metadata={"format": "pt"})
     described = {"peft_type": "LORA", "r": config.rank, "lora_alpha": config.alpha}
     described |= {"target_modules": [*config.targets], "bias": "none"}
-    with atomic_path(folder / CONFIG_FILE) as temporary:
-        temporary.write_text(json.dumps(described, indent=1) + "\n", encoding="utf-8")
+    write_json(folder / CONFIG_FILE, described)
 
 
 def has_adapters(folder: Path) -> bool:

@@ -6,6 +6,8 @@ from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 
 from ..io.atomic import atomic_path
+from ..io.image.image import write_png
+from ..io.json_object import write_json
 from ..runtime import InputError, get_logger, progress
 from ..visualization.plots import PlotLabels, plot_curve
 from .compare import (
@@ -19,7 +21,7 @@ from .compare import (
     plan_comparison,
 )
 from .lpips import BACKBONE_FILE, LINEAR_FILE
-from .records import metric_stamp, read_values, write_json, write_record
+from .records import metric_stamp, read_values, write_record
 from .sources import Pair, find_pairs, list_names
 from .summary import (
     BETTER,
@@ -128,8 +130,6 @@ def _measure_or_reuse(
 
 
 def _write_plots(out: Path, summaries: Mapping[str, MetricSummary]) -> None:
-    from PIL import Image
-
     for name, summary in summaries.items():
         count = len(summary.videos)
         subtitle = f"{BETTER[name]} is better; mean of {count} videos, band: 1 standard deviation"
@@ -140,8 +140,7 @@ def _write_plots(out: Path, summaries: Mapping[str, MetricSummary]) -> None:
             words, spreads = "picture, in the order of names", list(summary.videos.values())
         labels = PlotLabels(TITLES[name], subtitle, words)
         picture = plot_curve([s.mean for s in spreads], [s.std for s in spreads], labels)
-        with atomic_path(out / f"{name}.png") as temporary:
-            Image.fromarray(picture.numpy()).save(temporary)
+        write_png(out / f"{name}.png", picture)
 
 
 def _write_summary(

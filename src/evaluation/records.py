@@ -10,7 +10,7 @@ import math
 from dataclasses import asdict
 from pathlib import Path
 
-from ..io.atomic import atomic_path
+from ..io.json_object import write_json
 from ..runtime import get_logger
 from .compare import CompareOptions, Comparison, VideoMetrics
 from .sources import picture_files
@@ -79,9 +79,3 @@ def read_values(path: Path, stamps: dict[str, str], num_frames: int) -> dict[str
 def jsonable(values: list[float]) -> list[float | None]:
     """The values with None for those that are not finite."""
     return [value if math.isfinite(value) else None for value in values]
-
-
-def write_json(path: Path, content: dict) -> None:
-    """Write a JSON file atomically; infinities and NaN are our mistake and raise."""
-    with atomic_path(path) as temporary:
-        temporary.write_text(json.dumps(content, indent=1, allow_nan=False) + "\n", "utf-8")

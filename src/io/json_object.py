@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from ..runtime import InputError
+from .atomic import atomic_path
 
 EXPECTED = "a JSON object"
 # Sizes, counts, rates and scales lie far below; beyond, a number is damage.
@@ -50,6 +51,18 @@ def read_json_object(path: Path) -> dict[str, Any]:
     if not isinstance(value, dict):
         raise InputError(path, f"a JSON {type(value).__name__}", EXPECTED)
     return value
+
+
+def write_json(path: Path, content: object, indent: int = 1) -> None:
+    """Write a value as a JSON file, whole or not at all.
+
+    Raises:
+        ValueError: NaN or infinities, which JSON does not have.
+        UnwritableError: the file system refuses.
+    """
+    text = json.dumps(content, indent=indent, allow_nan=False) + "\n"
+    with atomic_path(path) as temporary:
+        temporary.write_text(text, encoding="utf-8")
 
 
 def is_number(value: object, most: float = LARGEST) -> bool:

@@ -1,6 +1,5 @@
 """How close renderings are to their references, as figures in a file."""
 
-import json
 import math
 from collections.abc import Iterable
 from dataclasses import asdict, dataclass
@@ -10,7 +9,7 @@ from jaxtyping import UInt8
 from torch import Tensor
 
 from ..evaluation.metrics import SSIM_WINDOW, psnr, ssim
-from ..io.atomic import atomic_path
+from ..io.json_object import write_json
 from ..models.data.example import Example
 from .rendering import RenderedTrajectory
 
@@ -55,8 +54,7 @@ def write_quality(path: Path, key: str, frames: list[FrameQuality]) -> None:
         "ssim": _mean(frame.ssim for frame in frames),
         "frames": [asdict(frame) for frame in frames],
     }
-    with atomic_path(path) as temporary:
-        temporary.write_text(json.dumps(content, indent=1, allow_nan=False) + "\n", "utf-8")
+    write_json(path, content)
 
 
 def _finite(value: float) -> float | None:

@@ -13,6 +13,7 @@ from ..gaussians import Gaussians
 from ..geometry.cameras import Cameras
 from ..io.atomic import atomic_path, remove
 from ..io.cameras.file import CameraFile, write_camera_file
+from ..io.image.image import write_png
 from ..io.ply.ply import write_ply
 from ..io.video.video import write_video
 from ..models.data.example import Example
@@ -26,7 +27,7 @@ from .background import BackgroundWriter
 from .claims import settle
 from .finished import made_from_path
 from .outputs import OutputConfig, OutputTree, meta_text
-from .pictures.sheet import scene_sheet, write_sheet
+from .pictures.sheet import scene_sheet
 from .quality import FrameQuality, trajectory_quality, write_quality
 from .record import SceneRecord
 from .references import References
@@ -122,7 +123,7 @@ class SceneResults:
             references = scene.references
             sheet = scene_sheet(references.source, rendered, references.color)
             path = tree.sheet(scene.index)
-            self._submit(path, partial(write_sheet, path, sheet))
+            self._submit(path, partial(write_png, path, sheet))
 
     def _queue_evaluation(self, scene: DecodedScene, tree: OutputTree) -> None:
         """One video a trajectory and nothing else, hence no depth pass."""

@@ -5,7 +5,6 @@ folders hold `mean_std.pt`; the others keep the statistics in `config.json`, cha
 files of a folder are read is said by `src.checkpoints.PLACES`.
 """
 
-import json
 from pathlib import Path
 
 import torch
@@ -14,6 +13,7 @@ from torch import Tensor
 from ..checkpoints import file_sets, layout
 from ..checkpoints.opening import open_weights, plain_names
 from ..io.atomic import atomic_path
+from ..io.json_object import write_json
 from ..io.state_dict import check_tensors, listed, read_safetensors
 from ..runtime import InputError
 from .config import CLASS_NAME, CONFIG_NAME, check_architecture, read_config
@@ -66,8 +66,7 @@ def save_tokenizer(tokenizer: VideoTokenizer, folder: Path) -> None:
         tensors = {name: state[name].cpu().contiguous() for name in sorted(names)}
         with atomic_path(folder / f"{file}.safetensors") as temporary:
             save_file(tensors, temporary)
-    with atomic_path(folder / CONFIG_NAME) as temporary:
-        temporary.write_text(json.dumps(config, indent=1) + "\n")
+    write_json(folder / CONFIG_NAME, config)
 
 
 def load_statistics(folder: Path) -> LatentStatistics:

@@ -4,16 +4,14 @@ Sizes stand under the names of diffusers' `CosmosTransformer3DModel`; what diffu
 stands under `gen3c`. The published weights come without such a file: its values are the defaults.
 """
 
-import json
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
 from typing import Any, Literal, get_args
 
 from src.checkpoints import layout
-from src.io.atomic import atomic_path
 from src.io.cameras.arrays import FASTEST
-from src.io.json_object import is_number, read_json_object
+from src.io.json_object import is_number, read_json_object, write_json
 from src.runtime import InputError, get_logger
 from src.tokenizer.cosmos import COMPRESSION, latent_frames
 
@@ -201,8 +199,7 @@ def write_config(config: TransformerConfig, folder: Path) -> None:
     """Write `config.json` into `folder`, atomically."""
     extras = {"rope_precision": config.rope_precision} | asdict(config.sampling)
     stored = {"_class_name": CLASS_NAME} | config.architecture | {EXTRAS: extras}
-    with atomic_path(folder / CONFIG_NAME) as temporary:
-        temporary.write_text(json.dumps(stored, indent=1) + "\n", encoding="utf-8")
+    write_json(folder / CONFIG_NAME, stored)
 
 
 def _check_values(

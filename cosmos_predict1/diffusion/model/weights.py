@@ -4,7 +4,6 @@ A folder in diffusers' layout holds one file or several shards with an index. Fi
 memory where their format allows it, so that reading costs no second copy.
 """
 
-import json
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
@@ -15,7 +14,7 @@ from torch import Tensor
 from src.checkpoints import DIFFUSERS, layout
 from src.checkpoints.opening import open_weights, plain_names
 from src.io.atomic import atomic_path
-from src.io.json_object import read_json_object
+from src.io.json_object import read_json_object, write_json
 from src.io.state_dict import listed, read_safetensors
 from src.runtime import InputError
 
@@ -70,8 +69,7 @@ def write_state(
         _write_safetensors(state, names, folder / file, dtype)
         places |= dict.fromkeys(names, file)
     index = {"metadata": {"total_size": sum(sizes.values())}, "weight_map": places}
-    with atomic_path(folder / INDEX_FILE) as temporary:
-        temporary.write_text(json.dumps(index, indent=1) + "\n", encoding="utf-8")
+    write_json(folder / INDEX_FILE, index)
 
 
 def listed_shards(index: Path) -> list[str]:

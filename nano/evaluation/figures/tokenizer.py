@@ -7,7 +7,7 @@ import torch
 from jaxtyping import UInt8
 from torch import Tensor
 
-from src.io.atomic import atomic_path
+from src.io.image.image import write_png
 from src.runtime import default_device
 from src.tokenizer.loading import load_tokenizer
 from src.training.task import Validation
@@ -26,8 +26,6 @@ def world_figures(
     device: torch.device | None = None,
 ) -> dict[str, dict[str, float]]:
     """Figures of still and of moving held-out worlds, and with `report` a sheet of each."""
-    from PIL import Image
-
     figures, place = {}, device or default_device()
     kinds: Sequence[tuple[str, PoolConfig]] = (
         ("static", PoolConfig()),
@@ -39,8 +37,7 @@ def world_figures(
         measured = measure(folder, clips)
         figures[name] = measured.figures
         if report is not None and measured.picture is not None:
-            with atomic_path(report / f"{name}.png") as temporary:
-                Image.fromarray(measured.picture.numpy()).save(temporary)
+            write_png(report / f"{name}.png", measured.picture)
     return figures
 
 

@@ -7,7 +7,7 @@ import torch
 from jaxtyping import Float, UInt8
 from torch import Tensor
 
-from src.io.atomic import atomic_path
+from src.io.image.image import write_png
 from src.visualization.sheet import contact_sheet
 
 # How many columns each sheet has, and what they show.
@@ -61,15 +61,12 @@ class Sheets:
 
     def write(self, folder: Path) -> dict[str, str]:
         """Write `<name>.png` for every sheet that has pictures; returns the legends."""
-        from PIL import Image
-
         legends = {}
         for name, pictures in self._pictures.items():
             stack = (torch.stack(pictures).clamp(0, 1) * 255).round().to(torch.uint8)
             columns = COLUMNS[name]
             sheet = contact_sheet(stack.movedim(1, -1), len(columns))
-            with atomic_path(folder / f"{name}.png") as temporary:
-                Image.fromarray(sheet.numpy()).save(temporary)
+            write_png(folder / f"{name}.png", sheet)
             legends[name] = " | ".join(columns)
         return legends
 

@@ -4,7 +4,6 @@ It looks at the picture at a fixed area with sides that are multiples of 16. Dep
 its logarithm, the focal length as the logarithm of its ratio to the picture's diagonal.
 """
 
-import json
 import math
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
@@ -16,7 +15,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from ...io.atomic import atomic_path
-from ...io.json_object import is_count, read_json_object
+from ...io.json_object import is_count, read_json_object, write_json
 from ...io.state_dict import check_tensors, read_safetensors
 from ...runtime import InputError
 
@@ -191,8 +190,7 @@ def save_nano_depth(network: NanoDepth, folder: Path | str) -> None:
     tensors = {name: part.detach().cpu().contiguous() for name, part in state.items()}
     with atomic_path(folder / WEIGHTS_FILE) as temporary:
         save_file(tensors, temporary)
-    with atomic_path(folder / CONFIG_FILE) as temporary:
-        temporary.write_text(json.dumps(asdict(network.config), indent=2) + "\n")
+    write_json(folder / CONFIG_FILE, asdict(network.config), indent=2)
 
 
 def _read_config(path: Path) -> NanoDepthConfig:

@@ -15,6 +15,7 @@ from jaxtyping import UInt8
 from torch import Tensor
 
 from ...runtime import InputError
+from ..atomic import atomic_path
 from ..lfs import lfs_pointer
 from .color_profile import in_srgb
 from .transparency import on_white
@@ -74,6 +75,14 @@ def read_image(path: Path | str) -> UInt8[Tensor, "h w 3"]:
         raise
     except (*DAMAGES, Image.DecompressionBombError) as error:
         raise InputError(path, f"unreadable ({error})", EXPECTED) from error
+
+
+def write_png(path: Path, picture: UInt8[Tensor, "h w 3"]) -> None:
+    """Write a picture as a PNG, whole or not at all; `UnwritableError` if the disk refuses."""
+    from PIL import Image
+
+    with atomic_path(path) as temporary:
+        Image.fromarray(picture.cpu().numpy()).save(temporary, "PNG")
 
 
 def image_size(path: Path | str) -> tuple[int, int]:

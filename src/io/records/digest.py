@@ -4,14 +4,12 @@ A remembered digest counts only while size, inode and both times of the file are
 """
 
 import hashlib
-import json
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
 from ...runtime import InputError
-from ..atomic import atomic_path
-from ..json_object import read_json_object
+from ..json_object import read_json_object, write_json
 
 # A smaller file is read again each time, which takes a tenth of a second.
 LARGE_BYTES = 2**28
@@ -113,8 +111,7 @@ def _remembered(folder: Path) -> dict[str, object]:
 
 def _remember(folder: Path, entries: dict[str, object]) -> None:
     try:
-        with atomic_path(folder / MEMORY) as temporary:
-            temporary.write_text(json.dumps(entries, indent=1) + "\n", encoding="utf-8")
+        write_json(folder / MEMORY, entries)
     except OSError:
         # A folder that is read-only: the digest is computed again next time.
         return

@@ -1,6 +1,5 @@
 """Weights of the decoder on disk: the published checkpoint, and our safetensors with a config."""
 
-import json
 from dataclasses import asdict, fields
 from pathlib import Path
 
@@ -9,7 +8,7 @@ from safetensors.torch import save_file
 
 from ...checkpoints.opening import read_tensors
 from ...io.atomic import atomic_path
-from ...io.json_object import read_json_object
+from ...io.json_object import read_json_object, write_json
 from ...io.state_dict import check_tensors, read_safetensors
 from ...runtime import InputError, without_memory
 from .decoder import DecoderConfig, LatentRecon
@@ -64,8 +63,7 @@ def save_decoder(model: LatentRecon, folder: Path | str) -> None:
     folder = Path(folder)
     state = {name: part.detach().cpu().contiguous() for name, part in model.state_dict().items()}
     stored = {name: value for name, value in asdict(model.config).items() if name not in NOT_STORED}
-    with atomic_path(folder / CONFIG_NAME) as temporary:
-        temporary.write_text(json.dumps(stored, indent=2) + "\n", encoding="utf-8")
+    write_json(folder / CONFIG_NAME, stored, indent=2)
     with atomic_path(folder / WEIGHTS_NAME) as temporary:
         save_file(state, temporary)
 

@@ -9,7 +9,6 @@ from jaxtyping import Shaped, UInt8
 from torch import Tensor
 
 from ...geometry.fit import plan_fit
-from ...io.atomic import atomic_path
 from ...io.image.image import read_image
 from ...io.image.suffixes import is_picture, is_video
 from ...io.video.video import iterate_video, to_uint8, video_info
@@ -77,14 +76,6 @@ def scene_sheet(
             header[place] = fit.paste(fit.resize(picture))
         rows.insert(0, header)
     return contact_sheet(torch.cat(rows), columns)
-
-
-def write_sheet(path: Path, sheet: UInt8[Tensor, "sheet_h sheet_w 3"]) -> None:
-    """Write the sheet as a PNG."""
-    from PIL import Image
-
-    with atomic_path(path) as temporary:
-        Image.fromarray(sheet.numpy()).save(temporary, "PNG")
 
 
 def _small(

@@ -24,8 +24,7 @@ from ...checkpoints.steps import (
     read_state,
     step_of,
 )
-from ...io.atomic import atomic_path
-from ...io.json_object import is_count, read_json_object
+from ...io.json_object import is_count, read_json_object, write_json
 from ...runtime import InputError, get_logger
 
 LOGGER = get_logger(__name__)
@@ -75,9 +74,7 @@ def hand_over(source: Path, output_dir: Path) -> Path | None:
     if chosen is None:
         raise InputError(source, "no complete checkpoint-<step>", "an earlier stage to continue")
     start = step_of(chosen)
-    with atomic_path(output_dir / STAGE) as temporary:
-        content = {"source": str(source), "first_step": start}
-        temporary.write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")
+    write_json(output_dir / STAGE, {"source": str(source), "first_step": start}, indent=2)
     with new_folder(output_dir, start) as folder:
         shutil.copytree(chosen, folder, dirs_exist_ok=True)
     LOGGER.info("%s continues %s", output_dir, chosen)

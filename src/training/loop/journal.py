@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from ...io.atomic import atomic_path
+from ...io.json_object import write_json
 from ...runtime import InputError, get_logger
 from ..checkpoints.writing import writing
 from .interruption import Stopped
@@ -87,9 +88,9 @@ def record_failure(
     path = output_dir / FAILED / f"step-{step}-rank-{rank}.json"
     # JSON has no NaN.
     values = {name: value if math.isfinite(value) else str(value) for name, value in terms.items()}
-    with writing(path), atomic_path(path) as temporary:
+    with writing(path):
         content = {"step": step, "rank": rank, "keys": keys, "terms": values}
-        temporary.write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")
+        write_json(path, content, indent=2)
     return path
 
 

@@ -9,7 +9,7 @@ import torch
 from jaxtyping import UInt8
 from torch import Tensor
 
-from ...io.atomic import atomic_path
+from ...io.image.image import write_png
 from ..checkpoints.snapshot import random_state, set_random_state
 from ..checkpoints.writing import writing
 from ..task import Batch, Model, Share, Task, Validation
@@ -47,11 +47,9 @@ def joined(parts: Sequence[Validation]) -> Validation:
 
 def write_picture(output_dir: Path, step: int, picture: UInt8[Tensor, "h w 3"]) -> Path:
     """Write the picture of a step; returns its file."""
-    from PIL import Image
-
     path = output_dir / PICTURES / f"step-{step:06d}.png"
-    with writing(path), atomic_path(path) as temporary:
-        Image.fromarray(picture.cpu().numpy()).save(temporary)
+    with writing(path):
+        write_png(path, picture)
     return path
 
 

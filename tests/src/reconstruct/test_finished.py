@@ -142,13 +142,13 @@ def test_removed_results_are_an_error(
     """A run that ends well although its results were removed while it worked."""
     from src.reconstruct import results
 
-    original = results.write_sheet
+    original = results.write_png
 
     def remove_first(path: Path, *rest: object) -> None:
         original(path, *rest)
         path.parent.parent.parent.joinpath("raw/rgb_wave_0.mp4").unlink(missing_ok=True)
 
-    monkeypatch.setattr(results, "write_sheet", remove_first)
+    monkeypatch.setattr(results, "write_png", remove_first)
     with pytest.raises(InputError, match=r"rgb_wave_0\.mp4: got 1 files are gone"):
         reconstruct(static_input.configure(tmp_path, "num_test_images=1"))
 

@@ -40,20 +40,13 @@ def main() -> None:
 
     from src.config.sample import load_sample_config
     from src.reconstruct.run import reconstruct
-    from src.runtime import InputError, setup_logging
+    from src.runtime import setup_logging
 
     setup_logging()
-    try:
-        reconstruct(
-            load_sample_config(arguments.config_default, arguments.config, arguments.settings)
-        )
-    except InputError as error:
-        sys.exit(f"sample.py: {error}")
+    reconstruct(load_sample_config(arguments.config_default, arguments.config, arguments.settings))
 
 
 if __name__ == "__main__":
-    try:
-        main()
-    except KeyboardInterrupt:
-        sys.stderr.write("sample.py: stopped; the same command goes on\n")
-        sys.exit(130)
+    from src.entry import run_entry
+
+    run_entry(main, "sample.py", "stopped; the same command goes on")

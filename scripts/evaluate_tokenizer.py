@@ -98,12 +98,13 @@ class Clips:
         import torch
 
         from src.io.image.image import write_png
+        from src.io.image.pixels import round_to_uint8
 
         decoded = self._decoded(clip)
         if self._output is not None:
             later = clip.shape[1] * 3 // 4
             pairs = [part[:, k] for k in (0, later) for part in (clip.float() / 255, decoded)]
-            picture = (torch.cat(pairs, 2).clamp(0, 1) * 255).round().to(torch.uint8)
+            picture = round_to_uint8(torch.cat(pairs, 2))
             write_png(self._output / f"{name}.png", picture.movedim(0, -1))
         return self.psnr(clip, decoded)
 

@@ -54,6 +54,7 @@ def world_frames(seed: int, frames: int, size: tuple[int, int]) -> "UInt8[Tensor
     from nano.worlds.rendering.render import render_worlds
     from nano.worlds.scene import build_worlds, world_cameras
     from src.geometry.cameras import Cameras
+    from src.io.image.pixels import round_to_uint8
 
     height, width = size
     worlds = build_worlds([seed], dynamic=frames > 1)
@@ -62,7 +63,7 @@ def world_frames(seed: int, frames: int, size: tuple[int, int]) -> "UInt8[Tensor
     cameras = Cameras(pose, lens.expand(1, frames, 4).contiguous(), width, height)
     times = torch.linspace(0, 1, frames)[None]
     shown = render_worlds(worlds, cameras, times, supersample=3, compile=False)
-    return (shown.rgb[0] * 255).round().to(torch.uint8).movedim(1, -1).contiguous()
+    return round_to_uint8(shown.rgb[0]).movedim(1, -1).contiguous()
 
 
 def write_picture(path: Path, picture: "UInt8[Tensor, 'h w 3']") -> None:

@@ -25,7 +25,7 @@ from cosmos_predict1.diffusion.sampling.schedule import condition_noise, initial
 from cosmos_predict1.diffusion.scenes.scene import Scene
 from cosmos_predict1.diffusion.scenes.shots import Rig
 from cosmos_predict1.training.sources import paired_frames
-from src.io.video.video import to_uint8
+from src.io.image.pixels import to_uint8
 from src.training.stopwatch import Stopwatch
 
 # Clips that are decoded at once.

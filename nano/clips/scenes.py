@@ -22,6 +22,7 @@ from src.depth.backends.video import FrameByFrame, scene_video_depth
 from src.depth.estimate import DepthEstimate
 from src.geometry.cameras import Cameras
 from src.geometry.fit import WHOLE, Region
+from src.io.image.pixels import round_to_uint8
 
 from ..worlds.rendering.render import render_worlds
 from ..worlds.scene import Worlds, world_cameras
@@ -65,7 +66,7 @@ def film_worlds(
     lenses = intrinsics[:, None].expand(-1, c2w.shape[1], -1).contiguous()
     cameras = Cameras(c2w.contiguous(), lenses, width, height)
     shown = render_worlds(worlds, cameras, times.expand(len(worlds), -1), compile=compile)
-    color = (shown.rgb * 255).round().to(torch.uint8).movedim(2, -1)
+    color = round_to_uint8(shown.rgb).movedim(2, -1)
     return WorldFilms(color.contiguous(), shown.depth, intrinsics)
 
 

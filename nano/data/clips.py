@@ -17,6 +17,7 @@ from torch import Tensor
 from src.geometry.cameras import Cameras, invert_rigid
 from src.geometry.trajectories import MULTI_TRAJECTORY, make_trajectory
 from src.io.clip.clip import Clip, ClipPaths, is_finished, open_clip, write_clip
+from src.io.image.pixels import round_to_uint8
 from src.models.recon.scene_decoder import floating_type
 from src.runtime import core_pool, default_device, get_logger, progress
 from src.tokenizer.cosmos import VideoTokenizer, latent_frames
@@ -115,7 +116,7 @@ def _clips(
         cameras = Cameras(c2w, intrinsics.contiguous(), width, height)
         batch = Cameras(c2w[None], intrinsics[None].contiguous(), width, height)
         shown = render_worlds(worlds, batch.to(device), times, config.supersample)
-        color = (shown.rgb[0] * 255).round().to(torch.uint8).movedim(1, -1).cpu()
+        color = round_to_uint8(shown.rgb[0]).movedim(1, -1).cpu()
         return Clip(cameras, FPS, color, depth=shown.depth[0].cpu())
 
     return list(pool.map(clip, world_trajectories(seed, config.frames, dynamic)))

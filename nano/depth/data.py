@@ -17,6 +17,7 @@ from src.geometry.cameras import Cameras
 from src.geometry.projection import unproject
 from src.io.clip.clip import ClipPaths, list_keys, list_trajectories, open_clip
 from src.io.clip.packed import open_root
+from src.io.image.pixels import round_to_uint8
 from src.models.data.scenes import split_scenes
 from src.models.data.transforms import ExampleFit
 from src.runtime import InputError, progress
@@ -180,7 +181,7 @@ def _read(paths: ClipPaths, count: int, size: tuple[int, int]) -> FramePool:
     fit = ExampleFit((cameras.height, cameras.width), size)
     color = fit.color(clip.frames(indices))
     if color.dtype != torch.uint8:
-        color = (color.clamp(0, 1) * 255).round().to(torch.uint8)
+        color = round_to_uint8(color)
     depth = ExampleFit((depth.shape[1], depth.shape[2]), size).depth(depth)
     focal = fit.cameras(cameras).intrinsics[:, 0].float()
     names = [f"{paths.rgb}, frame {index}" for index in indices]

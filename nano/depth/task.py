@@ -10,6 +10,7 @@ from jaxtyping import UInt8
 from torch import Tensor
 
 from src.depth.backends.nano import NanoDepth, NanoPrediction, load_nano_depth, save_nano_depth
+from src.io.image.pixels import round_to_uint8
 from src.runtime import InputError, can_compile, without_memory
 from src.training.loop.validation import joined
 from src.training.stopwatch import Stopwatch
@@ -181,7 +182,7 @@ def draw_sample(
         colorize_depth(part[None], limits)[0] * there[..., None]
         for part, there in ((depth, claimed), (truth, known))
     ]
-    picture = (samples.image[index].cpu() * 255).round().to(torch.uint8).movedim(0, -1)
+    picture = round_to_uint8(samples.image[index].cpu()).movedim(0, -1)
     return torch.stack([picture, *shown])
 
 

@@ -12,6 +12,7 @@ from jaxtyping import Float, Float16, UInt8
 from torch import Tensor
 
 from src.geometry.cameras import Cameras
+from src.io.image.pixels import round_to_uint8
 from src.runtime import InputError, get_logger
 
 from .rendering.render import render_worlds
@@ -99,7 +100,7 @@ def render_pool(
         cameras = Cameras(c2w, intrinsics[:, None].expand(*c2w.shape[:2], 4), width, height)
         times = torch.linspace(0, 1, frames, device=device).repeat(paths).expand(len(worlds), -1)
         shown = render_worlds(worlds, cameras, times, supersample)
-        color = (shown.rgb * 255).round_().to(torch.uint8).unflatten(1, (paths, frames))
+        color = round_to_uint8(shown.rgb).unflatten(1, (paths, frames))
         pool.color[some] = color.transpose(2, 3)
         pool.depth[some] = shown.depth.unflatten(1, (paths, frames))
         first += len(worlds)

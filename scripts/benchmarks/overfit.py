@@ -19,6 +19,7 @@ from torch import Tensor
 import nano  # noqa: F401 (offers the clips of the world to the task)
 from src.config.decoder import load_decoder_train_config
 from src.config.loading import command_line_layer, file_layer
+from src.io.image.pixels import round_to_uint8
 from src.models.data.dataset import ExampleDraw
 from src.models.data.example import Example, Targets, unit_color
 from src.models.recon.decoder import LatentRecon
@@ -193,7 +194,7 @@ def write_pictures(
     chosen = [start + frame for start in starts for frame in (case.frames // 2, case.frames - 1)]
     difference = (0.5 + 2 * (color - reference)).clamp(0, 1)
     rows = torch.stack([part[chosen] for part in (color, reference, difference)], dim=1)
-    pictures = (rows.flatten(0, 1).movedim(1, -1).cpu() * 255).round().to(torch.uint8)
+    pictures = round_to_uint8(rows.flatten(0, 1).movedim(1, -1).cpu())
     _write_png(folder / "overfit.png", contact_sheet(pictures, columns=6))
     size = math.ceil(len(curve) / POINTS)
     parts = torch.tensor(curve).split(size)

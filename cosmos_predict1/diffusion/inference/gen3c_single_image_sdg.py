@@ -36,18 +36,13 @@ def main() -> None:
 
     from cosmos_predict1.diffusion.config import sdg_config
     from cosmos_predict1.diffusion.run import run
-    from src.runtime import InputError, setup_logging
+    from src.runtime import setup_logging
 
     setup_logging()
-    try:
-        run(sdg_config(arguments))
-    except InputError as error:
-        sys.exit(f"gen3c_single_image_sdg.py: {error}")
+    run(sdg_config(arguments))
 
 
 if __name__ == "__main__":
-    try:
-        main()
-    except KeyboardInterrupt:
-        sys.stderr.write("gen3c_single_image_sdg.py: stopped; the same command goes on\n")
-        sys.exit(130)
+    from src.entry import run_entry
+
+    run_entry(main, "gen3c_single_image_sdg.py", "stopped; the same command goes on")

@@ -7,6 +7,7 @@ import torch
 from jaxtyping import UInt8
 from torch import Tensor
 
+from src.io.image.pixels import round_to_uint8
 from src.runtime import InputError
 
 # Distilled models, by a part of their name: they want few steps and no guidance.
@@ -45,7 +46,7 @@ class TextToImage:
             **options,
         )
         values = torch.from_numpy(result.images[0])
-        return (values * 255).round().clamp(0, 255).to(torch.uint8)
+        return round_to_uint8(values)
 
     def _load(self) -> Any:
         from diffusers import AutoPipelineForText2Image

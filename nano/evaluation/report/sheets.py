@@ -8,6 +8,7 @@ from jaxtyping import Float, UInt8
 from torch import Tensor
 
 from src.io.image.image import write_png
+from src.io.image.pixels import round_to_uint8
 from src.visualization.sheet import contact_sheet
 
 # How many columns each sheet has, and what they show.
@@ -63,7 +64,7 @@ class Sheets:
         """Write `<name>.png` for every sheet that has pictures; returns the legends."""
         legends = {}
         for name, pictures in self._pictures.items():
-            stack = (torch.stack(pictures).clamp(0, 1) * 255).round().to(torch.uint8)
+            stack = round_to_uint8(torch.stack(pictures))
             columns = COLUMNS[name]
             sheet = contact_sheet(stack.movedim(1, -1), len(columns))
             write_png(folder / f"{name}.png", sheet)

@@ -8,6 +8,8 @@ import torch
 from jaxtyping import Float, UInt8
 from torch import Tensor
 
+from src.io.image.pixels import round_to_uint8
+
 from .draws import Draws
 from .layouts import foliage, foliage_shapes, writing, writing_shapes
 from .leaves import coverage, dead_leaves, scattered
@@ -90,7 +92,7 @@ def _draw(
 
 def to_bytes(color: Float[Tensor, "*shape"]) -> UInt8[Tensor, "*shape"]:
     """Numbers in [0, 1] as 8 bits; what is beyond is clipped."""
-    return (color.clamp(0, 1) * 255).round_().to(torch.uint8)
+    return round_to_uint8(color)
 
 
 def _blobs(draws: Draws, size: Size) -> Float[Tensor, "n 1 h w"]:

@@ -18,6 +18,7 @@ from ...checkpoints import find_checkpoint, search_checkpoint
 from ...checkpoints.objects import read_objects
 from ...geometry.fit import WHOLE, Region
 from ...io.depth_file import SUFFIXES, read_depth_file
+from ...io.image.pixels import round_to_uint8
 from ...runtime import InputError, get_logger
 from ..estimate import DepthEstimate
 from ..lens import assumed_intrinsics
@@ -228,7 +229,7 @@ class VideoDepthAnything:
     ) -> VideoDepth:
         """Depth of the frames, consistent over time."""
         height, width = frames.shape[2:]
-        bytes_ = (frames * 255).round().to(torch.uint8).permute(0, 2, 3, 1).cpu().numpy()
+        bytes_ = round_to_uint8(frames).permute(0, 2, 3, 1).cpu().numpy()
         # The rate only goes through; 1 stands for "every frame".
         depths, _ = self._network.infer_video_depth(
             bytes_, 1, input_size=518, device=self._device, fp32=self._device == "cpu"

@@ -13,7 +13,7 @@ from types import TracebackType
 from typing import TYPE_CHECKING
 
 import torch
-from jaxtyping import Float, UInt8
+from jaxtyping import UInt8
 from torch import Tensor
 
 from ...runtime import InputError
@@ -124,14 +124,6 @@ def iterate_video(
     path = as_path(path)
     with open_video(path) as (container, stream):
         yield from decode_frames(path, container, stream, list(indices))
-
-
-def to_uint8(
-    frames: Float[Tensor, "*shape"], low: float = -1.0, high: float = 1.0
-) -> UInt8[Tensor, "*shape"]:
-    """Values in [low, high] as 0 ... 255, clamped and truncated (not rounded), as published."""
-    unit = ((frames.float() - low) / (high - low)).clamp(0, 1)
-    return (unit * 255).to(torch.uint8)
 
 
 class VideoWriter:

@@ -5,6 +5,7 @@ import torch.nn.functional as F
 from jaxtyping import Float, UInt8
 from torch import Tensor
 
+from ...io.image.pixels import round_to_uint8
 from ...visualization.depth import colorize_depth
 from ...visualization.sheet import contact_sheet
 
@@ -26,5 +27,5 @@ def comparison(
     if rows.shape[-1] > WIDTH:
         scale = WIDTH / rows.shape[-1]
         rows = F.interpolate(rows, scale_factor=scale, mode="area")
-    pictures = (rows.clamp(0, 1) * 255).round().to(torch.uint8).movedim(1, -1)
+    pictures = round_to_uint8(rows).movedim(1, -1)
     return contact_sheet(pictures, columns=FRAMES)

@@ -10,6 +10,7 @@ from jaxtyping import Float, UInt8
 from torch import Tensor
 
 from ...evaluation.masked import ClipErrors, channel_errors, clip_errors
+from ...io.image.pixels import round_to_uint8
 from ...tokenizer.statistics import LatentStatistics
 from ...visualization.sheet import contact_sheet
 from ..task import Validation
@@ -71,7 +72,7 @@ def reconstruction_sheet(
     """Four frames of a clip above the same frames as they were decoded."""
     frames = torch.linspace(0, clip.shape[1] - 1, min(FRAMES, clip.shape[1])).round().long()
     rows = torch.cat([part.cpu()[:, frames].movedim(0, -1) for part in (clip, decoded)])
-    pictures = (rows.float().clamp(0, 1) * 255).round().to(torch.uint8)
+    pictures = round_to_uint8(rows.float())
     return contact_sheet(pictures, columns=len(frames))
 
 

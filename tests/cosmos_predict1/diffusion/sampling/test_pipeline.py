@@ -17,7 +17,7 @@ from cosmos_predict1.diffusion.config import HardwareConfig, sdg_config
 from cosmos_predict1.diffusion.flags import static_parser
 from cosmos_predict1.diffusion.sampling.pipeline import Gen3C, SamplingPlan, load_gen3c
 from cosmos_predict1.diffusion.sampling.schedule import initial_noise, noise_levels
-from src.io.video.video import to_uint8
+from src.io.image.pixels import to_uint8
 from src.runtime import InputError
 
 PLAN = SamplingPlan(num_steps=5, guidance=0.7, fps=24.0, seed=11)

@@ -14,7 +14,6 @@ from src.io.video.video import (
     VideoWriter,
     iterate_video,
     read_video,
-    to_uint8,
     video_header,
     video_info,
     write_video,
@@ -214,12 +213,3 @@ def test_a_video_whose_data_end_early_is_refused(tmp_path: Path, clip: tuple[Pat
     for indices in (None, [2, 5], [59]):
         with pytest.raises(InputError, match=f"{path}: got .* expected a complete"):
             read_video(path, indices)
-
-
-def test_values_become_bytes_as_published() -> None:
-    """Rounding instead of truncation, or values outside the range that wrap around."""
-    values = torch.tensor([-5.0, -1.0, -0.99, 0.0, 0.999, 1.0, 9.0], dtype=torch.bfloat16)
-    assert to_uint8(values).tolist() == [0, 0, 1, 127, 255, 255, 255]
-    unit = torch.linspace(-0.5, 1.5, 1001)
-    expected = (unit.clamp(0, 1) * 255).int()
-    assert torch.equal(to_uint8(unit, 0, 1).int(), expected)

@@ -1,0 +1,33 @@
+"""The end of every command: its exit code, and one line on standard error if it failed.
+
+It imports nothing heavy, so that `--help` answers at once.
+"""
+
+import sys
+from collections.abc import Callable
+from typing import NoReturn
+
+
+def run_entry(main: Callable[[], int | None], name: str, stopped: str = "stopped") -> NoReturn:
+    """Run a command and leave the process with its exit code.
+
+    Args:
+        main: Reads the arguments and does the work; returns the exit code (None: 0).
+        name: Name of the command, which opens the line.
+        stopped: What the line says after Ctrl-C.
+
+    The exit code is 1 after an `InputError`, whose text is the line, and 130 after Ctrl-C. Any
+    other error is a fault of the program and keeps its traceback.
+    """
+    try:
+        code = main()
+    except KeyboardInterrupt:
+        sys.stderr.write(f"{name}: {stopped}\n")
+        sys.exit(130)
+    except ValueError as error:
+        from .runtime import InputError
+
+        if not isinstance(error, InputError):
+            raise
+        sys.exit(f"{name}: {error}")
+    sys.exit(code)

@@ -3,7 +3,8 @@
 #
 # --all adds the tests marked `slow`, and those marked `gpu` where there is one; 20,000 damaged files
 # (FUZZ_EXAMPLES) are read instead of 2,000. Everything else goes to pytest, with paths relative to
-# the repository: `bash scripts/test.sh tests/src/io -k ply`.
+# the repository: `bash scripts/test.sh tests/src/io -k ply`. Up to four files of tests run at a time,
+# one on each core; `-n 0` runs one after the other.
 set -euo pipefail
 
 root="$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)"
@@ -50,6 +51,7 @@ begin "types (basedpyright)"
 begin "import rules (lint-imports)"
 "$python" .venv/bin/lint-imports --no-logo
 begin "tests (pytest, marks: ${marks:-all})"
+export OMP_NUM_THREADS=1
 # bash 3 takes an empty array for an unset one.
-"$python" -m pytest -m "$marks" ${arguments[@]+"${arguments[@]}"}
+"$python" -m pytest -m "$marks" -n auto --maxprocesses 4 --dist loadfile ${arguments[@]+"${arguments[@]}"}
 echo "test: all passed"

@@ -6,7 +6,6 @@ One clip is one scene (`key`) seen along one trajectory. Under `<root>/<trajecto
 entry of the root for a trajectory, so nothing else may lie there.
 """
 
-import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
@@ -16,8 +15,7 @@ from torch import Tensor
 
 from ...geometry.cameras import Cameras, check_poses
 from ...runtime import InputError
-from ..atomic import atomic_path
-from ..json_object import read_json_object
+from ..json_object import read_json_object, write_json
 from ..video.video import VideoInfo, read_video, video_header, write_video
 from .cameras import FrameTable, read_intrinsics, read_poses, write_frame_table
 from .depth import read_depth_archive, write_depth_archive
@@ -67,7 +65,6 @@ def write_clip(paths: ClipPaths, clip: Clip) -> None:
     parts = [*REQUIRED]
     parts += ["latent"] if clip.latents is not None else []
     parts += ["depth"] if clip.depth is not None else []
-    content = json.dumps({**clip.meta, "files": parts}, indent=2, allow_nan=False)
     check_poses(clip.cameras.c2w, paths.pose)
     paths.meta.unlink(missing_ok=True)
 
@@ -83,8 +80,7 @@ def write_clip(paths: ClipPaths, clip: Clip) -> None:
     found = video_header(paths.rgb)
     expected = VideoInfo(len(clip.cameras), clip.cameras.height, clip.cameras.width, found.fps)
     assert found == expected, f"{paths.rgb} is {found}, the cameras are for {expected}"
-    with atomic_path(paths.meta) as temporary:
-        temporary.write_text(content + "\n", encoding="utf-8")
+    write_json(paths.meta, {**clip.meta, "files": parts}, indent=2)
 
 
 def is_finished(paths: ClipPaths) -> bool:

@@ -4,7 +4,6 @@ A folder gets its name when all of it is on the disk, its `state.json` last; wha
 is said in `src/checkpoints/steps.py`.
 """
 
-import json
 import os
 import shutil
 from collections.abc import Iterator
@@ -122,7 +121,7 @@ def write_state(folder: Path, step: int, positions: list[int], minutes: float = 
     state = {"step": step, "positions": positions, "minutes": minutes, "files": files}
     state[DIGESTS] = {name: digest(folder / name) for name in files}
     state[OWN_DIGEST] = own_digest(state)
-    (folder / STATE).write_text(json.dumps(state, indent=2) + "\n", encoding="utf-8")
+    write_json(folder / STATE, state, indent=2)
 
 
 def _put_aside(folder: Path) -> None:

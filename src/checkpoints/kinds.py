@@ -5,7 +5,7 @@ import zipfile
 from collections.abc import Iterator
 from pathlib import Path
 
-from ..io.lfs import lfs_pointer
+from ..io.damage import lfs_pointer
 
 # Names of downloads that have not ended.
 PARTIAL = (".incomplete", ".part", ".partial", ".aria2", ".crdownload", ".tmp")

@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from ..io.archive import UNREADABLE
+from ..io.damage import DAMAGES
 from ..runtime import InputError
 from .archive import TorchFile, open_torch_file
 from .kinds import why_unreadable
@@ -54,7 +54,7 @@ def _compare_checksums(path: Path, expected: str) -> None:
                 with archive.open(member) as content:
                     while content.read(PIECE):
                         pass
-    except UNREADABLE as error:
+    except DAMAGES as error:
         if isinstance(error, InputError):
             raise
         raise InputError(path, f"unreadable ({error})", expected) from error

@@ -12,8 +12,7 @@ from typing import Any, Protocol, runtime_checkable
 import torch
 from torch import Tensor
 
-from ..io.state_dict import listed
-from ..runtime import InputError
+from ..runtime import InputError, listed
 from .archive import TorchFile, open_torch_file
 from .kinds import SAFETENSORS, TORCHSCRIPT, kind_of, why_unreadable
 from .torchscript import module_tensors

@@ -23,7 +23,7 @@ from ...geometry.cameras import Cameras
 from ...geometry.rotations import nearest_rotation
 from ...geometry.trajectories import poses_relative_to_first, resample_intrinsics, resample_poses
 from ...runtime import InputError
-from ..atomic import atomic_path
+from ..atomic import write_text
 from ..json_object import read_json_object
 from ..numpy_file import npz_names, read_npz
 from .arrays import (
@@ -112,8 +112,7 @@ def write_camera_file(path: Path | str, contents: CameraFile) -> None:
     head = {"width": cameras.width, "height": cameras.height, "fps": contents.fps}
     lines = ",\n".join(json.dumps(frame, allow_nan=False) for frame in frames)
     text = json.dumps(head, allow_nan=False)[:-1] + f', "frames": [\n{lines}\n]}}\n'
-    with atomic_path(path) as partial:
-        partial.write_text(text, encoding="utf-8")
+    write_text(path, text)
 
 
 def _digits(value: Any) -> Any:

@@ -1,4 +1,4 @@
-"""The clip contract: what the generator writes and the decoder reads, and nothing else they share.
+"""The clip contract: the files that the generator writes and the decoder reads.
 
 One clip is one scene (`key`) seen along one trajectory. Under `<root>/<trajectory>/` it has
 `rgb/<key>.mp4`, `pose/<key>.npz`, `intrinsics/<key>.npz`, mostly `latent/<key>.pkl`, sometimes
@@ -20,18 +20,10 @@ from ..video.video import VideoInfo, read_video, video_header, write_video
 from .cameras import FrameTable, read_intrinsics, read_poses, write_frame_table
 from .depth import read_depth_archive, write_depth_archive
 from .latents import read_latents, write_latents
-from .paths import SUFFIXES, ClipPaths, list_keys, list_trajectories
-
-__all__ = [
-    "Clip",
-    "ClipPaths",
-    "ClipReader",
-    "is_finished",
-    "list_keys",
-    "list_trajectories",
-    "open_clip",
-    "write_clip",
-]
+from .paths import SUFFIXES
+from .paths import ClipPaths as ClipPaths
+from .paths import list_keys as list_keys
+from .paths import list_trajectories as list_trajectories
 
 REQUIRED = ("rgb", "pose", "intrinsics")
 
@@ -40,8 +32,8 @@ REQUIRED = ("rgb", "pose", "intrinsics")
 class Clip:
     """One clip in memory.
 
-    `latents` are the normalised latents times 0.5, as the sampler leaves them; `depth` is z-depth
-    in the unit of the poses; `meta` is free: seed, distance, prompt, versions.
+    `latents` are the sampler's normalised latents times 0.5; `depth` is z-depth in the unit of the
+    poses; `meta` is free: seed, distance, prompt, versions.
     """
 
     cameras: Cameras
@@ -53,11 +45,11 @@ class Clip:
 
 
 def write_clip(paths: ClipPaths, clip: Clip) -> None:
-    """Write a clip so that at any moment it is either finished or recognised as unfinished.
+    """Write a clip; at any moment it is either finished or recognised as unfinished.
 
-    Every file is written atomically, the video after what belongs to it, `meta` last; `meta` of an
-    earlier clip of this name goes first. Without `clip.frames` the video must already be there
-    (a `VideoWriter` may have written it while the frames were decoded).
+    Every file is written atomically, `meta` last; the `meta` of an earlier clip of this name is
+    removed first. Without `clip.frames` the video must be there already (a `VideoWriter` may have
+    written it while the frames were decoded).
 
     Raises:
         InputError: poses that are not rigid, odd picture sizes, no video where there should be.
@@ -84,24 +76,23 @@ def write_clip(paths: ClipPaths, clip: Clip) -> None:
 
 
 def is_finished(paths: ClipPaths) -> bool:
-    """Whether `write_clip` wrote the clip to its end and all that it wrote is still there."""
+    """Whether `write_clip` finished the clip and all of its files are still there."""
     if not paths.meta.is_file():
         return False
     parts = read_json_object(paths.meta).get("files")
-    expected = f"a list of {list(SUFFIXES)}, at least {list(REQUIRED)}"
-    if not isinstance(parts, list) or any(part not in list(SUFFIXES) for part in parts):
-        raise InputError(paths.meta, f"files {parts}", expected)
-    if not set(REQUIRED) <= set(parts):
+    known = isinstance(parts, list) and all(part in list(SUFFIXES) for part in parts)
+    if not known or not set(REQUIRED) <= set(parts):
+        expected = f"a list of {list(SUFFIXES)}, at least {list(REQUIRED)}"
         raise InputError(paths.meta, f"files {parts}", expected)
     return all(paths.part(part).is_file() for part in parts)
 
 
 @dataclass(frozen=True)
 class ClipReader:
-    """Reads what is asked for of one clip, when it is asked for; see `open_clip`.
+    """Reads the parts of one clip on demand; see `open_clip`.
 
-    Frames are named by their number in the video. Every method raises `InputError` naming the
-    file where one is missing, truncated, damaged or lacks a frame.
+    Frames are named by their number in the video. Every method raises `InputError` for a file that
+    is missing, truncated or damaged, or lacks a frame.
     """
 
     paths: ClipPaths
@@ -113,16 +104,6 @@ class ClipReader:
     def num_frames(self) -> int:
         """The number of frames of the clip."""
         return self.info.num_frames
-
-    @property
-    def fps(self) -> float:
-        """Frames per second of the video."""
-        return self.info.fps
-
-    @property
-    def has_latents(self) -> bool:
-        """Whether the clip has latents; published targets of dynamic scenes have none."""
-        return self.paths.latent.is_file()
 
     @property
     def has_depth(self) -> bool:
@@ -148,19 +129,19 @@ class ClipReader:
         return read_depth_archive(self.paths.depth, indices)
 
     def meta(self) -> dict:
-        """How the clip was made; empty for published clips, which don't tell."""
+        """How the clip was made; empty for published clips."""
         return read_json_object(self.paths.meta) if self.paths.meta.is_file() else {}
 
 
 def open_clip(paths: ClipPaths) -> ClipReader:
-    """A reader of the clip; the cameras are read and checked, pictures and latents are not.
+    """A reader of the clip, its cameras read and checked, pictures and latents not.
 
-    Published readers look rows up by their frame: tables of published clips, which have no `meta`,
-    may have more rows than the video has frames; those that belong to no frame are left aside.
+    The tables of published clips, which have no `meta`, may have more rows than the video has
+    frames; surplus rows are ignored, as published readers do.
 
     Raises:
-        InputError: a missing or damaged video, pose or intrinsics file, invalid cameras, fewer of
-            them than the video has frames, or more in a clip that this project wrote.
+        InputError: a missing or damaged video, pose or intrinsics file, invalid cameras, fewer
+            rows than frames, or more in a clip that this project wrote.
     """
     info = video_header(paths.rgb)
     poses, intrinsics = read_poses(paths.pose), read_intrinsics(paths.intrinsics)

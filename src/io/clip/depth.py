@@ -1,7 +1,7 @@
 """Depth maps on disk: a zip of `%05d.exr`, one half-float channel `Z` per frame, z-depth.
 
-Half floats reach 65504. Finite values beyond are written as +-65504; infinite and NaN values stay
-(readers of clips take non-finite and non-positive depth for "unknown").
+Half floats reach 65504. Larger finite values are written as +-65504; infinite and NaN values stay
+(readers take non-finite and non-positive depth for "unknown").
 """
 
 import io
@@ -33,8 +33,8 @@ def read_depth_archive(
     """The depth maps of the frames `indices` (any order, repeats allowed), or of all, as float32.
 
     Raises:
-        InputError: a missing, truncated or damaged archive, a frame that is not in it, a picture
-            without the channel `Z`, pictures of different sizes.
+        InputError: a missing, truncated or damaged archive, a missing frame, a picture without the
+            channel `Z`, pictures of different sizes.
     """
     path = as_path(path)
     indices = _all_frames(path) if indices is None else list(indices)

@@ -15,7 +15,7 @@ from torch import Tensor
 
 from ...runtime import InputError, get_logger
 from ..clip.packed import PackedPath
-from ..lfs import lfs_pointer
+from ..damage import check_file
 from .shown_frame import FramePainter
 from .timeline import Timeline, has_alpha_track, listed_times, read_timeline
 
@@ -35,10 +35,7 @@ def open_video(path: Path) -> Iterator[tuple["InputContainer", "VideoStream"]]:
     """An open container and its first video stream; failures of either become `InputError`."""
     import av
 
-    if not path.is_file():
-        raise InputError(path, "no such file", EXPECTED)
-    if pointer := lfs_pointer(path):
-        raise InputError(path, pointer, EXPECTED)
+    check_file(path, EXPECTED)
     try:
         with ExitStack() as stack:
             # A file in a tar part has no name that a library could open; others are left to it.

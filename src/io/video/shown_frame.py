@@ -14,7 +14,7 @@ from jaxtyping import UInt8
 from torch import Tensor
 
 from ...runtime import InputError
-from ..image.transparency import on_white
+from ..image.pixels import on_white
 from .color_conversion import ColorConverter
 from .high_dynamic_range import CURVES, tone_mapped
 

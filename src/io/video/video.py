@@ -5,11 +5,10 @@ odd ones are refused rather than padded, because cameras and latents fix the exa
 """
 
 from collections.abc import Iterable, Iterator, Sequence
-from contextlib import ExitStack
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from fractions import Fraction
 from pathlib import Path
-from types import TracebackType
 from typing import TYPE_CHECKING
 
 import torch
@@ -17,7 +16,7 @@ from jaxtyping import UInt8
 from torch import Tensor
 
 from ...runtime import InputError
-from ..atomic import atomic_path
+from ..atomic import BlockWriter, atomic_path
 from ..clip.packed import as_path
 from .color_conversion import ColorConverter
 from .seeking import count_decoded, decode_all, decode_frames, open_video, whole_timeline
@@ -126,7 +125,7 @@ def iterate_video(
         yield from decode_frames(path, container, stream, list(indices))
 
 
-class VideoWriter:
+class VideoWriter(BlockWriter):
     """Writes frames as they come; the file appears under its name when the block succeeds.
 
     The first batch fixes the size. `quality` is 1 ... 10, as in imageio: 5 and 8 are the constant
@@ -146,25 +145,15 @@ class VideoWriter:
         self._stream: VideoStream | None = None
         self._converter = ColorConverter()
 
-    def __enter__(self) -> "VideoWriter":
+    @contextmanager
+    def _block(self) -> Iterator[None]:
         import av
 
-        with ExitStack() as stack:
-            temporary = stack.enter_context(atomic_path(self.path))
-            self._container = stack.enter_context(av.open(str(temporary), "w", format="mp4"))
-            self._open = stack.pop_all()
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
-        if error is not None:
-            self._open.__exit__(kind, error, traceback)
-            return
-        with self._open:
+        with (
+            atomic_path(self.path) as temporary,
+            av.open(str(temporary), "w", format="mp4") as self._container,
+        ):
+            yield
             if self._stream is None:
                 raise InputError(self.path, "a video of 0 frames", "at least one frame")
             self._container.mux(self._stream.encode())

@@ -1,8 +1,8 @@
-"""The tensors of a TorchScript archive by name, read off its module tree.
+"""The tensors of a TorchScript archive by name, from its module tree.
 
 `torch.jit.load` runs the programs in an archive (`__setstate__`), so it is never called. The tree
-is a pickle of modules with their attributes; the text of a module's class says which of these are
-parameters and buffers.
+is a pickle of modules with their attributes; the text of a module's class lists its parameters and
+buffers.
 """
 
 import re
@@ -18,22 +18,22 @@ CLASS = re.compile(r"^class (\w+)\((\w+)\):\n((?:  .*\n?|\n)*)", re.MULTILINE)
 LISTS = re.compile(r"^  __(?:parameters|buffers)__ = \[(.*)\]$", re.MULTILINE)
 QUOTED = re.compile(r'"([^"]+)"')
 RESTORES = re.compile(r"^  def __setstate__\(", re.MULTILINE)
-# More than networks have; a tree of shared branches could grow without end.
+# More than networks have; a tree of shared branches could be endless.
 MOST_MODULES, MOST_LEVELS = 100_000, 64
 
 
 class ModuleClass(NamedTuple):
-    """What the text of a class says."""
+    """The tensors that the text of a class lists, and whether it has a `__setstate__`."""
 
     tensors: frozenset[str]
     restores_itself: bool
 
 
 def module_tensors(file: TorchFile) -> dict[str, StoredTensor]:
-    """What `state_dict()` of the loaded archive would hold, in another order.
+    """The tensors of the loaded archive's `state_dict()`, in another order.
 
     Raises:
-        InputError: no module, one that a program of the archive has to restore, a tree without end.
+        InputError: no module, one that a program of the archive restores, an endless tree.
     """
     classes = _Classes(file)
     if not isinstance(file.value, Instance) or classes.of(file.value) is None:
@@ -61,13 +61,13 @@ class _Classes:
         self._known: dict[str, dict[str, ModuleClass]] = {}
 
     def of(self, instance: Instance) -> ModuleClass | None:
-        """What is known of the instance's class; None for one that is no module."""
+        """The class of an instance; None if it is no module."""
         kind = instance.kind
         if not isinstance(kind, Symbol) or kind.module.split(".")[0] != "__torch__":
             return None
         program = f"code/{kind.module.replace('.', '/')}.py"
         if program not in self._known:
-            if program not in (self.file.code or ()):
+            if program not in self.file.code:
                 raise InputError(self.file.path, f"no {program}", EXPECTED)
             self._known[program] = _parse(self.file.program(program))
         return self._known[program].get(kind.name)
@@ -86,7 +86,7 @@ def _parse(text: str) -> dict[str, ModuleClass]:
 def _modules(
     file: TorchFile, classes: _Classes, prefix: str, module: Instance, level: int
 ) -> Iterator[tuple[str, Instance]]:
-    """Every module with the beginning of its tensors' names; a shared one at each of its places."""
+    """Yield every module with the prefix of its tensors' names, shared ones at each place."""
     description = classes.of(module)
     if description is not None and description.restores_itself:
         where = prefix.rstrip(".") or "the module"

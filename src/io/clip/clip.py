@@ -80,9 +80,13 @@ def is_finished(paths: ClipPaths) -> bool:
     if not paths.meta.is_file():
         return False
     parts = read_json_object(paths.meta).get("files")
-    known = isinstance(parts, list) and all(part in list(SUFFIXES) for part in parts)
-    if not known or not set(REQUIRED) <= set(parts):
-        expected = f"a list of {list(SUFFIXES)}, at least {list(REQUIRED)}"
+    known = [*SUFFIXES]
+    if (
+        not isinstance(parts, list)
+        or any(part not in known for part in parts)
+        or not set(REQUIRED) <= set(parts)
+    ):
+        expected = f"a list of {known}, at least {list(REQUIRED)}"
         raise InputError(paths.meta, f"files {parts}", expected)
     return all(paths.part(part).is_file() for part in parts)
 

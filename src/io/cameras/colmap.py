@@ -1,8 +1,8 @@
 """Cameras of a COLMAP model: a folder with `cameras` and `images`, both .bin or both .txt.
 
-Poses are world-to-camera with the axes of OpenCV, a quaternion (w first) and a translation; pixels
-and their centres are as here. Images are taken in the order of their names, with numbers in numeric
-order. Lenses without distortion alone are read: the generator's pictures have none.
+Poses are world-to-camera with OpenCV axes, a quaternion (w first) and a translation; pixel centres
+are ours. Images are sorted by name, numbers in numeric order. Only lenses without distortion are
+read: the generator's pictures have none.
 """
 
 import math
@@ -19,7 +19,7 @@ from ...runtime import InputError
 from .nerfstudio import natural_order
 
 EXPECTED = "the folder of a COLMAP model: cameras and images, as .bin or .txt (such as sparse/0)"
-# Names by number, and how many parameters each has.
+# Name and number of parameters of each model.
 MODELS = {
     0: ("SIMPLE_PINHOLE", 3),
     1: ("PINHOLE", 4),
@@ -42,9 +42,9 @@ UNDISTORT = (
 COUNT, CAMERA, POSE = struct.Struct("<Q"), struct.Struct("<IiQQ"), struct.Struct("<I7dI")
 # A quaternion and a translation.
 POSE_NUMBERS = 7
-# Of a point in an image: x, y, and the number of its 3D point.
+# A point in an image: x, y, and the number of its 3D point.
 POINT_BYTES = 24
-# COLMAP writes quaternions of length 1; what differs by more is damage.
+# COLMAP writes quaternions of length 1; a larger difference is damage.
 LENGTH_TOLERANCE = 0.01
 
 
@@ -69,7 +69,7 @@ def colmap_arrays(folder: Path) -> dict[str, Any]:
     """The arrays of a camera file (`w2c`, `intrinsics`, `width`, `height`), unchecked.
 
     Raises:
-        InputError: no model in the folder, a damaged file, a lens with distortion, several sizes.
+        InputError: no model in the folder, a damaged file, a distorted lens, several sizes.
     """
     suffix = next((end for end in (".bin", ".txt") if (folder / f"images{end}").is_file()), None)
     if suffix is None or not (folder / f"cameras{suffix}").is_file():
@@ -112,10 +112,8 @@ def _binary_lenses(path: Path) -> Iterator[tuple[int, ColmapLens]]:
             if not parameters:
                 raise InputError(path, f"a camera of the model {name}", f"one of {[*PARAMETERS]}")
             numbers = struct.Struct(f"<{parameters}d")
-            yield (
-                number,
-                ColmapLens(name, width, height, numbers.unpack_from(content, at + CAMERA.size)),
-            )
+            values = numbers.unpack_from(content, at + CAMERA.size)
+            yield number, ColmapLens(name, width, height, parameters=values)
             at += CAMERA.size + numbers.size
         _check_end(path, at, len(content))
 
@@ -137,7 +135,7 @@ def _binary_images(path: Path) -> Iterator[Image]:
 
 def _check_end(path: Path, at: int, size: int) -> None:
     if at != size:
-        raise InputError(path, f"{size} bytes", f"{at} bytes, by what it holds")
+        raise InputError(path, f"{size} bytes", f"{at} bytes, by its contents")
 
 
 def _text_lenses(path: Path) -> Iterator[tuple[int, ColmapLens]]:
@@ -159,7 +157,7 @@ def _text_images(path: Path) -> Iterator[Image]:
                 _, *pose, camera, name = line.rstrip("\r\n").split(maxsplit=9)
                 if len(pose) != POSE_NUMBERS:
                     raise ValueError(f"{len(pose)} numbers of a pose in `{line.strip()[:80]}`")
-                # The line of the points follows, which may be empty.
+                # The line of the image's points follows; it may be empty.
                 next(lines, "")
                 yield Image(name, tuple(map(float, pose)), int(camera))
 

@@ -1,13 +1,12 @@
 """Camera files: JSON or npz with poses (OpenCV, 4x4) and intrinsics (pixels).
 
-The schema that is written, and read back without loss, is JSON:
+The schema, written and read back without loss, is JSON:
 `{"width", "height", "fps", "frames": [{"c2w": 4x4, "intrinsics": [fx, fy, cx, cy], "time"?}]}`.
 
-Also read, as a JSON object or an npz, are a user's arrays: either `c2w` or `w2c` (N x 4 x 4), and
+A user's arrays are read from a JSON object or an npz: `c2w` or `w2c` (N x 4 x 4 or N x 3 x 4), and
 `intrinsics` or `K` (4, N x 4, 3 x 3 or N x 3 x 3), with optional `width` and `height`, `fps` (24)
 and `times` (N, never decreasing). Any other key is an error, so that no misspelt one is ignored.
-Poses may lack their last row (N x 3 x 4). `nerfstudio.py` says what is read of a transforms.json,
-`colmap.py` what of a folder, which is taken for COLMAP's.
+`nerfstudio.py` reads a transforms.json, `colmap.py` a folder.
 """
 
 import json
@@ -24,6 +23,7 @@ from ...geometry.rotations import nearest_rotation
 from ...geometry.trajectories import poses_relative_to_first, resample_intrinsics, resample_poses
 from ...runtime import InputError
 from ..atomic import write_text
+from ..damage import check_file
 from ..json_object import read_json_object
 from ..numpy_file import npz_names, read_npz
 from .arrays import (
@@ -58,8 +58,8 @@ class CameraFile:
 def read_camera_file(path: Path | str, size: tuple[int, int] | None = None) -> CameraFile:
     """The cameras in a JSON or npz file, or a COLMAP model, in float32.
 
-    `size` is the (width, height) that the intrinsics of a file without its own refer to; such a
-    file is refused where `size` is None.
+    `size` (width, height) is the picture size of a file that names none; without either the file is
+    refused.
 
     Raises:
         InputError: a missing or malformed file, unknown keys, wrong shapes, non-rigid poses, focal
@@ -73,14 +73,14 @@ def read_camera_file(path: Path | str, size: tuple[int, int] | None = None) -> C
 def trajectory_from_file(path: Path | str, num_frames: int, width: int, height: int) -> Cameras:
     """A user's trajectory as `num_frames` cameras of `width` x `height` pixels (float32).
 
-    Frame 0 is the input image and the origin: its pose is the identity exactly, the others are
-    relative to it. The unit of translation is the depth at the centre of the input image. Poses
-    and intrinsics are resampled at equal steps from the first to the last one of the file, by its
-    times where it has any. Intrinsics scale with the picture size, axis by axis; those of a file
-    that names no size are for `width` x `height` already.
+    Frame 0 is the input image and the origin: its pose is exactly the identity, the others are
+    relative to it. The unit of translation is the depth at the centre of the input image. Poses and
+    intrinsics are resampled at equal steps between the file's first and last, by its times if it
+    has any. Intrinsics scale with the picture size, axis by axis; without a size in the file they
+    are for `width` x `height` already.
 
     Raises:
-        InputError: as `read_camera_file`; a file with one pose; times that stand still.
+        InputError: as `read_camera_file`; a file with one pose; equal times.
     """
     contents = _parse(Path(path), (width, height))
     cameras, times = contents.cameras, contents.times
@@ -88,7 +88,7 @@ def trajectory_from_file(path: Path | str, num_frames: int, width: int, height: 
         raise InputError(path, "1 pose", "a trajectory of at least 2 poses")
     if times is not None and not (times.diff() > 0).all():
         raise InputError(path, f"times {times.tolist()}", "strictly increasing times, or none")
-    # What is orthonormal to four decimals only would jump between the exact frame 0 and frame 1.
+    # Rotations rounded to four decimals would jump between the exact frame 0 and frame 1.
     poses = cameras.c2w.clone()
     poses[:, :3, :3] = nearest_rotation(poses[:, :3, :3])
     c2w = resample_poses(poses_relative_to_first(poses), num_frames, times)
@@ -98,10 +98,7 @@ def trajectory_from_file(path: Path | str, num_frames: int, width: int, height: 
 
 
 def write_camera_file(path: Path | str, contents: CameraFile) -> None:
-    """Write the JSON schema, one frame a line; the file appears whole or not at all.
-
-    Values read back exactly as they are in float32.
-    """
+    """Write the JSON schema atomically, one frame a line; values read back exactly in float32."""
     cameras = contents.cameras
     assert cameras.c2w.ndim == 3 and len(cameras) > 0, f"poses of shape {cameras.c2w.shape}"
     columns = {"c2w": cameras.c2w, "intrinsics": cameras.intrinsics}
@@ -116,7 +113,7 @@ def write_camera_file(path: Path | str, contents: CameraFile) -> None:
 
 
 def _digits(value: Any) -> Any:
-    """A number, or nested lists of them, with the nine digits that tell any two float32 apart."""
+    """Numbers, in nested lists, with the nine digits that distinguish any two float32."""
     if isinstance(value, list):
         return [_digits(part) for part in value]
     return float(f"{value:.9g}")
@@ -127,11 +124,10 @@ def _parse(path: Path, size: tuple[int, int] | None) -> CameraFile:
     suffix = path.suffix.lower()
     if path.is_dir():
         values = colmap_arrays(path)
-    elif not path.is_file():
-        raise InputError(path, "no such file", EXPECTED)
-    elif suffix not in (".json", ".npz"):
-        raise InputError(path, f"suffix {path.suffix!r}", EXPECTED)
     else:
+        check_file(path, EXPECTED)
+        if suffix not in (".json", ".npz"):
+            raise InputError(path, f"suffix {path.suffix!r}", EXPECTED)
         values = _load_json(path, size) if suffix == ".json" else _load_npz(path)
     refuse_unknown(path, "", set(values), ARRAY_KEYS)
     c2w = read_poses(path, values)
@@ -152,7 +148,7 @@ def _load_json(path: Path, size: tuple[int, int] | None) -> dict[str, Any]:
 
 
 def _columns(path: Path, values: dict[str, Any]) -> dict[str, Any]:
-    """The frames of the schema as one list per quantity."""
+    """The frames of the schema as one list per array."""
     refuse_unknown(path, "", set(values), SCHEMA_KEYS)
     frames = values.pop("frames")
     if not isinstance(frames, list) or not all(isinstance(frame, dict) for frame in frames):

@@ -20,6 +20,8 @@ from .packed import as_path
 CHANNEL = "Z"
 SUFFIX = ".exr"
 HALF_MAX = 65504.0
+# OpenEXR's binding turns every C++ exception into a RuntimeError.
+EXR_DAMAGES = (RuntimeError, ValueError)
 
 
 def write_depth_archive(path: Path | str, depth: Float[Tensor, "frame h w"]) -> None:
@@ -79,15 +81,20 @@ def _encode(depth: Float[Tensor, "h w"]) -> bytes:
 
 
 def _decode(path: Path, index: int, content: bytes) -> np.ndarray:
-    import OpenEXR
-
     expected = f"an EXR picture with the channel {CHANNEL}"
     try:
-        channels = OpenEXR.File(io.BytesIO(content), separate_channels=True).channels()
-    # OpenEXR's binding turns every C++ exception into a RuntimeError.
-    except (RuntimeError, ValueError) as error:
+        channels = read_exr(io.BytesIO(content))
+    except EXR_DAMAGES as error:
         value = f"an unreadable picture for frame {index} ({error})"
         raise InputError(path, value, expected) from error
     if CHANNEL not in channels:
         raise InputError(path, f"channels {sorted(channels)} for frame {index}", expected)
-    return channels[CHANNEL].pixels.astype(np.float32)
+    return channels[CHANNEL]
+
+
+def read_exr(source: str | io.BytesIO) -> dict[str, Float[np.ndarray, "h w"]]:
+    """The channels of an EXR picture in float32; raises `EXR_DAMAGES`."""
+    import OpenEXR
+
+    channels = OpenEXR.File(source, separate_channels=True).channels()
+    return {name: channel.pixels.astype(np.float32) for name, channel in channels.items()}

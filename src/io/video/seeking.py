@@ -1,6 +1,6 @@
-"""Finding frames in a video file by number, with as little decoding as the file allows.
+"""Finds the frames of a video by number, with as little decoding as the file allows.
 
-A frame's number is its place in the order of presentation among the frames that can be decoded; see
+A frame's number is its place in the order of presentation among the decodable frames, see
 `timeline.py`.
 """
 
@@ -26,19 +26,19 @@ if TYPE_CHECKING:
 
 LOGGER = get_logger(__name__)
 EXPECTED = "a complete, readable video file"
-# Decoders that put a transparency kept beside the pictures into their frames.
+# Decoders that add the transparency beside the pictures to the frames.
 ALPHA_DECODERS = {"vp8": "libvpx", "vp9": "libvpx-vp9"}
 
 
 @contextmanager
 def open_video(path: Path) -> Iterator[tuple["InputContainer", "VideoStream"]]:
-    """An open container and its first video stream; failures of either become `InputError`."""
+    """An open container and its first video stream; their failures become `InputError`."""
     import av
 
     check_file(path, EXPECTED)
     try:
         with ExitStack() as stack:
-            # A file in a tar part has no name that a library could open; others are left to it.
+            # A file in a tar part has no name that the library could open.
             packed = isinstance(path, PackedPath)
             content = stack.enter_context(path.open("rb")) if packed else str(path)
             container = stack.enter_context(av.open(content, metadata_errors="replace"))
@@ -56,10 +56,8 @@ def whole_timeline(path: Path, container: "InputContainer", stream: "VideoStream
     """The timeline of a stream; `InputError` if it has fewer packets than the file lists."""
     listed = listed_times(path, container, stream)
     timeline = read_timeline(container, stream)
-    # Where packets are missing, the others cannot be numbered: they come in another order.
-    if listed is not None and timeline.num_packets < len(listed):
-        value = f"data of {timeline.num_packets} of {len(listed)} frames"
-        raise InputError(path, value, EXPECTED)
+    # Packets are stored in decoding order: with some missing, the others cannot be numbered.
+    _check_packets(path, timeline.num_packets, listed)
     return timeline
 
 
@@ -76,12 +74,16 @@ def decode_all(
         for frame in decode(packet):
             yield _painted(path, paint, number, frame)
             number += 1
-    if listed is not None and packets < len(listed):
-        raise InputError(path, f"data of {packets} of {len(listed)} frames", EXPECTED)
+    _check_packets(path, packets, listed)
+
+
+def _check_packets(path: Path, found: int, listed: list[int] | None) -> None:
+    if listed is not None and found < len(listed):
+        raise InputError(path, f"data of {found} of {len(listed)} frames", EXPECTED)
 
 
 def count_decoded(container: "InputContainer", stream: "VideoStream") -> int:
-    """How many frames of a stream can be decoded, from its start."""
+    """The number of frames that can be decoded from the start of a stream."""
     container.seek(0)
     stream.thread_type = "AUTO"
     return sum(1 for _ in _decoded(container, stream))
@@ -92,10 +94,8 @@ def decode_frames(
 ) -> Iterator[tuple[int, UInt8[Tensor, "h w 3"]]]:
     """Yield `(index, frame)` for strictly increasing frame numbers.
 
-    Where fewer packets become pictures than there are, the last picture is repeated.
-
-    Raises:
-        InputError: an index outside the video, a file that is shorter than its index.
+    Where some packets give no picture, the last picture is repeated at the end. Raises `InputError`
+    for a number outside the video and a file that is shorter than its index.
     """
     assert all(a < b for a, b in zip(indices, indices[1:], strict=False)), f"unsorted {indices}"
     timeline = whole_timeline(path, container, stream)
@@ -115,13 +115,13 @@ def decode_frames(
 def _find(
     container: "InputContainer", stream: "VideoStream", timeline: Timeline, indices: list[int]
 ) -> Iterator[tuple[int, "VideoFrame"]]:
-    """Yield frames as far as each has a picture at its time."""
+    """Yield frames, up to the first without a picture at its time."""
     frames: Iterator[VideoFrame] = iter(())
     position = None
     for index in indices:
         time = timeline.times[index]
         key = timeline.keys[max(bisect_right(timeline.keys, time, key=lambda k: k[0]) - 1, 0)]
-        # Decoding goes on from the frame before, unless a key frame lies in between.
+        # Decoding continues after the frame before, unless a key frame lies in between.
         if position is None or key[0] > position:
             container.seek(key[1], stream=stream, backward=True)
             frames = container.decode(stream)
@@ -137,7 +137,6 @@ def _find_from_start(
 ) -> Iterator[tuple[int, UInt8[Tensor, "h w 3"]]]:
     wanted, paint, last = set(indices), FramePainter(path, stream), None
     number = -1
-    # The timeline was read to the end of the file.
     container.seek(0)
     for number, frame in enumerate(_decoded(container, stream)):
         if number in wanted:
@@ -161,7 +160,7 @@ def _decoded(container: "InputContainer", stream: "VideoStream") -> Iterator["Vi
 
 
 def _decoder(stream: "VideoStream") -> "Callable[[Packet], list[VideoFrame]]":
-    """What turns a packet into frames: the stream's decoder, or one that keeps transparency."""
+    """The stream's decoder, or one that keeps transparency."""
     import av
 
     if not has_alpha_track(stream) or stream.codec_context.name not in ALPHA_DECODERS:

@@ -1,8 +1,8 @@
-"""How many frames a video has, when each is shown, and where its key frames lie.
+"""The frames of a video by number: their times of presentation and the key frames.
 
-Packets come in the order of decoding and carry their time of presentation (`pts`). What an edit
-list cuts off is not counted. Where packets alone don't tell which of them become pictures, the
-frames are counted by decoding them.
+Packets come in decoding order and carry their time of presentation (`pts`). Packets that an edit
+list cuts off are not counted. Where packets alone do not tell which of them become pictures, the
+frames are counted by decoding.
 """
 
 from dataclasses import dataclass
@@ -19,11 +19,11 @@ if TYPE_CHECKING:
     from av.container import InputContainer
     from av.video.stream import VideoStream
 
-# Containers that know where each of their packets lies; seeking in others may miss its aim.
+# Containers with an index of their packets; seeking in others may miss the frame.
 INDEXED_FORMATS = ("mp4", "matroska")
-# Codecs of which every packet that is shown becomes one picture.
+# Codecs in which every shown packet becomes one picture.
 PLAIN_CODECS = ("h264", "hevc", "av1", "vp8", "vp9", "prores", "mjpeg", "png", "ffv1", "qtrle")
-# A declared rate may be off by this factor: lost frames, a first frame that comes late.
+# A declared rate may be off by this factor: lost frames, a late first frame.
 RATE_TOLERANCE = 1.5
 AVERAGE_TOLERANCE = 0.1
 # The bit of a VP8 packet that says whether its frame is shown.
@@ -35,8 +35,8 @@ class Timeline:
     """Times of presentation, ascending; key frames as (time, where to seek).
 
     `times` and `keys` are empty where frames can only be found by decoding from the start; `known`
-    are all times that packets tell. `num_packets` counts what should become pictures; `exact` says
-    that all of it does, as far as packets tell.
+    holds all times of packets. `num_packets` counts the packets that should become pictures;
+    `exact` says that all of them do.
     """
 
     num_packets: int
@@ -54,13 +54,13 @@ def read_timeline(container: "InputContainer", stream: "VideoStream") -> Timelin
     for packet in container.demux(stream):
         if packet.size == 0:
             continue
-        # A key frame may lie before the cut of an edit list and serve frames behind it.
+        # A key frame before the cut of an edit list may serve frames after it.
         if packet.is_keyframe and packet.pts is not None:
             keys.append((packet.pts, packet.pts if packet.dts is None else packet.dts))
         if not packet.is_discard and _is_shown(codec, packet):
             times.append(packet.pts)
     known = [time for time in times if time is not None]
-    # Frames shown before the first key frame need others that were cut off.
+    # Frames before the first key frame need others that were cut off.
     exact = bool(known and keys) and min(known) >= min(keys)[0]
     exact = exact and codec in PLAIN_CODECS and len(set(known)) == len(times)
     indexed = any(name in container.format.name for name in INDEXED_FORMATS)
@@ -72,10 +72,8 @@ def read_timeline(container: "InputContainer", stream: "VideoStream") -> Timelin
 def listed_times(
     path: Path, container: "InputContainer", stream: "VideoStream"
 ) -> list[int] | None:
-    """The times of decoding of all frames by the file's own index; None where it has none."""
-    if "mp4" not in container.format.name or is_fragmented(path):
-        return None
-    if len(stream.index_entries) == 0:
+    """The times of decoding of all frames by the file's own index; None without an index."""
+    if "mp4" not in container.format.name or is_fragmented(path) or not len(stream.index_entries):
         return None
     return [entry.timestamp for entry in stream.index_entries if not entry.is_discard]
 
@@ -83,9 +81,9 @@ def listed_times(
 def frame_rate(
     container: "InputContainer", stream: "VideoStream", times: list[int], count: int
 ) -> Fraction | None:
-    """Frames per second: as declared where that is near the truth, else frames by duration.
+    """Frames per second: the declared rate if it is plausible, else frames by duration, or None.
 
-    `times` are those of the `count` frames, as far as they are known. None where nothing tells.
+    `times` are the known times of the `count` frames.
     """
     measured = _measured_rate(container, stream, times, count)
     declared, average = stream.guessed_rate, stream.average_rate
@@ -93,7 +91,7 @@ def frame_rate(
         return measured
     if abs(declared / average - 1) > AVERAGE_TOLERANCE:
         declared = average
-    # Where frames were lost, their distance is still the declared one.
+    # Where frames were lost, the step between the others is still the declared one.
     usual = _usual_step(sorted(times)) * (stream.time_base or 0)
     if measured and not any(
         1 / RATE_TOLERANCE <= ratio <= RATE_TOLERANCE
@@ -113,7 +111,7 @@ def _measured_rate(
 ) -> Fraction | None:
     times = sorted(times)
     if len(times) > 1 and times[-1] > times[0] and stream.time_base:
-        # The last frame is shown as long as most are.
+        # The last frame is shown for the usual step.
         return len(times) / ((times[-1] - times[0] + _usual_step(times)) * stream.time_base)
     if container.duration and container.duration > 0:
         return Fraction(count * 1_000_000, container.duration)
@@ -121,11 +119,11 @@ def _measured_rate(
 
 
 def _usual_step(times: list[int]) -> Fraction:
-    """The median distance of times; 0 where there are none."""
+    """The median step between times; 0 without steps."""
     steps = [after - before for before, after in pairwise(times)]
     return Fraction(median(steps)) if steps else Fraction(0)
 
 
 def _is_shown(codec: str, packet: "Packet") -> bool:
-    """Whether a packet is more than a reference for others."""
+    """Whether a packet is shown, and not only a reference for others."""
     return codec != "vp8" or bool(memoryview(packet)[0] & VP8_SHOWN)

@@ -1,7 +1,7 @@
 """Videos: H.264 mp4 written, any common video read, whole or by single frames.
 
-Frames are uint8 RGB [frame, h, w, 3]. Files carry yuv420p, which needs even heights and widths:
-odd ones are refused rather than padded, because cameras and latents fix the exact size.
+Frames are uint8 RGB [frame, h, w, 3]. Written files are yuv420p, which needs even sizes: odd ones
+are refused, not padded, because cameras and latents fix the exact size.
 """
 
 from collections.abc import Iterable, Iterator, Sequence
@@ -18,16 +18,16 @@ from torch import Tensor
 from ...runtime import InputError
 from ..atomic import BlockWriter, atomic_path
 from ..clip.packed import as_path
-from .color_conversion import ColorConverter
 from .seeking import count_decoded, decode_all, decode_frames, open_video, whole_timeline
+from .shown_frame import CONVERSION_THREADS
 from .timeline import frame_rate, listed_times, read_timeline
 
 if TYPE_CHECKING:
     from av.container import InputContainer
     from av.video.stream import VideoStream
 
-# One key frame a second at 24 fps: 8 % more bytes than with the encoder's default of 250, and a
-# single frame of a 121-frame clip is decoded in a third of the time.
+# One key frame a second at 24 fps: against the encoder's default of 250, 8 % more bytes, and a
+# third of the time to decode a single frame of a 121-frame clip.
 KEYFRAME_INTERVAL = 24
 
 
@@ -42,13 +42,10 @@ class VideoInfo:
 
 
 def video_info(path: Path | str) -> VideoInfo:
-    """What a video holds: frames that can be decoded, the size at which they are shown.
+    """The number of frames that can be decoded, and the size at which they are shown.
 
-    The first frame is decoded, because it tells whether it is turned; all of them where nothing
-    else tells how many there are.
-
-    Raises:
-        InputError: no such file, not a readable video, no frames, an unknown frame rate.
+    The first frame is decoded, because it may be turned; all frames if only that counts them.
+    Raises `InputError` for a file that is no readable video, has no frames or no frame rate.
     """
     path = as_path(path)
     with open_video(path) as (container, stream):
@@ -64,9 +61,9 @@ def video_info(path: Path | str) -> VideoInfo:
 
 
 def video_header(path: Path | str) -> VideoInfo:
-    """The same without decoding: packets are counted, and the stored size is told.
+    """As `video_info` without decoding: counts packets, returns the stored size.
 
-    For the videos of clips, of which every packet is a frame, upright and of square pixels.
+    For the videos of clips: every packet is a frame, upright and of square pixels.
     """
     path = as_path(path)
     with open_video(path) as (container, stream):
@@ -96,12 +93,9 @@ def read_video(
 ) -> UInt8[Tensor, "frame h w 3"]:
     """All frames, or those at `indices` (any order, repeats allowed), on the CPU.
 
-    Colours are converted as the ffmpeg command does it; what `shown_frame.py` says is applied. Only
-    what lies between a wanted frame and the key frame before it is decoded, where the file allows.
-
-    Raises:
-        InputError: no such file, not a readable video, a frame that the file does not have or
-            cannot give, because it is truncated.
+    Colours are converted as by the ffmpeg command, see also `shown_frame.py`. Where the file
+    allows, decoding starts at the key frame before a wanted frame. Raises `InputError` for a file
+    that is no readable video, or lacks a frame, because it is truncated.
     """
     if indices is not None:
         indices = list(indices)
@@ -126,14 +120,11 @@ def iterate_video(
 
 
 class VideoWriter(BlockWriter):
-    """Writes frames as they come; the file appears under its name when the block succeeds.
+    """Writes frames one after another; the file appears under its name when the block succeeds.
 
     The first batch fixes the size. `quality` is 1 ... 10, as in imageio: 5 and 8 are the constant
-    rate factors 25 and 10. Methods may be called from any thread, one at a time.
-
-    Raises:
-        InputError: from the first `write`, if height or width is odd; at the end of the block, if
-            no frame came.
+    rate factors 25 and 10. Methods may be called from any thread, one at a time. The first `write`
+    raises `InputError` for an odd height or width, the end of the block without any frame.
     """
 
     def __init__(self, path: Path | str, fps: float | int, quality: float | int = 8) -> None:
@@ -143,12 +134,13 @@ class VideoWriter(BlockWriter):
         self._rate = Fraction(fps).limit_denominator(1001)
         self._crf = int((1 - quality / 10) * 51)
         self._stream: VideoStream | None = None
-        self._converter = ColorConverter()
 
     @contextmanager
     def _block(self) -> Iterator[None]:
         import av
+        from av.video.reformatter import VideoReformatter
 
+        self._reformatter = VideoReformatter()
         with (
             atomic_path(self.path) as temporary,
             av.open(str(temporary), "w", format="mp4") as self._container,
@@ -168,9 +160,13 @@ class VideoWriter(BlockWriter):
         size = (self._stream.height, self._stream.width)
         assert (height, width) == size, f"frames of {(height, width)} after {size}"
         for frame in frames.cpu().contiguous().numpy():
-            picture = av.VideoFrame.from_ndarray(frame, format="rgb24")
-            # The ffmpeg command subsamples colours with this filter too.
-            picture = self._converter(picture, "yuv420p", "BICUBIC")
+            # The ffmpeg command subsamples colours with this filter, too.
+            picture = self._reformatter.reformat(
+                av.VideoFrame.from_ndarray(frame, format="rgb24"),
+                format="yuv420p",
+                interpolation="BICUBIC",
+                threads=CONVERSION_THREADS,
+            )
             picture.pts = self.num_frames
             self._container.mux(self._stream.encode(picture))
             self.num_frames += 1
@@ -187,8 +183,8 @@ class VideoWriter(BlockWriter):
 def _repeatable() -> dict[str, str]:
     """Options that give the same bytes each time.
 
-    With AVX-512 x264 (165) encodes one clip of some hundreds otherwise, but none where new memory
-    is always filled alike. With AVX2 it takes as long and makes what it else makes mostly.
+    With AVX-512, x264 (165) encodes one clip in some hundreds differently, depending on what new
+    memory holds. With AVX2 it is as fast, and gives the bytes that are usual otherwise.
     """
     wide = torch.backends.cpu.get_cpu_capability() == "AVX512"
     return {"x264-params": "asm=avx2"} if wide else {}

@@ -71,11 +71,7 @@ class TorchFile:
 
 
 def open_torch_file(path: Path) -> TorchFile:
-    """The file, its numbers unread.
-
-    Raises:
-        InputError: no torch file, a damaged one, storages beyond the end of the file.
-    """
+    """The file, its numbers unread; `InputError` for another or a damaged file."""
     try:
         with path.open("rb") as file:
             archived = zipfile.is_zipfile(path)

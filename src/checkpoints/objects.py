@@ -24,15 +24,9 @@ PIECE = 1 << 20
 def read_objects(path: Path, expected: str, checksums: bool = False) -> Any:
     """The value in a file of `torch.save`, its tensors on the CPU, in memory of their own.
 
-    Args:
-        path: the file.
-        expected: the expectation that an error names.
-        checksums: compare the contents with their checksums; refuses files of torch before 1.6,
-            which have none.
-
-    Raises:
-        InputError: a missing or damaged file, compressed members, tensors larger than their
-            storages, objects that are neither tensors nor plain values.
+    `checksums` compares the contents with their checksums, which files of torch before 1.6 lack:
+    they are refused. Raises `InputError` for a damaged file, compressed members, tensors larger
+    than their storages, objects that are neither tensors nor plain values.
     """
     check_weights_file(path, expected)
     file = open_torch_file(path)

@@ -91,11 +91,7 @@ class Weights:
 
 
 def open_weights(path: Path) -> Weights:
-    """The weights in a file of any known format.
-
-    Raises:
-        InputError: another content (named), a damaged file, one without tensors by name.
-    """
+    """The weights in a file; `InputError` names other content, damage, or missing tensors."""
     check_weights_file(path, EXPECTED)
     if is_safetensors(path):
         return Weights(path, SAFETENSORS, _header(path))
@@ -106,14 +102,9 @@ def open_weights(path: Path) -> Weights:
 
 
 def read_tensors(path: Path, marker: str) -> dict[str, Tensor]:
-    """All tensors of a file by name, without the prefixes of frameworks.
+    """All tensors of a file by name, without the prefixes of frameworks (see `plain_names`).
 
-    Args:
-        path: the file.
-        marker: the name of a tensor that the network has; see `plain_names`.
-
-    Raises:
-        InputError: as `open_weights`, or names without tensors beside the tensors.
+    Raises as `open_weights`, and for names without tensors beside the tensors.
     """
     weights = open_weights(path)
     if weights.others:

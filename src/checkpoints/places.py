@@ -82,10 +82,8 @@ PLACES: dict[str, tuple[Place, ...]] = {
 def find_checkpoint(part: str, *roots: Path | str) -> Path:
     """The file or folder of `part` (a key of `PLACES`) under the first of `roots` that has it.
 
-    A root that is a file means its folder.
-
-    Raises:
-        InputError: no root has it; names every place and the files that are missing there.
+    A root that is a file means its folder. Raises `InputError` with every place and the files that
+    are missing there.
     """
     found = search_checkpoint(part, *roots)
     if found is not None:

@@ -46,15 +46,9 @@ def newest_sound(
 ) -> Path | None:
     """The newest sound checkpoint of a run; None if there are no checkpoints at all.
 
-    A warning names each unsound checkpoint; its files stay as they are.
-
-    Args:
-        output_dir: the run's folder.
-        read: reads a checkpoint for the caller, and raises `InputError` where it cannot.
-        digests: compare all files with their digests, see `defect`.
-
-    Raises:
-        InputError: no checkpoint is sound: the training would start anew.
+    A warning names each unsound checkpoint; its files stay as they are. `read` reads a checkpoint
+    for the caller, and raises `InputError` where it cannot; `digests` are those of `defect`. Raises
+    `InputError` if no checkpoint is sound: the training would start anew.
     """
     problems = []
     for folder in reversed(list_checkpoints(output_dir)):

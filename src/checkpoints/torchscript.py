@@ -32,8 +32,8 @@ class ModuleClass(NamedTuple):
 def module_tensors(file: TorchFile) -> dict[str, StoredTensor]:
     """The tensors of the loaded archive's `state_dict()`, in another order.
 
-    Raises:
-        InputError: no module, one that a program of the archive restores, an endless tree.
+    Raises `InputError` for another value than a module, a module that a program restores, and an
+    endless tree.
     """
     classes = _Classes(file)
     if not isinstance(file.value, Instance) or classes.of(file.value) is None:

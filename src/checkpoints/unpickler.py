@@ -54,8 +54,7 @@ class Instance:
     def append(self, item: object) -> None:
         """Drop the item."""
 
-    def add(self, item: object) -> None:
-        """Drop the item."""
+    add = append
 
 
 class Storage(NamedTuple):
@@ -86,9 +85,7 @@ def read_pickle(source: BytesIO | mmap) -> tuple[Any, list[Storage]]:
     """The value of the pickle at the position of `source`, and all storages that it names.
 
     The value consists of plain values, `StoredTensor`s, `Symbol`s, and an `Instance` for all else.
-
-    Raises:
-        one of `DAMAGES`, AssertionError: no pickle, a damaged one, a tensor beyond its storage.
+    A damaged pickle, or a tensor beyond its storage, raises one of `DAMAGES` or `AssertionError`.
     """
     reader = _Reader(source)
     return reader.load(), reader.storages

@@ -75,10 +75,8 @@ def atomic_path(path: Path | str) -> Iterator[Path]:
     after a power cut `path` is the old file or the whole new one. When the block fails or is
     interrupted, the temporary is removed and `path` stays as it was. The file gets the permissions
     of any new file. A process's first write into a folder removes the temporaries of killed
-    processes: of this machine and container at once, others after a day.
-
-    Raises:
-        UnwritableError: the file system refuses; every `OSError` of the block counts as that.
+    processes: of this machine and container at once, others after a day. Every `OSError`, also of
+    the block, becomes an `UnwritableError`.
     """
     path = Path(path)
     try:

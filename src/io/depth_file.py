@@ -40,9 +40,8 @@ class StoredDepth:
 def read_depth_file(path: Path | str, frames: Sequence[int] | None = None) -> StoredDepth:
     """The depth maps of `frames` (all by default) in a file, float32.
 
-    Raises:
-        InputError: a missing or unreadable file, an unknown suffix, an array of another shape, a
-            frame that the file lacks, no pixel with a depth.
+    Raises `InputError` for an unreadable file, an unknown suffix, an array of another shape, a
+    missing frame, and maps without a known depth.
     """
     path = Path(path)
     suffix = path.suffix.lower()

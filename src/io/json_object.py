@@ -13,11 +13,7 @@ LARGEST = 1e9
 
 
 def parse_json(source: object, text: str, expected: str = EXPECTED) -> Any:
-    """The value in a text.
-
-    Raises:
-        InputError: malformed JSON, a key twice in an object, brackets nested deeply.
-    """
+    """The value in a text; `InputError` for malformed JSON or a key twice in an object."""
     try:
         return json.loads(text, object_pairs_hook=_object)
     except RecursionError as error:
@@ -50,12 +46,7 @@ def read_json_object(path: Path) -> dict[str, Any]:
 
 
 def write_json(path: Path, content: object, indent: int = 1) -> None:
-    """Write a value as a JSON file, atomically.
-
-    Raises:
-        ValueError: NaN or infinities, which JSON does not have.
-        UnwritableError: the file system refuses.
-    """
+    """Write a value as a JSON file, atomically; `ValueError` for NaN and infinities."""
     write_text(path, json.dumps(content, indent=indent, allow_nan=False) + "\n")
 
 

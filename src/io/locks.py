@@ -40,14 +40,9 @@ class _Busy(Exception):
 def process_lock(path: Path, expected: str, wait: bool = False) -> Iterator[None]:
     """Hold the lock file `path` while the block runs; it is removed afterwards.
 
-    Args:
-        path: the lock file, made where it is missing; errors name its folder.
-        expected: advice for the user if another process holds it.
-        wait: wait for another process instead of giving up.
-
-    Raises:
-        HeldError: another process or thread holds it, and is named.
-        InputError: the folder cannot be written; the path is a link, which could lead to any file.
+    Without `wait`, a lock that another process or thread holds raises `HeldError` with the holder;
+    `expected` is its advice for the user. Raises `InputError` for a folder that cannot be written,
+    and for a link, which could lead to any file.
     """
     with ExitStack() as held:
         try:

@@ -35,9 +35,7 @@ def read_npz(
 ) -> dict[str, Shaped[np.ndarray, "*_"]]:
     """The arrays of an .npz file: all, or those of `names` that it has.
 
-    Raises:
-        InputError: a missing, truncated or damaged file, pickled arrays, headers that promise
-            another number of bytes than follows.
+    Raises `InputError` for a damaged file, pickled arrays, headers that promise another size.
     """
     arrays = {}
     with open_archive(path, expected) as archive:

@@ -68,8 +68,7 @@ class Image(NamedTuple):
 def colmap_arrays(folder: Path) -> dict[str, Any]:
     """The arrays of a camera file (`w2c`, `intrinsics`, `width`, `height`), unchecked.
 
-    Raises:
-        InputError: no model in the folder, a damaged file, a distorted lens, several sizes.
+    Raises `InputError` for a missing model, a damaged file, a distorted lens, several sizes.
     """
     suffix = next((end for end in (".bin", ".txt") if (folder / f"images{end}").is_file()), None)
     if suffix is None or not (folder / f"cameras{suffix}").is_file():

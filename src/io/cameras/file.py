@@ -59,11 +59,8 @@ def read_camera_file(path: Path | str, size: tuple[int, int] | None = None) -> C
     """The cameras in a JSON or npz file, or a COLMAP model, in float32.
 
     `size` (width, height) is the picture size of a file that names none; without either the file is
-    refused.
-
-    Raises:
-        InputError: a missing or malformed file, unknown keys, wrong shapes, non-rigid poses, focal
-            lengths that are not positive, counts that differ, times that decrease.
+    refused. Raises `InputError` for a missing or malformed file, unknown keys, wrong shapes and
+    counts, non-rigid poses, focal lengths that are not positive, decreasing times.
     """
     contents = _parse(Path(path), size)
     times = None if contents.times is None else contents.times.float()
@@ -77,10 +74,8 @@ def trajectory_from_file(path: Path | str, num_frames: int, width: int, height: 
     relative to it. The unit of translation is the depth at the centre of the input image. Poses and
     intrinsics are resampled at equal steps between the file's first and last, by its times if it
     has any. Intrinsics scale with the picture size, axis by axis; without a size in the file they
-    are for `width` x `height` already.
-
-    Raises:
-        InputError: as `read_camera_file`; a file with one pose; equal times.
+    are for `width` x `height` already. Raises as `read_camera_file`, and for one pose or equal
+    times.
     """
     contents = _parse(Path(path), (width, height))
     cameras, times = contents.cameras, contents.times

@@ -37,10 +37,8 @@ def transforms_arrays(
 ) -> dict[str, Any]:
     """The arrays of a camera file (`c2w`, `intrinsics`, `width`, `height`), unchecked.
 
-    `size` (width, height) is the picture size of a file that names none.
-
-    Raises:
-        InputError: frames without a pose or a lens, a camera that is no pinhole, several sizes.
+    `size` (width, height) is the picture size of a file that names none. Raises `InputError` for
+    frames without a pose or a lens, a camera that is no pinhole, several sizes.
     """
     frames = values["frames"]
     if not all(isinstance(frame, dict) and POSE in frame for frame in frames):

@@ -46,9 +46,7 @@ class FrameTable:
 def read_poses(path: Path) -> FrameTable:
     """Camera-to-world poses [n, 4, 4] of a pose npz, float32, finite and rigid.
 
-    Raises:
-        InputError: a missing or unreadable file, wrong names, shapes or types, a pose that is not
-            finite, not invertible or not rigid.
+    Raises `InputError` for an unreadable file, wrong names, shapes or types, a non-rigid pose.
     """
     table = _read_table(path, shapes=((4, 4), (16,)))
     poses = table.values.reshape(-1, 4, 4)
@@ -59,9 +57,7 @@ def read_poses(path: Path) -> FrameTable:
 def read_intrinsics(path: Path) -> FrameTable:
     """Intrinsics [n, 4] of an intrinsics npz, `fx fy cx cy` in pixels, float32, focals positive.
 
-    Raises:
-        InputError: a missing or unreadable file, wrong names, shapes or types, an impossible lens
-            (see `check_lens`).
+    Raises `InputError` for an unreadable file, wrong names, shapes or types, an impossible lens.
     """
     table = _read_table(path, shapes=((4,), (3, 3)))
     values = table.values

@@ -49,10 +49,8 @@ def write_clip(paths: ClipPaths, clip: Clip) -> None:
 
     Every file is written atomically, `meta` last; the `meta` of an earlier clip of this name is
     removed first. Without `clip.frames` the video must be there already (a `VideoWriter` may have
-    written it while the frames were decoded).
-
-    Raises:
-        InputError: poses that are not rigid, odd picture sizes, no video where there should be.
+    written it while the frames were decoded). Raises `InputError` for poses that are not rigid, odd
+    picture sizes, a missing video.
     """
     parts = [*REQUIRED]
     parts += ["latent"] if clip.latents is not None else []
@@ -141,11 +139,9 @@ def open_clip(paths: ClipPaths) -> ClipReader:
     """A reader of the clip, its cameras read and checked, pictures and latents not.
 
     The tables of published clips, which have no `meta`, may have more rows than the video has
-    frames; surplus rows are ignored, as published readers do.
-
-    Raises:
-        InputError: a missing or damaged video, pose or intrinsics file, invalid cameras, fewer
-            rows than frames, or more in a clip that this project wrote.
+    frames; surplus rows are ignored, as published readers do. Raises `InputError` for a missing or
+    damaged video, pose or intrinsics file, invalid cameras, fewer rows than frames, or more in a
+    clip that this project wrote.
     """
     info = video_header(paths.rgb)
     poses, intrinsics = read_poses(paths.pose), read_intrinsics(paths.intrinsics)

@@ -20,11 +20,7 @@ def list_frames(path: Path, suffix: str) -> list[int]:
 
 
 def read_members(path: Path, suffix: str, indices: Sequence[int]) -> Iterator[bytes]:
-    """Yield the content of the file of each frame in `indices`.
-
-    Raises:
-        InputError: a missing, truncated or damaged archive, a frame without a file in it.
-    """
+    """Yield the content of each frame in `indices`; `InputError` for damage or a missing frame."""
     with open_archive(path, _expected(suffix)) as archive:
         for index in indices:
             name = f"{index:05d}{suffix}"

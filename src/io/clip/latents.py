@@ -26,9 +26,8 @@ EXPECTED = "a torch zip archive of one pickled float32 array [1, channel, latent
 def read_latents(path: Path) -> Float[Tensor, "channel latent_frame h w"]:
     """The latents of one clip as stored: normalised latents times 0.5.
 
-    Raises:
-        InputError: a missing, truncated or foreign file, a pickle with other globals than a numpy
-            array needs (nothing is executed), another type or rank, non-finite values.
+    Raises `InputError` for a missing, truncated or foreign file, a pickle with other globals than a
+    numpy array needs (nothing is executed), another type or rank, non-finite values.
     """
     array = _build(path, _unpickle(path, _read_program(path)))
     if array.ndim != 5 or array.shape[0] != 1 or array.size == 0:
@@ -39,11 +38,7 @@ def read_latents(path: Path) -> Float[Tensor, "channel latent_frame h w"]:
 
 
 def write_latents(path: Path, latents: Float[Tensor, "channel latent_frame h w"]) -> None:
-    """Write the latents of one clip atomically, so that `torch.load` returns a numpy array.
-
-    Raises:
-        InputError: non-finite latents, which readers refuse; nothing is written.
-    """
+    """Write finite latents of one clip atomically; `torch.load` returns them as a numpy array."""
     if not torch.isfinite(latents).all():
         raise InputError(path, "non-finite latents", "finite latents, are the weights sound?")
     array = np.ascontiguousarray(latents.detach().cpu().float().numpy())[None]

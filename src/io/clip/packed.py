@@ -155,12 +155,7 @@ class PackedPath(type(Path())):
         errors: str | None = None,
         newline: str | None = None,
     ) -> Any:
-        """Open the file for reading, in mode `r` or `rb`.
-
-        Raises:
-            FileNotFoundError: there is no such file.
-            InputError: its part has become shorter since it was indexed.
-        """
+        """Open for reading, in mode `r` or `rb`; `InputError` if the part was cut since indexed."""
         assert mode in ("r", "rb"), f"mode {mode!r} for a file in a tar part"
         place = self._archive.find(self._inner)
         if place is None:
@@ -184,15 +179,11 @@ def as_path(path: Path | str) -> Path:
 
 
 def open_root(root: Path | str) -> Path:
-    """The folder of clips at `root`, in tar parts or unpacked.
+    """The folder of clips at `root`: unpacked clips or tar parts, one part, or a pattern of parts.
 
-    Args:
-        root: a folder of clips, a folder of tar parts, one part, or a pattern of parts such as
-            `data/part-*.tar`.
-
-    Raises:
-        InputError: no part fits the pattern, compressed, damaged or truncated parts, a file that
-            occurs twice, a folder with both parts and unpacked clips.
+    A pattern is like `data/part-*.tar`. Raises `InputError` for a pattern without a part,
+    compressed, damaged or truncated parts, a file that occurs twice, and a folder with both parts
+    and unpacked clips.
     """
     path = as_path(root)
     if isinstance(path, PackedPath):

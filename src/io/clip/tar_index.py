@@ -36,10 +36,7 @@ def read_index(part: Path) -> TarIndex:
     """The index of a part: stored in `<part>.index` or the cache folder, or scanned and stored.
 
     The cache folder (`XDG_CACHE_HOME`) takes the index where nothing can be written beside the
-    part. An index of another state of the part is not used.
-
-    Raises:
-        InputError: see `scan_part`.
+    part. An index of another state of the part is not used. Raises as `scan_part`.
     """
     check_file(part, EXPECTED)
     status = part.stat()
@@ -68,9 +65,8 @@ def read_index(part: Path) -> TarIndex:
 def scan_part(part: Path) -> TarIndex:
     """The index of a part from its headers.
 
-    Raises:
-        InputError: a compressed, damaged or truncated part, a link, a name that occurs twice or
-            leads out of the folder.
+    Raises `InputError` for a compressed, damaged or truncated part, a link, a name that occurs
+    twice or leads out of the folder.
     """
     size = part.stat().st_size
     found: dict[str, tuple[int, int]] = {}

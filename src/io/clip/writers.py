@@ -22,9 +22,8 @@ WAITING = 4
 class ClipWriters(BlockWriter):
     """Writes clips with some processes, or in this one where `processes` is 0.
 
-    Raises:
-        OSError, InputError: of `write_clip`, from a later `write` or the end of the block, which
-            waits for all clips.
+    The end of the block waits for all clips. Errors of `write_clip` are raised by a later `write`
+    or the end of the block.
     """
 
     def __init__(self, processes: int) -> None:

@@ -28,11 +28,7 @@ def is_video(path: Path) -> bool:
 
 
 def find_images(folder: Path | str) -> list[Path]:
-    """The pictures directly in `folder`, by name.
-
-    Raises:
-        InputError: no such folder, or no picture in it that can be read.
-    """
+    """The readable pictures directly in `folder`, by name; `InputError` without any."""
     files = _files(Path(folder), "a folder of pictures")
     pictures = [path for path in files if is_picture(path)]
     unread = () if can_read_heic() else HEIC_SUFFIXES
@@ -51,7 +47,7 @@ def find_images(folder: Path | str) -> list[Path]:
 
 
 def find_videos(folder: Path | str) -> list[Path]:
-    """The videos directly in `folder`, by name; `InputError` where it or they are missing."""
+    """The videos directly in `folder`, by name; `InputError` without any."""
     files = _files(Path(folder), "a folder of videos")
     found = [path for path in files if is_video(path)]
     if not found:

@@ -37,11 +37,9 @@ def read_image(path: Path | str) -> UInt8[Tensor, "h w 3"]:
 
     The content decides the format, not the suffix. Grey, palette, CMYK and 16-bit pictures become
     8-bit RGB, an embedded colour profile becomes sRGB, an animation its first frame. Pictures of
-    more than 50 megapixels are reduced by a whole factor.
-
-    Raises:
-        InputError: a missing, empty, truncated or unreadable file, more than 220 megapixels, a HEIC
-            picture without the extra that reads it.
+    more than 50 megapixels are reduced by a whole factor. Raises `InputError` for a missing, empty,
+    truncated or unreadable file, more than 220 megapixels, a HEIC picture without the extra that
+    reads it.
     """
     from PIL import ImageOps
 

@@ -67,11 +67,9 @@ def read_ply(path: Path | str) -> Gaussians:
     """The Gaussians of a 3DGS PLY, binary or ASCII, with activated parameters and unit quaternions.
 
     Properties are found by name; others are ignored. Without `f_rest_*` a colour that depends on
-    the direction becomes its mean.
-
-    Raises:
-        InputError: a missing, truncated or foreign file, surplus bytes, missing 3DGS properties
-            (listed), values that are not finite or far from any scene, a quaternion of length 0.
+    the direction becomes its mean. Raises `InputError` for a truncated or foreign file, surplus
+    bytes, missing 3DGS properties (listed), values that are not finite or far from any scene, a
+    quaternion of length 0.
     """
     path = Path(path)
     table = read_vertices(path)

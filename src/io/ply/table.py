@@ -32,12 +32,7 @@ class _Element:
 
 
 def read_vertices(path: Path) -> Shaped[np.ndarray, " vertex"]:
-    """The rows of the element `vertex`, by the names of their properties.
-
-    Raises:
-        InputError: a missing, truncated or foreign file, a header that promises another number of
-            bytes than follows.
-    """
+    """The rows of the element `vertex`; `InputError` for a damaged file or one of another length."""
     from plyfile import PlyData, PlyParseError
 
     check_file(path, EXPECTED)

@@ -22,16 +22,10 @@ def plain(record: Mapping[str, object]) -> dict[str, Any]:
 def check_made_from(
     source: object, stored: Mapping[str, Any], wanted: Mapping[str, object], way_out: str
 ) -> None:
-    """Refuse a result that was made from something else.
+    """Raise `InputError` if a finished result's record differs from the `wanted` one.
 
-    Args:
-        source: the file that holds the record.
-        stored: the record of the finished result.
-        wanted: the record of the present run.
-        way_out: advice for the user, such as the flag that overwrites.
-
-    Raises:
-        InputError: a difference; names the first and counts the others.
+    It names the file `source`, the first difference and the number of the others. `way_out` is
+    advice for the user, such as the flag that overwrites.
     """
     old, new = _flat(stored), _flat(plain(wanted))
     names = [name for name in {**new, **old} if old.get(name) != new.get(name)]

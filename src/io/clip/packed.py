@@ -227,11 +227,11 @@ def _join(root: Path, parts: Sequence[Path]) -> TarParts:
         first, second = (parts[int(number)] for number in places[at : at + 2, 0])
         name = bytes(names[at]).decode()
         raise InputError(second, f"{name!r}, which {first} has as well", "every file once")
-    # Clips are `<trajectory>/<kind>/<file>`: more than two leading folders may be shared by all.
-    depth = int(np.char.count(names, b"/").min()) - 2
-    # Names are sorted: all share what the first and the last share.
-    first, last = (bytes(names[at]).split(b"/")[: max(depth, 0)] for at in (0, -1))
-    skipped = len(b"".join(part + b"/" for part in os.path.commonprefix([first, last])))
+    # At least `<trajectory>/<kind>/<file>` is left of every name.
+    most = max(int(np.char.count(names, b"/").min()) - 2, 0)
+    # Names are sorted: folders that the first and the last share are shared by all.
+    first, last = (bytes(names[at]).split(b"/")[:most] for at in (0, -1))
+    skipped = sum(len(folder) + 1 for folder in os.path.commonprefix([first, last]))
     if skipped:
         names = np.array([bytes(name)[skipped:] for name in names])
     return TarParts(root, tuple(parts), names, places)

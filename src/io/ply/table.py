@@ -32,7 +32,7 @@ class _Element:
 
 
 def read_vertices(path: Path) -> Shaped[np.ndarray, " vertex"]:
-    """The rows of the element `vertex`; `InputError` for a damaged file or one of another length."""
+    """The rows of the element `vertex`; `InputError` for a damaged file or another length."""
     from plyfile import PlyData, PlyParseError
 
     check_file(path, EXPECTED)

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from av import VideoFrame
     from av.video.stream import VideoStream
 
+EXPECTED = "a complete, readable video file"
 # Larger values are a damaged header: no player shows such a video.
 WIDEST_PIXEL = 16
 MOST_PIXELS = 1 << 27
@@ -45,10 +46,12 @@ class FramePainter:
             raise InputError(path, value, f"at most {MOST_PIXELS} pixels")
         # Recordings of a screen may change their size: all frames get the first one's.
         self._size = (stream.height, max(round(stream.width * ratio), 1))
-        self._reformatter = VideoReformatter()
+        self._path, self._reformatter = path, VideoReformatter()
 
-    def __call__(self, frame: "VideoFrame") -> UInt8[Tensor, "h w 3"]:
-        """The picture that a frame shows."""
+    def __call__(self, frame: "VideoFrame", index: int) -> UInt8[Tensor, "h w 3"]:
+        """The picture of frame number `index`; `InputError` if its data is damaged."""
+        if frame.is_corrupt:
+            raise InputError(self._path, f"damaged data for frame {index}", EXPECTED)
         curve = CURVES.get(frame.color_trc or 0)
         if curve is not None:
             picture = tone_mapped(self._pixels(frame, "rgb48le"), curve)

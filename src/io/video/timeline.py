@@ -31,6 +31,15 @@ VP8_SHOWN = 0x10
 
 
 @dataclass(frozen=True)
+class OpenVideo:
+    """An open video file and its first video stream."""
+
+    path: Path
+    container: "InputContainer"
+    stream: "VideoStream"
+
+
+@dataclass(frozen=True)
 class Timeline:
     """Times of presentation, ascending; key frames as (time, where to seek).
 
@@ -46,12 +55,12 @@ class Timeline:
     keys: list[tuple[int, int]]
 
 
-def read_timeline(container: "InputContainer", stream: "VideoStream") -> Timeline:
-    """The timeline of a stream, from all of its packets."""
-    codec = stream.codec_context.name
+def read_timeline(video: OpenVideo) -> Timeline:
+    """The timeline of a video, from all of its packets."""
+    codec = video.stream.codec_context.name
     times: list[int | None] = []
     keys: list[tuple[int, int]] = []
-    for packet in container.demux(stream):
+    for packet in video.container.demux(video.stream):
         if packet.size == 0:
             continue
         # A key frame before the cut of an edit list may serve frames after it.
@@ -63,42 +72,36 @@ def read_timeline(container: "InputContainer", stream: "VideoStream") -> Timelin
     # Frames before the first key frame need others that were cut off.
     exact = bool(known and keys) and min(known) >= min(keys)[0]
     exact = exact and codec in PLAIN_CODECS and len(set(known)) == len(times)
-    indexed = any(name in container.format.name for name in INDEXED_FORMATS)
-    if not exact or not indexed or has_alpha_track(stream):
+    indexed = any(name in video.container.format.name for name in INDEXED_FORMATS)
+    if not exact or not indexed or has_alpha_track(video.stream):
         return Timeline(len(times), exact, sorted(known), [], [])
     return Timeline(len(times), exact, sorted(known), sorted(known), sorted(keys))
 
 
-def listed_times(
-    path: Path, container: "InputContainer", stream: "VideoStream"
-) -> list[int] | None:
+def listed_times(video: OpenVideo) -> list[int] | None:
     """The times of decoding of all frames by the file's own index; None without an index."""
-    if "mp4" not in container.format.name or is_fragmented(path) or not len(stream.index_entries):
+    if "mp4" not in video.container.format.name or is_fragmented(video.path):
         return None
-    return [entry.timestamp for entry in stream.index_entries if not entry.is_discard]
+    entries = video.stream.index_entries
+    return [entry.timestamp for entry in entries if not entry.is_discard] if len(entries) else None
 
 
-def frame_rate(
-    container: "InputContainer", stream: "VideoStream", times: list[int], count: int
-) -> Fraction | None:
+def frame_rate(video: OpenVideo, times: list[int], count: int) -> Fraction | None:
     """Frames per second: the declared rate if it is plausible, else frames by duration, or None.
 
     `times` are the known times of the `count` frames.
     """
-    measured = _measured_rate(container, stream, times, count)
-    declared, average = stream.guessed_rate, stream.average_rate
+    measured = _measured_rate(video, sorted(times), count)
+    declared, average = video.stream.guessed_rate, video.stream.average_rate
     if not average or not declared:
         return measured
     if abs(declared / average - 1) > AVERAGE_TOLERANCE:
         declared = average
     # Where frames were lost, the step between the others is still the declared one.
-    usual = _usual_step(sorted(times)) * (stream.time_base or 0)
-    if measured and not any(
-        1 / RATE_TOLERANCE <= ratio <= RATE_TOLERANCE
-        for ratio in (declared / measured, declared * usual)
-    ):
-        return measured
-    return Fraction(declared)
+    usual = _usual_step(sorted(times)) * (video.stream.time_base or 0)
+    ratios = (declared / measured, declared * usual) if measured else (1,)
+    plausible = any(1 / RATE_TOLERANCE <= ratio <= RATE_TOLERANCE for ratio in ratios)
+    return Fraction(declared) if plausible else measured
 
 
 def has_alpha_track(stream: "VideoStream") -> bool:
@@ -106,16 +109,12 @@ def has_alpha_track(stream: "VideoStream") -> bool:
     return stream.metadata.get("alpha_mode") == "1"
 
 
-def _measured_rate(
-    container: "InputContainer", stream: "VideoStream", times: list[int], count: int
-) -> Fraction | None:
-    times = sorted(times)
-    if len(times) > 1 and times[-1] > times[0] and stream.time_base:
+def _measured_rate(video: OpenVideo, times: list[int], count: int) -> Fraction | None:
+    step, duration = video.stream.time_base, video.container.duration
+    if len(times) > 1 and times[-1] > times[0] and step:
         # The last frame is shown for the usual step.
-        return len(times) / ((times[-1] - times[0] + _usual_step(times)) * stream.time_base)
-    if container.duration and container.duration > 0:
-        return Fraction(count * 1_000_000, container.duration)
-    return None
+        return len(times) / ((times[-1] - times[0] + _usual_step(times)) * step)
+    return Fraction(count * 1_000_000, duration) if duration and duration > 0 else None
 
 
 def _usual_step(times: list[int]) -> Fraction:

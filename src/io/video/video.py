@@ -20,10 +20,9 @@ from ..atomic import BlockWriter, atomic_path
 from ..clip.packed import as_path
 from .seeking import count_decoded, decode_all, decode_frames, open_video, whole_timeline
 from .shown_frame import CONVERSION_THREADS
-from .timeline import frame_rate, listed_times, read_timeline
+from .timeline import OpenVideo, frame_rate, listed_times, read_timeline
 
 if TYPE_CHECKING:
-    from av.container import InputContainer
     from av.video.stream import VideoStream
 
 # One key frame a second at 24 fps: against the encoder's default of 250, 8 % more bytes, and a
@@ -48,12 +47,12 @@ def video_info(path: Path | str) -> VideoInfo:
     Raises `InputError` for a file that is no readable video, has no frames or no frame rate.
     """
     path = as_path(path)
-    with open_video(path) as (container, stream):
-        timeline = whole_timeline(path, container, stream)
-        count = timeline.num_packets if timeline.exact else count_decoded(container, stream)
-        info = _described(path, container, stream, timeline.known, count)
-    with open_video(path) as (container, stream):
-        first = next(decode_all(path, container, stream), None)
+    with open_video(path) as video:
+        timeline = whole_timeline(video)
+        count = timeline.num_packets if timeline.exact else count_decoded(video)
+        info = _described(video, timeline.known, count)
+    with open_video(path) as video:
+        first = next(decode_all(video), None)
     if first is None:
         raise InputError(path, "a video of 0 frames", "at least one frame")
     height, width = first.shape[:2]
@@ -65,27 +64,21 @@ def video_header(path: Path | str) -> VideoInfo:
 
     For the videos of clips: every packet is a frame, upright and of square pixels.
     """
-    path = as_path(path)
-    with open_video(path) as (container, stream):
-        times = listed_times(path, container, stream)
+    with open_video(as_path(path)) as video:
+        times = listed_times(video)
         if times is not None:
-            return _described(path, container, stream, times, len(times))
-        timeline = read_timeline(container, stream)
-        return _described(path, container, stream, timeline.known, timeline.num_packets)
+            return _described(video, times, len(times))
+        timeline = read_timeline(video)
+        return _described(video, timeline.known, timeline.num_packets)
 
 
-def _described(
-    path: Path,
-    container: "InputContainer",
-    stream: "VideoStream",
-    times: list[int],
-    count: int,
-) -> VideoInfo:
-    rate = frame_rate(container, stream, times, count) if count else None
+def _described(video: OpenVideo, times: list[int], count: int) -> VideoInfo:
+    stream = video.stream
+    rate = frame_rate(video, times, count) if count else None
     if not rate:
         value = f"{count} frames at {stream.guessed_rate} fps"
-        raise InputError(path, value, "a video of at least one frame with a frame rate")
-    return VideoInfo(count, stream.height, stream.width, float(rate))
+        raise InputError(video.path, value, "a video of at least one frame with a frame rate")
+    return VideoInfo(count, height=stream.height, width=stream.width, fps=float(rate))
 
 
 def read_video(
@@ -102,9 +95,8 @@ def read_video(
         frames = dict(iterate_video(path, sorted(set(indices))))
         assert frames, f"no frame of {path} was asked for"
         return torch.stack([frames[index] for index in indices])
-    path = as_path(path)
-    with open_video(path) as (container, stream):
-        decoded = list(decode_all(path, container, stream))
+    with open_video(as_path(path)) as video:
+        decoded = list(decode_all(video))
     if not decoded:
         raise InputError(path, "a video of 0 frames", "at least one frame")
     return torch.stack(decoded)
@@ -114,9 +106,8 @@ def iterate_video(
     path: Path | str, indices: Sequence[int]
 ) -> Iterator[tuple[int, UInt8[Tensor, "h w 3"]]]:
     """Yield `(index, frame)` for strictly increasing `indices`, one frame in memory at a time."""
-    path = as_path(path)
-    with open_video(path) as (container, stream):
-        yield from decode_frames(path, container, stream, list(indices))
+    with open_video(as_path(path)) as video:
+        yield from decode_frames(video, list(indices))
 
 
 class VideoWriter(BlockWriter):

@@ -55,15 +55,10 @@ Unread: TypeAlias = HeaderTensor | StoredTensor
 
 @dataclass(frozen=True)
 class Weights:
-    """An open file of weights.
+    """An open file of weights: its format and its unread tensors by name.
 
-    Attributes:
-        path: the file.
-        kind: its format.
-        tensors: by name, unread.
-        others: names beside the tensors' that have no tensor.
-        wrappers: the keys under which the tensors lay, outermost first.
-        beside: the other keys of the outermost wrapper, as of a training's state.
+    `others` are names without a tensor, `wrappers` the keys around the tensors, outermost first,
+    `beside` the other keys of the outermost wrapper, as of a training's state.
     """
 
     path: Path
@@ -78,12 +73,9 @@ class Weights:
         """The tensors on the CPU, mapped: those of `names` (theirs -> new ones), or all."""
         renamed = {name: name for name in self.tensors} if names is None else names
         if self._file is not None:
-            stored = {new: self.tensors[name] for name, new in renamed.items()}
-            return {
-                name: self._file.tensor(part)
-                for name, part in stored.items()
-                if isinstance(part, StoredTensor)
-            }
+            stored = ((new, self.tensors[name]) for name, new in renamed.items())
+            read = self._file.tensor
+            return {new: read(part) for new, part in stored if isinstance(part, StoredTensor)}
         from safetensors import safe_open
 
         with safe_open(self.path, "pt") as file:
@@ -142,11 +134,9 @@ def _header(path: Path) -> dict[str, HeaderTensor]:
 
     try:
         with safe_open(path, "pt") as file:
-            slices = {name: file.get_slice(name) for name in file.keys()}  # noqa: SIM118
-            return {
-                name: HeaderTensor(TYPES[part.get_dtype()], tuple(part.get_shape()))
-                for name, part in slices.items()
-            }
+            parts = {name: file.get_slice(name) for name in file.keys()}  # noqa: SIM118
+            sized = {name: (TYPES[p.get_dtype()], p.get_shape()) for name, p in parts.items()}
+            return {name: HeaderTensor(kind, tuple(shape)) for name, (kind, shape) in sized.items()}
     except (SafetensorError, OSError, KeyError) as error:
         raise InputError(path, f"unreadable ({error})", "a complete safetensors file") from error
 

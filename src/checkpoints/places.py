@@ -97,10 +97,8 @@ def find_checkpoint(part: str, *roots: Path | str) -> Path:
 def search_checkpoint(part: str, *roots: Path | str) -> Path | None:
     """As `find_checkpoint`, but None where no root has the part."""
     assert part in PLACES and roots, f"{part} under {roots}, parts {sorted(PLACES)}"
-    for root, place in _looks(part, roots):
-        if not place.missing(root):
-            return root / place.path
-    return None
+    looks = _looks(part, roots)
+    return next((root / place.path for root, place in looks if not place.missing(root)), None)
 
 
 def find_named(part: str, folder: Path | str, setting: str) -> Path:
@@ -133,10 +131,8 @@ def search_named(part: str, folder: Path | str) -> Path | None:
 
 def layout(part: str, folder: Path) -> tuple[str, ...] | None:
     """The first complete set of files of `part` in `folder`, or None."""
-    for files in file_sets(part):
-        if not Place(".", files).missing(folder):
-            return files
-    return None
+    sets = file_sets(part)
+    return next((files for files in sets if not Place(".", files).missing(folder)), None)
 
 
 def file_sets(part: str) -> list[tuple[str, ...]]:

@@ -3,6 +3,7 @@
 Every function takes the path for its messages, raises `InputError`, and returns float64.
 """
 
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -11,14 +12,37 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from ...geometry.cameras import FARTHEST, check_poses, invert_rigid
+from ...geometry.cameras import FARTHEST, Cameras, check_poses, invert_rigid
 from ...runtime import InputError
 from .intrinsics import check_lens, from_matrices
 
 POSE_KEYS, INTRINSICS_KEYS = ("c2w", "w2c"), ("intrinsics", "K")
 # Larger numbers are damage.
 WIDEST, FASTEST, LATEST = 65536.0, 1000.0, 1e9
+DEFAULT_FPS = 24.0
 ARRAY_KEYS = {*POSE_KEYS, *INTRINSICS_KEYS, "width", "height", "fps", "times"}
+
+
+@dataclass(frozen=True)
+class CameraFile:
+    """The cameras of a clip, its frame rate, and when each frame is (None: at equal steps)."""
+
+    cameras: Cameras
+    fps: float
+    times: Float[Tensor, " frame"] | None = None
+
+
+def read_arrays(path: Path, values: dict[str, Any], size: tuple[int, int] | None) -> CameraFile:
+    """The checked cameras of a file's arrays; `size` (width, height) is used if it has none."""
+    refuse_unknown(path, "", set(values), ARRAY_KEYS)
+    c2w = _poses(path, values)
+    intrinsics = _intrinsics(path, values, len(c2w))
+    width, height = _size(path, values, size)
+    if "width" in values:
+        check_lens(path, "intrinsics", intrinsics, (height, width))
+    fps = _scalar(path, "fps", values.get("fps", DEFAULT_FPS), FASTEST)
+    times = _times(path, values, len(c2w))
+    return CameraFile(Cameras(c2w, intrinsics, width=width, height=height), fps, times)
 
 
 def refuse_unknown(path: Path, where: str, found: set[str], known: set[str]) -> None:
@@ -64,7 +88,7 @@ def _one_of(
     return present[0], _numbers(path, present[0], values[present[0]])
 
 
-def read_poses(path: Path, values: dict[str, Any]) -> Float[Tensor, "frame 4 4"]:
+def _poses(path: Path, values: dict[str, Any]) -> Float[Tensor, "frame 4 4"]:
     """Rigid camera-to-world poses from `c2w` or `w2c`, whichever is there."""
     key, poses = _one_of(path, values, POSE_KEYS)
     if poses.ndim != 3 or poses.shape[1:] not in ((4, 4), (3, 4)) or len(poses) == 0:
@@ -81,7 +105,7 @@ def read_poses(path: Path, values: dict[str, Any]) -> Float[Tensor, "frame 4 4"]
     return poses if key == "c2w" else invert_rigid(poses)
 
 
-def read_intrinsics(path: Path, values: dict[str, Any], count: int) -> Float[Tensor, "frame 4"]:
+def _intrinsics(path: Path, values: dict[str, Any], count: int) -> Float[Tensor, "frame 4"]:
     """`fx fy cx cy` of `count` frames from `intrinsics` or `K`, in any of their four shapes."""
     key, value = _one_of(path, values, INTRINSICS_KEYS)
     # Four numbers or a matrix, for all frames or for each.
@@ -96,7 +120,7 @@ def read_intrinsics(path: Path, values: dict[str, Any], count: int) -> Float[Ten
     return value.clone()
 
 
-def read_scalar(path: Path, name: str, value: Any, most: float) -> float:
+def _scalar(path: Path, name: str, value: Any, most: float) -> float:
     """One number > 0 and up to `most`."""
     number = _numbers(path, name, value)
     if number.ndim != 0 or not number > 0:
@@ -106,22 +130,20 @@ def read_scalar(path: Path, name: str, value: Any, most: float) -> float:
     return float(number)
 
 
-def read_size(
-    path: Path, values: dict[str, Any], default: tuple[int, int] | None
-) -> tuple[int, int]:
+def _size(path: Path, values: dict[str, Any], default: tuple[int, int] | None) -> tuple[int, int]:
     """(width, height) in pixels; `default` where the file has neither."""
     present = [name for name in ("width", "height") if name in values]
     if not present and default is not None:
         return default
     if len(present) != 2:
         raise InputError(path, f"keys {sorted(values)}", "`width` and `height`")
-    width, height = (read_scalar(path, name, values[name], WIDEST) for name in present)
+    width, height = (_scalar(path, name, values[name], WIDEST) for name in present)
     if not (width.is_integer() and height.is_integer()):
         raise InputError(path, f"{width} x {height}", "a whole number of pixels")
     return int(width), int(height)
 
 
-def read_times(path: Path, values: dict[str, Any], count: int) -> Float[Tensor, " frame"] | None:
+def _times(path: Path, values: dict[str, Any], count: int) -> Float[Tensor, " frame"] | None:
     """The times of `count` frames, which never decrease; None where the file has none."""
     if "times" not in values:
         return None

@@ -87,7 +87,8 @@ def colmap_arrays(folder: Path) -> dict[str, Any]:
     (size,) = sizes
     return {
         "w2c": [_matrix(path, image) for image in images],
-        "intrinsics": [_intrinsics(lens) for lens in used],
+        # One focal length or two, then the centre.
+        "intrinsics": [[lens.parameters[0], *lens.parameters[-3:]] for lens in used],
         "width": size[0],
         "height": size[1],
     }
@@ -170,12 +171,6 @@ def _lens_of(path: Path, image: Image, lenses: Mapping[int, ColmapLens]) -> Colm
         found = f"camera {image.camera} of the model {lens.model[:40]}, whose lens is distorted"
         raise InputError(path.parent, found, UNDISTORT.format(folder=path.parent))
     return lens
-
-
-def _intrinsics(lens: ColmapLens) -> list[float]:
-    """`fx fy cx cy` of a lens without distortion."""
-    focals = lens.parameters[:-2]
-    return [focals[0], focals[-1], *lens.parameters[-2:]]
 
 
 def _matrix(path: Path, image: Image) -> list[list[float]]:

@@ -10,13 +10,10 @@ and `times` (N, never decreasing). Any other key is an error, so that no misspel
 """
 
 import json
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import torch
-from jaxtyping import Float
-from torch import Tensor
 
 from ...geometry.cameras import Cameras
 from ...geometry.rotations import nearest_rotation
@@ -26,33 +23,13 @@ from ..atomic import write_text
 from ..damage import check_file
 from ..json_object import read_json_object
 from ..numpy_file import npz_names, read_npz
-from .arrays import (
-    ARRAY_KEYS,
-    FASTEST,
-    read_intrinsics,
-    read_poses,
-    read_scalar,
-    read_size,
-    read_times,
-    refuse_unknown,
-)
+from .arrays import ARRAY_KEYS, CameraFile, read_arrays, refuse_unknown
 from .colmap import colmap_arrays
-from .intrinsics import check_lens
 from .nerfstudio import is_transforms, transforms_arrays
 
-DEFAULT_FPS = 24.0
 EXPECTED = "a camera file (.json or .npz), or the folder of a COLMAP model"
 SCHEMA_KEYS = {"width", "height", "fps", "frames"}
 FRAME_KEYS = {"c2w", "intrinsics", "time"}
-
-
-@dataclass(frozen=True)
-class CameraFile:
-    """The cameras of a clip, its frame rate, and when each frame is (None: at equal steps)."""
-
-    cameras: Cameras
-    fps: float
-    times: Float[Tensor, " frame"] | None = None
 
 
 def read_camera_file(path: Path | str, size: tuple[int, int] | None = None) -> CameraFile:
@@ -118,28 +95,20 @@ def _parse(path: Path, size: tuple[int, int] | None) -> CameraFile:
     """The checked contents of a file in float64, poses as `c2w`."""
     suffix = path.suffix.lower()
     if path.is_dir():
-        values = colmap_arrays(path)
-    else:
-        check_file(path, EXPECTED)
-        if suffix not in (".json", ".npz"):
-            raise InputError(path, f"suffix {path.suffix!r}", EXPECTED)
-        values = _load_json(path, size) if suffix == ".json" else _load_npz(path)
-    refuse_unknown(path, "", set(values), ARRAY_KEYS)
-    c2w = read_poses(path, values)
-    intrinsics = read_intrinsics(path, values, len(c2w))
-    cameras = Cameras(c2w, intrinsics, *read_size(path, values, size))
-    if "width" in values:
-        check_lens(path, "intrinsics", intrinsics, (cameras.height, cameras.width))
-    fps = read_scalar(path, "fps", values.get("fps", DEFAULT_FPS), FASTEST)
-    return CameraFile(cameras, fps, read_times(path, values, len(c2w)))
-
-
-def _load_json(path: Path, size: tuple[int, int] | None) -> dict[str, Any]:
-    """The arrays of a JSON file of any form, unchecked."""
+        return read_arrays(path, colmap_arrays(path), size)
+    check_file(path, EXPECTED)
+    if suffix not in (".json", ".npz"):
+        raise InputError(path, f"suffix {path.suffix!r}", EXPECTED)
+    if suffix == ".npz":
+        expected = "an npz archive without pickled arrays"
+        refuse_unknown(path, "", set(npz_names(path, expected)), ARRAY_KEYS)
+        return read_arrays(path, dict(read_npz(path, expected)), size)
     values = read_json_object(path)
     if is_transforms(values):
-        return transforms_arrays(path, values, size)
-    return _columns(path, values) if "frames" in values else values
+        values = transforms_arrays(path, values, size)
+    elif "frames" in values:
+        values = _columns(path, values)
+    return read_arrays(path, values, size)
 
 
 def _columns(path: Path, values: dict[str, Any]) -> dict[str, Any]:
@@ -156,10 +125,3 @@ def _columns(path: Path, values: dict[str, Any]) -> dict[str, Any]:
             raise InputError(path, f"frame {index} without {missing}", f"keys {sorted(required)}")
     columns = {"c2w": "c2w", "intrinsics": "intrinsics"} | ({"times": "time"} if timed else {})
     return values | {name: [frame[key] for frame in frames] for name, key in columns.items()}
-
-
-def _load_npz(path: Path) -> dict[str, Any]:
-    """The arrays of an npz file of known names."""
-    expected = "an npz archive without pickled arrays"
-    refuse_unknown(path, "", set(npz_names(path, expected)), ARRAY_KEYS)
-    return dict(read_npz(path, expected))

@@ -47,11 +47,8 @@ def transforms_arrays(
     cameras = [{**values, **frame} for frame in frames]
     for camera in cameras:
         _refuse_other_models(path, camera)
-    if any(
-        isinstance(camera.get(name, 0), int | float) and camera.get(name)
-        for camera in cameras
-        for name in DISTORTIONS
-    ):
+    distortions = (camera.get(name) for camera in cameras for name in DISTORTIONS)
+    if any(isinstance(value, int | float) and value for value in distortions):
         LOGGER.warning("%s: the distortion of the lens is ignored", path)
     sizes = {str((camera.get("w"), camera.get("h"))) for camera in cameras}
     if len(sizes) != 1:
@@ -96,12 +93,8 @@ def _lens(path: Path, camera: Mapping[str, Any], size: Any) -> list[Any]:
         focal = width / (2 * math.tan(camera["camera_angle_x"] / 2))
     else:
         raise InputError(path, "a frame without a lens", expected)
-    return [
-        focal,
-        camera.get("fl_y", focal),
-        camera.get("cx", width / 2),
-        camera.get("cy", height / 2),
-    ]
+    centre = [camera.get("cx", width / 2), camera.get("cy", height / 2)]
+    return [focal, camera.get("fl_y", focal), *centre]
 
 
 def _refuse_other_models(path: Path, camera: Mapping[str, Any]) -> None:

@@ -81,8 +81,7 @@ def _open(path: Path) -> Iterator["Image"]:
         raise InputError(path, "an empty file", EXPECTED)
     before, Image.MAX_IMAGE_PIXELS = Image.MAX_IMAGE_PIXELS, None
     try:
-        if _is_heic(path):
-            _register_heic(path)
+        _register_heic(path)
         with Image.open(path) as picture:
             yield picture
     except InputError:
@@ -93,15 +92,13 @@ def _open(path: Path) -> Iterator["Image"]:
         Image.MAX_IMAGE_PIXELS = before
 
 
-def _is_heic(path: Path) -> bool:
-    """Whether a file begins as HEIC."""
+def _register_heic(path: Path) -> None:
+    """Let Pillow read HEIC, if the file begins as HEIC."""
     with path.open("rb") as file:
         head = file.read(32)
     # AVIF may name `mif1` first, too.
-    return head[4:8] == b"ftyp" and head[8:12] in HEIC_BRANDS and b"avif" not in head
-
-
-def _register_heic(path: Path) -> None:
+    if head[4:8] != b"ftyp" or head[8:12] not in HEIC_BRANDS or b"avif" in head:
+        return
     if not can_read_heic():
         raise InputError(path, "a HEIC picture", HEIC_EXPECTED)
     import pillow_heif

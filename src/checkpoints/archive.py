@@ -34,10 +34,7 @@ MOST_TEXT_BYTES = 2**24
 
 @dataclass(frozen=True)
 class TorchFile:
-    """An open torch file: its format, its pickled value with tensors unread, starts of storages.
-
-    `code` holds the unread programs of a TorchScript archive by their path.
-    """
+    """An open torch file: unread tensors in its value, starts of storages, TorchScript programs."""
 
     path: Path
     kind: str

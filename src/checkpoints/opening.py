@@ -94,10 +94,7 @@ def open_weights(path: Path) -> Weights:
 
 
 def read_tensors(path: Path, marker: str) -> dict[str, Tensor]:
-    """All tensors of a file by name, without the prefixes of frameworks (see `plain_names`).
-
-    Raises as `open_weights`, and for names without tensors beside the tensors.
-    """
+    """All tensors of a file by plain name (see `plain_names`); `InputError` for other values."""
     weights = open_weights(path)
     if weights.others:
         raise InputError(path, f"no tensors under {listed(list(weights.others))}", EXPECTED)
@@ -105,10 +102,7 @@ def read_tensors(path: Path, marker: str) -> dict[str, Tensor]:
 
 
 def plain_names(names: Mapping[str, object], marker: str) -> dict[str, str]:
-    """Maps each name to the name without the prefix that the name `marker` has, if it has one.
-
-    A prefix is a sequence of `PREFIXES`. Names without it stay as they are.
-    """
+    """Maps each name to the name without the prefix (of `PREFIXES`) that the name `marker` has."""
     prefix = next(filter(None, (_prefix(name, marker) for name in names)), "")
     if marker in names:
         prefix = ""

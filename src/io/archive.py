@@ -33,12 +33,7 @@ def open_archive(path: Path, expected: str) -> Iterator[zipfile.ZipFile]:
 
 
 def read_member(path: Path, archive: zipfile.ZipFile, name: str, expected: str) -> bytes:
-    """The content of a member, its checksum compared.
-
-    Raises:
-        InputError: a damaged member, an unknown compression, an impossible size.
-        KeyError: no member of this name.
-    """
+    """The content of a member, its checksum compared; `KeyError` if there is none of this name."""
     member = archive.getinfo(name)
     if member.compress_type not in COMPRESSIONS:
         value = f"{name} with the compression {member.compress_type}"

@@ -146,10 +146,8 @@ def is_temporary(path: Path) -> bool:
 
 @cache
 def _place() -> str:
-    """A word for this machine since its start and this container.
-
-    Containers may share a host name, and give one number to different processes.
-    """
+    """A word for this machine since its start and this container."""
+    # Containers may share a host name, and give one number to different processes.
     known = [socket.gethostname()]
     start, namespace = Path("/proc/sys/kernel/random/boot_id"), Path("/proc/self/ns/pid")
     if start.is_file() and namespace.exists():

@@ -33,10 +33,7 @@ def read_npy(path: Path, expected: str) -> Shaped[np.ndarray, "*shape"]:
 def read_npz(
     path: Path, expected: str, names: Collection[str] | None = None
 ) -> dict[str, Shaped[np.ndarray, "*_"]]:
-    """The arrays of an .npz file: all, or those of `names` that it has.
-
-    Raises `InputError` for a damaged file, pickled arrays, headers that promise another size.
-    """
+    """The arrays of an .npz file, all or those of `names`; `InputError` for damage or pickles."""
     arrays = {}
     with open_archive(path, expected) as archive:
         for member in dict.fromkeys(archive.namelist()):

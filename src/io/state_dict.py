@@ -21,10 +21,7 @@ def read_safetensors(path: Path) -> dict[str, Tensor]:
 def check_tensors(
     source: Path, found: Mapping[str, Tensor], wanted: Mapping[str, Tensor], network: str
 ) -> None:
-    """Raise `InputError` unless `found` has exactly the `wanted` tensors of `network`.
-
-    It names the tensors that are missing, unexpected, of another shape or not floating-point.
-    """
+    """Raise `InputError` unless `found` has exactly the `wanted` floating-point tensors."""
     sizes = {name: list(tensor.shape) for name, tensor in found.items()}
     needed = {name: list(tensor.shape) for name, tensor in wanted.items()}
     problems = {

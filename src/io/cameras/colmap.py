@@ -66,10 +66,7 @@ class Image(NamedTuple):
 
 
 def colmap_arrays(folder: Path) -> dict[str, Any]:
-    """The arrays of a camera file (`w2c`, `intrinsics`, `width`, `height`), unchecked.
-
-    Raises `InputError` for a missing model, a damaged file, a distorted lens, several sizes.
-    """
+    """The unchecked arrays of a camera file; `InputError` for a distorted lens, several sizes."""
     suffix = next((end for end in (".bin", ".txt") if (folder / f"images{end}").is_file()), None)
     if suffix is None or not (folder / f"cameras{suffix}").is_file():
         raise InputError(folder, "a folder without cameras and images", EXPECTED)

@@ -56,10 +56,7 @@ def check_lens(
     size: tuple[int, int] | None = None,
     frames: Int[Tensor, " frame"] | None = None,
 ) -> None:
-    """Raise `InputError` for an impossible lens; it names the frame (default: the row).
-
-    A known `size` (height, width) narrows the possible range.
-    """
+    """Raise `InputError` with the frame (default: row) of a lens impossible for `size` (h, w)."""
     side = values.new_tensor([1.0, 1.0])
     focals, centres, expected = FOCALS, CENTRES, "a lens in pixels"
     if size is not None:

@@ -35,10 +35,9 @@ def is_transforms(values: Mapping[str, Any]) -> bool:
 def transforms_arrays(
     path: Path, values: Mapping[str, Any], size: tuple[int, int] | None
 ) -> dict[str, Any]:
-    """The arrays of a camera file (`c2w`, `intrinsics`, `width`, `height`), unchecked.
+    """The arrays of a camera file, unchecked; `size` (width, height) is used if the file has none.
 
-    `size` (width, height) is the picture size of a file that names none. Raises `InputError` for
-    frames without a pose or a lens, a camera that is no pinhole, several sizes.
+    Raises `InputError` for frames without pose or lens, other cameras than pinholes, several sizes.
     """
     frames = values["frames"]
     if not all(isinstance(frame, dict) and POSE in frame for frame in frames):

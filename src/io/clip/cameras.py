@@ -44,10 +44,7 @@ class FrameTable:
 
 
 def read_poses(path: Path) -> FrameTable:
-    """Camera-to-world poses [n, 4, 4] of a pose npz, float32, finite and rigid.
-
-    Raises `InputError` for an unreadable file, wrong names, shapes or types, a non-rigid pose.
-    """
+    """Camera-to-world poses [n, 4, 4] of a pose npz, float32; `InputError` unless all are rigid."""
     table = _read_table(path, shapes=((4, 4), (16,)))
     poses = table.values.reshape(-1, 4, 4)
     check_poses(poses, path)
@@ -55,10 +52,7 @@ def read_poses(path: Path) -> FrameTable:
 
 
 def read_intrinsics(path: Path) -> FrameTable:
-    """Intrinsics [n, 4] of an intrinsics npz, `fx fy cx cy` in pixels, float32, focals positive.
-
-    Raises `InputError` for an unreadable file, wrong names, shapes or types, an impossible lens.
-    """
+    """Intrinsics [n, 4] of an npz, `fx fy cx cy` in pixels, float32; raises as `check_lens`."""
     table = _read_table(path, shapes=((4,), (3, 3)))
     values = table.values
     if values.ndim == 3:

@@ -34,8 +34,7 @@ def read_depth_archive(
 ) -> Float[Tensor, "frame h w"]:
     """The depth maps of the frames `indices` (any order, repeats allowed), or of all, as float32.
 
-    Raises `InputError` for a missing, truncated or damaged archive, a missing frame, a picture
-    without the channel `Z`, pictures of different sizes.
+    Raises `InputError` for damage, a missing frame or channel `Z`, pictures of different sizes.
     """
     path = as_path(path)
     indices = _all_frames(path) if indices is None else list(indices)

@@ -57,7 +57,7 @@ class TarParts:
                 break
             child, slash, _ = name[len(prefix) :].partition(b"/")
             found.append(child.decode())
-            # What lies below a folder comes before the character after the slash.
+            # The contents of a folder end before the character after the slash.
             at = self._place(prefix + child + b"0") if slash else at + 1
         return found
 

@@ -81,10 +81,7 @@ def list_trajectories(root: Path | str) -> list[str]:
 
 
 def list_keys(root: Path | str, trajectories: Sequence[str] | None = None) -> list[str]:
-    """The keys of the clips in `trajectories` (default: all), numbers in numeric order.
-
-    Raises `InputError` without any clip, and for a trajectory that lacks a clip of another one.
-    """
+    """The keys of clips, numbers in numeric order; `InputError` where `trajectories` differ."""
     root = as_path(root)
     names = list_trajectories(root) if trajectories is None else trajectories
     found = {name: _keys_of(root / name / "rgb") for name in names}

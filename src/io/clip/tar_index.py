@@ -63,11 +63,7 @@ def read_index(part: Path) -> TarIndex:
 
 
 def scan_part(part: Path) -> TarIndex:
-    """The index of a part from its headers.
-
-    Raises `InputError` for a compressed, damaged or truncated part, a link, a name that occurs
-    twice or leads out of the folder.
-    """
+    """The index of a part from its headers; `InputError` for damage, links and unsafe names."""
     size = part.stat().st_size
     found: dict[str, tuple[int, int]] = {}
     end = 0

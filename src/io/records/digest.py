@@ -19,19 +19,13 @@ WEIGHTS = {".safetensors", ".pt", ".pth", ".bin", ".jit", ".json"}
 
 
 def content_digest(path: Path) -> str:
-    """The digest of a file's content, or of the names and contents of all files in a folder.
-
-    Hidden files do not count. Raises `InputError` for a path that is missing or cannot be read.
-    """
+    """The digest of a file, or of the names and contents of all visible files in a folder."""
     with _named(path):
         return _folder_digest(_visible_files(path)) if path.is_dir() else _stored_digest(path)
 
 
 def weights_digest(path: Path) -> str:
-    """The digest of a file of weights, or of the weights and configurations directly in a folder.
-
-    Raises `InputError` for a path that is missing or cannot be read.
-    """
+    """The digest of a file of weights, or of weights and configurations directly in a folder."""
     with _named(path):
         if not path.is_dir():
             return _stored_digest(path)

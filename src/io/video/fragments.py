@@ -19,10 +19,7 @@ LONGEST_INDEX = 1 << 24
 
 
 def is_fragmented(path: Path) -> bool:
-    """Whether an MP4 file holds fragments, or announces some (`mvex`).
-
-    Raises `InputError` for such a file that ends within a box or before its last listed segment.
-    """
+    """Whether an MP4 file holds fragments, or announces some; `InputError` if it is truncated."""
     fragmented, promised = False, 0
     with path.open("rb") as file:
         length = file.seek(0, 2)

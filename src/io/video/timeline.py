@@ -87,10 +87,7 @@ def listed_times(video: OpenVideo) -> list[int] | None:
 
 
 def frame_rate(video: OpenVideo, times: list[int], count: int) -> Fraction | None:
-    """Frames per second: the declared rate if it is plausible, else frames by duration, or None.
-
-    `times` are the known times of the `count` frames.
-    """
+    """Frames per second: as declared if plausible, else by duration; `times` are the known ones."""
     measured = _measured_rate(video, sorted(times), count)
     declared, average = video.stream.guessed_rate, video.stream.average_rate
     if not average or not declared:

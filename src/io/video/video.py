@@ -60,10 +60,7 @@ def video_info(path: Path | str) -> VideoInfo:
 
 
 def video_header(path: Path | str) -> VideoInfo:
-    """As `video_info` without decoding: counts packets, returns the stored size.
-
-    For the videos of clips: every packet is a frame, upright and of square pixels.
-    """
+    """As `video_info` from packets alone, for clips: upright videos of square pixels."""
     with open_video(as_path(path)) as video:
         times = listed_times(video)
         if times is not None:

@@ -147,7 +147,7 @@ def _open_old_file(path: Path, file: BinaryIO) -> TorchFile:
     for storage in storages:
         if storage.key not in starts:
             raise InputError(path, f"no storage {storage.key}", EXPECTED)
-    return TorchFile(path, OLD, value, starts)
+    return TorchFile(path, OLD, value, starts=starts)
 
 
 def _check_size(path: Path, storage: Storage, size: int) -> None:

@@ -39,11 +39,11 @@ def module_tensors(file: TorchFile) -> dict[str, StoredTensor]:
     if not isinstance(file.value, Instance) or classes.of(file.value) is None:
         raise InputError(file.path, "no module", EXPECTED)
     found: dict[str, StoredTensor] = {}
-    for count, (prefix, module) in enumerate(_modules(file, classes, "", file.value, 0)):
+    for count, (prefix, module) in enumerate(classes.modules("", file.value, 0)):
         if count == MOST_MODULES:
             raise InputError(file.path, f"over {MOST_MODULES} modules", EXPECTED)
         description, state = classes.of(module), module.state
-        assert description is not None and isinstance(state, dict), "checked by `_modules`"
+        assert description is not None and isinstance(state, dict), "checked by `modules`"
         for name in sorted(description.tensors):
             value = state.get(name)
             if isinstance(value, StoredTensor):
@@ -72,6 +72,19 @@ class _Classes:
             self._known[program] = _parse(self.file.program(program))
         return self._known[program].get(kind.name)
 
+    def modules(self, prefix: str, module: Instance, level: int) -> Iterator[tuple[str, Instance]]:
+        """Yield every module with the prefix of its tensors' names, shared ones at each place."""
+        path, description = self.file.path, self.of(module)
+        if description is not None and description.restores_itself:
+            where = prefix.rstrip(".") or "the module"
+            raise InputError(path, f"{where} is restored by a program (__setstate__)", EXPECTED)
+        if not isinstance(module.state, dict) or level > MOST_LEVELS:
+            raise InputError(path, f"{prefix or 'a module'} without attributes", EXPECTED)
+        yield prefix, module
+        for name, value in module.state.items():
+            if isinstance(value, Instance) and self.of(value) is not None:
+                yield from self.modules(f"{prefix}{name}.", value, level + 1)
+
 
 def _parse(text: str) -> dict[str, ModuleClass]:
     """The modules of a program by name."""
@@ -81,19 +94,3 @@ def _parse(text: str) -> dict[str, ModuleClass]:
             names = {quoted for row in LISTS.findall(body) for quoted in QUOTED.findall(row)}
             modules[name] = ModuleClass(frozenset(names), bool(RESTORES.search(body)))
     return modules
-
-
-def _modules(
-    file: TorchFile, classes: _Classes, prefix: str, module: Instance, level: int
-) -> Iterator[tuple[str, Instance]]:
-    """Yield every module with the prefix of its tensors' names, shared ones at each place."""
-    description = classes.of(module)
-    if description is not None and description.restores_itself:
-        where = prefix.rstrip(".") or "the module"
-        raise InputError(file.path, f"{where} is restored by a program (__setstate__)", EXPECTED)
-    if not isinstance(module.state, dict) or level > MOST_LEVELS:
-        raise InputError(file.path, f"{prefix or 'a module'} without attributes", EXPECTED)
-    yield prefix, module
-    for name, value in module.state.items():
-        if isinstance(value, Instance) and classes.of(value) is not None:
-            yield from _modules(file, classes, f"{prefix}{name}.", value, level + 1)

@@ -140,9 +140,9 @@ class _Reader(pickle._Unpickler):
         self.append(Instance(self.pop_mark()[0]))
 
     def _instance(self) -> None:
-        names = [self.readline()[:-1].decode("ascii") for _ in range(2)]
+        module, name = (self.readline()[:-1].decode("ascii") for _ in range(2))
         self.pop_mark()
-        self.append(Instance(Symbol(*names)))
+        self.append(Instance(Symbol(module, name)))
 
     def _restore(self) -> None:
         state = self.stack.pop()
@@ -172,7 +172,7 @@ def _table(items: Any = ()) -> dict[Any, Any]:
 
 
 def _tensor(storage: Any, offset: Any, shape: Any, stride: Any, *_: object) -> StoredTensor:
-    return _checked(storage, storage.dtype, offset, tuple(shape), tuple(stride))
+    return _checked(storage, storage.dtype, offset, shape=tuple(shape), stride=tuple(stride))
 
 
 def _typed_tensor(storage: Any, offset: Any, shape: Any, stride: Any, *rest: Any) -> StoredTensor:
@@ -180,7 +180,7 @@ def _typed_tensor(storage: Any, offset: Any, shape: Any, stride: Any, *rest: Any
     kind = getattr(torch, dtype.name) if dtype.module == "torch" else None
     if not isinstance(kind, torch.dtype):
         raise pickle.UnpicklingError(f"type {dtype.name!r} of a tensor")
-    return _checked(storage, kind, offset, tuple(shape), tuple(stride))
+    return _checked(storage, kind, offset, shape=tuple(shape), stride=tuple(stride))
 
 
 def _parameter(data: object, *_: object) -> object:
@@ -205,7 +205,7 @@ def _checked(
     count = math.prod(shape)
     if count and (reach >= room or count > room):
         raise pickle.UnpicklingError(f"a tensor {list(shape)} in a storage of {room} numbers")
-    return StoredTensor(storage, dtype, offset, shape, stride)
+    return StoredTensor(storage, dtype, offset, shape=shape, stride=stride)
 
 
 def _check_numbers(*numbers: object) -> None:

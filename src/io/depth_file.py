@@ -107,7 +107,8 @@ def _intrinsics(
     path: Path, arrays: Mapping[str, np.ndarray], depth: Float[Tensor, "frame h w"]
 ) -> Float[Tensor, "frame 4"] | None:
     """Intrinsics of every frame, from either array; None without them."""
-    found = {name: _lens(path, name, arrays[name], depth) for name in LENSES if name in arrays}
+    present = [name for name in LENSES if name in arrays]
+    found = {name: _lens(path, name, arrays[name], depth=depth) for name in present}
     if not found:
         return None
     values = list(found.values())
@@ -134,7 +135,7 @@ def _lens(
     # MoGe writes shares of the map's size.
     shares = in_shares(values)[:, None]
     values = to_pixels(values, height, width).where(shares, values)
-    check_lens(path, name, values, (height, width))
+    check_lens(path, name, values, size=(height, width))
     return values.expand(count, 4)
 
 

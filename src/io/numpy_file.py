@@ -27,7 +27,7 @@ def read_npy(path: Path, expected: str) -> Shaped[np.ndarray, "*shape"]:
         content = path.read_bytes()
     except (OSError, MemoryError) as error:
         raise InputError(path, f"unreadable ({error})", expected) from error
-    return _parse(path, path.name, content, expected)
+    return _parse(path, path.name, content, expected=expected)
 
 
 def read_npz(
@@ -39,8 +39,8 @@ def read_npz(
         for member in dict.fromkeys(archive.namelist()):
             name = member.removesuffix(".npy")
             if name != member and (names is None or name in names):
-                content = read_member(path, archive, member, expected)
-                arrays[name] = _parse(path, name, content, expected)
+                content = read_member(path, archive, member, expected=expected)
+                arrays[name] = _parse(path, name, content, expected=expected)
     return arrays
 
 

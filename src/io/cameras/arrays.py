@@ -34,13 +34,13 @@ class CameraFile:
 
 def read_arrays(path: Path, values: dict[str, Any], size: tuple[int, int] | None) -> CameraFile:
     """The checked cameras of a file's arrays; `size` (width, height) is used if it has none."""
-    refuse_unknown(path, "", set(values), ARRAY_KEYS)
+    refuse_unknown(path, "", set(values), known=ARRAY_KEYS)
     c2w = _poses(path, values)
     intrinsics = _intrinsics(path, values, len(c2w))
     width, height = _size(path, values, size)
     if "width" in values:
-        check_lens(path, "intrinsics", intrinsics, (height, width))
-    fps = _scalar(path, "fps", values.get("fps", DEFAULT_FPS), FASTEST)
+        check_lens(path, "intrinsics", intrinsics, size=(height, width))
+    fps = _scalar(path, "fps", values.get("fps", DEFAULT_FPS), most=FASTEST)
     times = _times(path, values, len(c2w))
     return CameraFile(Cameras(c2w, intrinsics, width=width, height=height), fps, times)
 
@@ -137,7 +137,7 @@ def _size(path: Path, values: dict[str, Any], default: tuple[int, int] | None) -
         return default
     if len(present) != 2:
         raise InputError(path, f"keys {sorted(values)}", "`width` and `height`")
-    width, height = (_scalar(path, name, values[name], WIDEST) for name in present)
+    width, height = (_scalar(path, name, values[name], most=WIDEST) for name in present)
     if not (width.is_integer() and height.is_integer()):
         raise InputError(path, f"{width} x {height}", "a whole number of pixels")
     return int(width), int(height)

@@ -144,7 +144,7 @@ def _text_lenses(path: Path) -> Iterator[tuple[int, ColmapLens]]:
                 if len(parameters) != PARAMETERS.get(model, len(parameters)):
                     expected = f"the {PARAMETERS[model]} parameters of {model}"
                     raise InputError(path, f"{len(parameters)} in `{line.strip()[:80]}`", expected)
-                yield int(number), ColmapLens(model, int(width), int(height), parameters)
+                yield int(number), ColmapLens(model, int(width), int(height), parameters=parameters)
 
 
 def _text_images(path: Path) -> Iterator[Image]:

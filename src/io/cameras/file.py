@@ -10,6 +10,7 @@ and `times` (N, never decreasing). Any other key is an error, so that no misspel
 """
 
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -65,8 +66,8 @@ def trajectory_from_file(path: Path | str, num_frames: int, width: int, height: 
     poses[:, :3, :3] = nearest_rotation(poses[:, :3, :3])
     c2w = resample_poses(poses_relative_to_first(poses), num_frames, times)
     intrinsics = resample_intrinsics(cameras.intrinsics, num_frames, times)
-    sized = Cameras(c2w, intrinsics, cameras.width, cameras.height).resized(width, height)
-    return sized.to(torch.float32)
+    sampled = replace(cameras, c2w=c2w, intrinsics=intrinsics)
+    return sampled.resized(width, height).to(torch.float32)
 
 
 def write_camera_file(path: Path | str, contents: CameraFile) -> None:
@@ -101,7 +102,7 @@ def _parse(path: Path, size: tuple[int, int] | None) -> CameraFile:
         raise InputError(path, f"suffix {path.suffix!r}", EXPECTED)
     if suffix == ".npz":
         expected = "an npz archive without pickled arrays"
-        refuse_unknown(path, "", set(npz_names(path, expected)), ARRAY_KEYS)
+        refuse_unknown(path, "", set(npz_names(path, expected)), known=ARRAY_KEYS)
         return read_arrays(path, dict(read_npz(path, expected)), size)
     values = read_json_object(path)
     if is_transforms(values):
@@ -113,14 +114,14 @@ def _parse(path: Path, size: tuple[int, int] | None) -> CameraFile:
 
 def _columns(path: Path, values: dict[str, Any]) -> dict[str, Any]:
     """The frames of the schema as one list per array."""
-    refuse_unknown(path, "", set(values), SCHEMA_KEYS)
+    refuse_unknown(path, "", set(values), known=SCHEMA_KEYS)
     frames = values.pop("frames")
     if not isinstance(frames, list) or not all(isinstance(frame, dict) for frame in frames):
         raise InputError(path, "malformed `frames`", "a list of objects")
     timed = any("time" in frame for frame in frames)
     required = FRAME_KEYS if timed else FRAME_KEYS - {"time"}
     for index, frame in enumerate(frames):
-        refuse_unknown(path, f"frame {index} with ", set(frame), FRAME_KEYS)
+        refuse_unknown(path, f"frame {index} with ", set(frame), known=FRAME_KEYS)
         if missing := sorted(required - set(frame)):
             raise InputError(path, f"frame {index} without {missing}", f"keys {sorted(required)}")
     columns = {"c2w": "c2w", "intrinsics": "intrinsics"} | ({"times": "time"} if timed else {})

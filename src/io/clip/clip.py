@@ -7,7 +7,7 @@ entry of the root for a trajectory, so nothing else may lie there.
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import torch
 from jaxtyping import Float, UInt8
@@ -68,7 +68,8 @@ def write_clip(paths: ClipPaths, clip: Clip) -> None:
     if clip.frames is not None:
         write_video(paths.rgb, clip.frames, clip.fps)
     found = video_header(paths.rgb)
-    expected = VideoInfo(len(clip.cameras), clip.cameras.height, clip.cameras.width, found.fps)
+    height, width = clip.cameras.height, clip.cameras.width
+    expected = replace(found, num_frames=len(clip.cameras), height=height, width=width)
     assert found == expected, f"{paths.rgb} is {found}, the cameras are for {expected}"
     write_json(paths.meta, {**clip.meta, "files": parts}, indent=2)
 
@@ -116,7 +117,7 @@ class ClipReader:
         """The cameras of the frames `indices`, or of all, for pictures of the video's size."""
         frames = torch.tensor(range(self.num_frames) if indices is None else list(indices)).long()
         c2w, intrinsics = self.poses.at(frames), self.intrinsics.at(frames)
-        return Cameras(c2w, intrinsics, self.info.width, self.info.height)
+        return Cameras(c2w, intrinsics, width=self.info.width, height=self.info.height)
 
     def frames(self, indices: Sequence[int] | None = None) -> UInt8[Tensor, "frame h w 3"]:
         """The pictures of the frames `indices` (any order, repeats allowed), or of all."""
@@ -150,4 +151,4 @@ def open_clip(paths: ClipPaths) -> ClipReader:
         if surplus < 0 or (surplus > 0 and paths.meta.is_file()):
             expected = f"{info.num_frames} rows, as many as {paths.rgb} has frames"
             raise InputError(table.path, f"{len(table)} rows", expected)
-    return ClipReader(paths, info, poses, intrinsics)
+    return ClipReader(paths, info, poses=poses, intrinsics=intrinsics)

@@ -25,7 +25,7 @@ def read_members(path: Path, suffix: str, indices: Sequence[int]) -> Iterator[by
         for index in indices:
             name = f"{index:05d}{suffix}"
             try:
-                yield read_member(path, archive, name, "a whole archive")
+                yield read_member(path, archive, name, expected="a whole archive")
             except KeyError as error:
                 expected = f"one file for each frame, up to {len(archive.namelist())} in all"
                 raise InputError(path, f"no member {name} for frame {index}", expected) from error

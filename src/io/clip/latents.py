@@ -29,7 +29,12 @@ def read_latents(path: Path) -> Float[Tensor, "channel latent_frame h w"]:
     Raises `InputError` for a missing, truncated or foreign file, a pickle with other globals than a
     numpy array needs (nothing is executed), another type or rank, non-finite values.
     """
-    array = _build(path, _unpickle(path, _read_program(path)))
+    with open_archive(path, EXPECTED) as archive:
+        names = [name for name in archive.namelist() if name.endswith("/data.pkl")]
+        if len(names) != 1:
+            raise InputError(path, f"{len(names)} members data.pkl", EXPECTED)
+        program = read_member(path, archive, names[0], expected=EXPECTED)
+    array = _build(path, _unpickle(path, program))
     if array.ndim != 5 or array.shape[0] != 1 or array.size == 0:
         raise InputError(path, f"an array of shape {list(array.shape)}", EXPECTED)
     if not np.isfinite(array).all():
@@ -47,20 +52,9 @@ def write_latents(path: Path, latents: Float[Tensor, "channel latent_frame h w"]
     program = pickle.dumps(array, protocol=3)
     new, old = b"cnumpy._core.multiarray\n", b"cnumpy.core.multiarray\n"
     assert program.count(old) + program[:64].count(new) == 1, f"unknown pickle {program[:64]!r}"
-    records = {
-        "archive/data.pkl": program.replace(new, old, 1),
-        "archive/byteorder": b"little",
-        "archive/version": b"3\n",
-    }
-    write_archive(path, records.items())
-
-
-def _read_program(path: Path) -> bytes:
-    with open_archive(path, EXPECTED) as archive:
-        names = [name for name in archive.namelist() if name.endswith("/data.pkl")]
-        if len(names) != 1:
-            raise InputError(path, f"{len(names)} members data.pkl", EXPECTED)
-        return read_member(path, archive, names[0], EXPECTED)
+    members = [("data.pkl", program.replace(new, old, 1))]
+    members += [("byteorder", b"little"), ("version", b"3\n")]
+    write_archive(path, ((f"archive/{name}", content) for name, content in members))
 
 
 @dataclass
@@ -92,7 +86,7 @@ class _Array:
 
 
 def _from_buffer(content: object, dtype: object, shape: tuple, order: str) -> _Array:
-    return _Array(_Array, shape, None, dtype, order == "F", content)
+    return _Array(_Array, shape, dtype=dtype, fortran=order == "F", content=content)
 
 
 def _encode(text: str, encoding: str) -> bytes:

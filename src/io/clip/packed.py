@@ -232,4 +232,4 @@ def _join(root: Path, parts: Sequence[Path]) -> TarParts:
     skipped = sum(len(folder) + 1 for folder in os.path.commonprefix([first, last]))
     if skipped:
         names = np.array([bytes(name)[skipped:] for name in names])
-    return TarParts(root, tuple(parts), names, places)
+    return TarParts(root, tuple(parts), names=names, places=places)

@@ -72,7 +72,8 @@ class ClipWriters(BlockWriter):
         parts["depth"] = None if depth is None else depth.half()
         arrays = {name: part.cpu().numpy() for name, part in parts.items() if part is not None}
         size = (cameras.width, cameras.height)
-        self._running.add(self._pool.submit(_write, paths, arrays, size, clip.fps, clip.meta))
+        writing = self._pool.submit(_write, paths, arrays, size=size, fps=clip.fps, meta=clip.meta)
+        self._running.add(writing)
         self._collect(WAITING * self.processes)
 
     def _collect(self, most: int) -> None:

@@ -74,8 +74,8 @@ def read_timeline(video: OpenVideo) -> Timeline:
     exact = exact and codec in PLAIN_CODECS and len(set(known)) == len(times)
     indexed = any(name in video.container.format.name for name in INDEXED_FORMATS)
     if not exact or not indexed or has_alpha_track(video.stream):
-        return Timeline(len(times), exact, sorted(known), [], [])
-    return Timeline(len(times), exact, sorted(known), sorted(known), sorted(keys))
+        return Timeline(len(times), exact, sorted(known), times=[], keys=[])
+    return Timeline(len(times), exact, sorted(known), times=sorted(known), keys=sorted(keys))
 
 
 def listed_times(video: OpenVideo) -> list[int] | None:

@@ -5,7 +5,6 @@ they were made from and their digests.
 """
 
 import hashlib
-import json
 import shutil
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack
@@ -19,7 +18,7 @@ from safetensors.torch import save_file
 from src.checkpoints import AVERAGE
 from src.checkpoints.steps import OPTIMIZER, STATE, newest_sound, read_state
 from src.io.atomic import atomic_path
-from src.io.json_object import read_json_object
+from src.io.json_object import read_json_object, write_json
 from src.io.state_dict import read_safetensors
 from src.runtime import InputError
 from src.training.checkpoints.files import RANDOM
@@ -90,7 +89,7 @@ def export_weights(run: Path, target: Path, average: bool = True) -> Origin:
         if mean:
             value = f"{len(mean)} tensors that the weights lack, such as {next(iter(mean))}"
             raise InputError(folder / AVERAGE, value, "an average of the weights")
-        (partial / ORIGIN).write_text(json.dumps(vars(origin), indent=1) + "\n", encoding="utf-8")
+        write_json(partial / ORIGIN, vars(origin))
     return origin
 
 

@@ -34,7 +34,7 @@ def main() -> int:
     arguments = parser.parse_args()
 
     sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
-    from src.io.atomic import atomic_path
+    from src.io.json_object import write_json
     from src.runtime import InputError
 
     try:
@@ -42,11 +42,9 @@ def main() -> int:
     except InputError as error:
         print(f"error: {error}", file=sys.stderr)
         return 1
-    text = json.dumps(figures, indent=1)
-    print(text)
+    print(json.dumps(figures, indent=1))
     if arguments.output is not None:
-        with atomic_path(arguments.output / "figures.json") as temporary:
-            temporary.write_text(text + "\n")
+        write_json(arguments.output / "figures.json", figures)
     return 0
 
 

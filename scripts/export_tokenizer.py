@@ -34,7 +34,7 @@ def main() -> int:
     from src.config.loading import file_layer
     from src.config.tokenizer import load_tokenizer_train_config
     from src.config.training import split_task
-    from src.io.atomic import atomic_path
+    from src.io.json_object import write_json
     from src.runtime import InputError, setup_logging
     from src.training.tokenizer.export import export_tokenizer
 
@@ -51,11 +51,9 @@ def main() -> int:
     except InputError as error:
         print(f"error: {error}", file=sys.stderr)
         return 1
-    text = json.dumps(exported, indent=1)
-    print(text)
+    print(json.dumps(exported, indent=1))
     if arguments.report is not None:
-        with atomic_path(arguments.report / "figures.json") as temporary:
-            temporary.write_text(text + "\n")
+        write_json(arguments.report / "figures.json", exported)
     return 0
 
 

@@ -14,6 +14,8 @@ import numpy as np
 import torch
 
 T = TypeVar("T")
+# Names that a message lists before it only counts the others.
+NAMES_SHOWN = 8
 
 
 class InputError(ValueError):
@@ -26,6 +28,12 @@ class InputError(ValueError):
     def __reduce__(self) -> tuple[Any, ...]:
         # What a process of a pool raises travels to its parent.
         return type(self), (self.source, self.value, self.expected)
+
+
+def listed(names: list[str]) -> str:
+    """The first names, and how many more there are."""
+    more = f" and {len(names) - NAMES_SHOWN} more" if len(names) > NAMES_SHOWN else ""
+    return ", ".join(names[:NAMES_SHOWN]) + more
 
 
 def rank() -> int:

@@ -1,6 +1,5 @@
 """The whole evaluation: worlds in groups through the networks, figures and sheets to the disk."""
 
-import json
 import math
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -9,6 +8,7 @@ from pathlib import Path
 import torch
 
 from src.io.atomic import atomic_path
+from src.io.json_object import write_json
 from src.runtime import get_logger, progress
 
 from .checks import DEFINITION, state_checks
@@ -69,8 +69,9 @@ def evaluate(settings: Settings, device: torch.device) -> dict[str, object]:
 
 def write_evaluation(folder: Path, content: Mapping[str, object], table: str) -> None:
     """Write figures and table of an evaluation, whose sheets are there."""
-    _write(folder / FIGURES, json.dumps(content, indent=1, allow_nan=False) + "\n")
-    _write(folder / TABLE, table)
+    write_json(folder / FIGURES, content)
+    with atomic_path(folder / TABLE) as temporary:
+        temporary.write_text(table, encoding="utf-8")
 
 
 def _groups(settings: Settings, kind: str, device: torch.device) -> list[range]:
@@ -100,8 +101,3 @@ def _in_groups(
     if seen < wished:
         LOGGER.warning("the time is over: %d of %d %s worlds were seen", seen, wished, kind)
     return seen, round(time.perf_counter() - begin, 1)
-
-
-def _write(path: Path, text: str) -> None:
-    with atomic_path(path) as temporary:
-        temporary.write_text(text, encoding="utf-8")

@@ -13,12 +13,13 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 import torch
-from jaxtyping import Float, Int, UInt8
+from jaxtyping import Float, Int
 from torch import Tensor
 
 import nano  # noqa: F401 (offers the clips of the world to the task)
 from src.config.decoder import load_decoder_train_config
 from src.config.loading import command_line_layer, file_layer
+from src.io.image.image import write_png
 from src.io.image.pixels import round_to_uint8
 from src.models.data.dataset import ExampleDraw
 from src.models.data.example import Example, Targets, unit_color
@@ -195,7 +196,7 @@ def write_pictures(
     difference = (0.5 + 2 * (color - reference)).clamp(0, 1)
     rows = torch.stack([part[chosen] for part in (color, reference, difference)], dim=1)
     pictures = round_to_uint8(rows.flatten(0, 1).movedim(1, -1).cpu())
-    _write_png(folder / "overfit.png", contact_sheet(pictures, columns=6))
+    write_png(folder / "overfit.png", contact_sheet(pictures, columns=6))
     size = math.ceil(len(curve) / POINTS)
     parts = torch.tensor(curve).split(size)
     labels = PlotLabels(
@@ -206,13 +207,7 @@ def write_pictures(
     )
     mean = [float(part.mean()) for part in parts]
     std = [float(part.std(correction=0)) for part in parts]
-    _write_png(folder / "curve.png", plot_curve(mean, std, labels))
-
-
-def _write_png(path: Path, picture: UInt8[Tensor, "h w 3"]) -> None:
-    from PIL import Image
-
-    Image.fromarray(picture.numpy()).save(path)
+    write_png(folder / "curve.png", plot_curve(mean, std, labels))
 
 
 def _pick(targets: Targets, chosen: Int[Tensor, " kept"]) -> Targets:

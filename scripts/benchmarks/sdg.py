@@ -23,6 +23,7 @@ from cosmos_predict1.diffusion.model.architecture import SamplingDefaults, Trans
 from cosmos_predict1.diffusion.model.network import Gen3CTransformer, save_generator
 from cosmos_predict1.diffusion.sampling import pipeline
 from cosmos_predict1.diffusion.scenes.shots import list_shots
+from src.io.image.image import write_png
 from src.tokenizer.cosmos import VideoTokenizer
 from src.tokenizer.loading import save_tokenizer
 
@@ -106,7 +107,7 @@ def write_input(folder: Path, height: int, width: int) -> None:
     generator = np.random.default_rng(0)
     blocks = generator.integers(0, 255, (11, 20, 3), dtype=np.uint8)
     picture = Image.fromarray(blocks).resize((width, height), Image.Resampling.NEAREST)
-    picture.save(folder / "picture.png")
+    write_png(folder / "picture.png", torch.from_numpy(np.array(picture)))
     z = Image.fromarray(generator.uniform(1, 3, (11, 20)).astype(np.float32))
     depth = np.asarray(z.resize((width, height), Image.Resampling.NEAREST))
     lens = np.array([width, width, width / 2, height / 2], dtype=np.float32)

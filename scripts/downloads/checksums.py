@@ -1,11 +1,9 @@
 """Checksums of files, written `algorithm:hexadecimal digest`, and those that a user accepted."""
 
 import hashlib
-import json
 from pathlib import Path
 
-from src.io.atomic import atomic_path
-from src.io.json_object import read_json_object
+from src.io.json_object import read_json_object, write_json
 from src.runtime import InputError
 
 # Git's name of a file: the sha1 of its size and content.
@@ -63,5 +61,4 @@ def read_accepted(folder: Path) -> dict[str, str]:
 
 def write_accepted(folder: Path, accepted: dict[str, str]) -> None:
     """Keep the accepted checksums for later runs."""
-    with atomic_path(folder / ACCEPTED) as temporary:
-        temporary.write_text(json.dumps(accepted, indent=2, sort_keys=True) + "\n")
+    write_json(folder / ACCEPTED, dict(sorted(accepted.items())), indent=2)

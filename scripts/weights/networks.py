@@ -14,11 +14,10 @@ from cosmos_predict1.diffusion.model.weights import listed_shards
 from src.checkpoints import layout
 from src.checkpoints.opening import open_weights, plain_names
 from src.evaluation.lpips import BACKBONE_FILE, CONVOLUTIONS, LINEAR_FILE, LPIPS, TAPS
-from src.io.state_dict import listed
 from src.models.recon.decoder import DecoderConfig, LatentRecon
 from src.models.recon.weights import MARKER as DECODER_MARKER
 from src.models.recon.weights import read_config as read_decoder_config
-from src.runtime import InputError
+from src.runtime import InputError, listed
 from src.tokenizer.config import check_architecture
 from src.tokenizer.config import read_config as read_tokenizer_config
 from src.tokenizer.cosmos import VideoTokenizer

@@ -1,33 +1,27 @@
-"""What a file is, told from its first bytes, its name and its length."""
+"""Recognises other files in place of weights: unfinished downloads, web pages, cut files."""
 
 import json
 import zipfile
 from collections.abc import Iterator
 from pathlib import Path
 
-from ..io.lfs import lfs_pointer
+from ..io.damage import lfs_pointer
+from ..runtime import InputError
 
-# Names of downloads that have not ended.
+# Suffixes of unfinished downloads.
 PARTIAL = (".incomplete", ".part", ".partial", ".aria2", ".crdownload", ".tmp")
-SAFETENSORS, ARCHIVE, TORCHSCRIPT, OLD = "safetensors", "torch archive", "TorchScript", "old torch"
-# How a file of torch before 1.6 begins.
-MAGIC = b"\x8a\nl\xfc\x9cF\xf9 j\xa8P\x19"
 PAGES = (b"<!doctype html", b"<html", b"<?xml", b"<head")
 SAMPLE = 512
 
 
-def kind_of(path: Path) -> str | None:
-    """The format of a file of weights; None for a file of none of the four formats."""
-    head = _head(path)
-    if zipfile.is_zipfile(path):
-        return TORCHSCRIPT if _has_code(path) else ARCHIVE
-    if head[:1] == b"\x80" and MAGIC in head[:32]:
-        return OLD
-    return SAFETENSORS if _header_length(head) is not None else None
+def check_weights_file(path: Path, expected: str) -> None:
+    """Raise `InputError` for a file that cannot hold weights, see `why_unreadable`."""
+    if problem := why_unreadable(path):
+        raise InputError(path, problem, expected)
 
 
 def why_unreadable(path: Path) -> str | None:
-    """What lies there instead of weights, in a few words; None for a file that may hold some."""
+    """Describes what lies there instead of weights; None for a file that may hold some."""
     if not path.exists():
         return "no such file"
     if path.is_dir():
@@ -37,7 +31,7 @@ def why_unreadable(path: Path) -> str | None:
     head = _head(path)
     size = path.stat().st_size
     if not head:
-        return "an empty file (0 bytes), as a download leaves it that failed"
+        return "an empty file (0 bytes), as a failed download leaves it"
     if pointer := lfs_pointer(path):
         return pointer
     if head.lstrip().lower().startswith(PAGES):
@@ -49,8 +43,13 @@ def why_unreadable(path: Path) -> str | None:
     return _cut_safetensors(path, head) or _text(head)
 
 
+def is_safetensors(path: Path) -> bool:
+    """Whether a file begins as safetensors."""
+    return _header_length(_head(path)) is not None
+
+
 def unfinished(folder: Path) -> Iterator[Path]:
-    """Downloads below a folder that have not ended, those in the hub's own folder too."""
+    """Unfinished downloads below a folder, in the hub's own folder, too."""
     for path in sorted(folder.rglob("*")):
         if path.suffix in PARTIAL and path.is_file():
             yield path
@@ -59,13 +58,6 @@ def unfinished(folder: Path) -> Iterator[Path]:
 def _head(path: Path) -> bytes:
     with path.open("rb") as file:
         return file.read(SAMPLE)
-
-
-def _has_code(path: Path) -> bool:
-    with zipfile.ZipFile(path) as archive:
-        names = archive.namelist()
-    top = names[0].split("/")[0] if names else ""
-    return any(name.startswith(f"{top}/code/") for name in names)
 
 
 def _header_length(head: bytes) -> int | None:
@@ -92,11 +84,11 @@ def _cut_safetensors(path: Path, head: bytes) -> str | None:
 
 
 def _text(head: bytes) -> str | None:
-    """The beginning of a text, which no format of weights is."""
+    """The beginning of a text; no format of weights is text."""
     try:
         text = head.decode("utf-8")
     except UnicodeDecodeError:
         return None
-    if not text.isprintable() and not text.replace("\n", "").replace("\r", "").isprintable():
+    if not text.replace("\n", "").replace("\r", "").isprintable():
         return None
     return f"a text ({text.strip().splitlines()[0][:60]!r}) in place of the file"

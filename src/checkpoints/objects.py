@@ -1,7 +1,7 @@
 """Values of torch files beside plain weights: tensors in lists, tuples and dictionaries, numbers.
 
-As for weights, nothing in a file is executed, and nothing is allocated on its word: storages are
-bytes that the file has, as they are, and copies of tensors may not grow far beyond them.
+Nothing in a file is executed, and no claimed size is allocated: storages are bytes of the file, and
+copies of tensors may not grow far beyond its size.
 """
 
 import zipfile
@@ -9,34 +9,25 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from ..io.archive import UNREADABLE
+from ..io.damage import DAMAGES
 from ..runtime import InputError
 from .archive import TorchFile, open_torch_file
-from .kinds import why_unreadable
+from .kinds import check_weights_file
 from .unpickler import Instance, StoredTensor, Symbol
 
 DEEPEST = 32
 # Tensors that share numbers are copied one by one; weights share few.
 MOST_COPIES = 4
-PIECE = 1 << 20
 
 
 def read_objects(path: Path, expected: str, checksums: bool = False) -> Any:
-    """What a file of `torch.save` holds, its tensors on the CPU, in memory of their own.
+    """The value in a file of `torch.save`, its tensors on the CPU, in memory of their own.
 
-    Args:
-        path: the file.
-        expected: what an error says that was expected.
-        checksums: compare the contents with their checksums, which files of torch before 1.6 lack;
-            such files are refused.
-
-    Raises:
-        InputError: a missing or damaged file, compressed members, tensors that are larger than what
-            is stored of them, objects that are neither tensors nor plain values.
+    `checksums` compares the contents with their checksums, which files of torch before 1.6 lack:
+    they are refused. Raises `InputError` for a damaged file, compressed members, tensors larger
+    than their storages, objects that are neither tensors nor plain values.
     """
-    problem = why_unreadable(path)
-    if problem is not None:
-        raise InputError(path, problem, expected)
+    check_weights_file(path, expected)
     file = open_torch_file(path)
     if checksums:
         _compare_checksums(path, expected)
@@ -51,17 +42,16 @@ def _compare_checksums(path: Path, expected: str) -> None:
             for member in archive.infolist():
                 if member.compress_type != zipfile.ZIP_STORED:
                     raise InputError(path, f"{member.filename} compressed", expected)
-                with archive.open(member) as content:
-                    while content.read(PIECE):
-                        pass
-    except UNREADABLE as error:
-        if isinstance(error, InputError):
-            raise
+            if damaged := archive.testzip():
+                raise InputError(path, f"unreadable (Bad CRC-32 for file {damaged!r})", expected)
+    except InputError:
+        raise
+    except DAMAGES as error:
         raise InputError(path, f"unreadable ({error})", expected) from error
 
 
 class _Copies:
-    """Copies of the values in a file, each made once, however often it stands there."""
+    """Copies of the values in a file, each made once, however often the file refers to it."""
 
     def __init__(self, file: TorchFile, expected: str) -> None:
         self._file, self._expected = file, expected
@@ -69,7 +59,7 @@ class _Copies:
         self._made: dict[int, Any] = {}
 
     def of(self, value: Any, level: int) -> Any:
-        """The value with tensors in the place of their descriptions."""
+        """A copy of the value with tensors in place of their descriptions."""
         if value is None or isinstance(value, bool | int | float | str | bytes):
             return value
         if level > DEEPEST:
@@ -89,11 +79,7 @@ class _Copies:
             return {self.of(key, level + 1): self.of(value[key], level + 1) for key in value}
         if type(value) in (list, tuple):
             return type(value)(self.of(part, level + 1) for part in value)
-        raise InputError(self._file.path, f"unreadable ({_said(value)})", self._expected)
-
-
-def _said(value: object) -> str:
-    kind = value.kind if isinstance(value, Instance) else value
-    if isinstance(kind, Symbol):
-        return f"an object of {kind.module}.{kind.name}"[:200]
-    return f"an object of {type(kind).__name__}"
+        kind = value.kind if isinstance(value, Instance) else value
+        named = f"{kind.module}.{kind.name}" if isinstance(kind, Symbol) else type(kind).__name__
+        found = f"an object of {named}"[:200]
+        raise InputError(self._file.path, f"unreadable ({found})", self._expected)

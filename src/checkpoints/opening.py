@@ -1,4 +1,4 @@
-"""Opens files of weights of every format that they come in, and reads the tensors that are wanted.
+"""Opens files of weights of every format, and reads the tensors that are wanted.
 
 Names, shapes and types come from headers and pickles alone; numbers are mapped and read when they
 are used. Nothing in a file is executed.
@@ -7,20 +7,20 @@ are used. Nothing in a file is executed.
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Protocol, runtime_checkable
+from typing import Any, TypeAlias
 
 import torch
 from torch import Tensor
 
-from ..io.state_dict import listed
-from ..runtime import InputError
-from .archive import TorchFile, open_torch_file
-from .kinds import SAFETENSORS, TORCHSCRIPT, kind_of, why_unreadable
+from ..runtime import InputError, listed
+from .archive import TORCHSCRIPT, TorchFile, open_torch_file
+from .kinds import check_weights_file, is_safetensors
 from .torchscript import module_tensors
 from .unpickler import StoredTensor
 
 EXPECTED = "a file of weights: safetensors, or a torch file of tensors by name"
-# What trainings and frameworks put their weights under, and before the names of their tensors.
+SAFETENSORS = "safetensors"
+# Keys under which trainings and frameworks put weights, and prefixes of their tensors' names.
 WRAPPERS = ("model", "module", "state_dict", "model_state_dict", "network", "generator")
 PREFIXES = ("module.", "network.", "model.", "_orig_mod.", "_forward_module.")
 DEEPEST = 4
@@ -41,21 +41,6 @@ TYPES = {
 }
 
 
-@runtime_checkable
-class Unread(Protocol):
-    """A tensor in a file, whose numbers are not read."""
-
-    @property
-    def dtype(self) -> torch.dtype:
-        """The type of its numbers."""
-        ...
-
-    @property
-    def shape(self) -> tuple[int, ...]:
-        """Its sizes."""
-        ...
-
-
 @dataclass(frozen=True)
 class HeaderTensor:
     """A tensor as the header of a safetensors file states it."""
@@ -64,17 +49,16 @@ class HeaderTensor:
     shape: tuple[int, ...]
 
 
+# A tensor in a file whose numbers are not read.
+Unread: TypeAlias = HeaderTensor | StoredTensor
+
+
 @dataclass(frozen=True)
 class Weights:
-    """An open file: its format, its tensors by name, what lies beside them.
+    """An open file of weights: its format and its unread tensors by name.
 
-    Attributes:
-        path: the file.
-        kind: its format, as in `kinds.py`.
-        tensors: by name, unread.
-        others: names beside these under which no tensor lies.
-        wrappers: the keys under which the tensors lay, outermost first.
-        beside: the other keys of the outermost wrapper, as of a training's state.
+    `others` are names without a tensor, `wrappers` the keys around the tensors, outermost first,
+    `beside` the other keys of the outermost wrapper, as of a training's state.
     """
 
     path: Path
@@ -86,15 +70,12 @@ class Weights:
     _file: TorchFile | None = None
 
     def read(self, names: Mapping[str, str] | None = None) -> dict[str, Tensor]:
-        """The tensors on the CPU, mapped; those of `names` (theirs -> new ones), or all."""
+        """The tensors on the CPU, mapped: those of `names` (theirs -> new ones), or all."""
         renamed = {name: name for name in self.tensors} if names is None else names
         if self._file is not None:
-            stored = {new: self.tensors[name] for name, new in renamed.items()}
-            return {
-                name: self._file.tensor(part)
-                for name, part in stored.items()
-                if isinstance(part, StoredTensor)
-            }
+            stored = ((new, self.tensors[name]) for name, new in renamed.items())
+            read = self._file.tensor
+            return {new: read(part) for new, part in stored if isinstance(part, StoredTensor)}
         from safetensors import safe_open
 
         with safe_open(self.path, "pt") as file:
@@ -102,35 +83,18 @@ class Weights:
 
 
 def open_weights(path: Path) -> Weights:
-    """The weights in a file of any known format.
-
-    Raises:
-        InputError: something else lies there (named), a damaged file, one without tensors by name.
-    """
-    problem = why_unreadable(path)
-    if problem is not None:
-        raise InputError(path, problem, EXPECTED)
-    kind = kind_of(path)
-    if kind == SAFETENSORS:
-        return Weights(path, kind, _header(path))
-    if kind is None:
-        raise InputError(path, "unreadable: another kind of file", EXPECTED)
+    """The weights in a file; `InputError` names other content, damage, or missing tensors."""
+    check_weights_file(path, EXPECTED)
+    if is_safetensors(path):
+        return Weights(path, SAFETENSORS, _header(path))
     file = open_torch_file(path)
-    if kind == TORCHSCRIPT:
-        return Weights(path, kind, module_tensors(file), _file=file)
-    return _unwrap(file, kind)
+    if file.kind == TORCHSCRIPT:
+        return Weights(path, file.kind, module_tensors(file), _file=file)
+    return _unwrap(file)
 
 
 def read_tensors(path: Path, marker: str) -> dict[str, Tensor]:
-    """All tensors of a file by name, without what frameworks put before their names.
-
-    Args:
-        path: the file.
-        marker: the name of a tensor that the network has; see `plain_names`.
-
-    Raises:
-        InputError: as `open_weights`, or names without tensors beside the tensors.
-    """
+    """All tensors of a file by plain name (see `plain_names`); `InputError` for other values."""
     weights = open_weights(path)
     if weights.others:
         raise InputError(path, f"no tensors under {listed(list(weights.others))}", EXPECTED)
@@ -138,10 +102,7 @@ def read_tensors(path: Path, marker: str) -> dict[str, Tensor]:
 
 
 def plain_names(names: Mapping[str, object], marker: str) -> dict[str, str]:
-    """Each name and the same without the prefix that the name `marker` has, if it has one.
-
-    A prefix is a row of `PREFIXES`. Names that lack it stay as they are.
-    """
+    """Maps each name to the name without the prefix (of `PREFIXES`) that the name `marker` has."""
     prefix = next(filter(None, (_prefix(name, marker) for name in names)), "")
     if marker in names:
         prefix = ""
@@ -149,7 +110,7 @@ def plain_names(names: Mapping[str, object], marker: str) -> dict[str, str]:
 
 
 def _prefix(name: str, marker: str) -> str | None:
-    """What stands before `marker` in a name, if it is a row of `PREFIXES`."""
+    """Returns the prefix of a name before `marker`, if it is a sequence of `PREFIXES`."""
     if not name.endswith(marker):
         return None
     rest = before = name.removesuffix(marker)
@@ -167,17 +128,15 @@ def _header(path: Path) -> dict[str, HeaderTensor]:
 
     try:
         with safe_open(path, "pt") as file:
-            slices = {name: file.get_slice(name) for name in file.keys()}  # noqa: SIM118
-            return {
-                name: HeaderTensor(TYPES[part.get_dtype()], tuple(part.get_shape()))
-                for name, part in slices.items()
-            }
+            parts = {name: file.get_slice(name) for name in file.keys()}  # noqa: SIM118
+            sized = {name: (TYPES[p.get_dtype()], p.get_shape()) for name, p in parts.items()}
+            return {name: HeaderTensor(kind, tuple(shape)) for name, (kind, shape) in sized.items()}
     except (SafetensorError, OSError, KeyError) as error:
         raise InputError(path, f"unreadable ({error})", "a complete safetensors file") from error
 
 
-def _unwrap(file: TorchFile, kind: str) -> Weights:
-    """The tensors of a torch file, out of what they are wrapped in."""
+def _unwrap(file: TorchFile) -> Weights:
+    """The tensors of a torch file, without their wrappers."""
     value, wrappers, beside = file.value, [], ()
     for _ in range(DEEPEST):
         inner = _inner(value)
@@ -194,11 +153,19 @@ def _unwrap(file: TorchFile, kind: str) -> Weights:
     others = tuple(name for name in parts if name not in tensors)
     if others and not tensors:
         raise InputError(file.path, f"no tensors under {listed(list(others))}", EXPECTED)
-    return Weights(file.path, kind, tensors, others, tuple(wrappers), beside, file)
+    return Weights(
+        file.path,
+        file.kind,
+        tensors,
+        others=others,
+        wrappers=tuple(wrappers),
+        beside=beside,
+        _file=file,
+    )
 
 
 def _inner(value: Any) -> str | None:
-    """The key of the weights in what wraps them; None where `value` has tensors of its own."""
+    """The key of the weights in their wrapper; None where `value` has tensors of its own."""
     if not isinstance(value, Mapping) or any(isinstance(v, StoredTensor) for v in value.values()):
         return None
     return next((key for key in WRAPPERS if isinstance(value.get(key), Mapping)), None)

@@ -1,7 +1,7 @@
-"""Where weights lie under a checkpoint folder: published names, diffusers' names, our own.
+"""The places of weights under a checkpoint folder: published names, diffusers' names, our own.
 
-A part is one network with its files; a place is where it may lie, relative to the checkpoint
-folder. `assets/nano` is a checkpoint folder of ours.
+A part is one network with its files; a place is a path where it may lie, relative to the checkpoint
+folder. `assets/nano` is a checkpoint folder, too.
 """
 
 from collections.abc import Iterable, Iterator
@@ -13,10 +13,10 @@ from ..runtime import InputError
 REPOSITORY = Path(__file__).resolve().parents[2]
 NANO_ASSETS = REPOSITORY / "assets" / "nano"
 TOKENIZER = "Cosmos-Tokenize1-CV8x8x8-720p"
-# Where the configurations of the trainings have it.
+# The published training configurations add this folder.
 DEEPER = "cosmos_predict1"
 DIFFUSERS = "diffusion_pytorch_model.safetensors"
-# The moving average of the weights, beside these in the checkpoints of a training.
+# The moving average of the weights in the checkpoints of a training.
 AVERAGE = "average.safetensors"
 
 
@@ -28,17 +28,17 @@ class Place:
     files: tuple[str, ...] = ()
 
     def missing(self, root: Path) -> list[str]:
-        """What is not there under `root`; empty where the place is complete."""
+        """The missing files under `root`."""
         wanted = [f"{self.path}/{file}" for file in self.files] or [self.path]
         return [name for name in wanted if not (root / name).is_file()]
 
 
 def _folders(folders: tuple[str, ...], *contents: tuple[str, ...]) -> tuple[Place, ...]:
-    """Every folder with each of the contents."""
+    """Places for every folder with each of the contents."""
     return tuple(Place(folder, files) for folder in folders for files in contents)
 
 
-# Earlier places win. A folder that is given itself comes last: `model.pt` alone says little.
+# Earlier places win. The root itself (".") comes last: a file named `model.pt` alone says little.
 PLACES: dict[str, tuple[Place, ...]] = {
     "generator": _folders(
         ("Gen3C-Cosmos-7B", "GEN3C-Cosmos-7B", "transformer", "generator", "."),
@@ -48,7 +48,7 @@ PLACES: dict[str, tuple[Place, ...]] = {
     ),
     "tokenizer": _folders(
         (TOKENIZER, f"{DEEPER}/{TOKENIZER}", "tokenizer", "vae", "."),
-        # In a whole published folder model.pt is the state of a training, config.json not ours.
+        # In a published folder model.pt is a training's state, and config.json is not ours.
         ("mean_std.pt", "encoder.jit", "decoder.jit"),
         ("mean_std.pt", "autoencoder.jit"),
         ("mean_std.pt", "model.pt"),
@@ -82,10 +82,8 @@ PLACES: dict[str, tuple[Place, ...]] = {
 def find_checkpoint(part: str, *roots: Path | str) -> Path:
     """The file or folder of `part` (a key of `PLACES`) under the first of `roots` that has it.
 
-    A root that is a file stands for its folder.
-
-    Raises:
-        InputError: it is nowhere; names every place and what is missing there.
+    A root that is a file means its folder. Raises `InputError` with every place and the files that
+    are missing there.
     """
     found = search_checkpoint(part, *roots)
     if found is not None:
@@ -97,20 +95,14 @@ def find_checkpoint(part: str, *roots: Path | str) -> Path:
 
 
 def search_checkpoint(part: str, *roots: Path | str) -> Path | None:
-    """The same, or None where it is nowhere."""
+    """As `find_checkpoint`, but None where no root has the part."""
     assert part in PLACES and roots, f"{part} under {roots}, parts {sorted(PLACES)}"
-    for root, place in _looks(part, roots):
-        if not place.missing(root):
-            return root / place.path
-    return None
+    looks = _looks(part, roots)
+    return next((root / place.path for root, place in looks if not place.missing(root)), None)
 
 
 def find_named(part: str, folder: Path | str, setting: str) -> Path:
-    """The weights of `part` in the folder that a setting names, as `search_named` finds them.
-
-    Raises:
-        InputError: they are not there; names the setting and the files.
-    """
+    """As `search_named`, but raises `InputError` where the weights are not there."""
     found = search_named(part, folder)
     if found is not None:
         return found
@@ -122,8 +114,8 @@ def find_named(part: str, folder: Path | str, setting: str) -> Path:
 def search_named(part: str, folder: Path | str) -> Path | None:
     """The weights of `part` in a folder that a setting names; None where they are not there.
 
-    A relative folder is looked for here, then in the repository. The published configurations name
-    the tokenizer at one of its two published places; the other place stands for it.
+    A relative folder is searched here, then in the repository. The tokenizer has two published
+    places; a setting that names one finds it at the other, too.
     """
     folder = Path(folder).expanduser()
     for base in dict.fromkeys((folder, REPOSITORY / folder)):
@@ -138,15 +130,13 @@ def search_named(part: str, folder: Path | str) -> Path | None:
 
 
 def layout(part: str, folder: Path) -> tuple[str, ...] | None:
-    """The files of `part` that are read in `folder`: of the first complete set, or None."""
-    for files in file_sets(part):
-        if not Place(".", files).missing(folder):
-            return files
-    return None
+    """The first complete set of files of `part` in `folder`, or None."""
+    sets = file_sets(part)
+    return next((files for files in sets if not Place(".", files).missing(folder)), None)
 
 
 def file_sets(part: str) -> list[tuple[str, ...]]:
-    """The sets of files that each make up a folder of `part`, best first."""
+    """The sets of files that make a complete folder of `part`, best first."""
     return [*filter(None, dict.fromkeys(place.files for place in PLACES[part]))]
 
 
@@ -156,13 +146,13 @@ def _looks(part: str, roots: Iterable[Path | str]) -> Iterator[tuple[Path, Place
         if not root.is_file():
             yield from ((root, place) for place in PLACES[part])
             continue
-        # Who names a file wants no other weights that lie below its folder.
+        # A named file means no other weights below its folder.
         own = [place for place in PLACES[part] if place.path == "."]
         yield from ((root.parent, place) for place in own or PLACES[part])
 
 
 def _state(root: Path, place: Place) -> str:
-    """What keeps a place from being complete, in brackets."""
+    """What is missing at a place, in brackets."""
     if not place.files:
         return ""
     if not (root / place.path).is_dir():

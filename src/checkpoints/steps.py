@@ -1,4 +1,4 @@
-"""Which checkpoint of a training is the newest sound one: one rule for whoever goes on from it.
+"""The newest sound checkpoint of a training: one rule for everything that resumes from it.
 
 A training writes `<output_dir>/checkpoint-<step>/`. The `state.json` in it, written last, lists the
 files with their sizes and SHA-256 digests. Published folders hold
@@ -13,16 +13,17 @@ from pathlib import Path
 from typing import Any
 
 from ..io.json_object import is_count, is_number, read_json_object
+from ..io.records.digest import file_digest
 from ..runtime import InputError, get_logger
 
 LOGGER = get_logger(__name__)
 NUMBERED = re.compile(r"checkpoint-(\d+)")
 STATE, OPTIMIZER, WEIGHTS = "state.json", "optimizer.pt", "model.safetensors"
-# In the state: the digests of the other files, and that of the state without itself.
+# Keys of the state: the digests of the other files, and of the state without this key.
 DIGESTS, OWN_DIGEST = "sha256", "state_sha256"
-# Unsound checkpoints whose trouble an error tells; the log tells that of all.
+# Unsound checkpoints that an error describes; the log describes all.
 MOST_NAMED = 3
-# Beyond, the number of a step, or of an example, is damage.
+# A larger number of a step or an example is damage.
 MOST_STEPS = 10**12
 PUBLISHED = Path("pytorch_model") / "mp_rank_00_model_states.pt"
 
@@ -45,15 +46,9 @@ def newest_sound(
 ) -> Path | None:
     """The newest sound checkpoint of a run; None if there are no checkpoints at all.
 
-    Those that are not sound are named in a warning and stay as they are.
-
-    Args:
-        output_dir: of the run.
-        read: reads what the caller needs of a folder, and raises `InputError` where it cannot.
-        digests: compare all files with their digests, see `defect`.
-
-    Raises:
-        InputError: not one of them is sound: to go on would mean to start anew.
+    A warning names each unsound checkpoint; its files stay as they are. `read` reads a checkpoint
+    for the caller, and raises `InputError` where it cannot; `digests` are those of `defect`. Raises
+    `InputError` if no checkpoint is sound: the training would start anew.
     """
     problems = []
     for folder in reversed(list_checkpoints(output_dir)):
@@ -70,11 +65,11 @@ def newest_sound(
 
 
 def defect(folder: Path, digests: bool = False) -> str | None:
-    """What is wrong with a checkpoint folder, by its list of files; None for a sound one.
+    """The first defect of a checkpoint folder, by its list of files; None for a sound one.
 
     A folder without a list is sound if it is a published one, or holds the weights alone.
-    With `digests` all files are read, 1 to 3 seconds a GiB, and a single flipped bit is found;
-    checkpoints that were written without digests pass.
+    `digests` reads all files, 1 to 3 seconds a GiB, and finds a single flipped bit; checkpoints
+    written without digests pass.
     """
     if not folder.is_dir():
         return "no such folder"
@@ -95,36 +90,26 @@ def defect(folder: Path, digests: bool = False) -> str | None:
 
 
 def _damage(folder: Path, state: dict[str, Any]) -> str | None:
-    """The first file whose content is not what was written."""
+    """The first file whose content has changed."""
     known = state.get(DIGESTS)
     if known is None:
         return None
     if state.get(OWN_DIGEST) != own_digest(state):
         return f"{STATE} is damaged: it has another digest"
     for name in state["files"]:
-        if digest(folder / name) != known.get(name):
+        if file_digest(folder / name) != known.get(name):
             return f"{name} is damaged: it has another digest"
     return None
 
 
-def digest(path: Path) -> str:
-    """The SHA-256 digest of a file."""
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
-
-
 def own_digest(state: dict[str, Any]) -> str:
-    """The digest of a state without this digest itself."""
+    """The digest of a state without its own digest."""
     content = {name: value for name, value in state.items() if name != OWN_DIGEST}
     return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
 
 
 def read_state(folder: Path) -> dict[str, Any]:
-    """The `state.json` of a checkpoint: step, positions by process, minutes, sizes of files.
-
-    Raises:
-        InputError: it is no such file.
-    """
+    """The `state.json` of a checkpoint: step, positions by process, minutes, sizes of files."""
     path = folder / STATE
     state = read_json_object(path)
     positions, files = state.get("positions"), state.get("files")
@@ -142,7 +127,7 @@ def read_state(folder: Path) -> dict[str, Any]:
 
 
 def _unreadable(folder: Path, read: Callable[[Path], object] | None) -> str | None:
-    """What `read` says against a folder."""
+    """The error of `read` for a folder."""
     try:
         if read is not None:
             read(folder)

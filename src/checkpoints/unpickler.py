@@ -1,17 +1,17 @@
 """Reads pickles of tensors without importing or calling anything that they name.
 
 A pickle is a program: it names functions and calls them. Here a name becomes a `Symbol`, a call of
-one of the few known builders of tensors and dictionaries gives a description of the tensor, and
-every other call gives an inert `Instance`. No callable object is ever within the program's reach.
+one of the few known builders gives a description of a tensor or a dictionary, and every other call
+gives an inert `Instance`. The program never reaches a callable object.
 """
 
 import math
 import pickle
-import struct
-import zipfile
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Any, NamedTuple, Protocol, runtime_checkable
+from io import BytesIO
+from mmap import mmap
+from typing import Any, NamedTuple
 
 import torch
 
@@ -28,24 +28,9 @@ STORAGES = {
     "BoolStorage": torch.bool,
     "ComplexFloatStorage": torch.complex64,
     "ComplexDoubleStorage": torch.complex128,
-    # The type of an untyped one stands in the call that makes the tensor.
+    # The call that makes the tensor gives the type of its numbers.
     "UntypedStorage": torch.uint8,
 }
-MALFORMED = (
-    pickle.UnpicklingError,
-    ArithmeticError,
-    AssertionError,
-    AttributeError,
-    EOFError,
-    LookupError,
-    MemoryError,
-    NotImplementedError,
-    RuntimeError,
-    TypeError,
-    ValueError,
-    struct.error,
-    zipfile.BadZipFile,
-)
 MOST_DIMENSIONS, MOST_NUMBER = 16, 2**48
 
 
@@ -58,7 +43,7 @@ class Symbol(NamedTuple):
 
 @dataclass(eq=False)
 class Instance:
-    """Stands for an object of a foreign class; `state` is what it would have been restored from."""
+    """An object of a foreign class; `state` is the value that it would be restored from."""
 
     kind: object
     state: object = None
@@ -69,12 +54,11 @@ class Instance:
     def append(self, item: object) -> None:
         """Drop the item."""
 
-    def add(self, item: object) -> None:
-        """Drop the item."""
+    add = append
 
 
 class Storage(NamedTuple):
-    """Numbers of one type in a row; `key` is their name in the file."""
+    """A row of numbers of one type; `key` is its name in the file."""
 
     key: str
     dtype: torch.dtype
@@ -83,7 +67,7 @@ class Storage(NamedTuple):
 
 @dataclass(frozen=True)
 class StoredTensor:
-    """Where a tensor lies in a storage; nothing of it is read yet."""
+    """The place of a tensor in a storage; none of it is read yet."""
 
     storage: Storage
     dtype: torch.dtype
@@ -97,35 +81,20 @@ class StoredTensor:
         return math.prod(self.shape)
 
 
-@runtime_checkable
-class Source(Protocol):
-    """What a pickle is read from."""
+def read_pickle(source: BytesIO | mmap) -> tuple[Any, list[Storage]]:
+    """The value of the pickle at the position of `source`, and all storages that it names.
 
-    def read(self, size: int = ..., /) -> bytes:
-        """The next bytes."""
-        ...
-
-    def readline(self) -> bytes:
-        """The next line."""
-        ...
-
-
-def read_pickle(source: Source) -> tuple[Any, list[Storage]]:
-    """The value of the pickle that begins where `source` stands, and all storages that it names.
-
-    The value is made of plain values, `StoredTensor`s, `Symbol`s, and an `Instance` for all else.
-
-    Raises:
-        one of `MALFORMED`: no pickle, a damaged one, a tensor beyond its storage.
+    The value consists of plain values, `StoredTensor`s, `Symbol`s, and an `Instance` for all else.
+    A damaged pickle, or a tensor beyond its storage, raises one of `DAMAGES` or `AssertionError`.
     """
     reader = _Reader(source)
     return reader.load(), reader.storages
 
 
 class _Reader(pickle._Unpickler):
-    """An unpickler that imports nothing and calls nothing but the builders below.
+    """An unpickler that imports nothing and calls only the builders below.
 
-    It is the one in Python: the fast one reserves memory for any number that a file names.
+    Based on the one in Python: the one in C reserves memory for any number that a file names.
     """
 
     dispatch: dict[int, Callable[..., None]]
@@ -134,7 +103,7 @@ class _Reader(pickle._Unpickler):
     pop_mark: Callable[[], list[Any]]
     readline: Callable[[], bytes]
 
-    def __init__(self, source: Any) -> None:
+    def __init__(self, source: BytesIO | mmap) -> None:
         super().__init__(source)
         self.storages: list[Storage] = []
 
@@ -143,7 +112,7 @@ class _Reader(pickle._Unpickler):
         return Symbol(str(module_name), str(global_name))
 
     def persistent_load(self, pid: Any, /) -> object:
-        """The storage that a tuple describes; whole modules, as old files hold, are inert."""
+        """The storage that a tuple describes; whole modules, as in old files, are inert."""
         if pid[0] != "storage":
             return Instance(pid[0])
         _, kind, key, _, numel, *view = pid
@@ -167,14 +136,13 @@ class _Reader(pickle._Unpickler):
         self._new()
 
     def _object(self) -> None:
-        # The class is the first of what was put down since the mark.
-        items = self.pop_mark()
-        self.append(Instance(items[0]))
+        # The class is the first item after the mark.
+        self.append(Instance(self.pop_mark()[0]))
 
     def _instance(self) -> None:
-        names = [self.readline()[:-1].decode("ascii") for _ in range(2)]
+        module, name = (self.readline()[:-1].decode("ascii") for _ in range(2))
         self.pop_mark()
-        self.append(Instance(Symbol(*names)))
+        self.append(Instance(Symbol(module, name)))
 
     def _restore(self) -> None:
         state = self.stack.pop()
@@ -203,30 +171,16 @@ def _table(items: Any = ()) -> dict[Any, Any]:
     return dict(items)
 
 
-def _tensor(
-    storage: Storage,
-    offset: int,
-    shape: tuple[int, ...],
-    stride: tuple[int, ...],
-    *_: object,
-) -> StoredTensor:
-    return _checked(storage, storage.dtype, offset, tuple(shape), tuple(stride))
+def _tensor(storage: Any, offset: Any, shape: Any, stride: Any, *_: object) -> StoredTensor:
+    return _checked(storage, storage.dtype, offset, shape=tuple(shape), stride=tuple(stride))
 
 
-def _typed_tensor(
-    storage: Storage,
-    offset: int,
-    shape: tuple[int, ...],
-    stride: tuple[int, ...],
-    _grad: object,
-    _hooks: object,
-    dtype: Symbol,
-    *_: object,
-) -> StoredTensor:
+def _typed_tensor(storage: Any, offset: Any, shape: Any, stride: Any, *rest: Any) -> StoredTensor:
+    _grad, _hooks, dtype, *_ = rest
     kind = getattr(torch, dtype.name) if dtype.module == "torch" else None
     if not isinstance(kind, torch.dtype):
         raise pickle.UnpicklingError(f"type {dtype.name!r} of a tensor")
-    return _checked(storage, kind, offset, tuple(shape), tuple(stride))
+    return _checked(storage, kind, offset, shape=tuple(shape), stride=tuple(stride))
 
 
 def _parameter(data: object, *_: object) -> object:
@@ -240,7 +194,7 @@ def _checked(
     shape: tuple[int, ...],
     stride: tuple[int, ...],
 ) -> StoredTensor:
-    """The tensor, if it lies in its storage and does not grow out of fewer numbers."""
+    """The tensor; refused if it exceeds its storage or has more numbers than the storage."""
     if not isinstance(storage, Storage) or len(shape) != len(stride):
         raise pickle.UnpicklingError("a tensor without a storage, or of two dimensions")
     if len(shape) > MOST_DIMENSIONS:
@@ -251,7 +205,7 @@ def _checked(
     count = math.prod(shape)
     if count and (reach >= room or count > room):
         raise pickle.UnpicklingError(f"a tensor {list(shape)} in a storage of {room} numbers")
-    return StoredTensor(storage, dtype, offset, shape, stride)
+    return StoredTensor(storage, dtype, offset, shape=shape, stride=stride)
 
 
 def _check_numbers(*numbers: object) -> None:

@@ -11,9 +11,14 @@ from pathlib import Path
 from jaxtyping import UInt8
 from torch import Tensor
 
-from ..io.image.folders import find_images
+from ..io.image.folders import (
+    PICTURE_SUFFIXES,
+    VIDEO_SUFFIXES,
+    find_images,
+    is_picture,
+    is_video,
+)
 from ..io.image.image import read_image
-from ..io.image.suffixes import PICTURE_SUFFIXES, VIDEO_SUFFIXES, is_picture, is_video
 from ..io.video.video import iterate_video, video_info
 from ..runtime import InputError
 

@@ -1,9 +1,8 @@
 """Atomic file writes: a temporary name in the same folder, then one rename.
 
 A temporary is called `.<stem>~<place>~<process>~<random><suffix>`: hidden, so that no reader takes
-it for a result, with the suffix of the result, because many writers choose the format by it. The
-place is where the number of the process means that process: a machine since its start, and there a
-container.
+it for a result; with the suffix of the result, because many writers choose the format by it. The
+place is the machine since its start and the container, within which a process has its number.
 """
 
 import errno
@@ -14,22 +13,24 @@ import secrets
 import socket
 import stat
 import time
+from abc import ABC, abstractmethod
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from functools import cache, lru_cache
 from pathlib import Path
-from typing import Any
+from types import TracebackType
+from typing import Any, TypeVar
 
 from ..runtime import InputError
 
+W = TypeVar("W", bound="BlockWriter")
 EXPECTED = "a place that can be written, with room on its disk"
 # File names end at 255 bytes on common file systems; this leaves room for the other parts.
 MAX_STEM_BYTES = 120
 # Names of the temporaries that this process is writing.
 _OWN: set[str] = set()
 TEMPORARY = re.compile(r"\..*~([^~]+)~(\d+)~[0-9a-f]{8}(\.[^~]*)?")
-# Nobody writes at a file for so long. What containers and machines that are gone left behind can be
-# told by its age only.
+# No write takes so long. Temporaries of other machines and containers are told by age alone.
 ABANDONED_SECONDS = 24 * 3600
 
 
@@ -45,19 +46,37 @@ class UnwritableError(InputError, OSError):
         return type(self), (self.path, OSError(self.errno, self.reason))
 
 
+class BlockWriter(ABC):
+    """A writer that is used in a `with` block; `_block` says how the block begins and ends."""
+
+    @abstractmethod
+    def _block(self) -> AbstractContextManager[None]:
+        """A context manager around the block, written with `@contextmanager`."""
+
+    def __enter__(self: W) -> W:
+        self._entered = self._block()
+        self._entered.__enter__()
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> bool | None:
+        return self._entered.__exit__(kind, error, traceback)
+
+
 @contextmanager
 def atomic_path(path: Path | str) -> Iterator[Path]:
     """A temporary path to write, renamed to `path` when the block ends without an exception.
 
-    Missing parent folders are made. The content is on the disk before the rename, so even after a
-    power cut `path` holds the old file or the whole new one. When the block fails, or is
-    interrupted, the temporary is removed and `path` stays as it was. What killed processes left
-    behind in a folder is removed at the first write of a process there: that of processes of the
-    same machine and container at once, other files after a day. The permissions are those of any
-    new file, whatever the block's writer gives.
-
-    Raises:
-        UnwritableError: the file system refuses; every `OSError` of the block counts as that.
+    Missing parent folders are made. The content is on the disk before the rename, so that even
+    after a power cut `path` is the old file or the whole new one. When the block fails or is
+    interrupted, the temporary is removed and `path` stays as it was. The file gets the permissions
+    of any new file. A process's first write into a folder removes the temporaries of killed
+    processes: of this machine and container at once, others after a day. Every `OSError`, also of
+    the block, becomes an `UnwritableError`.
     """
     path = Path(path)
     try:
@@ -69,8 +88,14 @@ def atomic_path(path: Path | str) -> Iterator[Path]:
         raise UnwritableError(path, error) from error
 
 
+def write_text(path: Path | str, text: str) -> None:
+    """Write a text in UTF-8, atomically."""
+    with atomic_path(path) as temporary:
+        temporary.write_text(text, encoding="utf-8")
+
+
 def remove(path: Path) -> None:
-    """Remove a file if it is there; `UnwritableError` where the file system refuses."""
+    """Remove a file if it exists; `UnwritableError` where the file system refuses."""
     try:
         path.unlink(missing_ok=True)
     except OSError as error:
@@ -91,13 +116,13 @@ def _temporary(path: Path) -> Iterator[Path]:
         mode = _mode_of_new_files(temporary)
         yield temporary
         if not temporary.is_file():
-            # By nobody, or the folder was removed meanwhile.
+            # Never written, or removed together with its folder.
             raise FileNotFoundError(errno.ENOENT, "what was written is gone")
         if stat.S_IMODE(temporary.stat().st_mode) != mode:
             temporary.chmod(mode)
         _flush(temporary, os.O_RDWR)
         temporary.replace(path)
-        # The rename itself is a change of the folder.
+        # The rename is a change of the folder.
         _flush(path.parent, os.O_RDONLY)
     finally:
         temporary.unlink(missing_ok=True)
@@ -105,7 +130,7 @@ def _temporary(path: Path) -> Iterator[Path]:
 
 
 def _mode_of_new_files(path: Path) -> int:
-    """The permissions that the umask gives; reading it would change it for other threads."""
+    """The permissions that the umask gives; asking for the umask would set it, in all threads."""
     descriptor = os.open(path, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o666)
     try:
         return stat.S_IMODE(os.fstat(descriptor).st_mode)
@@ -121,10 +146,8 @@ def is_temporary(path: Path) -> bool:
 
 @cache
 def _place() -> str:
-    """A word for this machine since its start and for this container.
-
-    Containers may have equal host names, and equal numbers for different processes.
-    """
+    """A word for this machine since its start and this container."""
+    # Containers may share a host name, and give one number to different processes.
     known = [socket.gethostname()]
     start, namespace = Path("/proc/sys/kernel/random/boot_id"), Path("/proc/self/ns/pid")
     if start.is_file() and namespace.exists():
@@ -135,7 +158,7 @@ def _place() -> str:
 # Once a folder: with each write, the time would grow with the square of the number of files.
 @lru_cache(maxsize=1024)
 def _remove_orphans(folder: Path) -> None:
-    """Remove what no living process will finish; the first call for a folder does so."""
+    """Remove temporaries that no living process will finish, at the first call for a folder."""
     for entry in folder.iterdir():
         found = TEMPORARY.fullmatch(entry.name)
         if found is not None and _is_orphan(entry, found[1], int(found[2])):
@@ -153,15 +176,15 @@ def _is_orphan(path: Path, place: str, process: int) -> bool:
 
 def _runs(process: int) -> bool:
     """Whether another process of this number runs."""
+    # A killed process may have had our number, as in a container that was started again.
     if process == os.getpid():
-        # A killed one had this number before, as in a container that was started again.
         return False
     try:
         os.kill(process, 0)
     except ProcessLookupError:
         return False
     except PermissionError:
-        return True
+        pass
     return True
 
 

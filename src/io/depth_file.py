@@ -1,8 +1,8 @@
-"""Depth maps that a user brings: .npz, .npy, .exr, or a zip of .exr (see `depth_archive.py`).
+"""Depth maps of a user: .npz, .npy, .exr, or a zip of .exr (see `clip/depth.py`).
 
 An .npz holds `depth` [h, w] or [frame, h, w], with one channel or none, and may hold `intrinsics`
 (fx fy cx cy) or `K`, one or one a frame, in pixels of the depth map or in shares of it. Depth is
-z-depth; what is not finite and positive is unknown.
+z-depth; values that are not finite and positive are unknown.
 """
 
 from collections.abc import Mapping, Sequence
@@ -16,7 +16,8 @@ from torch import Tensor
 
 from ..runtime import InputError
 from .cameras.intrinsics import check_lens, from_matrices, in_shares, to_pixels
-from .clip.depth import CHANNEL, read_depth_archive
+from .clip.depth import CHANNEL, EXR_DAMAGES, read_depth_archive, read_exr
+from .damage import check_file
 from .numpy_file import npz_names, read_npy, read_npz
 
 SUFFIXES = (".npz", ".npy", ".exr", ".zip")
@@ -24,13 +25,13 @@ EXPECTED = "depth as [h, w], [frame, h, w] or [frame, 1, h, w]"
 LENSES = ("intrinsics", "K")
 LENS_EXPECTED = "fx fy cx cy or a 3x3 matrix, one or one a frame"
 LEAST_ROWS, LEAST_COLUMNS = 2, 5
-# Two arrays of one lens, rounded in different ways.
+# Two arrays of one lens may be rounded differently.
 AGREEMENT = 1e-3
 
 
 @dataclass(frozen=True)
 class StoredDepth:
-    """Depth maps, and the intrinsics of each in its pixels where the file knows them."""
+    """Depth maps, and the intrinsics of each in pixels if the file has them."""
 
     depth: Float[Tensor, "frame h w"]
     intrinsics: Float[Tensor, "frame 4"] | None = None
@@ -39,22 +40,19 @@ class StoredDepth:
 def read_depth_file(path: Path | str, frames: Sequence[int] | None = None) -> StoredDepth:
     """The depth maps of `frames` (all by default) in a file, float32.
 
-    Raises:
-        InputError: no such file, an unknown suffix, an unreadable file, an array of another shape,
-            a frame that the file lacks, no pixel with a depth.
+    Raises `InputError` for an unreadable file, an unknown suffix, an array of another shape, a
+    missing frame, and maps without a known depth.
     """
     path = Path(path)
-    if not path.is_file():
-        raise InputError(path, "no such file", f"a depth file ({', '.join(SUFFIXES)})")
     suffix = path.suffix.lower()
+    check_file(path, f"a depth file ({', '.join(SUFFIXES)})")
+    if suffix not in SUFFIXES:
+        raise InputError(path, f"the suffix {path.suffix!r}", f"one of {', '.join(SUFFIXES)}")
     if suffix == ".zip":
         stored = StoredDepth(read_depth_archive(path, frames))
-    elif suffix == ".exr":
-        stored = _select(path, StoredDepth(_read_exr(path)[None]), frames)
-    elif suffix in (".npz", ".npy"):
-        stored = _select(path, _read_numpy(path), frames)
     else:
-        raise InputError(path, f"the suffix {path.suffix!r}", f"one of {', '.join(SUFFIXES)}")
+        whole = StoredDepth(_read_exr(path)[None]) if suffix == ".exr" else _read_numpy(path)
+        stored = _select(path, whole, frames)
     known = stored.depth.isfinite() & (stored.depth > 0)
     if not known.any():
         raise InputError(path, "no pixel with a finite depth > 0", "one or more")
@@ -91,7 +89,7 @@ def _read_numpy(path: Path) -> StoredDepth:
 
 
 def _maps(array: Shaped[np.ndarray, "*shape"]) -> Shaped[np.ndarray, "frame h w"] | None:
-    """Depth maps of an array; None for a shape that holds none."""
+    """An array as depth maps; None for another shape."""
     if array.ndim in (3, 4) and array.shape[-1] == 1:
         array = array[..., 0]
     elif array.ndim == 4 and array.shape[1] == 1:
@@ -100,7 +98,7 @@ def _maps(array: Shaped[np.ndarray, "*shape"]) -> Shaped[np.ndarray, "frame h w"
         array = array[None]
     if array.ndim != 3 or len(array) == 0:
         return None
-    # Maps of a few columns are colours, and maps of one row are pictures of another layout.
+    # Few columns are colours, and one row is another layout.
     _, rows, columns = array.shape
     return array if rows >= LEAST_ROWS and columns >= LEAST_COLUMNS else None
 
@@ -108,8 +106,9 @@ def _maps(array: Shaped[np.ndarray, "*shape"]) -> Shaped[np.ndarray, "frame h w"
 def _intrinsics(
     path: Path, arrays: Mapping[str, np.ndarray], depth: Float[Tensor, "frame h w"]
 ) -> Float[Tensor, "frame 4"] | None:
-    """Intrinsics of every frame, from either array; None where there is none."""
-    found = {name: _lens(path, name, arrays[name], depth) for name in LENSES if name in arrays}
+    """Intrinsics of every frame, from either array; None without them."""
+    present = [name for name in LENSES if name in arrays]
+    found = {name: _lens(path, name, arrays[name], depth=depth) for name in present}
     if not found:
         return None
     values = list(found.values())
@@ -133,23 +132,19 @@ def _lens(
         values = values[None]
     if values.ndim != 2 or values.shape[1] != 4 or len(values) not in (1, count):
         raise InputError(path, f"{name} of shape {array.shape}", LENS_EXPECTED)
-    # As MoGe writes them; the size of a map tells what they are shares of.
+    # MoGe writes shares of the map's size.
     shares = in_shares(values)[:, None]
     values = to_pixels(values, height, width).where(shares, values)
-    check_lens(path, name, values, (height, width))
+    check_lens(path, name, values, size=(height, width))
     return values.expand(count, 4)
 
 
 def _read_exr(path: Path) -> Float[Tensor, "h w"]:
-    """The channel Z, or the only channel there is."""
-    import OpenEXR
-
+    """The channel Z, or the only channel."""
     try:
-        channels = OpenEXR.File(str(path), separate_channels=True).channels()
-    # OpenEXR's binding turns every C++ exception into a RuntimeError.
-    except (RuntimeError, ValueError) as error:
+        channels = read_exr(str(path))
+    except EXR_DAMAGES as error:
         raise InputError(path, f"unreadable ({error})", "an EXR picture") from error
     if CHANNEL not in channels and len(channels) != 1:
         raise InputError(path, f"channels {sorted(channels)}", f"{CHANNEL}, or one alone")
-    channel = channels[CHANNEL] if CHANNEL in channels else next(iter(channels.values()))
-    return torch.from_numpy(channel.pixels.astype(np.float32))
+    return torch.from_numpy(channels.get(CHANNEL, next(iter(channels.values()))))

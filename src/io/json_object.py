@@ -1,23 +1,19 @@
-"""JSON of others, and files that hold one object: configurations, descriptions, states."""
+"""Untrusted JSON, and files of one object: configurations, descriptions, states."""
 
 import json
 from pathlib import Path
 from typing import Any
 
 from ..runtime import InputError
-from .atomic import atomic_path
+from .atomic import write_text
 
 EXPECTED = "a JSON object"
-# Sizes, counts, rates and scales lie far below; beyond, a number is damage.
+# Sizes, counts, rates and scales are far smaller; a larger number is damage.
 LARGEST = 1e9
 
 
 def parse_json(source: object, text: str, expected: str = EXPECTED) -> Any:
-    """The value that a text holds.
-
-    Raises:
-        InputError: malformed JSON, a key that stands twice in an object, brackets nested deeply.
-    """
+    """The value in a text; `InputError` for malformed JSON or a key twice in an object."""
     try:
         return json.loads(text, object_pairs_hook=_object)
     except RecursionError as error:
@@ -42,11 +38,7 @@ def read_text(path: Path, expected: str) -> str:
 
 
 def read_json_object(path: Path) -> dict[str, Any]:
-    """The object that a file holds.
-
-    Raises:
-        InputError: no such file, malformed JSON, another value than an object.
-    """
+    """The object in a file; `InputError` for a missing file, malformed JSON or another value."""
     value = parse_json(path, read_text(path, EXPECTED))
     if not isinstance(value, dict):
         raise InputError(path, f"a JSON {type(value).__name__}", EXPECTED)
@@ -54,28 +46,20 @@ def read_json_object(path: Path) -> dict[str, Any]:
 
 
 def write_json(path: Path, content: object, indent: int = 1) -> None:
-    """Write a value as a JSON file, whole or not at all.
-
-    Raises:
-        ValueError: NaN or infinities, which JSON does not have.
-        UnwritableError: the file system refuses.
-    """
-    text = json.dumps(content, indent=indent, allow_nan=False) + "\n"
-    with atomic_path(path) as temporary:
-        temporary.write_text(text, encoding="utf-8")
+    """Write a value as a JSON file, atomically; `ValueError` for NaN and infinities."""
+    write_text(path, json.dumps(content, indent=indent, allow_nan=False) + "\n")
 
 
 def is_number(value: object, most: float = LARGEST) -> bool:
-    """Whether a value of JSON is a finite number of at most `most`, of either sign; no boolean.
+    """Whether a JSON value is a number of magnitude up to `most`, and no boolean.
 
-    JSON has numbers of any size: 1e400 is read as infinity, and an integer may have more digits
-    than a float can hold.
+    JSON has numbers of any size: 1e400 is read as infinity, an integer may exceed any float.
     """
     return isinstance(value, int | float) and type(value) is not bool and -most <= value <= most
 
 
 def is_count(value: object, most: float = LARGEST) -> bool:
-    """Whether a value of JSON is an integer from 0 to `most`; no boolean, no 3.0."""
+    """Whether a JSON value is an integer from 0 to `most`; no boolean, no 3.0."""
     return type(value) is int and 0 <= value <= most
 
 

@@ -1,9 +1,9 @@
-"""Locks on files: one process at a time does something, and the second one is told who does it.
+"""Locks on files: one process at a time does something, and a second one learns who does it.
 
-The operating system releases the lock of a process that dies, so a lock file that is left behind
-blocks nobody. They are POSIX record locks: NFS passes them on to other hosts, and child processes
-do not inherit them, so that a worker which outlives its parent for some seconds holds nothing.
-They belong to a process as a whole: a set of held names keeps its threads apart.
+The operating system releases the lock of a process that dies, so a left-over lock file blocks
+nobody. These are POSIX record locks: NFS passes them on to other hosts, and child processes do not
+inherit them, so that a worker that outlives its parent for some seconds holds nothing. They belong
+to a process as a whole; a set of held names keeps its threads apart.
 """
 
 import errno
@@ -19,9 +19,9 @@ from ..runtime import InputError, get_logger
 from .clip.paths import ClipPaths
 
 LOGGER = get_logger(__name__)
-# What file systems without locks answer.
+# Errors of file systems without locks.
 UNSUPPORTED = (errno.ENOLCK, errno.ENOTSUP, errno.ENOSYS)
-# The lock files of this process: a second descriptor of one would release it when it is closed.
+# The lock files of this process: closing a second descriptor of one would release it.
 _HELD: set[str] = set()
 _CHANGED = threading.Condition()
 # A child holds nothing.
@@ -33,21 +33,16 @@ class HeldError(InputError):
 
 
 class _Busy(Exception):
-    """Who holds a lock."""
+    """The lock is held; the message names the holder."""
 
 
 @contextmanager
 def process_lock(path: Path, expected: str, wait: bool = False) -> Iterator[None]:
-    """Hold the lock file `path` for as long as the block runs; it is removed afterwards.
+    """Hold the lock file `path` while the block runs; it is removed afterwards.
 
-    Args:
-        path: the lock file, made where it is missing; its folder is named in errors.
-        expected: what the user should do if another process holds it.
-        wait: wait for another process instead of giving up.
-
-    Raises:
-        HeldError: another process, or thread, holds it, and is named.
-        InputError: the folder cannot be written; the path is a link, which could lead to any file.
+    Without `wait`, a lock that another process or thread holds raises `HeldError` with the holder;
+    `expected` is its advice for the user. Raises `InputError` for a folder that cannot be written,
+    and for a link, which could lead to any file.
     """
     with ExitStack() as held:
         try:
@@ -73,9 +68,9 @@ def clip_lock(paths: ClipPaths, wait: bool = False) -> Iterator[None]:
 
 
 def remove_stale_clip_lock(paths: ClipPaths) -> None:
-    """Remove the lock of a finished clip whose writer was killed, if there is one."""
+    """Remove the left-over lock of a finished clip, if there is one."""
     if _of_clip(paths).exists():
-        # One that is held will go, and one that cannot be removed keeps nobody from reading.
+        # A held lock goes with its holder; one that cannot be removed blocks no reader.
         with suppress(InputError), clip_lock(paths):
             pass
 
@@ -106,7 +101,7 @@ def _thread_lock(path: Path, wait: bool) -> Iterator[None]:
 def _file_lock(path: Path, wait: bool) -> Iterator[None]:
     """Keep other processes out."""
     while True:
-        # A link in the lock's place may point to any file of the user's, and is not followed.
+        # A link in place of the lock is not followed: it may point to any file of the user's.
         descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW, 0o644)
         try:
             _lock(descriptor, path, wait)
@@ -117,7 +112,7 @@ def _file_lock(path: Path, wait: bool) -> Iterator[None]:
                 os.write(descriptor, _this_process().encode())
                 yield
             finally:
-                # Removed while it is locked: whoever opened it meanwhile sees that it is gone.
+                # Removed while locked: a process that opened it meanwhile sees that it is gone.
                 if _is_same(descriptor, path):
                     path.unlink(missing_ok=True)
             return
@@ -138,7 +133,7 @@ def _lock(descriptor: int, path: Path, wait: bool) -> None:
 
 
 def _is_same(descriptor: int, path: Path) -> bool:
-    """Whether the open file is still the one of this name."""
+    """Whether the open file still has this name."""
     try:
         return os.path.samestat(os.fstat(descriptor), path.stat())
     except FileNotFoundError:

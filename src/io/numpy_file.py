@@ -1,13 +1,11 @@
-"""Arrays of numbers in .npy and .npz files of others.
+"""Untrusted .npy and .npz files of plain numbers.
 
-The header of an array is compared with the bytes that follow before anything is allocated; pickled
-objects and structures are refused.
+An array's header is compared with the bytes that follow before anything is allocated; pickled
+objects and structured types are refused.
 """
 
 import io
 import math
-import struct
-import tokenize
 from collections.abc import Collection
 from pathlib import Path
 
@@ -16,66 +14,40 @@ from jaxtyping import Shaped
 
 from ..runtime import InputError
 from .archive import open_archive, read_member
+from .damage import DAMAGES, check_file
 
-# What numpy's parser of headers raises on damaged ones.
-DAMAGES = (
-    ValueError,
-    TypeError,
-    KeyError,
-    IndexError,
-    SyntaxError,
-    EOFError,
-    OverflowError,
-    RecursionError,
-    MemoryError,
-    struct.error,
-    tokenize.TokenError,
-)
 NUMBERS = "buifc"
 LONGEST_HEADER = 10_000
 
 
 def read_npy(path: Path, expected: str) -> Shaped[np.ndarray, "*shape"]:
     """The array of an .npy file; `InputError` if it cannot be read."""
-    if not path.is_file():
-        raise InputError(path, "no such file", expected)
+    check_file(path, expected)
     try:
         content = path.read_bytes()
     except (OSError, MemoryError) as error:
         raise InputError(path, f"unreadable ({error})", expected) from error
-    return _parse(path, path.name, content, expected)
+    return _parse(path, path.name, content, expected=expected)
 
 
 def read_npz(
     path: Path, expected: str, names: Collection[str] | None = None
 ) -> dict[str, Shaped[np.ndarray, "*_"]]:
-    """The arrays of an .npz file, or those among `names` that it has.
-
-    Raises:
-        InputError: a missing, truncated or damaged file, pickled arrays, headers that promise
-            another number of bytes than follows.
-    """
+    """The arrays of an .npz file, all or those of `names`; `InputError` for damage or pickles."""
+    arrays = {}
     with open_archive(path, expected) as archive:
-        members = {
-            name.removesuffix(".npy"): name
-            for name in archive.namelist()
-            if name.endswith(".npy") and (names is None or name.removesuffix(".npy") in names)
-        }
-        return {
-            name: _parse(path, name, read_member(path, archive, member, expected), expected)
-            for name, member in members.items()
-        }
+        for member in dict.fromkeys(archive.namelist()):
+            name = member.removesuffix(".npy")
+            if name != member and (names is None or name in names):
+                content = read_member(path, archive, member, expected=expected)
+                arrays[name] = _parse(path, name, content, expected=expected)
+    return arrays
 
 
 def npz_names(path: Path, expected: str) -> list[str]:
     """The names of the arrays in an .npz file, sorted."""
     with open_archive(path, expected) as archive:
         return sorted(name.removesuffix(".npy") for name in archive.namelist())
-
-
-def npz_shapes(path: Path, names: Collection[str]) -> list[tuple[int, ...]]:
-    """The shapes of those among `names` that an .npz file has."""
-    return [array.shape for array in read_npz(path, "an npz file", names).values()]
 
 
 def _parse(path: Path, name: str, content: bytes, expected: str) -> Shaped[np.ndarray, "*shape"]:

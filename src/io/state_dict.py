@@ -1,4 +1,4 @@
-"""Tensors of a network by name: read from safetensors, and compared with what it needs."""
+"""Tensors of a network by name: read from safetensors, compared with the network's own."""
 
 from collections.abc import Mapping
 from pathlib import Path
@@ -7,10 +7,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import Tensor
 
-from ..runtime import InputError
-
-# Names that an error lists before it only counts the others.
-NAMES_SHOWN = 8
+from ..runtime import InputError, listed
 
 
 def read_safetensors(path: Path) -> dict[str, Tensor]:
@@ -24,17 +21,16 @@ def read_safetensors(path: Path) -> dict[str, Tensor]:
 def check_tensors(
     source: Path, found: Mapping[str, Tensor], wanted: Mapping[str, Tensor], network: str
 ) -> None:
-    """Raise `InputError` unless `found` has exactly the `wanted` tensors of `network`.
-
-    It names those that are missing, unexpected, of another shape or not floating-point.
-    """
+    """Raise `InputError` unless `found` has exactly the `wanted` floating-point tensors."""
+    sizes = {name: list(tensor.shape) for name, tensor in found.items()}
+    needed = {name: list(tensor.shape) for name, tensor in wanted.items()}
     problems = {
-        "missing": [f"{name} {list(wanted[name].shape)}" for name in wanted if name not in found],
-        "unexpected": [f"{name} {list(found[name].shape)}" for name in found if name not in wanted],
+        "missing": [f"{name} {size}" for name, size in needed.items() if name not in sizes],
+        "unexpected": [f"{name} {size}" for name, size in sizes.items() if name not in needed],
         "of another shape": [
-            f"{name} {list(found[name].shape)} instead of {list(wanted[name].shape)}"
-            for name in wanted
-            if name in found and found[name].shape != wanted[name].shape
+            f"{name} {sizes[name]} instead of {size}"
+            for name, size in needed.items()
+            if sizes.get(name, size) != size
         ],
         "not floating-point": [
             f"{name} {tensor.dtype}"
@@ -44,12 +40,5 @@ def check_tensors(
     }
     texts = [f"{len(names)} {what}: {listed(names)}" for what, names in problems.items() if names]
     if texts:
-        raise InputError(
-            source, "; ".join(texts), f"exactly the {len(wanted)} tensors of {network}"
-        )
-
-
-def listed(names: list[str]) -> str:
-    """The first names, and how many more there are."""
-    more = f" and {len(names) - NAMES_SHOWN} more" if len(names) > NAMES_SHOWN else ""
-    return ", ".join(names[:NAMES_SHOWN]) + more
+        expected = f"exactly the {len(wanted)} tensors of {network}"
+        raise InputError(source, "; ".join(texts), expected)

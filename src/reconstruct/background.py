@@ -3,8 +3,10 @@
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
-from types import TracebackType
+from contextlib import contextmanager
 from typing import TypeVar
+
+from ..io.atomic import BlockWriter
 
 T = TypeVar("T")
 U = TypeVar("U")
@@ -14,7 +16,7 @@ Job = Callable[[], object]
 MAX_PENDING = 12
 
 
-class BackgroundWriter:
+class BackgroundWriter(BlockWriter):
     """Runs jobs in one other thread, in the order in which they were submitted.
 
     After a job that fails no later one runs, and its exception is raised by the next `submit` that
@@ -29,18 +31,15 @@ class BackgroundWriter:
         self._max_pending = max_pending
         self._stopped = False
 
-    def __enter__(self) -> "BackgroundWriter":
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
-        self._pool.shutdown(wait=True, cancel_futures=kind is KeyboardInterrupt)
-        if error is None:
-            self.flush()
+    @contextmanager
+    def _block(self) -> Iterator[None]:
+        try:
+            yield
+        except BaseException as error:
+            self._pool.shutdown(cancel_futures=isinstance(error, KeyboardInterrupt))
+            raise
+        self._pool.shutdown()
+        self.flush()
 
     def submit(self, job: Job) -> None:
         """Queue a job; waits while too many are pending."""

@@ -4,14 +4,13 @@ It grows with every file, so that a run that is called again after it was stoppe
 of the scene in flight that were complete. Until the last file it says `"unfinished": true`.
 """
 
-import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from ..io.atomic import atomic_path, remove
-from ..io.json_object import read_json_object
+from ..io.atomic import remove
+from ..io.json_object import read_json_object, write_json
 from ..io.records.made_from import plain
 from ..runtime import InputError
 
@@ -52,9 +51,7 @@ class SceneRecord:
         self._write({"files": sorted(self.written)})
 
     def _write(self, content: Mapping[str, object]) -> None:
-        text = json.dumps({"made_from": self.made_from, **content}, indent=1)
-        with atomic_path(self.path) as temporary:
-            temporary.write_text(text + "\n", encoding="utf-8")
+        write_json(self.path, {"made_from": self.made_from, **content})
 
 
 def read_record(path: Path) -> dict[str, Any]:

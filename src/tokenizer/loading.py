@@ -14,8 +14,8 @@ from ..checkpoints import file_sets, layout
 from ..checkpoints.opening import open_weights, plain_names
 from ..io.atomic import atomic_path
 from ..io.json_object import write_json
-from ..io.state_dict import check_tensors, listed, read_safetensors
-from ..runtime import InputError
+from ..io.state_dict import check_tensors, read_safetensors
+from ..runtime import InputError, listed
 from .config import CLASS_NAME, CONFIG_NAME, check_architecture, read_config
 from .cosmos import VideoTokenizer
 from .keys import native_architecture, to_diffusers_names

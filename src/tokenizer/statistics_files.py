@@ -9,7 +9,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from ..checkpoints.archive import open_torch_file
-from ..checkpoints.kinds import why_unreadable
+from ..checkpoints.kinds import check_weights_file
 from ..checkpoints.unpickler import StoredTensor
 from ..io.json_object import is_number
 from ..runtime import InputError
@@ -24,9 +24,7 @@ def read_mean_std(path: Path, channels: int = 16) -> tuple[Tensor, Tensor]:
     Raises:
         InputError: no such file, no two tensors, sizes or values that no statistics have.
     """
-    problem = why_unreadable(path)
-    if problem is not None:
-        raise InputError(path, problem, EXPECTED)
+    check_weights_file(path, EXPECTED)
     file = open_torch_file(path)
     parts = file.value if isinstance(file.value, (list, tuple)) else []
     if len(parts) != 2 or not all(isinstance(part, StoredTensor) for part in parts):

@@ -15,8 +15,8 @@ from src.checkpoints import DIFFUSERS, layout
 from src.checkpoints.opening import open_weights, plain_names
 from src.io.atomic import atomic_path
 from src.io.json_object import read_json_object, write_json
-from src.io.state_dict import listed, read_safetensors
-from src.runtime import InputError
+from src.io.state_dict import read_safetensors
+from src.runtime import InputError, listed
 
 from .architecture import PUBLISHED_FILE
 from .key_table import our_name, to_our_names

@@ -5,8 +5,8 @@ Only headers are read, so that thousands of inputs take seconds.
 
 from pathlib import Path
 
+from src.io.image.folders import is_picture, is_video
 from src.io.image.image import image_size
-from src.io.image.suffixes import is_picture, is_video
 from src.io.video.video import video_info
 from src.runtime import InputError
 

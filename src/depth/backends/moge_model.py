@@ -22,8 +22,8 @@ from torch import Tensor, nn
 from ...checkpoints import search_checkpoint
 from ...checkpoints.objects import read_objects
 from ...geometry.fit import WHOLE, Region
-from ...io.state_dict import check_tensors, listed
-from ...runtime import InputError, get_logger
+from ...io.state_dict import check_tensors
+from ...runtime import InputError, get_logger, listed
 from ..estimate import DepthEstimate
 from .moge import moge_estimate
 

@@ -21,8 +21,8 @@ from ...io.cameras.intrinsics import check_lens
 from ...io.clip.cameras import FrameTable, read_intrinsics, read_poses
 from ...io.clip.depth import iterate_depth
 from ...io.clip.frames import read_members
-from ...io.image.image import DAMAGES
-from ...io.numpy_file import npz_shapes
+from ...io.damage import DAMAGES
+from ...io.numpy_file import read_npz
 from ...io.video.video import iterate_video, video_info
 from ...runtime import InputError
 
@@ -170,9 +170,9 @@ def _pinhole_lenses(root: Path, clip: str, height: int, width: int) -> FrameTabl
         if other := sorted(found - {"PINHOLE", "SIMPLE_PINHOLE"}):
             value = f"cameras of the kind {', '.join(kind[:40] for kind in other[:4])}"
             raise InputError(kinds, value, PINHOLE_EXPECTED)
-    widths = npz_shapes(path, ("data",))
-    if len(widths) == 1 and len(widths[0]) == 2 and widths[0][1] not in (4, 16):
-        value = f"{widths[0][1]} numbers a frame: a wide-angle or panorama camera"
+    data = read_npz(path, "an npz file", ("data",)).get("data")
+    if data is not None and data.ndim == 2 and data.shape[1] not in (4, 16):
+        value = f"{data.shape[1]} numbers a frame: a wide-angle or panorama camera"
         raise InputError(path, value, PINHOLE_EXPECTED)
     table = read_intrinsics(path)
     check_lens(path, "data", table.values, (height, width), table.frames)

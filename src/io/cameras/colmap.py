@@ -1,8 +1,8 @@
 """Cameras of a COLMAP model: a folder with `cameras` and `images`, both .bin or both .txt.
 
-Poses are world-to-camera with the axes of OpenCV, a quaternion (w first) and a translation; pixels
-and their centres are as here. Images are taken in the order of their names, with numbers in numeric
-order. Lenses without distortion alone are read: the generator's pictures have none.
+Poses are world-to-camera with OpenCV axes, a quaternion (w first) and a translation; pixel centres
+are ours. Images are sorted by name, numbers in numeric order. Only lenses without distortion are
+read: the generator's pictures have none.
 """
 
 import math
@@ -19,7 +19,7 @@ from ...runtime import InputError
 from .nerfstudio import natural_order
 
 EXPECTED = "the folder of a COLMAP model: cameras and images, as .bin or .txt (such as sparse/0)"
-# Names by number, and how many parameters each has.
+# Name and number of parameters of each model.
 MODELS = {
     0: ("SIMPLE_PINHOLE", 3),
     1: ("PINHOLE", 4),
@@ -42,9 +42,9 @@ UNDISTORT = (
 COUNT, CAMERA, POSE = struct.Struct("<Q"), struct.Struct("<IiQQ"), struct.Struct("<I7dI")
 # A quaternion and a translation.
 POSE_NUMBERS = 7
-# Of a point in an image: x, y, and the number of its 3D point.
+# A point in an image: x, y, and the number of its 3D point.
 POINT_BYTES = 24
-# COLMAP writes quaternions of length 1; what differs by more is damage.
+# COLMAP writes quaternions of length 1; a larger difference is damage.
 LENGTH_TOLERANCE = 0.01
 
 
@@ -66,11 +66,7 @@ class Image(NamedTuple):
 
 
 def colmap_arrays(folder: Path) -> dict[str, Any]:
-    """The arrays of a camera file (`w2c`, `intrinsics`, `width`, `height`), unchecked.
-
-    Raises:
-        InputError: no model in the folder, a damaged file, a lens with distortion, several sizes.
-    """
+    """The unchecked arrays of a camera file; `InputError` for a distorted lens, several sizes."""
     suffix = next((end for end in (".bin", ".txt") if (folder / f"images{end}").is_file()), None)
     if suffix is None or not (folder / f"cameras{suffix}").is_file():
         raise InputError(folder, "a folder without cameras and images", EXPECTED)
@@ -88,7 +84,8 @@ def colmap_arrays(folder: Path) -> dict[str, Any]:
     (size,) = sizes
     return {
         "w2c": [_matrix(path, image) for image in images],
-        "intrinsics": [_intrinsics(lens) for lens in used],
+        # One focal length or two, then the centre.
+        "intrinsics": [[lens.parameters[0], *lens.parameters[-3:]] for lens in used],
         "width": size[0],
         "height": size[1],
     }
@@ -112,10 +109,8 @@ def _binary_lenses(path: Path) -> Iterator[tuple[int, ColmapLens]]:
             if not parameters:
                 raise InputError(path, f"a camera of the model {name}", f"one of {[*PARAMETERS]}")
             numbers = struct.Struct(f"<{parameters}d")
-            yield (
-                number,
-                ColmapLens(name, width, height, numbers.unpack_from(content, at + CAMERA.size)),
-            )
+            values = numbers.unpack_from(content, at + CAMERA.size)
+            yield number, ColmapLens(name, width, height, parameters=values)
             at += CAMERA.size + numbers.size
         _check_end(path, at, len(content))
 
@@ -137,7 +132,7 @@ def _binary_images(path: Path) -> Iterator[Image]:
 
 def _check_end(path: Path, at: int, size: int) -> None:
     if at != size:
-        raise InputError(path, f"{size} bytes", f"{at} bytes, by what it holds")
+        raise InputError(path, f"{size} bytes", f"{at} bytes, by its contents")
 
 
 def _text_lenses(path: Path) -> Iterator[tuple[int, ColmapLens]]:
@@ -149,7 +144,7 @@ def _text_lenses(path: Path) -> Iterator[tuple[int, ColmapLens]]:
                 if len(parameters) != PARAMETERS.get(model, len(parameters)):
                     expected = f"the {PARAMETERS[model]} parameters of {model}"
                     raise InputError(path, f"{len(parameters)} in `{line.strip()[:80]}`", expected)
-                yield int(number), ColmapLens(model, int(width), int(height), parameters)
+                yield int(number), ColmapLens(model, int(width), int(height), parameters=parameters)
 
 
 def _text_images(path: Path) -> Iterator[Image]:
@@ -159,7 +154,7 @@ def _text_images(path: Path) -> Iterator[Image]:
                 _, *pose, camera, name = line.rstrip("\r\n").split(maxsplit=9)
                 if len(pose) != POSE_NUMBERS:
                     raise ValueError(f"{len(pose)} numbers of a pose in `{line.strip()[:80]}`")
-                # The line of the points follows, which may be empty.
+                # The line of the image's points follows; it may be empty.
                 next(lines, "")
                 yield Image(name, tuple(map(float, pose)), int(camera))
 
@@ -173,12 +168,6 @@ def _lens_of(path: Path, image: Image, lenses: Mapping[int, ColmapLens]) -> Colm
         found = f"camera {image.camera} of the model {lens.model[:40]}, whose lens is distorted"
         raise InputError(path.parent, found, UNDISTORT.format(folder=path.parent))
     return lens
-
-
-def _intrinsics(lens: ColmapLens) -> list[float]:
-    """`fx fy cx cy` of a lens without distortion."""
-    focals = lens.parameters[:-2]
-    return [focals[0], focals[-1], *lens.parameters[-2:]]
 
 
 def _matrix(path: Path, image: Image) -> list[list[float]]:

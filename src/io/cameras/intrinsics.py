@@ -1,7 +1,7 @@
-"""Lenses in files of others: `fx fy cx cy` in pixels, checked for what no camera has.
+"""Checks of lenses in untrusted files: `fx fy cx cy` in pixels.
 
-Some programs write shares of the picture (fx / width, cy / height). A principal point within the
-first two pixels and focal lengths of a few pixels are no lens, and are taken for such shares.
+Some programs write shares of the picture (fx / width, cy / height). No lens has a principal point
+within the first two pixels and focal lengths of a few pixels: such numbers are taken for shares.
 """
 
 from pathlib import Path
@@ -18,7 +18,7 @@ ROUNDING = 1e-4
 LARGEST_SHARE, LONGEST_SHARE = 2.0, 20.0
 # Focal lengths of 0.02 and 200 widths see 175 and 0.3 degrees.
 FOCALS_OF_SIDE = (0.02, 200.0)
-# Cut out of a larger picture, the axis may lie far outside.
+# The axis of a crop may lie far outside of it.
 CENTRES_OF_SIDE = 10.0
 FOCALS, CENTRES = (0.02, 1e7), 1e7
 EXPECTED = "finite fx fy cx cy in pixels with positive focal lengths"
@@ -28,7 +28,7 @@ SHARES_EXPECTED = "pixels, these look like shares of the picture's width and hei
 def from_matrices(
     path: Path, name: str, matrices: Float[Tensor, "*batch 3 3"]
 ) -> Float[Tensor, "*batch 4"]:
-    """`fx fy cx cy` of matrices; `InputError` for what they cannot hold, such as skew."""
+    """`fx fy cx cy` of matrices; `InputError` for matrices with more, such as skew."""
     plain = matrix_to_intrinsics(matrices)
     if not torch.allclose(intrinsics_to_matrix(plain), matrices, rtol=0, atol=ROUNDING):
         found = f"`{name}` with skew or a last row other than 0 0 1"
@@ -45,7 +45,7 @@ def in_shares(values: Float[Tensor, "*batch 4"]) -> Bool[Tensor, "*batch"]:
 def to_pixels(
     values: Float[Tensor, "*batch 4"], height: int, width: int
 ) -> Float[Tensor, "*batch 4"]:
-    """Lenses in shares of a picture as those in pixels."""
+    """Lenses in shares of a picture, converted to pixels."""
     return values * values.new_tensor([width, height, width, height])
 
 
@@ -56,12 +56,7 @@ def check_lens(
     size: tuple[int, int] | None = None,
     frames: Int[Tensor, " frame"] | None = None,
 ) -> None:
-    """Raise `InputError` for a lens that no camera has; it names the frame (default: the row).
-
-    `size` (height, width) narrows what is possible, where it is known.
-    """
-    checks = [(~values.isfinite().all(-1) | (values[:, :2] <= 0).any(-1), EXPECTED)]
-    checks.append((in_shares(values), SHARES_EXPECTED))
+    """Raise `InputError` with the frame (default: row) of a lens impossible for `size` (h, w)."""
     side = values.new_tensor([1.0, 1.0])
     focals, centres, expected = FOCALS, CENTRES, "a lens in pixels"
     if size is not None:
@@ -70,7 +65,11 @@ def check_lens(
         expected = f"a lens of pictures of {size[0]}x{size[1]} pixels"
     focal, centre = values[:, :2] / side, values[:, 2:] / side
     beyond = (focal < focals[0]).any(-1) | (focal > focals[1]).any(-1)
-    checks.append((beyond | (centre.abs() > centres).any(-1), expected))
+    checks = (
+        (~values.isfinite().all(-1) | (values[:, :2] <= 0).any(-1), EXPECTED),
+        (in_shares(values), SHARES_EXPECTED),
+        (beyond | (centre.abs() > centres).any(-1), expected),
+    )
     for bad, wanted in checks:
         if bad.any():
             row = int(bad.nonzero()[0])

@@ -1,8 +1,8 @@
 """Cameras of `transforms.json`, as nerfstudio, instant-ngp and Blender's scripts for NeRF write it.
 
-Poses are camera-to-world with the axes of OpenGL (x right, y up, z backwards), 4x4 or 3x4. Lenses
-are in pixels (`fl_x fl_y cx cy w h`, for all frames or in each) or one angle (`camera_angle_x`).
-Frames are taken in the order of their file names, with numbers in numeric order.
+Poses are camera-to-world with OpenGL axes (x right, y up, z backwards), 4x4 or 3x4. Lenses are in
+pixels (`fl_x fl_y cx cy w h`, for all frames or in each) or one angle (`camera_angle_x`). Frames
+are sorted by file name, numbers in numeric order.
 """
 
 import math
@@ -25,7 +25,7 @@ EXPECTED = "frames of a transforms.json, each with a `transform_matrix` of 4 x 4
 
 
 def is_transforms(values: Mapping[str, Any]) -> bool:
-    """Whether the object of a JSON file has frames as nerfstudio writes them."""
+    """Whether a JSON object has frames as nerfstudio writes them."""
     frames = values.get("frames")
     return isinstance(frames, list) and any(
         isinstance(frame, dict) and POSE in frame for frame in frames
@@ -35,12 +35,9 @@ def is_transforms(values: Mapping[str, Any]) -> bool:
 def transforms_arrays(
     path: Path, values: Mapping[str, Any], size: tuple[int, int] | None
 ) -> dict[str, Any]:
-    """The arrays of a camera file (`c2w`, `intrinsics`, `width`, `height`), unchecked.
+    """The arrays of a camera file, unchecked; `size` (width, height) is used if the file has none.
 
-    `size` (width, height) stands in for a file that names none.
-
-    Raises:
-        InputError: frames without a pose or a lens, a camera that is no pinhole, several sizes.
+    Raises `InputError` for frames without pose or lens, other cameras than pinholes, several sizes.
     """
     frames = values["frames"]
     if not all(isinstance(frame, dict) and POSE in frame for frame in frames):
@@ -49,23 +46,17 @@ def transforms_arrays(
     cameras = [{**values, **frame} for frame in frames]
     for camera in cameras:
         _refuse_other_models(path, camera)
-    if any(
-        isinstance(camera.get(name, 0), int | float) and camera.get(name)
-        for camera in cameras
-        for name in DISTORTIONS
-    ):
-        LOGGER.warning("%s: the distortion of the lens is left aside", path)
+    distortions = (camera.get(name) for camera in cameras for name in DISTORTIONS)
+    if any(isinstance(value, int | float) and value for value in distortions):
+        LOGGER.warning("%s: the distortion of the lens is ignored", path)
     sizes = {str((camera.get("w"), camera.get("h"))) for camera in cameras}
     if len(sizes) != 1:
         raise InputError(path, f"pictures of the sizes {sorted(sizes)[:4]}", "one size")
     arrays: dict[str, Any] = {"c2w": [_opencv(path, camera[POSE]) for camera in cameras]}
-    named = {
-        name: cameras[0][key]
-        for name, key in (("width", "w"), ("height", "h"))
-        if key in cameras[0]
-    }
+    sides = (("width", "w"), ("height", "h"))
+    named = {name: cameras[0][key] for name, key in sides if key in cameras[0]}
     if not named and size is not None and "fl_x" not in cameras[0]:
-        # An angle fits any size; in few pixels its lens would look like shares of the picture.
+        # An angle fits any size; in few pixels the lens would look like shares of the picture.
         factor = -(-LEAST_WIDTH // min(size))
         named = {"width": size[0] * factor, "height": size[1] * factor}
     known = (named.get("width"), named.get("height")) if len(named) == 2 else size
@@ -74,7 +65,7 @@ def transforms_arrays(
 
 
 def _opencv(path: Path, pose: Any) -> Any:
-    """A pose whose camera looks along z, y down; what is no matrix is left to the checks."""
+    """A pose with OpenCV axes (z forward, y down)."""
     try:
         matrix = np.array(pose, dtype=np.float64)
     except (TypeError, ValueError, OverflowError) as error:
@@ -101,12 +92,8 @@ def _lens(path: Path, camera: Mapping[str, Any], size: Any) -> list[Any]:
         focal = width / (2 * math.tan(camera["camera_angle_x"] / 2))
     else:
         raise InputError(path, "a frame without a lens", expected)
-    return [
-        focal,
-        camera.get("fl_y", focal),
-        camera.get("cx", width / 2),
-        camera.get("cy", height / 2),
-    ]
+    centre = [camera.get("cx", width / 2), camera.get("cy", height / 2)]
+    return [focal, camera.get("fl_y", focal), *centre]
 
 
 def _refuse_other_models(path: Path, camera: Mapping[str, Any]) -> None:

@@ -18,6 +18,8 @@ from ..atomic import atomic_path
 from ..cameras.intrinsics import check_lens, from_matrices
 from ..numpy_file import npz_names, read_npz
 
+EXPECTED = "an npz file with the arrays data and inds"
+
 
 @dataclass(frozen=True)
 class FrameTable:
@@ -35,21 +37,14 @@ class FrameTable:
         rows = torch.searchsorted(self.frames, indices).clamp(max=len(self) - 1)
         missing = indices[self.frames[rows] != indices]
         if len(missing) > 0:
-            raise InputError(self.path, f"no row for frame {missing[0]}", f"one of {self._range()}")
+            first, last = self.frames[0].item(), self.frames[-1].item()
+            expected = f"one of {len(self)} frames between {first} and {last}"
+            raise InputError(self.path, f"no row for frame {missing[0]}", expected)
         return self.values[rows]
-
-    def _range(self) -> str:
-        first, last = self.frames[0].item(), self.frames[-1].item()
-        return f"{len(self)} frames between {first} and {last}"
 
 
 def read_poses(path: Path) -> FrameTable:
-    """Camera-to-world poses [n, 4, 4] of a pose npz, float32, finite and rigid.
-
-    Raises:
-        InputError: a missing or unreadable file, wrong names, shapes or types, a pose that is not
-            finite, not invertible or not rigid.
-    """
+    """Camera-to-world poses [n, 4, 4] of a pose npz, float32; `InputError` unless all are rigid."""
     table = _read_table(path, shapes=((4, 4), (16,)))
     poses = table.values.reshape(-1, 4, 4)
     check_poses(poses, path)
@@ -57,12 +52,7 @@ def read_poses(path: Path) -> FrameTable:
 
 
 def read_intrinsics(path: Path) -> FrameTable:
-    """Intrinsics [n, 4] of an intrinsics npz, `fx fy cx cy` in pixels, float32, focals positive.
-
-    Raises:
-        InputError: a missing or unreadable file, wrong names, shapes or types, values that are no
-            lens (see `intrinsics.py`).
-    """
+    """Intrinsics [n, 4] of an npz, `fx fy cx cy` in pixels, float32; raises as `check_lens`."""
     table = _read_table(path, shapes=((4,), (3, 3)))
     values = table.values
     if values.ndim == 3:
@@ -79,7 +69,11 @@ def write_frame_table(path: Path, values: Float[Tensor, "frame ..."]) -> None:
 
 
 def _read_table(path: Path, shapes: tuple[tuple[int, ...], ...]) -> FrameTable:
-    data, frames = _read_arrays(path)
+    arrays = read_npz(path, EXPECTED, ("data", "inds"))
+    if missing := sorted({"data", "inds"} - set(arrays)):
+        found = f"no array {missing[0]!r} among {npz_names(path, EXPECTED)}"
+        raise InputError(path, found, EXPECTED)
+    data, frames = arrays["data"], arrays["inds"]
     expected = " or ".join(f"[n, {', '.join(map(str, shape))}]" for shape in shapes)
     if data.dtype.kind != "f" or data.ndim < 1 or data.shape[1:] not in shapes or len(data) == 0:
         value = f"data {data.dtype} {list(data.shape)}"
@@ -92,17 +86,6 @@ def _read_table(path: Path, shapes: tuple[tuple[int, ...], ...]) -> FrameTable:
         row = int(np.argmax(np.diff(frames) <= 0))
         value = f"inds {frames[row]}, {frames[row + 1]} at row {row}"
         raise InputError(path, value, "strictly increasing frame numbers")
-    # Poses and intrinsics stay in float64 until checked, if the file has them so.
+    # Values in float64 are checked before they are rounded.
     kind = np.float64 if data.dtype.itemsize >= 8 else np.float32
     return FrameTable(path, torch.from_numpy(frames), torch.from_numpy(data.astype(kind)))
-
-
-def _read_arrays(path: Path) -> tuple[np.ndarray, np.ndarray]:
-    expected = "an npz file with the arrays data and inds"
-    arrays = read_npz(path, expected, ("data", "inds"))
-    missing = sorted({"data", "inds"} - set(arrays))
-    if missing:
-        raise InputError(
-            path, f"no array {missing[0]!r} among {npz_names(path, expected)}", expected
-        )
-    return arrays["data"], arrays["inds"]

@@ -1,4 +1,4 @@
-"""The clip contract: what the generator writes and the decoder reads, and nothing else they share.
+"""The clip contract: the files that the generator writes and the decoder reads.
 
 One clip is one scene (`key`) seen along one trajectory. Under `<root>/<trajectory>/` it has
 `rgb/<key>.mp4`, `pose/<key>.npz`, `intrinsics/<key>.npz`, mostly `latent/<key>.pkl`, sometimes
@@ -6,9 +6,8 @@ One clip is one scene (`key`) seen along one trajectory. Under `<root>/<trajecto
 entry of the root for a trajectory, so nothing else may lie there.
 """
 
-import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import torch
 from jaxtyping import Float, UInt8
@@ -16,24 +15,15 @@ from torch import Tensor
 
 from ...geometry.cameras import Cameras, check_poses
 from ...runtime import InputError
-from ..atomic import atomic_path
-from ..json_object import read_json_object
+from ..json_object import read_json_object, write_json
 from ..video.video import VideoInfo, read_video, video_header, write_video
 from .cameras import FrameTable, read_intrinsics, read_poses, write_frame_table
 from .depth import read_depth_archive, write_depth_archive
 from .latents import read_latents, write_latents
-from .paths import SUFFIXES, ClipPaths, list_keys, list_trajectories
-
-__all__ = [
-    "Clip",
-    "ClipPaths",
-    "ClipReader",
-    "is_finished",
-    "list_keys",
-    "list_trajectories",
-    "open_clip",
-    "write_clip",
-]
+from .paths import SUFFIXES
+from .paths import ClipPaths as ClipPaths
+from .paths import list_keys as list_keys
+from .paths import list_trajectories as list_trajectories
 
 REQUIRED = ("rgb", "pose", "intrinsics")
 
@@ -42,8 +32,8 @@ REQUIRED = ("rgb", "pose", "intrinsics")
 class Clip:
     """One clip in memory.
 
-    `latents` are the normalised latents times 0.5, as the sampler leaves them; `depth` is z-depth
-    in the unit of the poses; `meta` is free: seed, distance, prompt, versions.
+    `latents` are the sampler's normalised latents times 0.5; `depth` is z-depth in the unit of the
+    poses; `meta` is free: seed, distance, prompt, versions.
     """
 
     cameras: Cameras
@@ -55,19 +45,16 @@ class Clip:
 
 
 def write_clip(paths: ClipPaths, clip: Clip) -> None:
-    """Write a clip so that at any moment it is either finished or recognised as unfinished.
+    """Write a clip; at any moment it is either finished or recognised as unfinished.
 
-    Every file is written atomically, the video after what belongs to it, `meta` last; `meta` of an
-    earlier clip of this name goes first. Without `clip.frames` the video must already be there
-    (a `VideoWriter` may have written it while the frames were decoded).
-
-    Raises:
-        InputError: poses that are not rigid, odd picture sizes, no video where there should be.
+    Every file is written atomically, `meta` last; the `meta` of an earlier clip of this name is
+    removed first. Without `clip.frames` the video must be there already (a `VideoWriter` may have
+    written it while the frames were decoded). Raises `InputError` for poses that are not rigid, odd
+    picture sizes, a missing video.
     """
     parts = [*REQUIRED]
     parts += ["latent"] if clip.latents is not None else []
     parts += ["depth"] if clip.depth is not None else []
-    content = json.dumps({**clip.meta, "files": parts}, indent=2, allow_nan=False)
     check_poses(clip.cameras.c2w, paths.pose)
     paths.meta.unlink(missing_ok=True)
 
@@ -81,31 +68,34 @@ def write_clip(paths: ClipPaths, clip: Clip) -> None:
     if clip.frames is not None:
         write_video(paths.rgb, clip.frames, clip.fps)
     found = video_header(paths.rgb)
-    expected = VideoInfo(len(clip.cameras), clip.cameras.height, clip.cameras.width, found.fps)
+    height, width = clip.cameras.height, clip.cameras.width
+    expected = replace(found, num_frames=len(clip.cameras), height=height, width=width)
     assert found == expected, f"{paths.rgb} is {found}, the cameras are for {expected}"
-    with atomic_path(paths.meta) as temporary:
-        temporary.write_text(content + "\n", encoding="utf-8")
+    write_json(paths.meta, {**clip.meta, "files": parts}, indent=2)
 
 
 def is_finished(paths: ClipPaths) -> bool:
-    """Whether `write_clip` wrote the clip to its end and all that it wrote is still there."""
+    """Whether `write_clip` finished the clip and all of its files are still there."""
     if not paths.meta.is_file():
         return False
     parts = read_json_object(paths.meta).get("files")
-    expected = f"a list of {list(SUFFIXES)}, at least {list(REQUIRED)}"
-    if not isinstance(parts, list) or any(part not in list(SUFFIXES) for part in parts):
-        raise InputError(paths.meta, f"files {parts}", expected)
-    if not set(REQUIRED) <= set(parts):
+    known = [*SUFFIXES]
+    if (
+        not isinstance(parts, list)
+        or any(part not in known for part in parts)
+        or not set(REQUIRED) <= set(parts)
+    ):
+        expected = f"a list of {known}, at least {list(REQUIRED)}"
         raise InputError(paths.meta, f"files {parts}", expected)
     return all(paths.part(part).is_file() for part in parts)
 
 
 @dataclass(frozen=True)
 class ClipReader:
-    """Reads what is asked for of one clip, when it is asked for; see `open_clip`.
+    """Reads the parts of one clip on demand; see `open_clip`.
 
-    Frames are named by their number in the video. Every method raises `InputError` naming the
-    file where one is missing, truncated, damaged or lacks a frame.
+    Frames are named by their number in the video. Every method raises `InputError` for a file that
+    is missing, truncated or damaged, or lacks a frame.
     """
 
     paths: ClipPaths
@@ -119,16 +109,6 @@ class ClipReader:
         return self.info.num_frames
 
     @property
-    def fps(self) -> float:
-        """Frames per second of the video."""
-        return self.info.fps
-
-    @property
-    def has_latents(self) -> bool:
-        """Whether the clip has latents; published targets of dynamic scenes have none."""
-        return self.paths.latent.is_file()
-
-    @property
     def has_depth(self) -> bool:
         """Whether the clip has depth maps."""
         return self.paths.depth.is_file()
@@ -137,7 +117,7 @@ class ClipReader:
         """The cameras of the frames `indices`, or of all, for pictures of the video's size."""
         frames = torch.tensor(range(self.num_frames) if indices is None else list(indices)).long()
         c2w, intrinsics = self.poses.at(frames), self.intrinsics.at(frames)
-        return Cameras(c2w, intrinsics, self.info.width, self.info.height)
+        return Cameras(c2w, intrinsics, width=self.info.width, height=self.info.height)
 
     def frames(self, indices: Sequence[int] | None = None) -> UInt8[Tensor, "frame h w 3"]:
         """The pictures of the frames `indices` (any order, repeats allowed), or of all."""
@@ -152,19 +132,17 @@ class ClipReader:
         return read_depth_archive(self.paths.depth, indices)
 
     def meta(self) -> dict:
-        """How the clip was made; empty for published clips, which don't tell."""
+        """How the clip was made; empty for published clips."""
         return read_json_object(self.paths.meta) if self.paths.meta.is_file() else {}
 
 
 def open_clip(paths: ClipPaths) -> ClipReader:
-    """A reader of the clip; the cameras are read and checked, pictures and latents are not.
+    """A reader of the clip, its cameras read and checked, pictures and latents not.
 
-    Published readers look rows up by their frame: tables of published clips, which have no `meta`,
-    may have more rows than the video has frames; those that belong to no frame are left aside.
-
-    Raises:
-        InputError: a missing or damaged video, pose or intrinsics file, invalid cameras, fewer of
-            them than the video has frames, or more in a clip that this project wrote.
+    The tables of published clips, which have no `meta`, may have more rows than the video has
+    frames; surplus rows are ignored, as published readers do. Raises `InputError` for a missing or
+    damaged video, pose or intrinsics file, invalid cameras, fewer rows than frames, or more in a
+    clip that this project wrote.
     """
     info = video_header(paths.rgb)
     poses, intrinsics = read_poses(paths.pose), read_intrinsics(paths.intrinsics)
@@ -173,4 +151,4 @@ def open_clip(paths: ClipPaths) -> ClipReader:
         if surplus < 0 or (surplus > 0 and paths.meta.is_file()):
             expected = f"{info.num_frames} rows, as many as {paths.rgb} has frames"
             raise InputError(table.path, f"{len(table)} rows", expected)
-    return ClipReader(paths, info, poses, intrinsics)
+    return ClipReader(paths, info, poses=poses, intrinsics=intrinsics)

@@ -1,7 +1,7 @@
 """Depth maps on disk: a zip of `%05d.exr`, one half-float channel `Z` per frame, z-depth.
 
-Half floats reach 65504. Finite values beyond are written as +-65504; infinite and NaN values stay
-(readers of clips take non-finite and non-positive depth for "unknown").
+Half floats reach 65504. Larger finite values are written as +-65504; infinite and NaN values stay
+(readers take non-finite and non-positive depth for "unknown").
 """
 
 import io
@@ -20,6 +20,8 @@ from .packed import as_path
 CHANNEL = "Z"
 SUFFIX = ".exr"
 HALF_MAX = 65504.0
+# OpenEXR's binding turns every C++ exception into a RuntimeError.
+EXR_DAMAGES = (RuntimeError, ValueError)
 
 
 def write_depth_archive(path: Path | str, depth: Float[Tensor, "frame h w"]) -> None:
@@ -32,9 +34,7 @@ def read_depth_archive(
 ) -> Float[Tensor, "frame h w"]:
     """The depth maps of the frames `indices` (any order, repeats allowed), or of all, as float32.
 
-    Raises:
-        InputError: a missing, truncated or damaged archive, a frame that is not in it, a picture
-            without the channel `Z`, pictures of different sizes.
+    Raises `InputError` for damage, a missing frame or channel `Z`, pictures of different sizes.
     """
     path = as_path(path)
     indices = _all_frames(path) if indices is None else list(indices)
@@ -79,15 +79,20 @@ def _encode(depth: Float[Tensor, "h w"]) -> bytes:
 
 
 def _decode(path: Path, index: int, content: bytes) -> np.ndarray:
-    import OpenEXR
-
     expected = f"an EXR picture with the channel {CHANNEL}"
     try:
-        channels = OpenEXR.File(io.BytesIO(content), separate_channels=True).channels()
-    # OpenEXR's binding turns every C++ exception into a RuntimeError.
-    except (RuntimeError, ValueError) as error:
+        channels = read_exr(io.BytesIO(content))
+    except EXR_DAMAGES as error:
         value = f"an unreadable picture for frame {index} ({error})"
         raise InputError(path, value, expected) from error
     if CHANNEL not in channels:
         raise InputError(path, f"channels {sorted(channels)} for frame {index}", expected)
-    return channels[CHANNEL].pixels.astype(np.float32)
+    return channels[CHANNEL]
+
+
+def read_exr(source: str | io.BytesIO) -> dict[str, Float[np.ndarray, "h w"]]:
+    """The channels of an EXR picture in float32; raises `EXR_DAMAGES`."""
+    import OpenEXR
+
+    channels = OpenEXR.File(source, separate_channels=True).channels()
+    return {name: channel.pixels.astype(np.float32) for name, channel in channels.items()}

@@ -1,13 +1,12 @@
 """Latents on disk: the published `.pkl`, a torch zip archive around one pickled numpy array.
 
-The array is float32 [1, channel, latent_frame, h, w]. A pickle is a program, so none of its names
-is ever imported: the few that an array needs are answered with inert stand-ins of this module, any
-other is refused, and the array is built here, from plain bytes.
+The array is float32 [1, channel, latent_frame, h, w]. A pickle is a program, so no name in it is
+ever imported: the few that an array needs become inert stand-ins of this module, any other is
+refused, and the array is built here from plain bytes.
 """
 
 import io
 import pickle
-import zipfile
 from dataclasses import dataclass, field
 from math import prod
 from pathlib import Path
@@ -18,8 +17,8 @@ from jaxtyping import Float
 from torch import Tensor
 
 from ...runtime import InputError
-from ..archive import open_archive, read_member
-from ..atomic import atomic_path
+from ..archive import open_archive, read_member, write_archive
+from ..damage import DAMAGES
 
 EXPECTED = "a torch zip archive of one pickled float32 array [1, channel, latent_frame, h, w]"
 
@@ -27,11 +26,15 @@ EXPECTED = "a torch zip archive of one pickled float32 array [1, channel, latent
 def read_latents(path: Path) -> Float[Tensor, "channel latent_frame h w"]:
     """The latents of one clip as stored: normalised latents times 0.5.
 
-    Raises:
-        InputError: a missing, truncated or foreign file, a pickle that names anything but the
-            parts of a numpy array (nothing is executed), another type or rank, non-finite values.
+    Raises `InputError` for a missing, truncated or foreign file, a pickle with other globals than a
+    numpy array needs (nothing is executed), another type or rank, non-finite values.
     """
-    array = _build(path, _unpickle(path, _read_program(path)))
+    with open_archive(path, EXPECTED) as archive:
+        names = [name for name in archive.namelist() if name.endswith("/data.pkl")]
+        if len(names) != 1:
+            raise InputError(path, f"{len(names)} members data.pkl", EXPECTED)
+        program = read_member(path, archive, names[0], expected=EXPECTED)
+    array = _build(path, _unpickle(path, program))
     if array.ndim != 5 or array.shape[0] != 1 or array.size == 0:
         raise InputError(path, f"an array of shape {list(array.shape)}", EXPECTED)
     if not np.isfinite(array).all():
@@ -40,41 +43,23 @@ def read_latents(path: Path) -> Float[Tensor, "channel latent_frame h w"]:
 
 
 def write_latents(path: Path, latents: Float[Tensor, "channel latent_frame h w"]) -> None:
-    """Write the latents of one clip atomically, so that `torch.load` returns a numpy array.
-
-    Raises:
-        InputError: non-finite latents, which no reader takes: nothing is written.
-    """
+    """Write finite latents of one clip atomically; `torch.load` returns them as a numpy array."""
     if not torch.isfinite(latents).all():
         raise InputError(path, "non-finite latents", "finite latents, are the weights sound?")
     array = np.ascontiguousarray(latents.detach().cpu().float().numpy())[None]
-    # Readers with numpy 1 know `numpy.core` alone, newer ones know both. Protocol 3 is the last
-    # that spells the name as a line of text and the first that stores bytes as they are.
+    # numpy 1 knows only `numpy.core`, newer versions both names. Protocol 3 is the last with the
+    # name as a line of text and the first that stores bytes unchanged.
     program = pickle.dumps(array, protocol=3)
     new, old = b"cnumpy._core.multiarray\n", b"cnumpy.core.multiarray\n"
     assert program.count(old) + program[:64].count(new) == 1, f"unknown pickle {program[:64]!r}"
-    records = {
-        "data.pkl": program.replace(new, old, 1),
-        "byteorder": b"little",
-        "version": b"3\n",
-    }
-    with atomic_path(path) as temporary, zipfile.ZipFile(temporary, "w") as archive:
-        for name, content in records.items():
-            # Without the time of the call, so that equal latents are equal files.
-            archive.writestr(zipfile.ZipInfo(f"archive/{name}"), content)
-
-
-def _read_program(path: Path) -> bytes:
-    with open_archive(path, EXPECTED) as archive:
-        names = [name for name in archive.namelist() if name.endswith("/data.pkl")]
-        if len(names) != 1:
-            raise InputError(path, f"{len(names)} members data.pkl", EXPECTED)
-        return read_member(path, archive, names[0], EXPECTED)
+    members = [("data.pkl", program.replace(new, old, 1))]
+    members += [("byteorder", b"little"), ("version", b"3\n")]
+    write_archive(path, ((f"archive/{name}", content) for name, content in members))
 
 
 @dataclass
 class _Dtype:
-    """Stand-in for `numpy.dtype`: the type code, then the byte order out of the state."""
+    """Stand-in for `numpy.dtype`: the type code, and the byte order from the state."""
 
     code: str
     align: bool = False
@@ -87,7 +72,7 @@ class _Dtype:
 
 @dataclass
 class _Array:
-    """Stand-in for `numpy.ndarray` as `_reconstruct` makes it: empty, filled by its state."""
+    """Stand-in for `numpy.ndarray`, which `_reconstruct` makes empty and the state fills."""
 
     kind: type
     shape: tuple = ()
@@ -101,11 +86,11 @@ class _Array:
 
 
 def _from_buffer(content: object, dtype: object, shape: tuple, order: str) -> _Array:
-    return _Array(_Array, shape, None, dtype, order == "F", content)
+    return _Array(_Array, shape, dtype=dtype, fortran=order == "F", content=content)
 
 
 def _encode(text: str, encoding: str) -> bytes:
-    # Protocol 2 has no byte strings: it stores text whose characters are the bytes.
+    # Protocol 2 has no byte strings: it stores bytes as the characters of a text.
     if encoding != "latin1":
         raise pickle.UnpicklingError(f"encoding {encoding!r}")
     return text.encode("latin1")
@@ -121,7 +106,7 @@ STAND_INS: dict[tuple[str, str], object] = {
 
 
 class _Unpickler(pickle.Unpickler):
-    """An unpickler that knows the stand-ins and nothing else."""
+    """An unpickler that knows only the stand-ins."""
 
     def __init__(self, path: Path, program: bytes) -> None:
         super().__init__(io.BytesIO(program))
@@ -140,19 +125,7 @@ def _unpickle(path: Path, program: bytes) -> _Array:
         result = _Unpickler(path, program).load()
     except InputError:
         raise
-    # What a damaged or hostile pickle makes of the unpickler and of the stand-ins.
-    except (
-        pickle.UnpicklingError,
-        EOFError,
-        ValueError,
-        TypeError,
-        LookupError,
-        AttributeError,
-        OverflowError,
-        MemoryError,
-        RecursionError,
-        NotImplementedError,
-    ) as error:
+    except DAMAGES as error:
         raise InputError(path, f"a damaged pickle ({error})", EXPECTED) from error
     if not isinstance(result, _Array):
         raise InputError(path, f"a pickled {type(result).__name__.lstrip('_')}", EXPECTED)

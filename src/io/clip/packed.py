@@ -1,7 +1,7 @@
-"""Clips in tar parts, without unpacking them: a folder tree that is only there for reading.
+"""Clips in tar parts as a read-only folder tree, without unpacking them.
 
-A `PackedPath` stands where a `Path` of an unpacked folder would and is used alike: `/`, `is_dir`,
-`is_file`, `iterdir`, `open`. Nothing is ever extracted, so a name can lead nowhere else.
+A `PackedPath` replaces the `Path` of an unpacked folder: `/`, `is_dir`, `is_file`, `iterdir`,
+`open`. Nothing is ever extracted, so no name can lead to another place.
 """
 
 import io
@@ -24,9 +24,9 @@ PART_SUFFIX = ".tar"
 
 @dataclass(frozen=True)
 class TarParts:
-    """The members of all parts by name; which part has which does not matter.
+    """The members of all parts, by name.
 
-    Sorted arrays rather than dictionaries: worker processes share them, and millions of files fit.
+    Sorted arrays, not dictionaries: worker processes share them, and millions of files fit.
     """
 
     root: Path
@@ -57,7 +57,7 @@ class TarParts:
                 break
             child, slash, _ = name[len(prefix) :].partition(b"/")
             found.append(child.decode())
-            # What lies below a folder comes before the character after the slash.
+            # The contents of a folder end before the character after the slash.
             at = self._place(prefix + child + b"0") if slash else at + 1
         return found
 
@@ -66,22 +66,20 @@ class TarParts:
 
 
 class _Range(io.RawIOBase):
-    """Some bytes of a file as a file; opened by whoever reads, so that no two share a position."""
+    """A range of a file's bytes as a file of its own; every reader opens one, with its position."""
 
     def __init__(self, path: Path, offset: int, size: int) -> None:
         super().__init__()
         self._file, self._offset, self._size, self._at = path.open("rb", 0), offset, size, 0
 
     def readable(self) -> bool:
-        """Always."""
+        """True."""
         return True
 
-    def seekable(self) -> bool:
-        """Always."""
-        return True
+    seekable = readable
 
     def seek(self, offset: int, whence: int = os.SEEK_SET) -> int:
-        """Go to a position, counted from the start, from here or from the end."""
+        """Move to a position, counted from the start, the current position or the end."""
         base = {os.SEEK_SET: 0, os.SEEK_CUR: self._at, os.SEEK_END: self._size}[whence]
         if base + offset < 0:
             raise OSError(f"position {base + offset} before the start")
@@ -89,7 +87,7 @@ class _Range(io.RawIOBase):
         return self._at
 
     def readinto(self, buffer: Any) -> int:
-        """Fill the buffer as far as there is content; the number of bytes."""
+        """Fill the buffer as far as the range reaches; returns the number of bytes."""
         count = max(min(len(buffer), self._size - self._at), 0)
         if not count:
             return 0
@@ -99,13 +97,13 @@ class _Range(io.RawIOBase):
         return got
 
     def close(self) -> None:
-        """Close the part as well."""
+        """Close the part, too."""
         self._file.close()
         super().close()
 
 
 class PackedPath(type(Path())):
-    """A file or folder in tar parts; its text names the part, where there is such a file."""
+    """A file or folder in tar parts; the text of a file's path begins with its part."""
 
     # Class attributes, because `Path` makes its objects without `__init__`.
     _archive: TarParts
@@ -113,7 +111,7 @@ class PackedPath(type(Path())):
 
     @classmethod
     def at(cls, archive: TarParts, inner: str = "") -> "PackedPath":
-        """The file or folder of this name; the root by default."""
+        """The file or folder `inner`; the root by default."""
         found = archive.find(inner)
         path = cls(archive.root if found is None else found[0], inner)
         path._archive, path._inner = archive, inner
@@ -127,7 +125,7 @@ class PackedPath(type(Path())):
         return type(self).at, (self._archive, self._inner)
 
     def with_segments(self, *segments: str | os.PathLike[str]) -> Path:
-        """What is derived otherwise than by `/`, such as a parent, is a name alone."""
+        """A plain path: only `/` stays within the parts; parents and the like are names."""
         return Path(*segments)
 
     def is_file(self) -> bool:
@@ -135,15 +133,15 @@ class PackedPath(type(Path())):
         return self._archive.find(self._inner) is not None
 
     def is_dir(self) -> bool:
-        """Whether some part has a file below it."""
+        """Whether some part has a file below this path."""
         return not self.is_file() and self._archive.has_folder(self._folder)
 
     def exists(self) -> bool:
-        """Whether it is a file or a folder."""
+        """Whether this is a file or a folder."""
         return self.is_file() or self.is_dir()
 
     def iterdir(self) -> Iterator["PackedPath"]:
-        """Yield what is in the folder, in the order of the names."""
+        """Yield the entries of the folder, sorted by name."""
         for child in self._archive.children(self._folder):
             yield self / child
 
@@ -155,12 +153,7 @@ class PackedPath(type(Path())):
         errors: str | None = None,
         newline: str | None = None,
     ) -> Any:
-        """The file, for reading, in mode `r` (as text) or `rb`.
-
-        Raises:
-            FileNotFoundError: there is none.
-            InputError: its part has become too short since it was indexed.
-        """
+        """Open for reading, in mode `r` or `rb`; `InputError` if the part was cut since indexed."""
         assert mode in ("r", "rb"), f"mode {mode!r} for a file in a tar part"
         place = self._archive.find(self._inner)
         if place is None:
@@ -179,20 +172,16 @@ class PackedPath(type(Path())):
 
 
 def as_path(path: Path | str) -> Path:
-    """A path of a text; a path as it is, also one in tar parts, which `Path` would forget."""
+    """A text as a path; a path unchanged, because `Path()` would lose the tar parts."""
     return path if isinstance(path, Path) else Path(path)
 
 
 def open_root(root: Path | str) -> Path:
-    """The folder of clips that `root` is, or as if it were unpacked: tar parts.
+    """The folder of clips at `root`: unpacked clips or tar parts, one part, or a pattern of parts.
 
-    Args:
-        root: a folder of clips, a folder of tar parts, one part, or a pattern of parts such as
-            `data/part-*.tar`.
-
-    Raises:
-        InputError: no part fits the pattern, compressed, damaged or truncated parts, a file that
-            is there twice, a folder with parts and unpacked clips.
+    A pattern is like `data/part-*.tar`. Raises `InputError` for a pattern without a part,
+    compressed, damaged or truncated parts, a file that occurs twice, and a folder with both parts
+    and unpacked clips.
     """
     path = as_path(root)
     if isinstance(path, PackedPath):
@@ -219,7 +208,7 @@ def open_root(root: Path | str) -> Path:
 
 
 def _join(root: Path, parts: Sequence[Path]) -> TarParts:
-    """The members of all parts; what all names begin with is no part of them."""
+    """The members of all parts, without the folders that all names begin with."""
     indexes = [read_index(part) for part in parts]
     names = np.concatenate([index.names for index in indexes])
     if not len(names):
@@ -236,21 +225,11 @@ def _join(root: Path, parts: Sequence[Path]) -> TarParts:
         first, second = (parts[int(number)] for number in places[at : at + 2, 0])
         name = bytes(names[at]).decode()
         raise InputError(second, f"{name!r}, which {first} has as well", "every file once")
-    skipped = _common_folder(names)
+    # At least `<trajectory>/<kind>/<file>` is left of every name.
+    most = max(int(np.char.count(names, b"/").min()) - 2, 0)
+    # Names are sorted: folders that the first and the last share are shared by all.
+    first, last = (bytes(names[at]).split(b"/")[:most] for at in (0, -1))
+    skipped = sum(len(folder) + 1 for folder in os.path.commonprefix([first, last]))
     if skipped:
         names = np.array([bytes(name)[skipped:] for name in names])
-    return TarParts(root, tuple(parts), names, places)
-
-
-def _common_folder(names: Shaped[np.ndarray, " member"]) -> int:
-    """How long the name of the folder is that the trajectories of all clips lie in."""
-    # Sorted: what the first and the last begin with, all do.
-    first, last = (bytes(names[at]).split(b"/") for at in (0, -1))
-    # At least `<trajectory>/<kind>/<file>` is left.
-    most = max(int(np.char.count(names, b"/").min()) - 2, 0)
-    length = 0
-    for one, other in zip(first[:most], last[:most], strict=True):
-        if one != other:
-            break
-        length += len(one) + 1
-    return length
+    return TarParts(root, tuple(parts), names=names, places=places)

@@ -1,4 +1,4 @@
-"""Where the files of clips lie, and which clips a folder holds; `clip.py` says what is in them."""
+"""The paths of a clip's files and the clips in a folder; `clip.py` describes the contents."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -22,7 +22,7 @@ NOT_A_TRAJECTORY = "flag"
 
 @dataclass(frozen=True)
 class ClipPaths:
-    """Where the files of one clip lie; an empty `trajectory` means that they lie in the root."""
+    """The paths of one clip's files; with an empty `trajectory` they lie in the root."""
 
     root: Path
     trajectory: str
@@ -66,7 +66,7 @@ class ClipPaths:
 
     @property
     def meta(self) -> Path:
-        """How the clip was made; its presence says that the clip is finished."""
+        """How the clip was made; exists only for a finished clip."""
         return self.part("meta")
 
 
@@ -81,11 +81,7 @@ def list_trajectories(root: Path | str) -> list[str]:
 
 
 def list_keys(root: Path | str, trajectories: Sequence[str] | None = None) -> list[str]:
-    """The keys of the clips in `trajectories` (default: all), numbers in numeric order.
-
-    Raises:
-        InputError: no clips at all, or a trajectory folder without a clip that another one has.
-    """
+    """The keys of clips, numbers in numeric order; `InputError` where `trajectories` differ."""
     root = as_path(root)
     names = list_trajectories(root) if trajectories is None else trajectories
     found = {name: _keys_of(root / name / "rgb") for name in names}
@@ -109,6 +105,6 @@ def _keys_of(folder: Path) -> set[str]:
 
 
 def _natural(name: str) -> tuple[bool, int, str]:
-    # Python refuses numbers of thousands of digits, which a name in a tar part may have.
+    # Python refuses numbers of thousands of digits; a name in a tar part may have them.
     numeric = name.isascii() and name.isdecimal() and len(name) <= LONGEST_NUMBER
     return (not numeric, int(name) if numeric else 0, name)

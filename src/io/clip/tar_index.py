@@ -1,7 +1,7 @@
-"""What a tar part holds, and where: its members are read by offset and never extracted.
+"""The index of a tar part: where its members lie, so that they are read without extracting.
 
-An example needs a few files of several trajectories at once, which may lie in different parts, so
-parts are not read from front to back.
+One example needs files of several trajectories, which may lie in different parts, so parts are not
+read from front to back.
 """
 
 import hashlib
@@ -14,9 +14,8 @@ import numpy as np
 from jaxtyping import Int64, Shaped
 
 from ...runtime import InputError, get_logger
-from ..archive import UNREADABLE
 from ..atomic import atomic_path
-from ..numpy_file import DAMAGES
+from ..damage import DAMAGES, check_file
 
 LOGGER = get_logger(__name__)
 EXPECTED = "a whole, uncompressed tar file"
@@ -34,28 +33,28 @@ class TarIndex:
 
 
 def read_index(part: Path) -> TarIndex:
-    """The index of a part, from `<part>.index` or the cache folder if it is of this very file.
+    """The index of a part: stored in `<part>.index` or the cache folder, or scanned and stored.
 
-    Otherwise the part is gone through once, and the index is kept beside it, or where that is not
-    allowed in the cache folder (`XDG_CACHE_HOME`).
-
-    Raises:
-        InputError: see `scan_part`.
+    The cache folder (`XDG_CACHE_HOME`) takes the index where nothing can be written beside the
+    part. An index of another state of the part is not used. Raises as `scan_part`.
     """
-    if not part.is_file():
-        raise InputError(part, "no such file", EXPECTED)
+    check_file(part, EXPECTED)
     status = part.stat()
     stamp = np.array([status.st_size, status.st_mtime_ns])
-    places = [part.with_name(part.name + INDEX_SUFFIX), _cached(part)]
+    folder = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
+    digest = hashlib.sha256(str(part.resolve()).encode()).hexdigest()[:32]
+    cached = Path(folder) / CACHE / f"{digest}{INDEX_SUFFIX}"
+    places = [part.with_name(part.name + INDEX_SUFFIX), cached]
     for place in places:
         index = _load(place, stamp)
         if index is not None:
             return index
-    LOGGER.info("%s is gone through, to be read by offset from now on", part)
+    LOGGER.info("%s is indexed once, so that later runs read it by offset", part)
     index = scan_part(part)
     for place in places:
         try:
-            _store(place, index, stamp)
+            with atomic_path(place) as temporary, temporary.open("wb") as file:
+                np.savez(file, stamp=stamp, **vars(index))
         except OSError as error:
             LOGGER.info("no index at %s: %s", place, error)
             continue
@@ -64,30 +63,25 @@ def read_index(part: Path) -> TarIndex:
 
 
 def scan_part(part: Path) -> TarIndex:
-    """The index of a part from its headers.
-
-    Raises:
-        InputError: a compressed, damaged or truncated part, a name that is there twice or leads
-            out of the folder, a link.
-    """
+    """The index of a part from its headers; `InputError` for damage, links and unsafe names."""
     size = part.stat().st_size
     found: dict[str, tuple[int, int]] = {}
     end = 0
     try:
         with tarfile.open(part, "r:") as archive:
             for member in archive:
-                # What follows a header is padded to blocks.
                 end = member.offset_data
                 if not member.isdir():
                     name = _checked(part, member)
                     if name in found:
                         raise InputError(part, f"{name!r} twice", "every file once")
                     found[name] = (member.offset_data, member.size)
+                    # Contents are padded to whole blocks.
                     end += -(-member.size // tarfile.BLOCKSIZE) * tarfile.BLOCKSIZE
                 if end > size:
                     break
     except (tarfile.TarError, EOFError, OSError) as error:
-        # The last complete header says how long the part is at least.
+        # The last complete header gives a lower limit of the part's length.
         least = f"; at least {end} bytes, it has {size}" if end >= size else ""
         raise InputError(part, f"unreadable ({error})", EXPECTED + least) from error
     # A part ends with empty blocks; one that was cut between two files lacks them.
@@ -97,7 +91,7 @@ def scan_part(part: Path) -> TarIndex:
     names = sorted(found, key=str.encode)
     table = np.array([found[name] for name in names], dtype=np.int64).reshape(-1, 2)
     encoded = np.array([name.encode() for name in names], dtype=bytes)
-    return TarIndex(encoded, table[:, 0].copy(), table[:, 1].copy())
+    return TarIndex(names=encoded, offsets=table[:, 0].copy(), sizes=table[:, 1].copy())
 
 
 def _checked(part: Path, member: tarfile.TarInfo) -> str:
@@ -111,12 +105,6 @@ def _checked(part: Path, member: tarfile.TarInfo) -> str:
     return name
 
 
-def _cached(part: Path) -> Path:
-    folder = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
-    digest = hashlib.sha256(str(part.resolve()).encode()).hexdigest()[:32]
-    return Path(folder) / CACHE / f"{digest}{INDEX_SUFFIX}"
-
-
 def _load(place: Path, stamp: Int64[np.ndarray, "2"]) -> TarIndex | None:
     """A stored index; None if there is none, or one of another state of the part."""
     if not place.is_file():
@@ -126,11 +114,6 @@ def _load(place: Path, stamp: Int64[np.ndarray, "2"]) -> TarIndex | None:
             if not np.array_equal(stored["stamp"], stamp):
                 return None
             return TarIndex(stored["names"], stored["offsets"], stored["sizes"])
-    except (*UNREADABLE, *DAMAGES) as error:
-        LOGGER.warning("%s: made anew, unreadable (%s)", place, error)
+    except DAMAGES as error:
+        LOGGER.warning("%s: unreadable, made anew (%s)", place, error)
         return None
-
-
-def _store(place: Path, index: TarIndex, stamp: Int64[np.ndarray, "2"]) -> None:
-    with atomic_path(place) as temporary, temporary.open("wb") as file:
-        np.savez(file, stamp=stamp, names=index.names, offsets=index.offsets, sizes=index.sizes)

@@ -1,45 +1,33 @@
-"""Clips written by processes of their own, so that encoding them holds nobody up."""
+"""Clips written by separate processes, so that encoding does not delay their maker."""
 
 import multiprocessing
 import os
 import signal
 import threading
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
-from dataclasses import dataclass, replace
-from types import TracebackType
+from contextlib import contextmanager
 from typing import Any
 
 import torch
 
 from ...geometry.cameras import Cameras
+from ..atomic import BlockWriter
 from .clip import Clip, ClipPaths, write_clip
 
-# Clips that wait for each process: enough to keep it busy, and a bound for the memory.
+# Clips that wait for each process: keeps it busy, and limits the memory.
 WAITING = 4
 
 
-@dataclass(frozen=True)
-class _Packed:
-    """A clip as plain arrays: tensors would travel through shared memory, which may be small."""
+class ClipWriters(BlockWriter):
+    """Writes clips with some processes, or in this one where `processes` is 0.
 
-    paths: ClipPaths
-    arrays: Mapping[str, Any]
-    size: tuple[int, int]
-    fps: float | int
-    meta: Mapping[str, object]
-
-
-class ClipWriters:
-    """Writes clips with some processes, or in this one where there are none.
-
-    Raises:
-        OSError, InputError: of `write_clip`, from a later `write` or the end of the block, which
-            waits for all clips.
+    The end of the block waits for all clips. Errors of `write_clip` are raised by a later `write`
+    or the end of the block.
     """
 
     def __init__(self, processes: int) -> None:
-        """Start the processes: before anything that they should not share, such as a GPU."""
+        """Start the processes, before anything that they should not share, such as a GPU."""
         assert processes >= 0, f"{processes} processes"
         self.processes = processes
         self._pool: ProcessPoolExecutor | None = None
@@ -47,26 +35,19 @@ class ClipWriters:
             # Not forked: the parent has threads, and mostly a GPU.
             context = multiprocessing.get_context("spawn")
             self._pool = ProcessPoolExecutor(processes, context, initializer=_begin)
-            # A signal to all processes of a job: what ends is for the parent to say. Children
-            # inherit what is blocked, and begin with the first submissions.
+            # Signals reach all processes of a job, but only the parent may act on them. Children
+            # inherit the blocked signals, and start with the first submissions.
             before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM, signal.SIGINT})
             for _ in range(processes):
-                self._pool.submit(_one_thread)
+                self._pool.submit(torch.set_num_threads, 1)
             signal.pthread_sigmask(signal.SIG_SETMASK, before)
         self._running: set[Future[None]] = set()
 
-    def __enter__(self) -> "ClipWriters":
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
+    @contextmanager
+    def _block(self) -> Iterator[None]:
         try:
-            if error is None:
-                self.finish()
+            yield
+            self.finish()
         finally:
             self.close()
 
@@ -75,20 +56,28 @@ class ClipWriters:
         self._collect(0)
 
     def close(self) -> None:
-        """End the processes after the clips that they have begun; others are not written."""
+        """End the processes after the clips that they have begun; the others are not written."""
         if self._pool is not None:
             self._pool.shutdown(wait=True, cancel_futures=True)
 
     def write(self, paths: ClipPaths, clip: Clip) -> None:
-        """Write a clip some time soon; waits while too many wait."""
+        """Write a clip in the background; blocks while too many clips wait."""
         if self._pool is None:
             write_clip(paths, clip)
             return
-        self._running.add(self._pool.submit(_write, _pack(paths, clip)))
+        cameras, depth = clip.cameras, clip.depth
+        parts = {"c2w": cameras.c2w, "intrinsics": cameras.intrinsics}
+        parts |= {"frames": clip.frames, "latents": clip.latents}
+        # Half floats, as in the archive, are half of the bytes.
+        parts["depth"] = None if depth is None else depth.half()
+        arrays = {name: part.cpu().numpy() for name, part in parts.items() if part is not None}
+        size = (cameras.width, cameras.height)
+        writing = self._pool.submit(_write, paths, arrays, size=size, fps=clip.fps, meta=clip.meta)
+        self._running.add(writing)
         self._collect(WAITING * self.processes)
 
     def _collect(self, most: int) -> None:
-        """Wait until at most so many are left, and raise what went wrong with the others."""
+        """Wait until at most `most` clips are left, and raise the errors of the others."""
         done = {future for future in self._running if future.done()}
         while len(self._running) - len(done) > most:
             done |= wait(self._running - done, return_when=FIRST_COMPLETED).done
@@ -97,40 +86,29 @@ class ClipWriters:
             future.result()
 
 
-def _pack(paths: ClipPaths, clip: Clip) -> _Packed:
-    arrays: dict[str, Any] = {"c2w": clip.cameras.c2w, "intrinsics": clip.cameras.intrinsics}
-    arrays |= {"frames": clip.frames, "latents": clip.latents}
-    # Half of the bytes: the archive holds half floats.
-    arrays["depth"] = None if clip.depth is None else clip.depth.half()
-    arrays = {name: None if part is None else part.cpu().numpy() for name, part in arrays.items()}
-    size = (clip.cameras.width, clip.cameras.height)
-    return _Packed(paths, arrays, size, clip.fps, clip.meta)
-
-
-def _write(packed: _Packed) -> None:
-    parts = {
-        name: None if part is None else torch.from_numpy(part)
-        for name, part in packed.arrays.items()
-    }
-    c2w, intrinsics, depth = parts["c2w"], parts["intrinsics"], parts["depth"]
-    assert c2w is not None and intrinsics is not None, "a clip without cameras"
-    clip = Clip(Cameras(c2w, intrinsics, *packed.size), packed.fps, meta=packed.meta)
-    clip = replace(clip, frames=parts["frames"], latents=parts["latents"])
-    write_clip(packed.paths, clip if depth is None else replace(clip, depth=depth.float()))
+def _write(
+    paths: ClipPaths,
+    arrays: Mapping[str, Any],
+    size: tuple[int, int],
+    fps: float | int,
+    meta: Mapping[str, object],
+) -> None:
+    """Write a clip given as arrays: tensors would travel through shared memory, often too small."""
+    parts = {name: torch.from_numpy(array) for name, array in arrays.items()}
+    cameras = Cameras(parts["c2w"], parts["intrinsics"], width=size[0], height=size[1])
+    depth = parts["depth"].float() if "depth" in parts else None
+    frames, latents = parts.get("frames"), parts.get("latents")
+    write_clip(paths, Clip(cameras, fps, frames, latents=latents, depth=depth, meta=meta))
 
 
 def _begin() -> None:
-    _one_thread()
+    torch.set_num_threads(1)
     threading.Thread(target=_follow, daemon=True).start()
 
 
 def _follow() -> None:
-    """End this process when its parent has ended, of which a killed one says nothing."""
+    """End this process when its parent has ended: a killed parent cannot say so."""
     parent = multiprocessing.parent_process()
     assert parent is not None, "not a process of a pool"
     parent.join()
     os._exit(1)
-
-
-def _one_thread() -> None:
-    torch.set_num_threads(1)

@@ -1,4 +1,4 @@
-"""Colours of an embedded ICC profile (Display P3, Adobe RGB, CMYK) as those of common screens."""
+"""Pictures with an embedded ICC profile (Display P3, Adobe RGB, CMYK) in sRGB."""
 
 import io
 from pathlib import Path
@@ -13,10 +13,9 @@ LOGGER = get_logger(__name__)
 
 
 def in_srgb(path: Path, picture: "Image") -> "Image":
-    """The picture in sRGB; as it is where it has no profile, or one of sRGB.
+    """The picture in sRGB; unchanged without a profile, or with one of sRGB.
 
-    A profile that is damaged, or of another kind of colours than the picture, is left aside as
-    viewers do, with a line in the log.
+    A profile that is damaged or does not fit the picture is ignored, as viewers do, and logged.
     """
     from PIL import ImageCms
 
@@ -39,7 +38,7 @@ def in_srgb(path: Path, picture: "Image") -> "Image":
             outputMode="RGBA" if picture.mode == "RGBA" else "RGB",
         )
     except (ImageCms.PyCMSError, OSError, ValueError, TypeError) as error:
-        LOGGER.warning("%s: the colour profile is left aside (%s)", path, error)
+        LOGGER.warning("%s: the colour profile is ignored (%s)", path, error)
         return picture
     assert shown is not None, "converted in place"
     return shown

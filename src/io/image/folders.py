@@ -1,58 +1,58 @@
-"""Pictures and videos directly in a folder; what is left out is logged with its reason.
+"""Pictures and videos by their suffixes, and those directly in a folder.
 
-What has the suffix of a picture or a video counts, also where it is no file, such as a link to
-nowhere: whoever opens it says what is wrong with it.
+A suffix counts even where the path is no file, such as a broken link: its reader reports the fault.
+Entries that are left out are logged with the reason.
 """
 
 from pathlib import Path
 
-from ...runtime import InputError, get_logger
+from ...runtime import InputError, get_logger, listed
 from .image import HEIC_EXPECTED, can_read_heic
-from .suffixes import (
-    HEIC_SUFFIXES,
-    PICTURE_SUFFIXES,
-    VIDEO_SUFFIXES,
-    is_picture,
-    is_video,
-    listed,
-)
 
 LOGGER = get_logger(__name__)
-# Names that a line of the log shows before it only counts the others.
-NAMES_SHOWN = 8
+# Formats that Pillow reads by itself.
+PICTURE_SUFFIXES = (".jpg", ".jpeg", ".png", ".webp", ".avif", ".tif", ".tiff", ".bmp")
+# Formats of the extra `heic`, see `image.py`.
+HEIC_SUFFIXES = (".heic", ".heif")
+VIDEO_SUFFIXES = (".mp4", ".mov", ".m4v", ".mkv", ".webm", ".avi")
+
+
+def is_picture(path: Path) -> bool:
+    """Whether a file has the suffix of a picture, HEIC included, in any case."""
+    return path.suffix.lower() in PICTURE_SUFFIXES + HEIC_SUFFIXES
+
+
+def is_video(path: Path) -> bool:
+    """Whether a file has the suffix of a video, in any case."""
+    return path.suffix.lower() in VIDEO_SUFFIXES
 
 
 def find_images(folder: Path | str) -> list[Path]:
-    """The pictures directly in `folder`, by name; their suffix may be in any case.
-
-    Raises `InputError` where there is no such folder, or no image in it that can be read.
-    """
+    """The readable pictures directly in `folder`, by name; `InputError` without any."""
     files = _files(Path(folder), "a folder of pictures")
     pictures = [path for path in files if is_picture(path)]
-    found = [path for path in pictures if can_read_heic() or not _has_heic_suffix(path)]
+    unread = () if can_read_heic() else HEIC_SUFFIXES
+    heic = [path for path in pictures if path.suffix.lower() in unread]
+    found = [path for path in pictures if path.suffix.lower() not in unread]
     if not found and pictures:
         raise InputError(folder, f"{len(pictures)} HEIC pictures", HEIC_EXPECTED)
     if not found:
-        raise InputError(folder, "no pictures", f"files that end with {listed(PICTURE_SUFFIXES)}")
-    left = [path for path in files if path not in set(found)]
-    heic = [path for path in left if path in set(pictures)]
-    videos = [path for path in left if is_video(path)]
+        expected = f"files that end with {', '.join(PICTURE_SUFFIXES)}"
+        raise InputError(folder, "no pictures", expected)
+    videos = [path for path in files if is_video(path)]
     _log(folder, HEIC_EXPECTED, heic)
     _log(folder, "videos", videos)
-    _log(folder, "no pictures", [path for path in left if path not in {*heic, *videos}])
+    _log(folder, "no pictures", [path for path in files if path not in {*pictures, *videos}])
     return found
 
 
 def find_videos(folder: Path | str) -> list[Path]:
-    """The videos directly in `folder`, by name; their suffix may be in any case.
-
-    Raises `InputError` where there is no such folder or no video in it.
-    """
+    """The videos directly in `folder`, by name; `InputError` without any."""
     files = _files(Path(folder), "a folder of videos")
     found = [path for path in files if is_video(path)]
     if not found:
-        raise InputError(folder, "no videos", f"files that end with {listed(VIDEO_SUFFIXES)}")
-    _log(folder, "no videos", [path for path in files if path not in set(found)])
+        raise InputError(folder, "no videos", f"files that end with {', '.join(VIDEO_SUFFIXES)}")
+    _log(folder, "no videos", [path for path in files if not is_video(path)])
     return found
 
 
@@ -65,12 +65,7 @@ def _files(folder: Path, expected: str) -> list[Path]:
         raise InputError(folder, f"unreadable ({error.strerror})", expected) from error
 
 
-def _has_heic_suffix(path: Path) -> bool:
-    return path.suffix.lower() in HEIC_SUFFIXES
-
-
 def _log(folder: Path | str, reason: str, left: list[Path]) -> None:
     if left:
-        names = ", ".join(path.name for path in left[:NAMES_SHOWN])
-        more = f" and {len(left) - NAMES_SHOWN} more" if len(left) > NAMES_SHOWN else ""
-        LOGGER.warning("%s: left out (%s): %s%s", folder, reason, names, more)
+        names = listed([path.name for path in left])
+        LOGGER.warning("%s: left out (%s): %s", folder, reason, names)

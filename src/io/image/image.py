@@ -1,7 +1,6 @@
-"""Pictures: any common image file as uint8 RGB [h, w, 3], upright, in sRGB, not transparent."""
+"""Reads any common picture as uint8 RGB [h, w, 3], upright, in sRGB, on white; writes PNG."""
 
 import math
-import struct
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -16,65 +15,38 @@ from torch import Tensor
 
 from ...runtime import InputError
 from ..atomic import atomic_path
-from ..lfs import lfs_pointer
+from ..damage import DAMAGES, check_file
 from .color_profile import in_srgb
-from .transparency import on_white
+from .pixels import on_white
 
 if TYPE_CHECKING:
     from PIL.Image import Image
 
 EXPECTED = "a readable picture (jpg, png, webp, avif, tiff, bmp or heic)"
-# For the environment that is at work, which need not be that of the shell.
+# The running Python, which need not be the shell's.
 HEIC_EXPECTED = f"the extra `heic`: {sys.executable} -m pip install pillow-heif"
 HEIC_BRANDS = (b"heic", b"heix", b"heim", b"heis", b"hevc", b"hevx", b"mif1", b"msf1")
-# Telephones take 200 megapixels. Pillow's own limit is lower, and a warning below that.
+# Telephones take 200 megapixels; Pillow's own limit is lower.
 MOST_PIXELS = 220_000_000
-# Larger pictures are reduced: the generator's have less than a megapixel.
+# Larger pictures are reduced: the generator needs less than a megapixel.
 KEPT_PIXELS = 50_000_000
-# What Pillow's decoders and its EXIF reader raise on damaged files.
-DAMAGES = (
-    OSError,
-    EOFError,
-    SyntaxError,
-    ValueError,
-    TypeError,
-    KeyError,
-    IndexError,
-    AttributeError,
-    OverflowError,
-    ZeroDivisionError,
-    RuntimeError,
-    NotImplementedError,
-    MemoryError,
-    struct.error,
-)
 
 
 def read_image(path: Path | str) -> UInt8[Tensor, "h w 3"]:
     """The picture in a file, turned upright (EXIF), composited on white where transparent.
 
-    Grey, palette, CMYK and 16-bit pictures become 8-bit RGB; of an animation the first frame is
-    read. Colours of an embedded profile become sRGB. The content decides the format, not the
-    suffix. Pictures of more than 50 megapixels are reduced by a whole factor.
-
-    Raises:
-        InputError: no such file, an empty, truncated or unreadable one, more than 220 megapixels,
-            a HEIC picture without the extra that reads it.
+    The content decides the format, not the suffix. Grey, palette, CMYK and 16-bit pictures become
+    8-bit RGB, an embedded colour profile becomes sRGB, an animation its first frame. Pictures of
+    more than 50 megapixels are reduced by a whole factor. Raises `InputError` for a missing, empty,
+    truncated or unreadable file, more than 220 megapixels, a HEIC picture without the extra that
+    reads it.
     """
-    from PIL import Image, ImageOps
+    from PIL import ImageOps
 
     path = Path(path)
-    _check_file(path)
-    try:
-        if _is_heic(path):
-            _register_heic(path)
-        with _own_limit(), Image.open(path) as picture:
-            reduced = _reduced(path, picture)
-            return torch.from_numpy(_to_rgb(in_srgb(path, ImageOps.exif_transpose(reduced))))
-    except InputError:
-        raise
-    except (*DAMAGES, Image.DecompressionBombError) as error:
-        raise InputError(path, f"unreadable ({error})", EXPECTED) from error
+    with _open(path) as picture:
+        reduced = _reduced(path, picture)
+        return torch.from_numpy(_to_rgb(in_srgb(path, ImageOps.exif_transpose(reduced))))
 
 
 def write_png(path: Path, picture: UInt8[Tensor, "h w 3"]) -> None:
@@ -86,25 +58,9 @@ def write_png(path: Path, picture: UInt8[Tensor, "h w 3"]) -> None:
 
 
 def image_size(path: Path | str) -> tuple[int, int]:
-    """Height and width of a picture as it is stored, from its header alone.
-
-    Raises:
-        InputError: no such file, an empty one, or one without a picture's header; too many pixels;
-            a HEIC picture without the extra that reads it.
-    """
-    from PIL import Image
-
-    path = Path(path)
-    _check_file(path)
-    try:
-        if _is_heic(path):
-            _register_heic(path)
-        with _own_limit(), Image.open(path) as picture:
-            return picture.height, picture.width
-    except InputError:
-        raise
-    except (*DAMAGES, Image.DecompressionBombError) as error:
-        raise InputError(path, f"unreadable ({error})", EXPECTED) from error
+    """Height and width of a picture as stored, from its header alone; raises as `read_image`."""
+    with _open(Path(path)) as picture:
+        return picture.height, picture.width
 
 
 def can_read_heic() -> bool:
@@ -112,25 +68,37 @@ def can_read_heic() -> bool:
     return find_spec("pillow_heif") is not None
 
 
-def _check_file(path: Path) -> None:
-    if not path.is_file():
-        missing = "a link to nowhere" if path.is_symlink() else "no such file"
-        raise InputError(path, "a folder" if path.is_dir() else missing, EXPECTED)
+@contextmanager
+def _open(path: Path) -> Iterator["Image"]:
+    """An open picture; what its decoder raises within the block becomes `InputError`.
+
+    Pillow's limit of pixels is off meanwhile: `_reduced` has its own.
+    """
+    from PIL import Image
+
+    check_file(path, EXPECTED)
     if path.stat().st_size == 0:
         raise InputError(path, "an empty file", EXPECTED)
-    if pointer := lfs_pointer(path):
-        raise InputError(path, pointer, EXPECTED)
-
-
-def _is_heic(path: Path) -> bool:
-    """Whether a file is HEIC by its first bytes."""
-    with path.open("rb") as file:
-        head = file.read(32)
-    # Every other brand that AVIF has may stand beside `mif1`.
-    return head[4:8] == b"ftyp" and head[8:12] in HEIC_BRANDS and b"avif" not in head
+    before, Image.MAX_IMAGE_PIXELS = Image.MAX_IMAGE_PIXELS, None
+    try:
+        _register_heic(path)
+        with Image.open(path) as picture:
+            yield picture
+    except InputError:
+        raise
+    except (*DAMAGES, Image.DecompressionBombError) as error:
+        raise InputError(path, f"unreadable ({error})", EXPECTED) from error
+    finally:
+        Image.MAX_IMAGE_PIXELS = before
 
 
 def _register_heic(path: Path) -> None:
+    """Let Pillow read HEIC, if the file begins as HEIC."""
+    with path.open("rb") as file:
+        head = file.read(32)
+    # AVIF may name `mif1` first, too.
+    if head[4:8] != b"ftyp" or head[8:12] not in HEIC_BRANDS or b"avif" in head:
+        return
     if not can_read_heic():
         raise InputError(path, "a HEIC picture", HEIC_EXPECTED)
     import pillow_heif
@@ -138,20 +106,8 @@ def _register_heic(path: Path) -> None:
     pillow_heif.register_heif_opener()
 
 
-@contextmanager
-def _own_limit() -> Iterator[None]:
-    """Take Pillow's limit away; `_reduced` has one of its own."""
-    from PIL import Image
-
-    before, Image.MAX_IMAGE_PIXELS = Image.MAX_IMAGE_PIXELS, None
-    try:
-        yield
-    finally:
-        Image.MAX_IMAGE_PIXELS = before
-
-
 def _reduced(path: Path, picture: "Image") -> "Image":
-    """The picture, by a whole factor smaller where it is very large."""
+    """The picture, reduced by a whole factor where it is very large."""
     from PIL import Image
 
     pixels = picture.width * picture.height
@@ -162,7 +118,7 @@ def _reduced(path: Path, picture: "Image") -> "Image":
     if factor <= 1:
         return picture
     size = (picture.width // factor, picture.height // factor)
-    # JPEG is decoded at half the size, a quarter or an eighth; other formats ignore this.
+    # JPEG is decoded at 1/2, 1/4 or 1/8 of the size; other formats ignore this.
     picture.draft(None, size)
     factor = math.ceil(math.sqrt(picture.width * picture.height / KEPT_PIXELS))
     if factor <= 1:
@@ -170,7 +126,7 @@ def _reduced(path: Path, picture: "Image") -> "Image":
     if picture.mode in ("RGB", "L", "CMYK", "YCbCr"):
         smaller = picture.reduce(factor)
     else:
-        # A mean of palette numbers is no colour, and others would take a copy of full size.
+        # A mean of palette indices is no colour; other modes would need a copy of full size.
         smaller = picture.resize(size, Image.Resampling.NEAREST)
     smaller.info = picture.info
     return smaller
@@ -181,7 +137,7 @@ def _to_rgb(picture: "Image") -> UInt8[np.ndarray, "h w 3"]:
     if picture.mode == "F":
         raise ValueError("floating-point pixels")
     if picture.mode.startswith("I"):
-        # 16 bits, whose high byte Pillow itself keeps of colour pictures.
+        # 16 bits; the high byte is kept, as Pillow does for colour pictures.
         grey = (np.asarray(picture).clip(0, 65535) >> 8).astype(np.uint8)
         return np.repeat(grey[..., None], 3, axis=2)
     if not picture.has_transparency_data:

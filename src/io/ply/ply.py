@@ -1,10 +1,10 @@
 """3D Gaussians as PLY in the 3DGS convention, written and read.
 
 A file holds logit opacities, natural logarithms of the scales, quaternions wxyz and the constant
-term of spherical harmonics: `rgb = 0.5 + f_dc / (2 sqrt(pi))`. The published layout has these 14
-float32 properties alone, without normals and `f_rest_*`: readers that go by names (SuperSplat,
-gsplat, the original training code) open it. The original CUDA viewer expects a fixed record with
-both, which `padded=True` writes as zeros.
+term of spherical harmonics: `rgb = 0.5 + f_dc / (2 sqrt(pi))`. The published layout has only these
+14 float32 properties; readers by name (SuperSplat, gsplat, the original training code) open it. The
+original CUDA viewer expects a fixed record with normals and `f_rest_*`, too, which `padded=True`
+writes as zeros.
 """
 
 import math
@@ -25,8 +25,8 @@ SH_CONSTANT = 0.5 / math.sqrt(math.pi)
 OPACITY_MARGIN = 1e-6
 SCALE_OFFSET = 1e-8
 
-# What the reader takes for damage: lengths of quaternions, and values of the file. exp(80) and its
-# square are finite in single and double precision; writers store 1e30 as 69.
+# Limits beyond which the reader refuses values as damage. exp(80) and its square are finite in
+# single and double precision; writers store 1e30 as 69.
 SHORTEST_QUATERNION, LONGEST_QUATERNION = 1e-6, 1e6
 FARTHEST, LARGEST_LOG_SCALE = 1e12, 80.0
 
@@ -44,8 +44,8 @@ PADDED_PROPERTIES = [*POSITION, *NORMAL, *COLOR, *HARMONICS, *OPACITY, *SCALE, *
 def write_ply(path: Path | str, gaussians: Gaussians, padded: bool = False) -> None:
     """Write one set of Gaussians as a binary little-endian PLY, atomically.
 
-    All values in the file are finite: opacities are kept 1e-6 away from 0 and 1, scales are
-    offset by 1e-8. `padded` adds zero normals and `f_rest_*` (248 instead of 56 bytes a Gaussian).
+    Opacities are kept 1e-6 away from 0 and 1 and scales offset by 1e-8, so that all values are
+    finite. `padded` adds zero normals and `f_rest_*` (248 instead of 56 bytes a Gaussian).
     """
     vertex = _to_file_values(gaussians)
     bad = int((~torch.isfinite(vertex)).any(dim=1).sum())
@@ -66,12 +66,10 @@ def write_ply(path: Path | str, gaussians: Gaussians, padded: bool = False) -> N
 def read_ply(path: Path | str) -> Gaussians:
     """The Gaussians of a 3DGS PLY, binary or ASCII, with activated parameters and unit quaternions.
 
-    Properties are found by name; others are ignored, `f_rest_*` among them, so that a colour which
-    depends on the direction is read as its mean.
-
-    Raises:
-        InputError: a missing, truncated or foreign file, surplus bytes, missing 3DGS properties
-            (listed), values that are not finite or far from any scene, a quaternion of length 0.
+    Properties are found by name; others are ignored. Without `f_rest_*` a colour that depends on
+    the direction becomes its mean. Raises `InputError` for a truncated or foreign file, surplus
+    bytes, missing 3DGS properties (listed), values that are not finite or far from any scene, a
+    quaternion of length 0.
     """
     path = Path(path)
     table = read_vertices(path)
@@ -90,20 +88,20 @@ def read_ply(path: Path | str) -> Gaussians:
 
 
 def _refuse_absurd(path: Path, vertex: Float[np.ndarray, "gaussian 14"]) -> None:
-    """Raise for finite values that become infinite, or nothing, when they are activated."""
+    """Raise for finite values that are infinite or zero after activation."""
     lengths = np.square(vertex[:, -4:].astype(np.float64)).sum(axis=1)
     shortest, longest = SHORTEST_QUATERNION**2, LONGEST_QUATERNION**2
-    if not ((lengths >= shortest) & (lengths <= longest)).all():
-        length = lengths[(lengths < shortest) | (lengths > longest)][0] ** 0.5
-        value = f"a quaternion of length {length:.3g}"
+    absurd = lengths[(lengths < shortest) | (lengths > longest)]
+    if len(absurd):
+        value = f"a quaternion of length {absurd[0] ** 0.5:.3g}"
         raise InputError(path, value, "rotations that can be normalised")
-    limits = ((POSITION, FARTHEST), (COLOR, FARTHEST), (SCALE, LARGEST_LOG_SCALE))
-    for names, most in limits:
+    for names, most in ((POSITION + COLOR, FARTHEST), (SCALE, LARGEST_LOG_SCALE)):
         for name in names:
-            beyond = np.abs(vertex[:, PROPERTIES.index(name)]) > most
-            if beyond.any():
-                value = f"{name} {vertex[beyond, PROPERTIES.index(name)][0]:.3g}"
-                raise InputError(path, value, f"values between {-most:g} and {most:g}")
+            column = vertex[:, PROPERTIES.index(name)]
+            beyond = column[np.abs(column) > most]
+            if len(beyond):
+                expected = f"values between {-most:g} and {most:g}"
+                raise InputError(path, f"{name} {beyond[0]:.3g}", expected)
 
 
 def _to_file_values(gaussians: Gaussians) -> Float[Tensor, "gaussian 14"]:

@@ -1,4 +1,4 @@
-"""The vertices of a PLY file as a table, its header compared with the file before it is read."""
+"""The vertices of a PLY file as a table; its header is compared with the file's length first."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -7,10 +7,11 @@ import numpy as np
 from jaxtyping import Shaped
 
 from ...runtime import InputError
+from ..damage import DAMAGES, check_file
 
 EXPECTED = "a complete PLY file with an element `vertex`"
 LONGEST_HEADER = 1 << 16
-# More digits are damage; Python refuses numbers of more than some thousands of them.
+# More digits are damage; Python refuses numbers of thousands of digits.
 LONGEST_NUMBER = 15
 SIZES = {
     **dict.fromkeys(("char", "uchar", "int8", "uint8"), 1),
@@ -22,7 +23,7 @@ SIZES = {
 
 @dataclass
 class _Element:
-    """An element of a header: the least number of bytes of a row, and whether all have as many."""
+    """An element of a header: the least bytes of a row, and whether all rows have as many."""
 
     name: str
     count: int
@@ -31,16 +32,10 @@ class _Element:
 
 
 def read_vertices(path: Path) -> Shaped[np.ndarray, " vertex"]:
-    """The rows of the element `vertex`, by the names of their properties.
-
-    Raises:
-        InputError: a missing, truncated or foreign file, a header that promises another number of
-            bytes than follows.
-    """
+    """The rows of the element `vertex`; `InputError` for a damaged file or another length."""
     from plyfile import PlyData, PlyParseError
 
-    if not path.is_file():
-        raise InputError(path, "no such file", EXPECTED)
+    check_file(path, EXPECTED)
     try:
         _check_length(path)
         return PlyData.read(str(path))["vertex"].data
@@ -48,15 +43,13 @@ def read_vertices(path: Path) -> Shaped[np.ndarray, " vertex"]:
         raise
     except KeyError as error:
         raise InputError(path, "no element `vertex`", EXPECTED) from error
-    # ValueError, IndexError, TypeError: what numpy makes of types, names and numbers.
-    except (PlyParseError, ValueError, TypeError, IndexError, EOFError, OSError) as error:
-        raise InputError(path, f"unreadable ({str(error)[:200]})", EXPECTED) from error
-    except (MemoryError, OverflowError, RecursionError) as error:
-        raise InputError(path, f"unreadable ({type(error).__name__})", EXPECTED) from error
+    except (PlyParseError, *DAMAGES) as error:
+        reason = str(error)[:200] or type(error).__name__
+        raise InputError(path, f"unreadable ({reason})", EXPECTED) from error
 
 
 def _check_length(path: Path) -> None:
-    """Raise where the file is shorter or longer than the header says."""
+    """Raise for a file that is shorter or longer than its header says."""
     size = path.stat().st_size
     with path.open("rb") as file:
         head = file.read(LONGEST_HEADER)
@@ -65,12 +58,12 @@ def _check_length(path: Path) -> None:
         raise InputError(path, "unreadable (no PLY header)", EXPECTED)
     end = start + len(b"end_header")
     end += 2 if head[end : end + 2] == b"\r\n" else 1
-    # Old programs end lines with a carriage return alone.
+    # Old programs end lines with a single carriage return.
     lines = head[:start].replace(b"\r\n", b"\n").replace(b"\r", b"\n")
     lines = [line.split() for line in lines.decode("ascii", "replace").split("\n")]
     binary = not any(line[:2] == ["format", "ascii"] for line in lines)
     elements = _elements(path, lines)
-    # A number of a text file takes a digit and a space at least.
+    # A number in a text file takes at least a digit and a space.
     least = sum(e.count * max(e.row_bytes if binary else 2, 1) for e in elements if e.count)
     if least > size - end + (0 if binary else 1):
         value = f"unreadable (early end-of-file, {size - end} bytes of data)"

@@ -1,7 +1,7 @@
-"""The record of what made a result: digests of inputs and weights, and the settings that matter.
+"""The record of a result's origin: digests of inputs and weights, and the settings that matter.
 
-A record is a nested dictionary as JSON holds it. A finished result whose record equals that of
-the present run is taken as it is; one whose record differs is refused, never mixed with new ones.
+A record is a nested dictionary of JSON values. A finished result with the record of the present run
+is kept; one with another record is refused, never mixed with new results.
 """
 
 import json
@@ -10,28 +10,22 @@ from typing import Any
 
 from ...runtime import InputError
 
-# What a digest is cut to in a message.
+# Characters of a value that a message shows.
 SHOWN = 60
 
 
 def plain(record: Mapping[str, object]) -> dict[str, Any]:
-    """The record as JSON gives it back: tuples become lists, keys become texts."""
+    """The record as JSON returns it: tuples become lists, keys become texts."""
     return json.loads(json.dumps(dict(record)))
 
 
 def check_made_from(
     source: object, stored: Mapping[str, Any], wanted: Mapping[str, object], way_out: str
 ) -> None:
-    """Refuse a result that something else was made from.
+    """Raise `InputError` if a finished result's record differs from the `wanted` one.
 
-    Args:
-        source: the file that holds the record.
-        stored: the record of the finished result.
-        wanted: the record of the present run.
-        way_out: what a user can do, such as the flag that overwrites.
-
-    Raises:
-        InputError: a difference; names the first one and the number of all.
+    It names the file `source`, the first difference and the number of the others. `way_out` is
+    advice for the user, such as the flag that overwrites.
     """
     old, new = _flat(stored), _flat(plain(wanted))
     names = [name for name in {**new, **old} if old.get(name) != new.get(name)]

@@ -1,7 +1,7 @@
 """MP4 files in fragments (`moof` boxes), as DASH, browsers and live recorders write them.
 
-The index at the head of such a file lists the first fragment at most, so it tells neither how many
-frames there are nor whether the file was cut.
+The index at the head of such a file lists at most the first fragment, so neither the number of
+frames nor a cut file can be told from it.
 """
 
 import struct
@@ -12,21 +12,17 @@ from pathlib import Path
 from ...runtime import InputError
 
 HEADER, LONG_HEADER = 8, 16
-# A box that a recorder appends may have any name; these hold pictures or say where they are.
+# Boxes with pictures or their positions; recorders append boxes of any name.
 CONTENT = (b"moov", b"moof", b"mdat", b"sidx")
-# A whole index; a file of a day in fragments of a second has one of about a megabyte.
+# The index of a day in fragments of a second has about a megabyte.
 LONGEST_INDEX = 1 << 24
 
 
 def is_fragmented(path: Path) -> bool:
-    """Whether an MP4 file holds fragments, or says that some follow (`mvex`).
-
-    Raises:
-        InputError: it does, and ends within a box or before what its segment index lists.
-    """
-    length = _length(path)
+    """Whether an MP4 file holds fragments, or announces some; `InputError` if it is truncated."""
     fragmented, promised = False, 0
     with path.open("rb") as file:
+        length = file.seek(0, 2)
         for name, start, size in _boxes(file, length):
             if name == b"sidx":
                 promised = max(promised, start + size + _indexed_bytes(file, start, size))
@@ -38,11 +34,6 @@ def is_fragmented(path: Path) -> bool:
     if fragmented and promised > length:
         raise InputError(path, f"{length} bytes (truncated)", f"at least {promised} bytes")
     return fragmented
-
-
-def _length(path: Path) -> int:
-    with path.open("rb") as file:
-        return file.seek(0, 2)
 
 
 def _boxes(file: BufferedReader, length: int) -> Iterator[tuple[bytes, int, int]]:
@@ -63,7 +54,7 @@ def _boxes(file: BufferedReader, length: int) -> Iterator[tuple[bytes, int, int]
 
 
 def _indexed_bytes(file: BufferedReader, start: int, size: int) -> int:
-    """How many bytes after a segment index its segments take, by the index."""
+    """The bytes that the segments after a segment index take, by the index."""
     body = _body(file, start, size)
     # Version and flags, two ids, then earliest time and first offset of 4 or 8 bytes each.
     wide = bool(body) and body[0] > 0
@@ -73,7 +64,7 @@ def _indexed_bytes(file: BufferedReader, start: int, size: int) -> int:
     count = int.from_bytes(body[count_at : count_at + 2], "big")
     entries = body[count_at + 2 : count_at + 2 + 12 * count]
     sizes = (int.from_bytes(entries[at : at + 4], "big") for at in range(0, len(entries), 12))
-    # The first bit says whether an entry is another index.
+    # The first bit marks another index.
     return int.from_bytes(first, "big") + sum(size & 0x7FFFFFFF for size in sizes)
 
 

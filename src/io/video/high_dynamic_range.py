@@ -1,6 +1,6 @@
-"""Pictures of high dynamic range (HLG, PQ) in the colours of common screens.
+"""Tone mapping of high dynamic range (HLG, PQ) to sRGB.
 
-Signals become light of a display in units of the white of paper, 203 cd/m^2 (ITU-R BT.2408):
+Signals become display light in units of paper white, 203 cd/m^2 (ITU-R BT.2408):
 
 - PQ (SMPTE ST 2084): `L = 10000 (max(E^(1/m2) - c1, 0) / (c2 - c3 E^(1/m2)))^(1/m1)` cd/m^2.
 - HLG (ITU-R BT.2100): scene light `s = E^2 / 3` up to E = 1/2, `(exp((E - c) / a) + b) / 12` above;
@@ -33,7 +33,7 @@ Light = Float[np.ndarray, "h w 3"]
 
 
 def _pq_light(signal: Light) -> Light:
-    """Light of a display, paper white is 1."""
+    """PQ display light; paper white is 1."""
     m1, m2 = 2610 / 16384, 2523 / 4096 * 128
     c1, c2, c3 = 3424 / 4096, 2413 / 4096 * 32, 2392 / 4096 * 32
     power = signal ** np.float32(1 / m2)
@@ -42,7 +42,7 @@ def _pq_light(signal: Light) -> Light:
 
 
 def _hlg_light(signal: Light) -> Light:
-    """Light of a display, paper white is 1."""
+    """HLG display light; paper white is 1."""
     a, b, c = 0.17883277, 0.28466892, 0.55991073
     scene = np.where(signal <= 0.5, signal**2 / 3, (np.exp((signal - c) / a) + b) / 12)
     luminance = np.maximum(scene @ LUMINANCE, 1e-9)[..., None]
@@ -55,7 +55,7 @@ CURVES: dict[int, Curve] = {16: _pq_light, 18: _hlg_light}
 
 
 def tone_mapped(signal: UInt16[np.ndarray, "h w 3"], curve: Curve) -> UInt8[np.ndarray, "h w 3"]:
-    """Bytes in sRGB of a BT.2020 signal of 16 bits whose light is given by `curve`."""
+    """A 16-bit BT.2020 signal as bytes in sRGB; `curve` gives its light."""
     light = curve(signal.astype(np.float32) / np.float32(65535))
     light = np.maximum(light @ TO_BT709.T, 0)
     most = np.maximum(light.max(axis=-1, keepdims=True), 1e-9)

@@ -1,15 +1,14 @@
 """Videos: H.264 mp4 written, any common video read, whole or by single frames.
 
-Frames are uint8 RGB [frame, h, w, 3]. Files carry yuv420p, which needs even heights and widths:
-odd ones are refused rather than padded, because cameras and latents fix the exact size.
+Frames are uint8 RGB [frame, h, w, 3]. Written files are yuv420p, which needs even sizes: odd ones
+are refused, not padded, because cameras and latents fix the exact size.
 """
 
 from collections.abc import Iterable, Iterator, Sequence
-from contextlib import ExitStack
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from fractions import Fraction
 from pathlib import Path
-from types import TracebackType
 from typing import TYPE_CHECKING
 
 import torch
@@ -17,18 +16,17 @@ from jaxtyping import UInt8
 from torch import Tensor
 
 from ...runtime import InputError
-from ..atomic import atomic_path
+from ..atomic import BlockWriter, atomic_path
 from ..clip.packed import as_path
-from .color_conversion import ColorConverter
 from .seeking import count_decoded, decode_all, decode_frames, open_video, whole_timeline
-from .timeline import frame_rate, listed_times, read_timeline
+from .shown_frame import CONVERSION_THREADS
+from .timeline import OpenVideo, frame_rate, listed_times, read_timeline
 
 if TYPE_CHECKING:
-    from av.container import InputContainer
     from av.video.stream import VideoStream
 
-# One key frame a second at 24 fps: 8 % more bytes than with the encoder's default of 250, and a
-# single frame of a 121-frame clip is decoded in a third of the time.
+# One key frame a second at 24 fps: against the encoder's default of 250, 8 % more bytes, and a
+# third of the time to decode a single frame of a 121-frame clip.
 KEYFRAME_INTERVAL = 24
 
 
@@ -43,21 +41,18 @@ class VideoInfo:
 
 
 def video_info(path: Path | str) -> VideoInfo:
-    """What a video holds: frames that can be decoded, the size at which they are shown.
+    """The number of frames that can be decoded, and the size at which they are shown.
 
-    The first frame is decoded, because it tells whether it is turned; all of them where nothing
-    else tells how many there are.
-
-    Raises:
-        InputError: no such file, not a readable video, no frames, an unknown frame rate.
+    The first frame is decoded, because it may be turned; all frames if only that counts them.
+    Raises `InputError` for a file that is no readable video, has no frames or no frame rate.
     """
     path = as_path(path)
-    with open_video(path) as (container, stream):
-        timeline = whole_timeline(path, container, stream)
-        count = timeline.num_packets if timeline.exact else count_decoded(container, stream)
-        info = _described(path, container, stream, timeline.known, count)
-    with open_video(path) as (container, stream):
-        first = next(decode_all(path, container, stream), None)
+    with open_video(path) as video:
+        timeline = whole_timeline(video)
+        count = timeline.num_packets if timeline.exact else count_decoded(video)
+        info = _described(video, timeline.known, count)
+    with open_video(path) as video:
+        first = next(decode_all(video), None)
     if first is None:
         raise InputError(path, "a video of 0 frames", "at least one frame")
     height, width = first.shape[:2]
@@ -65,31 +60,22 @@ def video_info(path: Path | str) -> VideoInfo:
 
 
 def video_header(path: Path | str) -> VideoInfo:
-    """The same without decoding: packets are counted, and the stored size is told.
-
-    For the videos of clips, of which every packet is a frame, upright and of square pixels.
-    """
-    path = as_path(path)
-    with open_video(path) as (container, stream):
-        times = listed_times(path, container, stream)
+    """As `video_info` from packets alone, for clips: upright videos of square pixels."""
+    with open_video(as_path(path)) as video:
+        times = listed_times(video)
         if times is not None:
-            return _described(path, container, stream, times, len(times))
-        timeline = read_timeline(container, stream)
-        return _described(path, container, stream, timeline.known, timeline.num_packets)
+            return _described(video, times, len(times))
+        timeline = read_timeline(video)
+        return _described(video, timeline.known, timeline.num_packets)
 
 
-def _described(
-    path: Path,
-    container: "InputContainer",
-    stream: "VideoStream",
-    times: list[int],
-    count: int,
-) -> VideoInfo:
-    rate = frame_rate(container, stream, times, count) if count else None
+def _described(video: OpenVideo, times: list[int], count: int) -> VideoInfo:
+    stream = video.stream
+    rate = frame_rate(video, times, count) if count else None
     if not rate:
         value = f"{count} frames at {stream.guessed_rate} fps"
-        raise InputError(path, value, "a video of at least one frame with a frame rate")
-    return VideoInfo(count, stream.height, stream.width, float(rate))
+        raise InputError(video.path, value, "a video of at least one frame with a frame rate")
+    return VideoInfo(count, height=stream.height, width=stream.width, fps=float(rate))
 
 
 def read_video(
@@ -97,21 +83,17 @@ def read_video(
 ) -> UInt8[Tensor, "frame h w 3"]:
     """All frames, or those at `indices` (any order, repeats allowed), on the CPU.
 
-    Colours are converted as the ffmpeg command does it; what `shown_frame.py` says is applied. Only
-    what lies between a wanted frame and the key frame before it is decoded, where the file allows.
-
-    Raises:
-        InputError: no such file, not a readable video, a frame that the file does not have or
-            cannot give, because it is truncated.
+    Colours are converted as by the ffmpeg command, see also `shown_frame.py`. Where the file
+    allows, decoding starts at the key frame before a wanted frame. Raises `InputError` for a file
+    that is no readable video, or lacks a frame, because it is truncated.
     """
     if indices is not None:
         indices = list(indices)
         frames = dict(iterate_video(path, sorted(set(indices))))
         assert frames, f"no frame of {path} was asked for"
         return torch.stack([frames[index] for index in indices])
-    path = as_path(path)
-    with open_video(path) as (container, stream):
-        decoded = list(decode_all(path, container, stream))
+    with open_video(as_path(path)) as video:
+        decoded = list(decode_all(video))
     if not decoded:
         raise InputError(path, "a video of 0 frames", "at least one frame")
     return torch.stack(decoded)
@@ -121,20 +103,16 @@ def iterate_video(
     path: Path | str, indices: Sequence[int]
 ) -> Iterator[tuple[int, UInt8[Tensor, "h w 3"]]]:
     """Yield `(index, frame)` for strictly increasing `indices`, one frame in memory at a time."""
-    path = as_path(path)
-    with open_video(path) as (container, stream):
-        yield from decode_frames(path, container, stream, list(indices))
+    with open_video(as_path(path)) as video:
+        yield from decode_frames(video, list(indices))
 
 
-class VideoWriter:
-    """Writes frames as they come; the file appears under its name when the block succeeds.
+class VideoWriter(BlockWriter):
+    """Writes frames one after another; the file appears under its name when the block succeeds.
 
     The first batch fixes the size. `quality` is 1 ... 10, as in imageio: 5 and 8 are the constant
-    rate factors 25 and 10. Methods may be called from any thread, one at a time.
-
-    Raises:
-        InputError: from the first `write`, if height or width is odd; at the end of the block, if
-            no frame came.
+    rate factors 25 and 10. Methods may be called from any thread, one at a time. The first `write`
+    raises `InputError` for an odd height or width, the end of the block without any frame.
     """
 
     def __init__(self, path: Path | str, fps: float | int, quality: float | int = 8) -> None:
@@ -144,27 +122,18 @@ class VideoWriter:
         self._rate = Fraction(fps).limit_denominator(1001)
         self._crf = int((1 - quality / 10) * 51)
         self._stream: VideoStream | None = None
-        self._converter = ColorConverter()
 
-    def __enter__(self) -> "VideoWriter":
+    @contextmanager
+    def _block(self) -> Iterator[None]:
         import av
+        from av.video.reformatter import VideoReformatter
 
-        with ExitStack() as stack:
-            temporary = stack.enter_context(atomic_path(self.path))
-            self._container = stack.enter_context(av.open(str(temporary), "w", format="mp4"))
-            self._open = stack.pop_all()
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
-        if error is not None:
-            self._open.__exit__(kind, error, traceback)
-            return
-        with self._open:
+        self._reformatter = VideoReformatter()
+        with (
+            atomic_path(self.path) as temporary,
+            av.open(str(temporary), "w", format="mp4") as self._container,
+        ):
+            yield
             if self._stream is None:
                 raise InputError(self.path, "a video of 0 frames", "at least one frame")
             self._container.mux(self._stream.encode())
@@ -179,9 +148,13 @@ class VideoWriter:
         size = (self._stream.height, self._stream.width)
         assert (height, width) == size, f"frames of {(height, width)} after {size}"
         for frame in frames.cpu().contiguous().numpy():
-            picture = av.VideoFrame.from_ndarray(frame, format="rgb24")
-            # The ffmpeg command subsamples colours with this filter too.
-            picture = self._converter(picture, "yuv420p", "BICUBIC")
+            # The ffmpeg command subsamples colours with this filter, too.
+            picture = self._reformatter.reformat(
+                av.VideoFrame.from_ndarray(frame, format="rgb24"),
+                format="yuv420p",
+                interpolation="BICUBIC",
+                threads=CONVERSION_THREADS,
+            )
             picture.pts = self.num_frames
             self._container.mux(self._stream.encode(picture))
             self.num_frames += 1
@@ -198,8 +171,8 @@ class VideoWriter:
 def _repeatable() -> dict[str, str]:
     """Options that give the same bytes each time.
 
-    With AVX-512 x264 (165) encodes one clip of some hundreds otherwise, but none where new memory
-    is always filled alike. With AVX2 it takes as long and makes what it else makes mostly.
+    With AVX-512, x264 (165) encodes one clip in some hundreds differently, depending on what new
+    memory holds. With AVX2 it is as fast, and gives the bytes that are usual otherwise.
     """
     wide = torch.backends.cpu.get_cpu_capability() == "AVX512"
     return {"x264-params": "asm=avx2"} if wide else {}

@@ -4,7 +4,6 @@ A folder gets its name when all of it is on the disk, its `state.json` last; wha
 is said in `src/checkpoints/steps.py`.
 """
 
-import json
 import os
 import shutil
 from collections.abc import Iterator
@@ -17,7 +16,6 @@ from ...checkpoints.steps import (
     OWN_DIGEST,
     STATE,
     defect,
-    digest,
     list_checkpoints,
     newest_sound,
     own_digest,
@@ -25,6 +23,7 @@ from ...checkpoints.steps import (
     step_of,
 )
 from ...io.json_object import is_count, read_json_object, write_json
+from ...io.records.digest import file_digest
 from ...runtime import InputError, get_logger
 
 LOGGER = get_logger(__name__)
@@ -120,9 +119,9 @@ def write_state(folder: Path, step: int, positions: list[int], minutes: float = 
     paths = sorted(path for path in folder.rglob("*") if path.is_file())
     files = {str(path.relative_to(folder)): path.stat().st_size for path in paths}
     state = {"step": step, "positions": positions, "minutes": minutes, "files": files}
-    state[DIGESTS] = {name: digest(folder / name) for name in files}
+    state[DIGESTS] = {name: file_digest(folder / name) for name in files}
     state[OWN_DIGEST] = own_digest(state)
-    (folder / STATE).write_text(json.dumps(state, indent=2) + "\n", encoding="utf-8")
+    write_json(folder / STATE, state, indent=2)
 
 
 def _put_aside(folder: Path) -> None:

@@ -80,7 +80,7 @@ def test_clips_are_those_of_the_command(config: ClipsConfig, tmp_path: Path) -> 
             assert torch.equal(mine.cameras().c2w, other.cameras().c2w)
             torch.testing.assert_close(mine.cameras().intrinsics, other.cameras().intrinsics)
             difference = mine.frames().float() - other.frames().float()
-            assert difference.abs().mean() < 0.2 and mine.fps == other.fps
+            assert difference.abs().mean() < 0.2 and mine.info.fps == other.info.fps
             assert mine.meta()["seed"] == other.meta()["seed"]
     first, second = (clips_of(ours, picture.stem) for picture in pictures)
     assert not torch.allclose(first[0], second[0]) and not torch.allclose(first[0], first[1])

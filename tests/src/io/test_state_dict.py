@@ -5,8 +5,8 @@ from pathlib import Path
 import pytest
 import torch
 
-from src.io.state_dict import NAMES_SHOWN, check_tensors, listed, read_safetensors
-from src.runtime import InputError
+from src.io.state_dict import check_tensors, read_safetensors
+from src.runtime import NAMES_SHOWN, InputError, listed
 
 WANTED = {"a": torch.zeros(2, 3), "b": torch.zeros(4)}
 

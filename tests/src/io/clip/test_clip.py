@@ -56,8 +56,8 @@ def test_a_clip_comes_back(tmp_path: Path, clip: Clip) -> None:
     paths = ClipPaths(tmp_path, "0", "scene_a")
     write_clip(paths, clip)
     reader = open_clip(paths)
-    assert (reader.num_frames, reader.fps) == (FRAMES, 24.0)
-    assert reader.has_latents and reader.has_depth
+    assert (reader.num_frames, reader.info.fps) == (FRAMES, 24.0)
+    assert reader.paths.latent.is_file() and reader.has_depth
     cameras = reader.cameras()
     assert (cameras.width, cameras.height) == (WIDTH, HEIGHT)
     assert torch.equal(cameras.c2w, clip.cameras.c2w)
@@ -110,7 +110,7 @@ def test_published_targets_lack_latents(shared: Path) -> None:
     root = shared / "fixtures" / "recon_dataset_dynamic" / "data" / "dataset"
     assert list_trajectories(root) == [str(index) for index in range(12)]
     reader = open_clip(ClipPaths(root, "11", list_keys(root)[0]))
-    assert not reader.has_latents
+    assert not reader.paths.latent.is_file()
     with pytest.raises(InputError, match=r"11/latent/clip\.pkl: got no such file"):
         reader.latents()
     assert len(reader.cameras()) == reader.num_frames == 121

@@ -3,12 +3,13 @@
 import io
 import os
 import tarfile
-from collections.abc import Callable
+from contextlib import AbstractContextManager
 from pathlib import Path
 
 import numpy as np
 import pytest
 
+from src.io.atomic import atomic_path
 from src.io.clip import tar_index
 from src.io.clip.tar_index import read_index, scan_part
 from src.runtime import InputError
@@ -80,14 +81,13 @@ def test_parts_that_nothing_may_be_written_beside_are_cached_elsewhere(
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
     part = pack(tmp_path / "part.tar", CONTENTS)
     place = part.with_name("part.tar.index")
-    store: Callable[..., None] = tar_index._store
 
-    def refused(where: Path, *rest: object) -> None:
+    def refused(where: Path) -> AbstractContextManager[Path]:
         if where == place:
             raise PermissionError(13, "read-only", str(where))
-        store(where, *rest)
+        return atomic_path(where)
 
-    monkeypatch.setattr(tar_index, "_store", refused)
+    monkeypatch.setattr(tar_index, "atomic_path", refused)
     read_index(part)
     assert not place.exists()
     assert len([*(tmp_path / "cache").rglob("*.index")]) == 1

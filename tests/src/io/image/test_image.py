@@ -305,4 +305,4 @@ def test_a_damaged_profile_is_left_aside(tmp_path: Path, caplog: pytest.LogCaptu
     Image.new("RGB", (8, 8), (1, 2, 3)).save(path, icc_profile=b"no profile" * 20)
     with caplog.at_level("WARNING"):
         assert read_image(path)[0, 0].tolist() == [1, 2, 3]
-    assert "a.png: the colour profile is left aside" in caplog.text
+    assert "a.png: the colour profile is ignored" in caplog.text

@@ -1,12 +1,16 @@
 import struct
+from collections.abc import Callable
 from pathlib import Path
 
+import av
 import numpy as np
 import pytest
 import torch
+from av.video.reformatter import VideoReformatter
 from torch import Tensor
 from video_making import ffmpeg
 
+from src.io.video.shown_frame import CONVERSION_THREADS
 from src.io.video.video import VideoInfo, read_video, video_info, write_video
 from src.runtime import InputError
 
@@ -104,3 +108,20 @@ def test_a_size_that_changes(tmp_path: Path, plain: tuple[Path, Tensor]) -> None
     frames = read_video(path)
     assert frames.shape == (video_info(path).num_frames, 32, 48, 3) and len(frames) > 6
     assert (frames[-1].float() - frames[0].float()).abs().mean() < 8
+
+
+def test_one_converter_serves_frames_of_all_kinds(
+    pictures: Callable[[int, int, int], Tensor],
+) -> None:
+    """A converter that keeps the size, format or filter of the frame before."""
+    convert = VideoReformatter().reformat
+    for height, width in ((36, 64), (36, 64), (48, 32), (176, 320), (36, 64)):
+        picture = pictures(1, height, width)[0].numpy()
+        frame = av.VideoFrame.from_ndarray(picture, format="rgb24")
+        for filtered in ("BICUBIC", "BILINEAR", None):
+            known = {"interpolation": filtered, "threads": CONVERSION_THREADS}
+            coded = convert(frame, format="yuv420p", **known)
+            alone = frame.reformat(format="yuv420p", interpolation=filtered)
+            assert np.array_equal(coded.to_ndarray(), alone.to_ndarray())
+            again = convert(coded, format="rgb24", threads=CONVERSION_THREADS).to_ndarray()
+            assert np.array_equal(again, alone.to_ndarray(format="rgb24"))

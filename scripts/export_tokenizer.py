@@ -32,18 +32,19 @@ def main() -> int:
 
     from nano.evaluation.figures.tokenizer import world_figures
     from src.config.loading import file_layer
-    from src.config.tokenizer import load_tokenizer_train_config
-    from src.config.training import split_task
+    from src.config.tasks import load_train_config
     from src.io.atomic import atomic_path
     from src.runtime import InputError, setup_logging
+    from src.training.tokenizer.config import TokenizerTrainConfig
     from src.training.tokenizer.export import export_tokenizer
 
     setup_logging()
     try:
-        _, layers = split_task([file_layer(arguments.run / "config.yaml")], ["tokenizer"])
         dtype = getattr(torch, arguments.dtype)
         paths = (arguments.run, arguments.target)
-        config = load_tokenizer_train_config(layers)
+        config = load_train_config(
+            TokenizerTrainConfig, [file_layer(arguments.run / "config.yaml")]
+        )
         exported: dict[str, Any] = asdict(export_tokenizer(config, *paths, dtype))
         count, report = arguments.held_out, arguments.report
         figures = world_figures(config.data, arguments.target, count, report) if count else {}

@@ -1,10 +1,7 @@
 """The settings of the depth network's training."""
 
-from collections.abc import Sequence
 from dataclasses import dataclass, field
 
-from src.config.loading import Layer, load_config
-from src.config.translation import KeyTable
 from src.depth.backends.nano import NanoDepthConfig
 from src.runtime import InputError
 from src.training.optim import OptimConfig
@@ -128,11 +125,3 @@ class DepthTrainConfig:
         if any(side < 16 or side % 16 for side in (*size, *seen)):
             value = f"data.pool_size {size}, network {seen}"
             raise InputError("sizes of pictures", value, "multiples of 16")
-
-
-def load_depth_train_config(layers: Sequence[Layer]) -> DepthTrainConfig:
-    """The training configuration of the depth network; see `load_config`.
-
-    Nothing of the kind was published: all keys are our own.
-    """
-    return load_config(DepthTrainConfig, layers, KeyTable({}))

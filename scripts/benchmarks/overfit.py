@@ -17,8 +17,8 @@ from jaxtyping import Float, Int, UInt8
 from torch import Tensor
 
 import nano  # noqa: F401 (offers the clips of the world to the task)
-from src.config.decoder import load_decoder_train_config
 from src.config.loading import command_line_layer, file_layer
+from src.config.tasks import load_train_config
 from src.io.image.pixels import round_to_uint8
 from src.models.data.dataset import ExampleDraw
 from src.models.data.example import Example, Targets, unit_color
@@ -138,7 +138,7 @@ def _configure(folder: Path, case: Case) -> DecoderTrainConfig:
         "data.worlds.supersample=2",
     ]
     layers = [file_layer(f"{FOLDER}/default.yaml"), file_layer(f"{FOLDER}/{STAGE}")]
-    return load_decoder_train_config([*layers, command_line_layer(settings)])
+    return load_train_config(DecoderTrainConfig, [*layers, command_line_layer(settings)])
 
 
 def learn(objective: DecoderObjective, example: Example, case: Case) -> list[float]:

@@ -14,9 +14,9 @@ from ..reconstruct.weights import WeightsConfig
 from ..rendering.rasterize import Backend
 from ..runtime import InputError
 from ..training.decoder.config import DecoderTrainConfig
-from .decoder import load_decoder_train_config
 from .loading import command_line_layer, file_layer, find_path, load_config
 from .published import TRAINING
+from .tasks import load_train_config
 from .translation import KEEP, Key, KeyTable, Translator, choice, to
 
 
@@ -128,7 +128,7 @@ def load_sample_config(default: str, config: str, arguments: Sequence[str]) -> R
     paths = [sample.config_path] if isinstance(sample.config_path, str) else sample.config_path
     own = typed.below("model", f"{config}: model", sample.model)
     model = [*(file_layer(path) for path in paths), own]
-    return compose(sample, load_decoder_train_config(model))
+    return compose(sample, load_train_config(DecoderTrainConfig, model))
 
 
 def compose(sample: SampleConfig, model: DecoderTrainConfig) -> ReconstructConfig:

@@ -7,7 +7,9 @@ from typing import Any
 
 
 class Stopped(RuntimeError):
-    """A training that did not come to its end, for a reason that fits in one line."""
+    """A training that ended early, for a reason that fits in one line."""
+
+    exit_code = 1
 
 
 class Interrupted(Stopped):
@@ -15,12 +17,8 @@ class Interrupted(Stopped):
 
     def __init__(self, message: str, number: int | None) -> None:
         super().__init__(message)
-        self.number = number or signal.SIGTERM
-
-    @property
-    def exit_code(self) -> int:
-        """What a shell says of a program that the signal ended."""
-        return 128 + self.number
+        # As a shell reports a program that the signal ended.
+        self.exit_code = 128 + (number or signal.SIGTERM)
 
 
 class Terminations:

@@ -14,8 +14,8 @@ from accelerate.state import AcceleratorState
 from tiny_scene import FRAMES, HEIGHT, WIDTH, TinyInput, write_tiny_input
 from tiny_training import checkpoint_names, losses, training_config
 
-from src.config.decoder import load_decoder_train_config
 from src.config.loading import file_layer
+from src.config.tasks import load_train_config
 from src.evaluation.lpips import BACKBONE_FILE, LINEAR_FILE, LPIPS
 from src.models.data.example import Example
 from src.models.recon.weights import load_decoder
@@ -143,10 +143,10 @@ def test_the_published_stages_want_lpips_and_those_of_nano_do_not() -> None:
     default = file_layer("configs/training/default.yaml")
     nano = file_layer("configs/nano/training/default.yaml")
     for path in sorted(Path("configs/training").glob("3dgs_*.yaml")):
-        stage = load_decoder_train_config([default, file_layer(path)])
+        stage = load_train_config(DecoderTrainConfig, [default, file_layer(path)])
         assert stage.loss.lpips == 0.5, path
         own = file_layer(Path("configs/nano/training") / path.name)
-        assert load_decoder_train_config([default, nano, own]).loss.lpips == 0, path
+        assert load_train_config(DecoderTrainConfig, [default, nano, own]).loss.lpips == 0, path
 
 
 def test_lpips_goes_frame_by_frame(

@@ -36,6 +36,7 @@ def main() -> int:
     arguments = parser.parse_intermixed_args()
 
     # Both add their tasks to the table; `nano` also offers worlds to trainings without clips.
+    import cosmos_predict1.training  # noqa: F401
     import nano  # noqa: F401
     from src.config.loading import command_line_layer, file_layer
     from src.config.tasks import TASKS, imported, load_train_config, settings_text, task_name

@@ -2,6 +2,7 @@
 
 import pytest
 
+import cosmos_predict1.training  # noqa: F401
 import nano  # noqa: F401
 from src.config.loading import Layer
 from src.config.tasks import TASKS, imported, load_train_config, task_name

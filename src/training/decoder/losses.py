@@ -15,6 +15,7 @@ from jaxtyping import Bool, Float
 from torch import Tensor
 
 from ...runtime import InputError
+from ..settings import check_least
 
 # Bounds of the mean absolute deviation that scales a depth map, in scene units.
 MIN_DEPTH_SPREAD, MAX_DEPTH_SPREAD = 1e-3, 1e3
@@ -22,7 +23,7 @@ MIN_DEPTH_SPREAD, MAX_DEPTH_SPREAD = 1e-3, 1e3
 Perceptual = Callable[[Tensor, Tensor], Tensor]
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class LossConfig:
     """Weights of the terms, and which published defects to reproduce."""
 
@@ -34,10 +35,7 @@ class LossConfig:
     published_opacity: bool = False
 
     def __post_init__(self) -> None:
-        for name in ("mse", "lpips", "depth", "opacity"):
-            weight = getattr(self, name)
-            if not weight >= 0:
-                raise InputError(f"loss weight {name}", weight, "a number >= 0")
+        check_least("loss", self, {"mse": 0, "lpips": 0, "depth": 0, "opacity": 0})
 
 
 @dataclass(frozen=True)

@@ -7,7 +7,7 @@ import torch
 
 from ...runtime import InputError, default_device
 from ...tokenizer.loading import save_tokenizer
-from ..checkpoints.files import choose_checkpoint, read_checkpoint
+from ..checkpoints.files import LATEST, choose_checkpoint
 from ..checkpoints.targets import check_apart
 from ..checkpoints.writing import writing
 from ..stopwatch import Stopwatch
@@ -52,10 +52,9 @@ def export_tokenizer(
     # No loss is computed here: LPIPS, where the run had it, is not needed.
     loss = replace(config.loss, lpips=0.0)
     task = TokenizerTask(replace(config, data=data, loss=loss, guided=GuidedStartConfig()))
-    newest = choose_checkpoint(run, "latest", task.read_weights)
-    if newest is None:
+    checkpoint = choose_checkpoint(run, LATEST, task.read_weights)
+    if checkpoint is None:
         raise InputError(run, "no checkpoint", "the folder of a run")
-    checkpoint = read_checkpoint(newest, task.read_weights)
     weights = checkpoint.average or checkpoint.weights
     device = default_device()
     task.build(device, Stopwatch())

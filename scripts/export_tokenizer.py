@@ -8,7 +8,6 @@ average of the weights where the training kept one. Prints the figures of held-o
 import argparse
 import json
 import sys
-from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -45,7 +44,7 @@ def main() -> int:
         config = load_train_config(
             TokenizerTrainConfig, [file_layer(arguments.run / "config.yaml")]
         )
-        exported: dict[str, Any] = asdict(export_tokenizer(config, *paths, dtype))
+        exported: dict[str, Any] = {**export_tokenizer(config, *paths, dtype)}
         count, report = arguments.held_out, arguments.report
         figures = world_figures(config.data, arguments.target, count, report) if count else {}
         exported["figures"] = figures

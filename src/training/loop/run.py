@@ -25,8 +25,7 @@ from .launch import start_launch, start_trackers
 from .processes import agree, forget_processes, from_main
 from .progress import Minutes, Span
 from .report import Report
-from .resume import checkpoint_to_resume
-from .state import TrainingState
+from .state import TrainingState, checkpoint_to_resume
 from .updates import Updates
 from .validation import validate
 

@@ -1,4 +1,4 @@
-"""Validation on held-out samples: figures over all processes, and a picture of some samples."""
+"""Validation on held-out samples: figures over all processes, and a picture."""
 
 from collections.abc import Sequence
 from dataclasses import replace
@@ -20,10 +20,9 @@ PICTURES = "validation"
 
 @torch.no_grad()
 def validate(task: Task[Batch], model: Model, share: Share, device: torch.device) -> Validation:
-    """The figures of all processes, weighted by their samples; the picture of this one.
+    """Returns the figures of all processes, weighted by their samples, and this one's picture.
 
-    Leaves the random generators as they were, so that a resumed run, which may not validate at
-    the same steps, goes on alike.
+    Restores the random generators, so that validations do not change the training.
     """
     generators = random_state(device)
     own = task.validate(model, share)
@@ -33,7 +32,7 @@ def validate(task: Task[Batch], model: Model, share: Share, device: torch.device
 
 
 def joined(parts: Sequence[Validation]) -> Validation:
-    """The means of figures over all samples of which they are known, without a picture."""
+    """Returns means over all samples that have a figure, without a picture."""
     sums: dict[str, float] = {}
     counts: dict[str, int] = {}
     for part in parts:
@@ -54,7 +53,7 @@ def write_picture(output_dir: Path, step: int, picture: UInt8[Tensor, "h w 3"]) 
 
 
 def show_picture(trackers: list[Any], picture: UInt8[Tensor, "h w 3"], step: int) -> None:
-    """Send a picture to the trackers that take any."""
+    """Send a picture to the trackers that accept pictures."""
     for tracker in trackers:
         if tracker.name == "tensorboard":
             pictures = {"validation": picture[None].cpu().numpy()}

@@ -40,11 +40,11 @@ def main() -> int:
     setup_logging()
     try:
         dtype = getattr(torch, arguments.dtype)
-        paths = (arguments.run, arguments.target)
         config = load_train_config(
             TokenizerTrainConfig, [file_layer(arguments.run / "config.yaml")]
         )
-        exported: dict[str, Any] = {**export_tokenizer(config, *paths, dtype)}
+        done = export_tokenizer(config, arguments.run, arguments.target, dtype)
+        exported: dict[str, Any] = {**done}
         count, report = arguments.held_out, arguments.report
         figures = world_figures(config.data, arguments.target, count, report) if count else {}
         exported["figures"] = figures

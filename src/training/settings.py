@@ -36,11 +36,8 @@ class LoopConfig:
     """Where a run writes, how long it trains, how it resumes; defaults as published.
 
     Attributes:
-        name: Name of the run in the tracker.
-        output_dir: Folder of the checkpoints and the configuration.
         logging_dir: Folder of the tracker, below `output_dir`.
         tracker: Receives the figures besides `steps.jsonl`, such as `tensorboard` or `wandb`.
-        seed: Seed of weights and data.
         max_steps: Last step, counted over all stages.
         stage_steps: Steps of this stage alone; None for `max_steps`.
         stop_after: Steps of this job; a later job resumes.
@@ -50,7 +47,7 @@ class LoopConfig:
         report_every: Steps between reports, which hold means. A loss that is not finite is found
             then and before every checkpoint: with 1, before it changes the weights; with more,
             the host does not wait for the device at each step.
-        checkpoint_every: Steps between checkpoints; the last step has one too.
+        checkpoint_every: Steps between checkpoints; the last step also has one.
         keep_every: Checkpoints at multiples of this step are never removed; 0 for none.
         keep_last: Number of other checkpoints that are kept.
         resume: `latest`, the name of a checkpoint, or None to start anew.
@@ -59,13 +56,10 @@ class LoopConfig:
         initial_weights: Checkpoint with the weights of step 0.
         batch_size: Samples of a batch in each process.
         workers: Processes that read ahead, for each training process.
-        ema: Keep a moving average of the weights.
-        ema_decay: Decay of the moving average, approached from below.
+        ema: Keep a moving average of the weights, whose decay rises to `ema_decay`.
         validate_every: Steps between validations on held-out samples; 0 for none.
-        mixed_precision: Type of the forward pass.
         allow_tf32: Let float32 matrix products round their inputs to 10 bits.
-        run_name: Name of the run in Weights & Biases.
-        group_name: Name of its group in Weights & Biases.
+        run_name, group_name: Names in Weights & Biases.
         timing: Wait for the device after each part of a step, to measure its seconds.
     """
 

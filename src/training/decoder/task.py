@@ -235,9 +235,10 @@ def _perceptual(config: DecoderTrainConfig, device: torch.device) -> Perceptual 
     def perceptual(
         ours: Float[Tensor, "frame 3 h w"], theirs: Float[Tensor, "frame 3 h w"]
     ) -> Float[Tensor, " frame"]:
-        pairs = zip(ours.split(config.lpips_chunk), theirs.split(config.lpips_chunk), strict=True)
+        chunk = config.lpips_chunk
+        pairs = zip(ours.split(chunk), theirs.split(chunk), strict=True)
         # The activations of a VGG16 at full size are recomputed in the backward pass.
-        return torch.cat([checkpoint(network, *pair, use_reentrant=False) for pair in pairs])
+        return torch.cat([checkpoint(network, a, b, use_reentrant=False) for a, b in pairs])
 
     return perceptual
 

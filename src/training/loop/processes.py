@@ -51,18 +51,17 @@ def from_main(function: Callable[[], T]) -> T:
     """
     if not dist.is_initialized():
         return function()
-    outcome: list[tuple[T | None, tuple[str, str, str] | None]] = [(None, None)]
+    outcome: list[Any] = [None]
     if dist.get_rank() == 0:
         try:
-            outcome = [(function(), None)]
+            outcome = [function()]
         except InputError as error:
-            # Its text only: the cause of an exception need not be serialisable.
-            outcome = [(None, (str(error.source), str(error.value), error.expected))]
+            # As text: a source or value need not be serialisable.
+            outcome = [InputError(str(error.source), str(error.value), error.expected)]
     dist.broadcast_object_list(outcome, group=_group())
-    value, error = outcome[0]
-    if error is not None:
-        raise InputError(*error)
-    return value  # pyright: ignore[reportReturnType]
+    if isinstance(outcome[0], InputError):
+        raise outcome[0]
+    return outcome[0]
 
 
 def only_main(function: Callable[[], T]) -> T | None:

@@ -91,7 +91,7 @@ class FolderSource:
         drawn = generator.integers(len(self._clips), size=count).tolist()
         starts = generator.uniform(size=count).tolist()
         pairs = zip(drawn, starts, strict=True)
-        return [threads.submit(self._read, *pair) for pair in pairs]
+        return [threads.submit(self._read, index, start) for index, start in pairs]
 
     def _read(self, index: int, start: float) -> WholeClips:
         """Reads the frames of a sample; `start` in [0, 1] is their place in the clip.

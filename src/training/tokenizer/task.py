@@ -134,7 +134,12 @@ class TokenizerTask:
             clips = self._open_source(rank()).spread(config.guided.clips).color
             code = guide_start(network, lambda: _videos(clips), config.network.latent_channels)
         compiled = config.compile and can_compile(device, planar.encode)
-        return TokenizerObjective(network, config, _perceptual(config, device), compiled, code)
+        folder = _lpips_folder(config)
+        # A method, so that LPIPS does not become a submodule that is trained or saved.
+        perceptual = None if folder is None else load_lpips(folder, device).forward
+        return TokenizerObjective(
+            network, config, perceptual=perceptual, compiled=compiled, code=code
+        )
 
     def batches(self, share: Share, progress: Progress) -> TokenizerBatches:
         """Returns random samples, different ones in each process."""
@@ -236,14 +241,3 @@ def _videos(
 
 def _lpips_folder(config: TokenizerTrainConfig) -> Path | None:
     return lpips_folder(config.loss.lpips, "loss.lpips", config.checkpoint_dir)
-
-
-def _perceptual(
-    config: TokenizerTrainConfig, device: torch.device
-) -> Callable[[Tensor, Tensor], Tensor] | None:
-    """Returns LPIPS; None if its weight is 0."""
-    folder = _lpips_folder(config)
-    if folder is None:
-        return None
-    # A method, so that LPIPS does not become a submodule that is trained or saved.
-    return load_lpips(folder, device).forward

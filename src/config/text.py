@@ -74,7 +74,8 @@ def _members(kind: Any) -> tuple[Any, ...]:
 def _value(text: str, parsed: Any, kind: Any) -> Any:
     """Returns the value of a text for a setting of this type; `parsed` is its value as YAML."""
     members = _members(kind)
-    choices = [choice for member in members for choice in _choices(member)]
+    literals = [member for member in members if get_origin(member) is Literal]
+    choices = [choice for literal in literals for choice in get_args(literal)]
     if NoneType in members and text in NOTHING:
         return None
     if list[str] in members and isinstance(parsed, list) and text.startswith("["):
@@ -83,7 +84,3 @@ def _value(text: str, parsed: Any, kind: Any) -> Any:
         return escaped(text)
     # Another schema checks a free mapping later.
     return escaped(parsed) if kind is Any else parsed
-
-
-def _choices(member: Any) -> tuple[Any, ...]:
-    return get_args(member) if get_origin(member) is Literal else ()

@@ -39,7 +39,11 @@ class Journal:
             if damaged:
                 self._set_aside([line for _, line in damaged])
             kept = [(line, record) for line, record in records if record["step"] <= step]
-            self._validated = {record["step"] for _, record in kept if _is_validation(record)}
+            self._validated = {
+                record["step"]
+                for _, record in kept
+                if any(name.startswith(VALIDATION) for name in record)
+            }
             with atomic_path(self.path) as temporary:
                 temporary.write_text("".join(f"{line}\n" for line, _ in kept), encoding="utf-8")
 
@@ -115,7 +119,3 @@ def _record(line: bytes) -> dict[str, Any] | None:
     except (ValueError, RecursionError):
         return None
     return record if isinstance(record, dict) and type(record.get("step")) is int else None
-
-
-def _is_validation(record: Mapping[str, object]) -> bool:
-    return any(name.startswith(VALIDATION) for name in record)

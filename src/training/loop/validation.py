@@ -54,9 +54,9 @@ def write_picture(output_dir: Path, step: int, picture: UInt8[Tensor, "h w 3"]) 
 
 def show_picture(trackers: list[Any], picture: UInt8[Tensor, "h w 3"], step: int) -> None:
     """Send a picture to the trackers that accept pictures."""
+    pictures = {"validation": picture[None].cpu().numpy()}
     for tracker in trackers:
         if tracker.name == "tensorboard":
-            pictures = {"validation": picture[None].cpu().numpy()}
             tracker.log_images(pictures, step=step, dataformats="NHWC")
         elif tracker.name == "wandb":
-            tracker.log_images({"validation": picture[None].cpu().numpy()}, step=step)
+            tracker.log_images(pictures, step=step)

@@ -39,10 +39,11 @@ def main() -> int:
     import cosmos_predict1.training  # noqa: F401
     import nano  # noqa: F401
     from src.config.loading import command_line_layer, file_layer
-    from src.config.tasks import TASKS, imported, load_train_config, settings_text, task_name
+    from src.config.tasks import TASKS, load_train_config, settings_text, task_name
     from src.runtime import setup_logging
     from src.training.loop.interruption import Stopped
     from src.training.loop.run import train
+    from src.training.sources import imported
 
     setup_logging()
     files = [arguments.config_default] if arguments.config_default else []

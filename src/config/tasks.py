@@ -1,6 +1,5 @@
 """The table of trainings: the name of each task, its configuration class and its task class."""
 
-import importlib
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
@@ -58,19 +57,13 @@ def offer_task(name: str, config: str, task: str) -> None:
     TASKS[name] = TaskRow(config=config, task=task)
 
 
-def imported(place: str) -> Any:
-    """Returns the class that is written `module:Class`."""
-    module, _, name = place.partition(":")
-    return getattr(importlib.import_module(module), name)
-
-
-def task_name(layers: Sequence[Layer], default: str | None = None) -> str:
+def task_name(layers: Sequence[Layer]) -> str:
     """Returns the task that the last layer with a `task` names.
 
     Raises:
         InputError: a name that is not in the table.
     """
-    name = default or next(iter(TASKS))
+    name = next(iter(TASKS))
     for layer in layers:
         name = layer.values.get(TASK, name)
         if name not in TASKS:
@@ -86,9 +79,10 @@ def load_train_config(schema: type[T], layers: Sequence[Layer]) -> T:
     """
     place = f"{schema.__module__}:{schema.__name__}"
     name, row = next((name, row) for name, row in TASKS.items() if row.config == place)
-    given = task_name(layers, default=name)
-    if given != name:
-        raise InputError(", ".join(layer.source for layer in layers), f"task {given!r}", repr(name))
+    naming = [layer for layer in layers if TASK in layer.values]
+    if naming and naming[-1].values[TASK] != name:
+        given = f"task {naming[-1].values[TASK]!r}"
+        raise InputError(naming[-1].source, given, f"a configuration of the task {name!r}")
     rest = [
         replace(layer, values={key: layer.values[key] for key in layer.values if key != TASK})
         for layer in layers

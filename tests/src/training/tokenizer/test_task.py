@@ -188,7 +188,7 @@ def test_weights_are_exported_where_lpips_is_not(tmp_path: Path) -> None:
     run(config)
     trained = replace(config, loss=replace(config.loss, lpips=0.1))
     done = export_tokenizer(trained, tmp_path / "run", tmp_path / "out")
-    assert done.step == 2 and (tmp_path / "out" / "config.json").is_file()
+    assert done["step"] == 2 and (tmp_path / "out" / "config.json").is_file()
 
 
 def test_pools_are_drawn_by_their_weights() -> None:

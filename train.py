@@ -55,7 +55,8 @@ def main() -> int:
         layers.insert(0, file_layer(row.defaults))
     config = load_train_config(imported(row.config), layers)
     try:
-        train(imported(row.task)(config), config.loop, config.optim, settings_text(config, name))
+        task, settings = imported(row.task)(config), settings_text(config, name)
+        train(task, config.loop, config.optim, settings=settings)
     except Stopped as error:
         sys.stderr.write(f"train.py: {error}\n")
         return error.exit_code

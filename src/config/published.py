@@ -170,4 +170,4 @@ DERIVED = (
     ),
 )
 
-TRAINING = KeyTable(KEYS, FIXED, frozenset(DEAD.split()), DERIVED)
+TRAINING = KeyTable(keys=KEYS, fixed=FIXED, dead=frozenset(DEAD.split()), derived=DERIVED)

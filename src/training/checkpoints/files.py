@@ -78,7 +78,12 @@ def write_checkpoint(output_dir: Path, checkpoint: Checkpoint, write: WriteWeigh
                 save_file(checkpoint.average, temporary)
         _write_objects(checkpoint.optimizer, folder / OPTIMIZER)
         _write_objects(checkpoint.random, folder / RANDOM)
-        write_state(folder, checkpoint.step, checkpoint.positions, checkpoint.minutes)
+        write_state(
+            folder,
+            step=checkpoint.step,
+            positions=checkpoint.positions,
+            minutes=checkpoint.minutes,
+        )
     return final
 
 

@@ -138,4 +138,4 @@ def decoder_loss(
         opacity = opacity_loss(predicted.opacities, config.published_opacity)
     total = config.mse * mse + config.lpips * lpips + config.depth * depth
     total = total + config.opacity * opacity
-    return LossTerms(total, mse, lpips, depth, opacity)
+    return LossTerms(total=total, mse=mse, lpips=lpips, depth=depth, opacity=opacity)

@@ -155,7 +155,7 @@ class DecoderTask:
         perceptual = _perceptual(self.config, device)
         kept = int(self.config.pluecker_cache_gib * 2**30)
         scenes = SceneDecoder(network, tokenizer, kept)
-        return DecoderObjective(scenes, self.config, perceptual, clock)
+        return DecoderObjective(scenes, self.config, perceptual=perceptual, clock=clock)
 
     def batches(self, share: Share, progress: Progress) -> ExampleLoader:
         """Returns the training scenes, a disjoint part for each process."""

@@ -68,8 +68,15 @@ def train(
             start_trackers(accelerator, loop)
             torch.set_float32_matmul_precision("high" if loop.allow_tf32 else "highest")
             from_main(task.prepare)
-            checkpoint = checkpoint_to_resume(task, loop)
-            return _Training(accelerator, task, loop, optim, checkpoint, minutes).run(settings)
+            training = _Training(
+                accelerator=accelerator,
+                task=task,
+                loop=loop,
+                optim=optim,
+                checkpoint=checkpoint_to_resume(task, loop),
+                minutes=minutes,
+            )
+            return training.run(settings)
         finally:
             # Free sharded networks before the process group ends: they keep a reference to it.
             accelerator.free_memory()
@@ -98,9 +105,22 @@ class _Training(Generic[Batch]):
         self.minutes, self.time_share = minutes, 0.0
         self.terminated = self.stopping = False
         self.folder, self.clock = Path(loop.output_dir), Stopwatch(accelerator.device, loop.timing)
-        self.state = TrainingState(accelerator, task, loop, optim, checkpoint, self.clock)
+        self.state = TrainingState(
+            accelerator=accelerator,
+            task=task,
+            loop=loop,
+            optim=optim,
+            checkpoint=checkpoint,
+            clock=self.clock,
+        )
         self.updates = Updates(
-            accelerator, task, loop, optim, self.state, clock=self.clock, mean=self._mean
+            accelerator=accelerator,
+            task=task,
+            loop=loop,
+            optim=optim,
+            state=self.state,
+            clock=self.clock,
+            mean=self._mean,
         )
         self.begun, first = self.state.step, first_step(self.folder)
         steps = loop.stage_steps
@@ -118,7 +138,7 @@ class _Training(Generic[Batch]):
         loop, state, last = self.loop, self.state, self.span.last
         if loop.stop_after is not None:
             last = min(last, state.step + loop.stop_after)
-        report = Report(self.accelerator, loop, state.step, settings)
+        report = Report(self.accelerator, loop, step=state.step, settings=settings)
         self.minutes.begin_training(self.earlier)
         self._make_up(report)
         if state.step >= last or self.minutes.run_is_over:
@@ -203,6 +223,11 @@ class _Training(Generic[Batch]):
 
         def write() -> None:
             write_checkpoint(self.folder, checkpoint, self.task.write_weights)
-            remove_old(self.folder, self.loop.keep_last, self.loop.keep_every, checkpoint.step)
+            remove_old(
+                self.folder,
+                keep_last=self.loop.keep_last,
+                keep_every=self.loop.keep_every,
+                newest=checkpoint.step,
+            )
 
         from_main(write)

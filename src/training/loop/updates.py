@@ -92,7 +92,8 @@ class Updates(Generic[Batch]):
         if bad is None:
             return
         terms, rank = bad.read(), self.accelerator.process_index
-        path = record_failure(Path(self.loop.output_dir), bad.step, rank, bad.keys, terms)
+        folder = Path(self.loop.output_dir)
+        path = record_failure(folder, step=bad.step, rank=rank, keys=bad.keys, terms=terms)
         raise NonFiniteStep(f"step {bad.step}: {terms} with the samples {bad.keys} ({path})")
 
     def summary(self) -> dict[str, float]:

@@ -27,7 +27,7 @@ def validate(task: Task[Batch], model: Model, share: Share, device: torch.device
     generators = random_state(device)
     own = task.validate(model, share)
     set_random_state(generators, device)
-    parts = gather_all(Validation(own.count, own.figures, None, own.counts))
+    parts = gather_all(Validation(count=own.count, figures=own.figures, counts=own.counts))
     return replace(joined(parts), picture=own.picture)
 
 
@@ -41,7 +41,7 @@ def joined(parts: Sequence[Validation]) -> Validation:
             sums[name] = sums.get(name, 0.0) + value * count
             counts[name] = counts.get(name, 0) + count
     means = {name: value / counts[name] for name, value in sums.items() if counts[name]}
-    return Validation(sum(part.count for part in parts), means, None, counts)
+    return Validation(count=sum(part.count for part in parts), figures=means, counts=counts)
 
 
 def write_picture(output_dir: Path, step: int, picture: UInt8[Tensor, "h w 3"]) -> Path:

@@ -66,8 +66,9 @@ class TokenizerBatches:
         share = (1 - progress) * augment.color_early + progress * augment.color_late
         seed = np.random.SeedSequence([*self._seed, position])
         crop = data.image_size if full else data.crop
-        video, guidance = draw_samples(clips, crop, augment, share, seed), self._config.guided
-        return TokenizerBatch(video, clips.keys, full, guidance.weight(progress))
+        video = draw_samples(clips, crop, augment, color_share=share, seed=seed)
+        guidance = self._config.guided.weight(progress)
+        return TokenizerBatch(video, clips.keys, full=full, guidance=guidance)
 
 
 def draw_samples(

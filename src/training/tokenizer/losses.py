@@ -36,7 +36,7 @@ def reconstruction_loss(
     l1, mse = error.abs().mean(), (error * error).mean()
     chroma = ycbcr(error)[:, 1:].abs().mean()
     total = config.l1 * l1 + config.l2 * mse + config.chroma * chroma
-    return ReconstructionTerms(total, l1, mse, chroma)
+    return ReconstructionTerms(total=total, l1=l1, mse=mse, chroma=chroma)
 
 
 def psnr_of(mse: Float[Tensor, ""]) -> Float[Tensor, ""]:

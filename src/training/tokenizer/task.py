@@ -148,7 +148,7 @@ class TokenizerTask:
         source = self._source if config.guided.enabled else None
         source = source or self._open_source(share.rank)
         seed = [config.loop.seed, share.rank]
-        return TokenizerBatches(source, config, progress, seed, share.position)
+        return TokenizerBatches(source, config, progress, seed=seed, position=share.position)
 
     def _open_source(self, rank: int) -> ClipSource:
         """Opens the training clips of one process; also reads the held-out clips of a folder."""
@@ -159,10 +159,13 @@ class TokenizerTask:
             self._source = source
             return source
         train, held = folder_clips(config.data)
-        self._source = FolderSource(config.data, train, self.device, seed, loop.workers)
+        train_source, held_source = (
+            FolderSource(config.data, clips, self.device, seed=seed, workers=loop.workers)
+            for clips in (train, held)
+        )
+        self._source = train_source
         if held:
-            rest = FolderSource(config.data, held, self.device, seed, loop.workers)
-            self._held_out = rest.spread(config.data.held_out).color
+            self._held_out = held_source.spread(config.data.held_out).color
         return self._source
 
     def keys(self, batch: TokenizerBatch) -> list[str]:

@@ -4,16 +4,16 @@
 #   bash train.sh [STAGE [LAST]] [KEY=VALUE ...]
 #
 # Without numbers all nine; with one number that stage; with two the stages from one to the other.
-# Called again, finished stages are passed over and a stopped one goes on. The first failure stops.
+# A second call skips finished stages and resumes a stopped one. The first failure stops.
 #
 # DATA     folder of the clips, or one with `static` (stages 1-7) and `dynamic` (8, 9) in it
 # CONFIGS  folder of one configuration a stage (configs/training)
 # OUTPUT   training/<stage> below it holds the checkpoints (outputs)
-# STEPS    so many steps of each stage, instead of what its configuration says
-# MINUTES  nine numbers: so many minutes of training of each stage, instead of steps; a stage with 0
-#          is left out, and what continues it continues the one before it
-# DYNAMIC  which stage the dynamic ones continue (6)
-# LAUNCH   how to start a command (accelerate launch; python where there is no GPU)
+# STEPS    steps of each stage, instead of those of its configuration
+# MINUTES  nine numbers: minutes of training of each stage, instead of steps; a stage with 0 is left
+#          out, and the next one continues the stage before it
+# DYNAMIC  the stage that the dynamic ones continue (6)
+# LAUNCH   command that starts a training (accelerate launch; python without a GPU)
 set -euo pipefail
 here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
 source "$here/scripts/bash/child.sh"
@@ -35,7 +35,7 @@ stages=(
     704_1280_views_121_multi_6_dynamic
     704_1280_views_121_multi_6_dynamic_prune
 )
-# Which stage each continues: dynamic scenes start from the static decoder before its pruning.
+# The stage that each one continues: dynamic scenes start from the static decoder before pruning.
 sources=(0 1 2 3 4 5 6 "${DYNAMIC:-6}" 8)
 read -r -a minutes <<< "${MINUTES:-}"
 if ((${#minutes[@]} != 0 && ${#minutes[@]} != 9)); then
@@ -82,7 +82,7 @@ for ((number = first; number <= last; number++)); do
         settings+=("loop.stage_steps=$STEPS")
     fi
     if ((${#minutes[@]})); then
-        # More steps than there is time for: the minutes end the stage.
+        # The steps are more than the minutes allow: time ends the stage.
         settings+=("loop.stage_steps=10000000" "loop.total_minutes=${minutes[number - 1]}")
     fi
     if [[ -n ${DATA:-} ]]; then

@@ -3,6 +3,7 @@
 Nothing of Lyra needs this package; `src` and `cosmos_predict1` do not know it.
 """
 
+from src.config.tasks import offer_task
 from src.training.sources import offer
 
 offer("worlds for the tokenizer", "nano.data.pools:open_worlds")
@@ -10,3 +11,4 @@ offer("held-out worlds for the tokenizer", "nano.data.pools:held_out_worlds")
 offer("worlds for the generator", "nano.data.sourced:world_clips")
 offer("clips of worlds", "nano.data.clips:write_world_clips")
 offer("untrained tokenizer", "nano.data.clips:untrained_tokenizer")
+offer_task("depth", config="nano.depth.config:DepthTrainConfig", task="nano.depth.task:DepthTask")

@@ -8,7 +8,6 @@ average of the weights where the training kept one. Prints the figures of held-o
 import argparse
 import json
 import sys
-from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -32,19 +31,20 @@ def main() -> int:
 
     from nano.evaluation.figures.tokenizer import world_figures
     from src.config.loading import file_layer
-    from src.config.tokenizer import load_tokenizer_train_config
-    from src.config.training import split_task
+    from src.config.tasks import load_train_config
     from src.io.json_object import write_json
     from src.runtime import InputError, setup_logging
+    from src.training.tokenizer.config import TokenizerTrainConfig
     from src.training.tokenizer.export import export_tokenizer
 
     setup_logging()
     try:
-        _, layers = split_task([file_layer(arguments.run / "config.yaml")], ["tokenizer"])
         dtype = getattr(torch, arguments.dtype)
-        paths = (arguments.run, arguments.target)
-        config = load_tokenizer_train_config(layers)
-        exported: dict[str, Any] = asdict(export_tokenizer(config, *paths, dtype))
+        config = load_train_config(
+            TokenizerTrainConfig, [file_layer(arguments.run / "config.yaml")]
+        )
+        done = export_tokenizer(config, arguments.run, arguments.target, dtype)
+        exported: dict[str, Any] = {**done}
         count, report = arguments.held_out, arguments.report
         figures = world_figures(config.data, arguments.target, count, report) if count else {}
         exported["figures"] = figures

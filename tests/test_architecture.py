@@ -17,10 +17,7 @@ LAZY = "accelerate,av,diffusers,fla,gsplat,moge,OpenEXR,peft,plyfile,tensorboard
 # Package -> the only modules (with what is below them) that may import it, lazily or not.
 IMPORTERS = {
     "accelerate": (
-        "src.training.loop.launch",
-        "src.training.loop.report",
-        "src.training.loop.run",
-        "src.training.checkpoints.files",
+        "src.training.loop",
         "src.training.checkpoints.zero",
         "src.reconstruct",
     ),

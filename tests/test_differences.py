@@ -7,10 +7,11 @@ import pytest
 
 from cosmos_predict1.diffusion.config import sdg_config
 from cosmos_predict1.diffusion.flags import dynamic_parser, static_parser
-from src.config.decoder import load_decoder_train_config
 from src.config.loading import command_line_layer, file_layer
 from src.config.sample import load_sample_config
+from src.config.tasks import load_train_config
 from src.runtime import InputError
+from src.training.decoder.config import DecoderTrainConfig
 
 REPOSITORY = Path(__file__).resolve().parents[1]
 SAMPLE = ("configs/inference/default.yaml", "configs/demo/lyra_static.yaml")
@@ -60,7 +61,12 @@ def takers_of_settings(way: str) -> list[str]:
     default = file_layer("configs/training/default.yaml")
     for name, load in (
         ("sample.py", lambda *more: load_sample_config(*SAMPLE, more)),
-        ("train.py", lambda *more: load_decoder_train_config([default, command_line_layer(more)])),
+        (
+            "train.py",
+            lambda *more: load_train_config(
+                DecoderTrainConfig, [default, command_line_layer(more)]
+            ),
+        ),
     ):
         try:
             changed = load(way)

@@ -4,8 +4,8 @@ from pathlib import Path
 
 from tiny_scene import FRAMES, TinyInput
 
-from src.config.decoder import load_decoder_train_config
 from src.config.loading import command_line_layer, file_layer
+from src.config.tasks import load_train_config
 from src.training.checkpoints.folders import list_checkpoints
 from src.training.decoder.config import DecoderTrainConfig
 from src.training.loop.journal import read_journal
@@ -35,7 +35,7 @@ def training_config(tiny: TinyInput, out: Path, *settings: str) -> DecoderTrainC
     """The same as a configuration."""
     _, config, *rest = training_arguments(tiny, out, *settings)
     layers = [file_layer(DEFAULT), file_layer(config), command_line_layer(rest)]
-    return load_decoder_train_config(layers)
+    return load_train_config(DecoderTrainConfig, layers)
 
 
 def losses(folder: Path) -> list[float]:

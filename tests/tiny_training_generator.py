@@ -6,9 +6,9 @@ from pathlib import Path
 from tiny_generator import NETWORK
 from tiny_scene import tiny_tokenizer
 
-from cosmos_predict1.training.config import GeneratorTrainConfig, load_generator_train_config
+from cosmos_predict1.training.config import GeneratorTrainConfig
 from src.config.loading import command_line_layer, file_layer
-from src.config.training import split_task
+from src.config.tasks import load_train_config
 from src.tokenizer.loading import save_tokenizer
 
 CONFIG = "configs/nano/training/generator.yaml"
@@ -57,5 +57,5 @@ def generator_arguments(folder: Path, *settings: str) -> list[str]:
 def generator_config(folder: Path, *settings: str) -> GeneratorTrainConfig:
     """The same as a configuration."""
     _, config, *rest = generator_arguments(folder, *settings)
-    _, layers = split_task([file_layer(config), command_line_layer(rest)], ["generator"])
-    return load_generator_train_config(layers)
+    layers = [file_layer(config), command_line_layer(rest)]
+    return load_train_config(GeneratorTrainConfig, layers)

@@ -1,1 +1,9 @@
 """Training of the generator; built on `cosmos_predict1.diffusion` and `src.training`."""
+
+from src.config.tasks import offer_task
+
+offer_task(
+    "generator",
+    config="cosmos_predict1.training.config:GeneratorTrainConfig",
+    task="cosmos_predict1.training.task:GeneratorTask",
+)

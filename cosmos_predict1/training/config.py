@@ -1,12 +1,10 @@
 """The settings of the generator's training, composed of those of its parts."""
 
-from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 from src.checkpoints import find_checkpoint
-from src.config.loading import Layer, find_path, load_config
-from src.config.translation import KeyTable
+from src.config.loading import find_path
 from src.runtime import InputError
 from src.training.optim import OptimConfig
 from src.training.settings import LoopConfig
@@ -180,11 +178,6 @@ class GeneratorTrainConfig:
     negative_prompt: str | None = None
     gradient_checkpointing: bool = False
     compile: bool = False
-
-
-def load_generator_train_config(layers: Sequence[Layer]) -> GeneratorTrainConfig:
-    """The training configuration of the generator; see `load_config`."""
-    return load_config(GeneratorTrainConfig, layers, KeyTable({}))
 
 
 def network_config(config: GeneratorTrainConfig) -> TransformerConfig:

@@ -1,21 +1,18 @@
 """The settings of the depth network's training."""
 
-from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
-from src.config.loading import Layer, load_config
-from src.config.translation import KeyTable
 from src.depth.backends.nano import NanoDepthConfig
 from src.runtime import InputError
 from src.training.optim import OptimConfig
-from src.training.settings import LoopConfig
+from src.training.settings import OWN_LOOP, LoopConfig, check_least, check_shares
 
 from ..seeds import TRAIN
 
 MOST_HELD_OUT = 64
 
 
-@dataclass
+@dataclass(kw_only=True)
 class DepthDataConfig:
     """Where single frames with depth come from.
 
@@ -42,18 +39,15 @@ class DepthDataConfig:
     seed: int = 0
 
     def __post_init__(self) -> None:
-        counts = (self.worlds, self.frames, self.held_out_frames, self.supersample)
-        if min(counts) < 1:
-            names = "data.worlds, data.frames, data.held_out_frames, data.supersample"
-            raise InputError(names, counts, "at least 1")
-        if not 0 <= self.dynamic_share <= 1:
-            raise InputError("data.dynamic_share", self.dynamic_share, "a number in [0, 1]")
+        counts = ("worlds", "frames", "held_out_frames", "supersample")
+        check_least("data", self, dict.fromkeys(counts, 1))
+        check_shares("data", self, "dynamic_share")
         if not 0 <= self.held_out <= MOST_HELD_OUT:
             raise InputError("data.held_out", self.held_out, f"0 to {MOST_HELD_OUT}")
         TRAIN.check("data.seed, data.worlds", self.seed, self.worlds, dynamic=False)
 
 
-@dataclass
+@dataclass(kw_only=True)
 class DepthAugmentConfig:
     """How frames are changed so that photographs are nothing new; probabilities and widths.
 
@@ -72,13 +66,10 @@ class DepthAugmentConfig:
     def __post_init__(self) -> None:
         if not 0 < self.closest <= 1:
             raise InputError("augment.closest", self.closest, "a number in (0, 1]")
-        for name in ("shift", "photometric", "borders"):
-            value = getattr(self, name)
-            if not 0 <= value <= 1:
-                raise InputError(f"augment.{name}", value, "a number in [0, 1]")
+        check_shares("augment", self, "shift", "photometric", "borders")
 
 
-@dataclass
+@dataclass(kw_only=True)
 class DepthLossConfig:
     """Weights of the terms; see `depth_losses.py`."""
 
@@ -89,28 +80,23 @@ class DepthLossConfig:
     focal: float = 0.3
 
     def __post_init__(self) -> None:
-        for name, weight in vars(self).items():
-            if not weight >= 0:
-                raise InputError(f"loss weight {name}", weight, "a number >= 0")
+        check_least("loss", self, dict.fromkeys(vars(self), 0))
 
 
-@dataclass
+@dataclass(kw_only=True)
 class DepthTrainConfig:
     """A training run of the nano depth network."""
 
     loop: LoopConfig = field(
-        default_factory=lambda: LoopConfig(
+        default_factory=lambda: replace(
+            OWN_LOOP,
             name="depth",
             output_dir="outputs/nano/training/depth",
             max_steps=20_000,
             checkpoint_every=500,
-            keep_every=0,
-            keep_last=2,
             batch_size=96,
             workers=0,
-            ema=True,
             ema_decay=0.998,
-            validate_every=1000,
         )
     )
     optim: OptimConfig = field(
@@ -128,11 +114,3 @@ class DepthTrainConfig:
         if any(side < 16 or side % 16 for side in (*size, *seen)):
             value = f"data.pool_size {size}, network {seen}"
             raise InputError("sizes of pictures", value, "multiples of 16")
-
-
-def load_depth_train_config(layers: Sequence[Layer]) -> DepthTrainConfig:
-    """The training configuration of the depth network; see `load_config`.
-
-    Nothing of the kind was published: all keys are our own.
-    """
-    return load_config(DepthTrainConfig, layers, KeyTable({}))

@@ -13,13 +13,12 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 import torch
-from jaxtyping import Float, Int
+from jaxtyping import Float, Int, UInt8
 from torch import Tensor
 
 import nano  # noqa: F401 (offers the clips of the world to the task)
-from src.config.decoder import load_decoder_train_config
 from src.config.loading import command_line_layer, file_layer
-from src.io.image.image import write_png
+from src.config.tasks import load_train_config
 from src.io.image.pixels import round_to_uint8
 from src.models.data.dataset import ExampleDraw
 from src.models.data.example import Example, Targets, unit_color
@@ -139,7 +138,7 @@ def _configure(folder: Path, case: Case) -> DecoderTrainConfig:
         "data.worlds.supersample=2",
     ]
     layers = [file_layer(f"{FOLDER}/default.yaml"), file_layer(f"{FOLDER}/{STAGE}")]
-    return load_decoder_train_config([*layers, command_line_layer(settings)])
+    return load_train_config(DecoderTrainConfig, [*layers, command_line_layer(settings)])
 
 
 def learn(objective: DecoderObjective, example: Example, case: Case) -> list[float]:
@@ -196,7 +195,7 @@ def write_pictures(
     difference = (0.5 + 2 * (color - reference)).clamp(0, 1)
     rows = torch.stack([part[chosen] for part in (color, reference, difference)], dim=1)
     pictures = round_to_uint8(rows.flatten(0, 1).movedim(1, -1).cpu())
-    write_png(folder / "overfit.png", contact_sheet(pictures, columns=6))
+    _write_png(folder / "overfit.png", contact_sheet(pictures, columns=6))
     size = math.ceil(len(curve) / POINTS)
     parts = torch.tensor(curve).split(size)
     labels = PlotLabels(
@@ -207,7 +206,13 @@ def write_pictures(
     )
     mean = [float(part.mean()) for part in parts]
     std = [float(part.std(correction=0)) for part in parts]
-    write_png(folder / "curve.png", plot_curve(mean, std, labels))
+    _write_png(folder / "curve.png", plot_curve(mean, std, labels))
+
+
+def _write_png(path: Path, picture: UInt8[Tensor, "h w 3"]) -> None:
+    from PIL import Image
+
+    Image.fromarray(picture.numpy()).save(path)
 
 
 def _pick(targets: Targets, chosen: Int[Tensor, " kept"]) -> Targets:

@@ -16,8 +16,8 @@ from typing import Any
 
 import torch
 
-from src.config.decoder import load_decoder_train_config
 from src.config.loading import command_line_layer, file_layer
+from src.config.tasks import load_train_config
 from src.evaluation.lpips import BACKBONE_FILE, LINEAR_FILE, LPIPS, TAPS
 from src.io.clip.clip import ClipPaths, write_clip
 from src.models.data.dataset import ExampleDraw
@@ -172,7 +172,7 @@ def configure(folder: Path, case: Case, size: Size) -> DecoderTrainConfig:
     """The published stage on the inputs in `folder`."""
     layers = [file_layer(DEFAULTS), file_layer(stage_file(case.stage))]
     given = [*settings(folder, case, size), "loop.timing=true"]
-    return load_decoder_train_config([*layers, command_line_layer(given)])
+    return load_train_config(DecoderTrainConfig, [*layers, command_line_layer(given)])
 
 
 def write_decoder(folder: Path, stage: int, config: DecoderTrainConfig) -> None:

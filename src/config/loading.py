@@ -1,8 +1,8 @@
-"""Layers of configuration, later ones winning, checked against a tree of dataclasses.
+"""Layers of configuration, checked against a tree of dataclasses; later layers win.
 
 A layer is a YAML file or the `key=value` arguments of a command. Its keys are fields of the
 dataclasses (`decoder.depth`) or published names (`enc_depth`), which a table translates. The values
-of arguments are YAML, but for settings that are text: these are taken as they were typed.
+of arguments are YAML, except those of text settings, which are taken as typed.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
@@ -25,12 +25,10 @@ REPOSITORY = Path(__file__).resolve().parents[2]
 
 @dataclass(frozen=True)
 class Layer:
-    """Keys and values of one source.
+    """Keys and values of one source, which errors name.
 
-    Attributes:
-        source: its name in errors.
-        values: keys, nested, with values as YAML reads them.
-        typed: of arguments each key as it was written, and the text after its `=`.
+    `values` are nested, as YAML reads them; `typed` holds the dotted keys of arguments, with the
+    text after their `=`.
     """
 
     source: str
@@ -38,25 +36,21 @@ class Layer:
     typed: Mapping[str, str] = field(default_factory=dict)
 
     def below(self, name: str, source: str, values: Mapping[str, Any]) -> "Layer":
-        """The layer of the settings `values` below the key `name`, with what was typed of them."""
+        """Returns the layer of the settings `values` below the key `name`."""
         start = f"{name}."
         typed = {key: text for key, text in self.typed.items() if key.startswith(start)}
         return Layer(source, values, {key[len(start) :]: text for key, text in typed.items()})
 
 
 def find_path(path: str | Path) -> Path:
-    """`path` as it is seen from here, or else from the repository, if it is there."""
+    """Returns `path`, or the same path in the repository if only that exists."""
     path = Path(path).expanduser()
     other = REPOSITORY / path
     return other if not path.exists() and other.exists() else path
 
 
 def file_layer(path: str | Path) -> Layer:
-    """The keys of a YAML file.
-
-    Raises:
-        InputError: no such file, no YAML, not a mapping.
-    """
+    """Reads a YAML file; raises `InputError` if it is missing or not a YAML mapping."""
     path = find_path(path)
     if not path.is_file():
         raise InputError(path, "no such file", "a YAML file")
@@ -70,12 +64,12 @@ def file_layer(path: str | Path) -> Layer:
 
 
 def command_line_layer(arguments: Sequence[str]) -> Layer:
-    """The keys of `key=value` arguments; values are YAML, dots descend.
+    """Reads `key=value` arguments; values are YAML, dots descend.
 
-    What is no YAML stays text; `load_config` knows whether the setting may be one.
+    Other values stay text; `load_config` checks whether the setting may be text.
 
     Raises:
-        InputError: an argument without `=`, or a key that leads nowhere.
+        InputError: an argument without `=`, or a malformed key.
     """
     values, typed = OmegaConf.create(), {}
     for argument in arguments:
@@ -94,11 +88,11 @@ def command_line_layer(arguments: Sequence[str]) -> Layer:
 
 
 def load_config(schema: type[T], layers: Sequence[Layer], table: KeyTable) -> T:
-    """The dataclass with all layers applied, in order.
+    """Returns the dataclass with all layers applied, in order.
 
     Raises:
         InputError: an unknown key (with the nearest known one), a value of a wrong type or out of
-            range, a published variant that does not exist here, a value that is missing.
+            range, a published variant that does not exist here, a missing value.
     """
     config = OmegaConf.structured(schema)
     translator = Translator(table, [field.name for field in fields(cast(Any, schema))])
@@ -108,15 +102,14 @@ def load_config(schema: type[T], layers: Sequence[Layer], table: KeyTable) -> T:
     if translator.dead:
         names = ", ".join(sorted(translator.dead))
         LOGGER.warning("keys that have no effect here: %s", names)
+    sources = ", ".join(dict.fromkeys(layer.source for layer in layers))
     try:
         return cast(T, OmegaConf.to_object(config))
     except InputError as error:
-        # A setting knows its own name, but not the files that it may come from.
-        sources = ", ".join(dict.fromkeys(layer.source for layer in layers))
+        # The check of a setting knows its name, but not the files.
         source = f"{error.source} ({sources})" if sources else error.source
         raise InputError(source, error.value, error.expected) from error
     except OmegaConfBaseException as error:
-        sources = ", ".join(dict.fromkeys(layer.source for layer in layers))
         found = f"{error.full_key}: {str(error).splitlines()[0]}"
         raise InputError(sources, found, "a value for it") from error
 
@@ -124,14 +117,14 @@ def load_config(schema: type[T], layers: Sequence[Layer], table: KeyTable) -> T:
 def _merge(
     config: DictConfig, source: str, settings: list[tuple[str, dict[str, Any]]]
 ) -> DictConfig:
-    """The configuration with settings on top; a bad one is named as the user wrote it."""
+    """Returns the configuration with settings on top; errors name a key as the user wrote it."""
     layer: dict[str, Any] = {}
     for _, values in settings:
         _update(layer, values)
     try:
         return cast(DictConfig, OmegaConf.merge(config, layer))
     except (OmegaConfBaseException, TypeError):
-        # Once more, one by one, to find the culprit.
+        # Again one by one, to find the wrong setting.
         for name, values in settings:
             try:
                 config = cast(DictConfig, OmegaConf.merge(config, values))
@@ -142,7 +135,7 @@ def _merge(
 
 
 def _update(into: dict[str, Any], values: Mapping[str, Any]) -> None:
-    """Set nested keys, leaving those beside them."""
+    """Set nested keys; the keys beside them stay."""
     for name, value in values.items():
         if not isinstance(value, Mapping):
             into[name] = value
@@ -153,7 +146,7 @@ def _update(into: dict[str, Any], values: Mapping[str, Any]) -> None:
 
 
 def leaves(schema: object, prefix: str = "") -> Iterator[tuple[str, object]]:
-    """Yield the dotted name and value of every field of a dataclass tree that is none itself."""
+    """Yield the dotted name and value of every field that is not a dataclass itself."""
     for item in fields(cast(Any, schema)):
         name, value = f"{prefix}{item.name}", getattr(schema, item.name)
         if is_dataclass(value):

@@ -1,6 +1,6 @@
-"""The published keys of the decoder's training: where each of them goes.
+"""The published keys of the decoder's training, and our settings for them.
 
-There "view" means a frame, "multi view" a trajectory.
+In the published names a "view" is a frame, a "multi view" a trajectory.
 """
 
 from collections.abc import Mapping
@@ -13,7 +13,7 @@ NUM_VIEWS, NUM_INPUT_VIEWS, ATTENTION_EVERY = 130, 121, 8
 
 
 def _data_sets(value: Any) -> list[dict[str, Any]]:
-    """Published pairs of name and repeats as our records."""
+    """Returns published pairs of name and repeats as our records."""
     given = value if isinstance(value, list) else [value]
     pairs = [pair for pair in given if isinstance(pair, list) and len(pair) == 2]
     if len(pairs) < len(given):
@@ -22,7 +22,7 @@ def _data_sets(value: Any) -> list[dict[str, Any]]:
 
 
 def _num_targets(seen: Mapping[str, Any]) -> int:
-    """The targets are what the published number of "views" has beyond the inputs."""
+    """Returns the number of targets: the published "views" include the inputs."""
     counts = [seen.get("num_views", NUM_VIEWS), seen.get("num_input_views", NUM_INPUT_VIEWS)]
     if not all(isinstance(count, int) for count in counts):
         raise InputError("num_views, num_input_views", counts, "two integers")
@@ -30,7 +30,7 @@ def _num_targets(seen: Mapping[str, Any]) -> int:
 
 
 def _attention_every(seen: Mapping[str, Any]) -> Any:
-    """The distance of the attention blocks, if there are any among the Mamba blocks."""
+    """Returns the distance of the attention blocks among the Mamba blocks; 0 for none."""
     return seen.get("llrm_7m1t_index", ATTENTION_EVERY) if seen.get("llrm_7m1t", True) else 0
 
 
@@ -112,9 +112,9 @@ KEYS: dict[str, Key] = {
     "deferred_bp": to("deferred"),
 }
 
-# The one value that these can have: they choose variants that the published weights don't use.
+# Keys with one possible value: the published weights use no other variant.
 FIXED: dict[str, Any] = {
-    # Written into every `config.yaml` of ours: those of other tasks are no decoders.
+    # Every `config.yaml` of ours names its task.
     "task": "decoder",
     "vae_backbone": "cosmos1",
     "patch_size_temporal": 1,
@@ -150,7 +150,7 @@ FIXED: dict[str, Any] = {
     "num_target_multi_views": None,
 }
 
-# Without effect in the published code, or about how it worked rather than about what it computed.
+# Keys without effect in the published code, or on the computed result.
 DEAD = """
 autocast_cache_enabled compile_frozen_modules compute_plucker_cuda decoder_cosmos_kwargs
 deepspeed_type find_unused_parameters gaussians_predict_offset_act
@@ -170,4 +170,4 @@ DERIVED = (
     ),
 )
 
-TRAINING = KeyTable(KEYS, FIXED, frozenset(DEAD.split()), DERIVED)
+TRAINING = KeyTable(keys=KEYS, fixed=FIXED, dead=frozenset(DEAD.split()), derived=DERIVED)

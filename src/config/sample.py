@@ -1,4 +1,4 @@
-"""The configuration of `sample.py`: which scenes, which weights, what is written."""
+"""The configuration of `sample.py`: scenes, weights, outputs."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, fields, replace
@@ -14,20 +14,18 @@ from ..reconstruct.weights import WeightsConfig
 from ..rendering.rasterize import Backend
 from ..runtime import InputError
 from ..training.decoder.config import DecoderTrainConfig
-from .decoder import load_decoder_train_config
 from .loading import command_line_layer, file_layer, find_path, load_config
 from .published import TRAINING
+from .tasks import load_train_config
 from .translation import KEEP, Key, KeyTable, Translator, choice, to
 
 
-@dataclass
+@dataclass(kw_only=True)
 class TimesConfig:
-    """The frames at whose time dynamic scenes are reconstructed: a list, or a range.
+    """The frames at whose time dynamic scenes are reconstructed.
 
-    Attributes:
-        frames: one or several.
-        start: the first of a range of `number` frames in steps of `stride`.
-        freeze: the cameras of all frames look at each of these times.
+    Either `frames`, or a range of `number` frames from `start` in steps of `stride`. With `freeze`
+    the cameras of all frames are rendered at each of these times.
     """
 
     frames: int | list[int] | None = None
@@ -37,7 +35,7 @@ class TimesConfig:
     freeze: bool = False
 
     def values(self) -> list[int] | None:
-        """All of them; None for the first frame, without a folder of its own."""
+        """Returns all times; None for the first frame, without a folder of its own."""
         if self.frames is not None:
             return [self.frames] if isinstance(self.frames, int) else list(self.frames)
         if self.start is None:
@@ -47,24 +45,24 @@ class TimesConfig:
         return list(range(self.start, self.start + self.number * self.stride, self.stride))
 
 
-@dataclass
+@dataclass(kw_only=True)
 class SampleConfig:
-    """What a user asks of `sample.py`; the defaults are those of `configs/inference/default.yaml`.
+    """The settings of `sample.py`; the defaults are those of `configs/inference/default.yaml`.
 
     Attributes:
-        config_path: the training configuration of the model, one file or several to be merged.
-        model: keys on top of it.
-        dataset: a name of the registry; None for the (first) one of the training.
-        dataset_root: a folder of clips instead of the registered one.
-        trajectories: the inputs, in this order; None to leave it to the model's configuration.
-        target_stride: every so many frames are rendered.
-        num_scenes: the first so many; None for all of them.
-        depth: read depth maps, to show them.
-        skip_unreadable: leave scenes out that cannot be read.
-        checkpoint: the decoder's weights; None for a checkpoint of the training run.
-        checkpoint_name: which one of the run; None for the last.
-        average: use the moving average of the weights where the checkpoint has one.
-        tokenizer: its folder; None for that of the model's configuration.
+        config_path: Training configuration of the model: a file, or several to be merged.
+        model: Keys on top of it.
+        dataset: Name in the registry; None for the (first) data set of the training.
+        dataset_root: Folder of clips instead of the registered one.
+        trajectories: The inputs, in this order; None as in the model's configuration.
+        target_stride: Distance of the rendered frames.
+        num_scenes: Number of scenes, from the first; None for all.
+        depth: Read depth maps, to show them.
+        skip_unreadable: Leave out scenes that cannot be read.
+        checkpoint: The decoder's weights; None for a checkpoint of the training run.
+        checkpoint_name: Checkpoint of the run; None for the last.
+        average: Use the moving average of the weights if the checkpoint has one.
+        tokenizer: Folder of the tokenizer; None for that of the model's configuration.
     """
 
     config_path: str | list[str] = "outputs/training/cosmos3dgs/config.yaml"
@@ -104,7 +102,7 @@ KEYS: dict[str, Key] = {
     "use_depth": to("depth"),
     "out_dir_inference": to("output.folder"),
     "out_fps": to("output.fps"),
-    # The published "no" makes every scene again.
+    # The published "no" remakes every scene.
     "skip_existing": choice("output.finished", {True: KEEP, False: "remake", None: KEEP}),
     "overwrite": choice("output.finished", {True: "replace", False: KEEP, None: KEEP}),
     "do_eval": to("output.eval_only"),
@@ -115,24 +113,24 @@ KEYS: dict[str, Key] = {
     "save_video_input": to("output.input_video"),
     "save_rgb_decoding": to("output.decode_latents"),
     "save_gaussians": to("output.tensor"),
-    # Left empty in published files, where it means "no"; a scene without its PLY is of little use.
+    # Published files leave it empty, which meant "no"; a scene without its PLY is of little use.
     "save_gaussians_orig": choice("output.ply", {True: True, False: False, None: KEEP}),
 }
 TABLE = KeyTable(KEYS, elsewhere={name: f"model.{name}" for name in TRAINING.names - {*KEYS}})
 
 
 def load_sample_config(default: str, config: str, arguments: Sequence[str]) -> ReconstructConfig:
-    """What `sample.py` runs: the files `default` and `config`, then `key=value` arguments."""
+    """Reads the files `default` and `config`, then `key=value` arguments."""
     typed = command_line_layer(arguments)
     sample = load_config(SampleConfig, [file_layer(default), file_layer(config), typed], TABLE)
     paths = [sample.config_path] if isinstance(sample.config_path, str) else sample.config_path
     own = typed.below("model", f"{config}: model", sample.model)
     model = [*(file_layer(path) for path in paths), own]
-    return compose(sample, load_decoder_train_config(model))
+    return compose(sample, load_train_config(DecoderTrainConfig, model))
 
 
 def compose(sample: SampleConfig, model: DecoderTrainConfig) -> ReconstructConfig:
-    """The parts of a run, out of what the user asked for and what the model was trained with."""
+    """Returns the settings of a run, from the user's and those of the model's training."""
     scenes = ScenesConfig(
         dataset=sample.dataset or model.data.sets[0].name,
         root=sample.dataset_root or (None if sample.dataset else model.data.root),
@@ -163,14 +161,14 @@ def compose(sample: SampleConfig, model: DecoderTrainConfig) -> ReconstructConfi
 
 
 def _chosen(model: Mapping[str, Any]) -> tuple[str, ...]:
-    """The settings of the decoder among the user's keys on top of the model's configuration."""
+    """Returns the decoder's settings among the user's `model` keys."""
     translator = Translator(TRAINING, [field.name for field in fields(DecoderTrainConfig)])
     parts = [nested.get("decoder", {}) for _, nested in translator.translate("model", model)]
     return tuple(sorted({name for part in parts for name in part}))
 
 
 def _sampling(sample: SampleConfig, sampling: ExampleSamplingConfig) -> ExampleSamplingConfig:
-    """The model's trajectories and frames, with the user's choice on top."""
+    """Returns the model's trajectories and frames, with the user's choice on top."""
     sampling = replace(
         sampling,
         target_stride=sample.target_stride,
@@ -184,7 +182,7 @@ def _sampling(sample: SampleConfig, sampling: ExampleSamplingConfig) -> ExampleS
 
 
 def _reading(sample: SampleConfig, reading: ReadingConfig) -> ReadingConfig:
-    """What has to be read for what is written."""
+    """Returns the inputs that the outputs need."""
     output = sample.output
     compared = (output.reference or output.metrics) and not output.eval_only
     return replace(

@@ -1,7 +1,7 @@
-"""Settings that are text, such as paths, taken as they were typed instead of read as YAML.
+"""Text settings, such as paths, taken as typed instead of read as YAML.
 
-To YAML ` #` begins a comment, `2024_01_15` is a number and `no` is false; to OmegaConf `${HOME}` is
-the name of another setting.
+In YAML ` #` begins a comment, `2024_01_15` is a number and `no` is false; in OmegaConf `${HOME}`
+refers to another setting.
 """
 
 import re
@@ -22,13 +22,9 @@ NOTHING = ("", "null", "Null", "NULL", "~")
 def replace_texts(
     values: Mapping[str, Any], typed: Mapping[str, str], schema: type, table: KeyTable
 ) -> Mapping[str, Any]:
-    """The values, those of settings of `schema` that are text as they were typed.
+    """Returns the values of a layer, with the text settings of `schema` as they were typed.
 
-    Args:
-        values: the keys of a layer, nested.
-        typed: keys as they were written, dotted, and the text after their `=`.
-        schema: the dataclass that is to hold the settings.
-        table: where published keys go.
+    `typed` holds dotted keys and the text after their `=`.
     """
     replaced: dict[str, Any] = deepcopy(dict(values))
     for name, text in typed.items():
@@ -42,9 +38,9 @@ def replace_texts(
 
 
 def escaped(value: Any) -> Any:
-    """The value as OmegaConf has to be given it, so that it finds no interpolation in a text."""
+    """Returns the value with its texts escaped: OmegaConf finds no interpolation in them."""
     if isinstance(value, str):
-        # A backslash before `\${` has to be said twice.
+        # A backslash before `\${` is doubled.
         return re.sub(r"(\\*)\$\{", lambda found: found[1] * 2 + r"\${", value)
     if isinstance(value, Mapping):
         return {name: escaped(part) for name, part in value.items()}
@@ -52,7 +48,10 @@ def escaped(value: Any) -> Any:
 
 
 def _kind(name: str, schema: type, table: KeyTable) -> Any:
-    """The annotation of a setting; `Any` where it is none, or what is typed gets converted."""
+    """Returns the annotation of a setting; `Any` inside a free mapping.
+
+    `object` if the setting is unknown or its published value is converted.
+    """
     if name in table.keys:
         key = table.keys[name]
         if key.convert is not unchanged:
@@ -68,23 +67,20 @@ def _kind(name: str, schema: type, table: KeyTable) -> Any:
 
 
 def _members(kind: Any) -> tuple[Any, ...]:
-    """The alternatives of a union, or the one type."""
+    """Returns the alternatives of a union, or the one type."""
     return get_args(kind) if get_origin(kind) in (Union, UnionType) else (kind,)
 
 
 def _value(text: str, parsed: Any, kind: Any) -> Any:
-    """What a text means for a setting of this type; `parsed` is what YAML makes of it."""
+    """Returns the value of a text for a setting of this type; `parsed` is its value as YAML."""
     members = _members(kind)
-    choices = [choice for member in members for choice in _choices(member)]
+    literals = [member for member in members if get_origin(member) is Literal]
+    choices = [choice for literal in literals for choice in get_args(literal)]
     if NoneType in members and text in NOTHING:
         return None
     if list[str] in members and isinstance(parsed, list) and text.startswith("["):
         return escaped(yaml.load(text, yaml.BaseLoader))
     if str in members or Path in members or text in choices:
         return escaped(text)
-    # What lies in a free mapping is checked by another schema later.
+    # Another schema checks a free mapping later.
     return escaped(parsed) if kind is Any else parsed
-
-
-def _choices(member: Any) -> tuple[Any, ...]:
-    return get_args(member) if get_origin(member) is Literal else ()

@@ -1,4 +1,4 @@
-"""Published keys -> ours. Published configurations are flat; ours are trees of dataclasses."""
+"""Published keys -> ours: published configurations are flat, ours are trees of dataclasses."""
 
 import difflib
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -7,30 +7,30 @@ from typing import Any
 
 from ..runtime import InputError
 
-# A value that leaves our default alone.
+# Stands for no value: our default stays.
 KEEP = object()
 
 
 def unchanged(value: Any) -> Any:
-    """The value itself."""
+    """Returns the value itself."""
     return value
 
 
 @dataclass(frozen=True)
 class Key:
-    """Where a published key goes: dotted paths, each of which gets `convert(value)`."""
+    """A published key: each of the dotted paths gets `convert(value)`."""
 
     paths: tuple[str, ...]
     convert: Callable[[Any], Any] = unchanged
 
 
 def to(*paths: str) -> Key:
-    """A key whose value goes to `paths` as it is."""
+    """Returns a key whose value goes to `paths` unchanged."""
     return Key(paths)
 
 
 def choice(path: str, values: Mapping[Any, Any]) -> Key:
-    """A key each of whose values has one of ours."""
+    """Returns a key whose published values are translated by the table `values`."""
 
     def convert(value: Any) -> Any:
         # Compared one by one: a list has no hash.
@@ -44,7 +44,7 @@ def choice(path: str, values: Mapping[Any, Any]) -> Key:
 
 @dataclass(frozen=True)
 class Derived:
-    """A value of ours that follows from several published keys: of all seen so far, by name."""
+    """A setting at `path` that follows from several published keys: those seen so far, by name."""
 
     path: str
     names: frozenset[str]
@@ -56,11 +56,11 @@ class KeyTable:
     """The published keys of one command.
 
     Attributes:
-        keys: those that are translated.
-        fixed: those of variants that don't exist here, with the one value that is possible.
-        dead: those without an effect here (or anywhere); they are named in a warning.
-        derived: those that only mean something together.
-        elsewhere: where keys of another command belong, for the hint when they are found here.
+        keys: Keys that are translated.
+        fixed: Keys of variants that don't exist here, with their one possible value.
+        dead: Keys without an effect here (or anywhere); a warning names them.
+        derived: Settings that follow from several keys.
+        elsewhere: Keys of another command with their place, for a hint.
     """
 
     keys: Mapping[str, Key]
@@ -71,20 +71,20 @@ class KeyTable:
 
     @property
     def names(self) -> set[str]:
-        """All of them."""
+        """The published keys."""
         return {*self.keys, *self.fixed, *self.dead, *self.derived_names}
 
     @property
     def derived_names(self) -> set[str]:
-        """Those that only mean something together."""
+        """The keys from which settings are derived."""
         return {name for derived in self.derived for name in derived.names}
 
 
 class Translator:
-    """Translates layer after layer; `dead` collects the keys without an effect."""
+    """Translates layers in order; `dead` collects the keys without an effect."""
 
     def __init__(self, table: KeyTable, own: Sequence[str]) -> None:
-        """Translate with `table`; keys in `own` (the fields of the root) stay as they are."""
+        """Keep the keys in `own`, which are fields of the root."""
         self._table, self._own = table, own
         self._seen: dict[str, Any] = {}
         self.dead: set[str] = set()
@@ -92,7 +92,7 @@ class Translator:
     def translate(
         self, source: str, values: Mapping[str, Any]
     ) -> Iterator[tuple[str, dict[str, Any]]]:
-        """Yield each key and what it sets, nested as our dataclasses are.
+        """Yield each key and its settings, nested as our dataclasses.
 
         Raises:
             InputError: an unknown key, a variant that does not exist here, two keys that
@@ -102,21 +102,21 @@ class Translator:
         for name, value in values.items():
             for path, ours in self._translate_one(source, str(name), value):
                 other, theirs = given.setdefault(path, (str(name), ours))
-                # A number that is none (nan) is unlike itself.
+                # nan is unequal to itself.
                 if other != str(name) and theirs != ours:
                     found = f"{other} and {name} say {theirs!r} and {ours!r}"
                     raise InputError(source, found, "two keys that agree")
         for path, (name, ours) in given.items():
             yield name, _nested(path, ours)
         self._seen.update(values)
-        # Only when this layer speaks of them: a later layer may have set our key itself.
+        # Only if this layer has such a key: a later layer may have set our setting itself.
         for derived in self._table.derived:
             if not derived.names.isdisjoint(values):
                 names = ", ".join(sorted(derived.names))
                 yield names, _nested(derived.path, derived.value(self._seen))
 
     def _translate_one(self, source: str, name: str, value: Any) -> Iterator[tuple[str, Any]]:
-        """Our dotted paths and values of one key."""
+        """Yield our dotted paths and values of one key."""
         table = self._table
         if name in table.keys:
             try:
@@ -139,7 +139,7 @@ class Translator:
             raise InputError(source, f"unknown key {name!r}", self._hint(name))
 
     def _hint(self, name: str) -> str:
-        """What to write instead of an unknown key."""
+        """Returns the suggestion for an unknown key."""
         if name in self._table.elsewhere:
             return f"{self._table.elsewhere[name]!r} for this key"
         known = sorted({*self._own, *self._table.names} - self._table.dead)
@@ -148,7 +148,7 @@ class Translator:
 
 
 def _nested(path: str, value: Any) -> dict[str, Any]:
-    """`{"a": {"b": value}}` for the path `a.b`."""
+    """Returns `{"a": {"b": value}}` for the path `a.b`."""
     for part in reversed(path.split(".")):
         value = {part: value}
     return value

@@ -8,14 +8,12 @@ from torch import Tensor, nn
 
 
 class MovingAverage:
-    """`a <- d a + (1 - d) w` after every update, with `d = min(decay, (1 + n) / (10 + n))`.
+    """`a <- d a + (1 - d) w` after update n of the training, with `d = min(decay, (1+n) / (10+n))`.
 
-    n is the number of updates of the whole training; early on the average thus forgets faster than
-    `decay` says. Held in the type and the place of the weights (shards, where they are sharded).
+    The average starts as a copy of the weights and has their type, device and shards.
     """
 
     def __init__(self, network: nn.Module, decay: float) -> None:
-        """Start as a copy of the weights."""
         self.network, self.decay = network, decay
         self.values = {
             name: parameter.detach().clone() for name, parameter in network.named_parameters()
@@ -32,7 +30,7 @@ class MovingAverage:
 
     @contextmanager
     def applied(self) -> Iterator[None]:
-        """The network has the averaged weights inside the block, its own again after it."""
+        """Put the average into the network for the block, and its own weights back afterwards."""
         own = {name: value.detach().clone() for name, value in self.network.named_parameters()}
         _copy(self.network, self.values)
         try:

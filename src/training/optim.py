@@ -1,4 +1,4 @@
-"""How the weights move: AdamW, which parameters decay, and the learning rate of each step."""
+"""AdamW: the parameters that decay, and the learning rate of each step."""
 
 import math
 from dataclasses import dataclass
@@ -8,21 +8,22 @@ import torch
 from torch import nn
 
 from ..runtime import InputError
+from .settings import check_least, check_shares
 
 
-@dataclass
+@dataclass(kw_only=True)
 class OptimConfig:
-    """AdamW with a linear warm-up to a learning rate that stays or falls; defaults as published.
+    """AdamW with a linear warm-up, then a constant or falling rate; defaults as published.
 
     Attributes:
-        learning_rate: the full one.
-        warmup_steps: updates until it is reached.
-        schedule: whether the rate then stays, or falls along a cosine until the end of the run.
-        final_share: of the full rate, with which a falling one ends.
-        weight_decay: not for norms, biases and the scan's own parameters.
-        decay_all: for those too, as published.
-        max_grad_norm: largest global norm of the gradient.
-        accumulation_steps: batches of an update.
+        learning_rate: The full learning rate.
+        warmup_steps: Updates until the full rate is reached.
+        schedule: Whether the rate then stays, or falls along a cosine until the end of the run.
+        final_share: Share of the full rate at the end of a falling one.
+        weight_decay: Not for norms, biases and the scan's own parameters.
+        decay_all: Decay those too, as published.
+        max_grad_norm: Largest global norm of the gradient.
+        accumulation_steps: Batches of an update.
     """
 
     learning_rate: float = 1e-4
@@ -38,26 +39,19 @@ class OptimConfig:
     accumulation_steps: int = 1
 
     def __post_init__(self) -> None:
-        if self.learning_rate <= 0:
-            raise InputError("optim.learning_rate", self.learning_rate, "a number above 0")
-        if self.accumulation_steps < 1:
-            raise InputError("optim.accumulation_steps", self.accumulation_steps, "at least 1")
-        if self.max_grad_norm <= 0:
-            raise InputError("optim.max_grad_norm", self.max_grad_norm, "a number above 0")
-        if self.warmup_steps < 0 or self.weight_decay < 0:
-            value = (self.warmup_steps, self.weight_decay)
-            raise InputError("optim.warmup_steps, optim.weight_decay", value, "0 or more")
-        if not 0 <= self.final_share <= 1:
-            raise InputError("optim.final_share", self.final_share, "a share in [0, 1]")
+        for name in ("learning_rate", "max_grad_norm"):
+            if getattr(self, name) <= 0:
+                raise InputError(f"optim.{name}", getattr(self, name), "a number above 0")
+        check_least("optim", self, {"accumulation_steps": 1, "warmup_steps": 0, "weight_decay": 0})
+        check_shares("optim", self, "final_share")
 
 
 def learning_rate(config: OptimConfig, step: int, progress: float = 0.0) -> float:
-    """The rate of the update after `step` updates: a linear rise, then all or a cosine's share.
+    """Returns the rate of the update that follows `step` updates.
 
-    A function of the step and of the `progress` in [0, 1] of the run when the update is made, so
-    that there is no scheduler to store. (Loshchilov and Hutter 2017, SGDR, equation 5, without
-    restarts. The published schedule, a constant, is one step behind and wastes its first update
-    on a rate of 0.)
+    A function of the step and of the `progress` in [0, 1] of the run, so that no scheduler has to
+    be stored. (Loshchilov and Hutter 2017, SGDR, equation 5, without restarts. The published
+    schedule, a constant, is one step behind: its first update has a rate of 0.)
     """
     rate = config.learning_rate * min(1.0, (step + 1) / max(config.warmup_steps, 1))
     if config.schedule == "constant":
@@ -66,24 +60,17 @@ def learning_rate(config: OptimConfig, step: int, progress: float = 0.0) -> floa
     return rate * (config.final_share + (1 - config.final_share) * falling)
 
 
-def decays(parameter: nn.Parameter) -> bool:
-    """Whether weight decay applies: to matrices and kernels.
-
-    Norms, biases and the scan's `A_log`, `D` and `dt_bias` are vectors; zero is no natural value
-    of theirs. (The published training decayed everything: `OptimConfig.decay_all`.)
-    """
-    return parameter.ndim >= 2
-
-
 def build_optimizer(network: nn.Module, config: OptimConfig) -> torch.optim.AdamW:
-    """AdamW over all parameters of `network`, frozen ones too, in two groups: decayed and not.
+    """Returns AdamW over all parameters of `network` in two groups: decayed and not.
 
-    Frozen parameters have no gradient and hence are left alone; as members they keep their place
-    when a later stage trains them.
+    Matrices and kernels decay. Norms, biases and the scan's `A_log`, `D` and `dt_bias` are vectors,
+    for which zero is no natural value (the published training decayed them too, see `decay_all`).
+    Frozen parameters have no gradient and do not change; as members they keep their place when a
+    later stage trains them.
     """
     groups: dict[bool, list[nn.Parameter]] = {True: [], False: []}
     for parameter in network.parameters():
-        groups[decays(parameter)].append(parameter)
+        groups[parameter.ndim >= 2].append(parameter)
     return torch.optim.AdamW(
         [
             {"params": groups[True], "weight_decay": config.weight_decay},

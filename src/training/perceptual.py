@@ -1,4 +1,4 @@
-"""Where the weights of LPIPS lie for a loss that has it as a term."""
+"""The weights of LPIPS for a loss with this term."""
 
 from pathlib import Path
 
@@ -7,14 +7,11 @@ from ..runtime import InputError
 
 
 def lpips_folder(weight: float, setting: str, checkpoint_dir: Path | str) -> Path | None:
-    """The folder of the weights of LPIPS; None where the term's `weight` is 0.
-
-    `setting` is the key of that weight. Without its weights the term cannot be computed, and a
-    training without the term minimises another loss: nobody gets one who has not said so.
+    """Returns the folder of LPIPS' weights; None if the term's `weight`, a `setting`, is 0.
 
     Raises:
-        InputError: the term counts and its weights are missing; names the files, the command that
-            fetches them, and the setting that trains without.
+        InputError: the weights of a term that counts are missing. The term is never dropped in
+            silence: the message names the command that fetches them, and the setting.
     """
     if not weight:
         return None

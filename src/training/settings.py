@@ -1,47 +1,66 @@
-"""The settings of a run, whatever is trained."""
+"""The settings of a run, whatever is trained, and the checks that configurations share."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Literal
 
 from ..runtime import InputError
 
 
-@dataclass
+def check_least(section: str, config: object, least: Mapping[str, float]) -> None:
+    """Check that settings of a section are at least their `least` value; None passes.
+
+    Raises:
+        InputError: the first setting that is smaller, or not a number.
+    """
+    for name, minimum in least.items():
+        value = getattr(config, name)
+        if value is not None and not value >= minimum:
+            raise InputError(f"{section}.{name}", value, f"at least {minimum}")
+
+
+def check_shares(section: str, config: object, *names: str) -> None:
+    """Check that settings of a section lie in [0, 1].
+
+    Raises:
+        InputError: the first setting that does not.
+    """
+    for name in names:
+        value = getattr(config, name)
+        if not 0 <= value <= 1:
+            raise InputError(f"{section}.{name}", value, "a share in [0, 1]")
+
+
+@dataclass(kw_only=True)
 class LoopConfig:
-    """Where a run writes, how long it goes on, how it resumes; defaults as published.
+    """Where a run writes, how long it trains, how it resumes; defaults as published.
 
     Attributes:
-        name: of the run, for the tracker.
-        output_dir: holds the checkpoints `checkpoint-<step>` and the configuration.
-        logging_dir: of the tracker, below `output_dir`.
-        tracker: where figures are sent besides `steps.jsonl`, such as `tensorboard` or `wandb`.
-        seed: of weights and data.
-        max_steps: last step, counted over all stages.
-        stage_steps: last step, counted from where the stage was handed over; None for `max_steps`.
-        stop_after: stop after so many steps of this job, to be resumed.
-        max_minutes: stop after so long, counted from the start of this job.
-        total_minutes: stop after so long a training, counted over all jobs of the run; None for
-            `max_minutes`. A falling learning rate has then fallen.
-        report_every: steps between looks at the figures, which are then means; a loss that is not
-            a number is found then, and before every checkpoint. With 1 nothing is updated with it;
-            with more, the host does not wait for the device in between.
-        checkpoint_every: steps between checkpoints; the last step has one too.
-        keep_every: checkpoints at multiples of this step are never removed; 0 for none.
-        keep_last: how many others are kept.
+        logging_dir: Folder of the tracker, below `output_dir`.
+        tracker: Receives the figures besides `steps.jsonl`, such as `tensorboard` or `wandb`.
+        max_steps: Last step, counted over all stages.
+        stage_steps: Steps of this stage alone; None for `max_steps`.
+        stop_after: Steps of this job; a later job resumes.
+        max_minutes: Minutes of this job, from its start.
+        total_minutes: Minutes of training over all jobs of the run; None for `max_minutes`. A
+            falling learning rate reaches its end with them.
+        report_every: Steps between reports, which hold means. A loss that is not finite is found
+            then and before every checkpoint: with 1, before it changes the weights; with more,
+            the host does not wait for the device at each step.
+        checkpoint_every: Steps between checkpoints; the last step also has one.
+        keep_every: Checkpoints at multiples of this step are never removed; 0 for none.
+        keep_last: Number of other checkpoints that are kept.
         resume: `latest`, the name of a checkpoint, or None to start anew.
-        resume_dir: the output folder of the stage that this one continues when `output_dir` has
-            no checkpoint yet.
-        initial_weights: a checkpoint that gives the weights of step 0.
-        batch_size: scenes a step and process.
-        workers: processes that read ahead, each.
-        ema: keep a moving average of the weights.
-        ema_decay: of the moving average, approached from below.
-        validate_every: steps between validations on held-out scenes; 0 for none.
-        mixed_precision: type of the forward pass.
-        allow_tf32: let float32 matrix products round their inputs to 10 bits.
-        run_name: of this run among those of its `name`, for Weights & Biases.
-        group_name: of the runs that belong together, for Weights & Biases.
-        timing: wait for the device after each part of a step, to know its seconds.
+        resume_dir: Output folder of the stage that this one continues while `output_dir` has no
+            checkpoint.
+        initial_weights: Checkpoint with the weights of step 0.
+        batch_size: Samples of a batch in each process.
+        workers: Processes that read ahead, for each training process.
+        ema: Keep a moving average of the weights, whose decay rises to `ema_decay`.
+        validate_every: Steps between validations on held-out samples; 0 for none.
+        allow_tf32: Let float32 matrix products round their inputs to 10 bits.
+        run_name, group_name: Names in Weights & Biases.
+        timing: Wait for the device after each part of a step, to measure its seconds.
     """
 
     name: str = "cosmos3dgs"
@@ -75,14 +94,14 @@ class LoopConfig:
     def __post_init__(self) -> None:
         least = {"max_steps": 1, "checkpoint_every": 1, "keep_last": 1, "batch_size": 1}
         least |= {"keep_every": 0, "workers": 0, "validate_every": 0, "stage_steps": 0}
-        least |= {"stop_after": 1, "report_every": 1}
-        for name, minimum in least.items():
-            value = getattr(self, name)
-            if value is not None and value < minimum:
-                raise InputError(f"loop.{name}", value, f"at least {minimum}")
+        check_least("loop", self, least | {"stop_after": 1, "report_every": 1})
         for name in ("max_minutes", "total_minutes"):
             value = getattr(self, name)
             if value is not None and not value > 0:
                 raise InputError(f"loop.{name}", value, "a number above 0")
         if not 0 <= self.ema_decay < 1:
             raise InputError("loop.ema_decay", self.ema_decay, "a number in [0, 1)")
+
+
+# The loop of a task whose training was not published.
+OWN_LOOP = LoopConfig(keep_every=0, keep_last=2, ema=True, validate_every=1000)

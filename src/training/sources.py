@@ -1,7 +1,6 @@
-"""Sources of training data that other packages offer, by name.
+"""Sources of training data that other packages offer by name, for tasks without a folder of clips.
 
-A task without a folder of clips asks here for another source. This package has none: whoever has
-one says so with `offer`, and nothing is imported before somebody asks for it.
+A source is imported when a task asks for it.
 """
 
 import importlib
@@ -12,18 +11,19 @@ from ..runtime import InputError
 _OFFERS: dict[str, str] = {}
 
 
+def imported(place: str) -> Any:
+    """Returns the function or class that is written `module:name`."""
+    module, _, name = place.partition(":")
+    return getattr(importlib.import_module(module), name)
+
+
 def offer(name: str, place: str) -> None:
-    """Make the function `place`, written `module:function`, available under a name."""
+    """Offer the function `place`, written `module:function`, under a name."""
     _OFFERS[name] = place
 
 
 def offered(name: str) -> Any:
-    """The function that is offered under this name, imported now.
-
-    Raises:
-        InputError: nobody offers one.
-    """
+    """Returns the function that is offered under a name; raises `InputError` if there is none."""
     if name not in _OFFERS:
         raise InputError("training data", f"none given, and no {name} are offered", "clips")
-    module, _, function = _OFFERS[name].partition(":")
-    return getattr(importlib.import_module(module), function)
+    return imported(_OFFERS[name])

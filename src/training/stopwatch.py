@@ -1,4 +1,4 @@
-"""Where the time of a step goes."""
+"""The time that each part of a step takes."""
 
 import time
 from collections.abc import Iterator
@@ -10,18 +10,17 @@ import torch
 class Stopwatch:
     """Adds up the seconds of named blocks.
 
-    Waiting for the device makes them exact and the step slower, so it is done only if asked for;
-    without that a block counts what it takes to launch the work.
+    With `exact` each block waits for the device, which slows the step down; without it a block
+    counts only the time to launch the work.
     """
 
     def __init__(self, device: torch.device | str = "cpu", exact: bool = False) -> None:
-        """Measure on `device`."""
         self._wait = exact and torch.device(device).type == "cuda"
         self._seconds: dict[str, float] = {}
 
     @contextmanager
     def __call__(self, name: str) -> Iterator[None]:
-        """Count the block under `name`."""
+        """Add the seconds of the block to `name`."""
         start = self._now()
         try:
             yield
@@ -29,7 +28,7 @@ class Stopwatch:
             self._seconds[name] = self._seconds.get(name, 0.0) + self._now() - start
 
     def take(self) -> dict[str, float]:
-        """The seconds of each block since the last call."""
+        """Returns the seconds of each block since the last call."""
         seconds, self._seconds = self._seconds, {}
         return seconds
 

@@ -1,6 +1,6 @@
-"""What the training loop asks of the thing that is trained."""
+"""The interface between the training loop and a task."""
 
-from collections.abc import Callable, Generator, Mapping
+from collections.abc import Callable, Generator, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Protocol, TypeVar, runtime_checkable
@@ -13,51 +13,60 @@ from .stopwatch import Stopwatch
 
 Batch = TypeVar("Batch")
 Batch_co = TypeVar("Batch_co", covariant=True)
-# How much of the run is done before the next batch, in [0, 1]: of its steps, or of its time.
+# Returns the share of the run in [0, 1], by steps or by time, that is done before the next batch.
 Progress = Callable[[], float]
-# An objective as the loop wraps it: a batch to its terms.
+# An objective as the loop wraps it: returns the terms of a batch.
 Model = Callable[..., Mapping[str, Tensor]]
 
 
 @dataclass(frozen=True)
 class Share:
-    """Which part of the data a process sees, and the number of its next batch."""
+    """The part of the data that a process gets, and the number of its next batch."""
 
     rank: int = 0
     world_size: int = 1
     position: int = 0
 
+    def turns(self, count: int) -> Iterator[tuple[int, bool]]:
+        """Yield the indices of this process among `count` samples, and whether each one counts.
+
+        Every process gets the same number of turns; those that do not count repeat a sample.
+        """
+        for first in range(0, count, self.world_size):
+            index = first + self.rank
+            yield index % count, index < count
+
 
 @runtime_checkable
 class Batches(Protocol[Batch_co]):
-    """Endless batches; `position` is the number of the next one, to go on there."""
+    """Endless batches; `position` is the number of the next one."""
 
     position: int
 
     def __iter__(self) -> Generator[Batch_co, None, None]:
-        """Yield the batches from `position` on; closed, it ends what reads ahead."""
+        """Yield the batches from `position` on; closing ends the workers that read ahead."""
         ...
 
 
 class Objective(nn.Module):
-    """A network with the loss around it, so that one call does all that needs gradients.
+    """A network and its loss as one module: one call computes all that needs gradients.
 
-    What is not trained (tokenizers, metrics) must not be a submodule: wrappers would send it from
-    process to process, or cut it up.
+    Frozen networks (tokenizers, metrics) must not be submodules: wrappers would copy them between
+    processes, or shard them.
     """
 
     network: nn.Module
 
     def forward(self, batch: Any) -> Mapping[str, Tensor]:
-        """Numbers of a batch, as 0-dimensional tensors; `loss` is what is minimised."""
+        """Returns figures of a batch as 0-dimensional tensors; `loss` is minimised."""
         raise NotImplementedError
 
 
 @dataclass
 class Validation:
-    """Means over `count` held-out samples, and a picture to look at.
+    """Means over `count` held-out samples, and a picture of some.
 
-    `counts` has the number of samples of a figure that not all of them have.
+    `counts` has the number of samples of each figure that only some samples have.
     """
 
     count: int = 0
@@ -71,37 +80,37 @@ class Task(Protocol[Batch]):
     """A trainable thing: decoder, tokenizer, depth network, generator."""
 
     def prepare(self) -> None:
-        """Make files that are missing; called in one process, before all else."""
+        """Make files that are missing; called first, in one process."""
         ...
 
     def build(self, device: torch.device, clock: Stopwatch) -> Objective:
-        """The objective on `device`, its network with new weights."""
+        """Returns the objective on `device`; its network has new weights."""
         ...
 
     def batches(self, share: Share, progress: Progress) -> Batches[Batch]:
-        """The training data of one process; `progress` is for data that change in a run.
+        """Returns the training data of one process, which may change with the `progress`.
 
         Raises:
-            InputError: there are none.
+            InputError: there are no data.
         """
         ...
 
     def keys(self, batch: Batch) -> list[str]:
-        """The names of the samples in a batch."""
+        """Returns the names of the samples in a batch."""
         ...
 
     def validate(self, model: Model, share: Share) -> Validation:
-        """Figures of the held-out samples; every process calls `model` equally often."""
+        """Returns figures of held-out samples; every process calls `model` equally often."""
         ...
 
     def write_weights(self, folder: Path, weights: dict[str, Tensor]) -> None:
-        """Write the network's weights into a folder, whence they can be used without training."""
+        """Write the weights into a folder that can be used without training."""
         ...
 
     def read_weights(self, path: Path) -> dict[str, Tensor]:
-        """The weights of such a folder, or in another layout that exists for this network.
+        """Returns the weights of such a folder, or of another layout of this network.
 
         Raises:
-            InputError: unreadable ones, or those of another network.
+            InputError: the weights are unreadable, or of another network.
         """
         ...

@@ -15,8 +15,9 @@ import torch
 from tiny_scene import TinyInput, write_tiny_input
 from tiny_training import checkpoint_names, losses, training_arguments
 
-from src.config.decoder import load_decoder_train_config
 from src.config.loading import file_layer
+from src.config.tasks import load_train_config
+from src.training.decoder.config import DecoderTrainConfig
 from src.training.loop.journal import read_journal
 
 REPOSITORY = Path(__file__).resolve().parents[2]
@@ -88,7 +89,7 @@ def test_nine_stages_in_a_row(tmp_path: Path) -> None:
             stage = json.loads((folder / "stage.json").read_text())
             assert stage["source"].endswith(f"3dgs_res_{source}")
             assert stage["first_step"] == last - 2
-        config = load_decoder_train_config([file_layer(folder / "config.yaml")])
+        config = load_train_config(DecoderTrainConfig, [file_layer(folder / "config.yaml")])
         assert config.loop.output_dir == str(folder)
     assert sorted(path.name for path in output.iterdir()) == ["data", "training"]
     again = run(["bash", "train.sh", "9"], **settings)

@@ -29,9 +29,9 @@ def write(folder: Path, weights: dict[str, torch.Tensor]) -> None:
 def run(tmp_path: Path) -> Path:
     """Two checkpoints, the newer one with an average."""
     first, second, mean = (NanoDepth(TINY) for _ in range(3))
-    write_checkpoint(tmp_path / "run", Checkpoint(3, dict(first.state_dict())), write)
+    write_checkpoint(tmp_path / "run", Checkpoint(step=3, weights=dict(first.state_dict())), write)
     average = {name: part.clone() for name, part in mean.named_parameters()}
-    newest = Checkpoint(5, dict(second.state_dict()), average=average, minutes=1.5)
+    newest = Checkpoint(step=5, weights=dict(second.state_dict()), average=average, minutes=1.5)
     write_checkpoint(tmp_path / "run", newest, write)
     return tmp_path / "run"
 
@@ -182,7 +182,8 @@ def test_a_failed_or_killed_export_leaves_the_old_weights(run: Path, tmp_path: P
     export_weights(run, target)
     before = contents(target)
     foreign = {"other": torch.zeros(1)}
-    write_checkpoint(run, Checkpoint(7, dict(NanoDepth(TINY).state_dict()), average=foreign), write)
+    weights = dict(NanoDepth(TINY).state_dict())
+    write_checkpoint(run, Checkpoint(step=7, weights=weights, average=foreign), write)
     with pytest.raises(InputError, match="average"):
         export_weights(run, target)
     assert contents(target) == before

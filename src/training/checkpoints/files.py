@@ -1,12 +1,12 @@
-"""Checkpoints: everything that a training needs to go on to the bit, written and read.
+"""Checkpoints: everything that a training needs to resume to the bit, written and read.
 
 A folder (see `folders.py`) has the network's weights as the task writes them, `optimizer.pt`,
-`random.pt`, and `average.safetensors` where there is a moving average. Of a published folder only
+`random.pt`, and `average.safetensors` if there is a moving average. Of a published folder only
 the weights are read.
 """
 
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -29,9 +29,10 @@ from ...checkpoints.steps import (
 from ...io.atomic import atomic_path
 from ...runtime import InputError, get_logger
 from .folders import new_folder, write_state
-from .snapshot import OptimizerState
 from .targets import check_apart
+from .transfer import outline
 from .writing import WRITABLE, writing
+from .zero import OptimizerState
 
 LOGGER = get_logger(__name__)
 RANDOM, LATEST = "random.pt", "latest"
@@ -40,12 +41,12 @@ WriteWeights = Callable[[Path, dict[str, Tensor]], None]
 ReadWeights = Callable[[Path], dict[str, Tensor]]
 
 
-@dataclass
+@dataclass(kw_only=True)
 class Checkpoint:
     """A training after `step` updates, counted over all stages.
 
-    `random` and `positions` are by process, `minutes` those of training that the run took.
-    Everything but the weights is missing where only they are known.
+    `random` and `positions` have one entry a process; `minutes` are the minutes of training of
+    the run so far. A published checkpoint has only the weights.
     """
 
     step: int
@@ -56,9 +57,15 @@ class Checkpoint:
     positions: list[int] = field(default_factory=list)
     minutes: float = 0.0
 
+    def outline(self) -> "Checkpoint":
+        """Returns the checkpoint without weights and with tensors that have no numbers."""
+        average = outline(self.average) if self.average is not None else None
+        optimizer = {name: outline(state) for name, state in self.optimizer.items()}
+        return replace(self, weights={}, optimizer=optimizer, average=average)
+
 
 def write_checkpoint(output_dir: Path, checkpoint: Checkpoint, write: WriteWeights) -> Path:
-    """Write a checkpoint so that its folder is either whole or not there; returns the folder.
+    """Write a checkpoint so that its folder is either whole or absent; returns the folder.
 
     Raises:
         InputError: the folder cannot be written, or the disk is full.
@@ -71,52 +78,54 @@ def write_checkpoint(output_dir: Path, checkpoint: Checkpoint, write: WriteWeigh
                 save_file(checkpoint.average, temporary)
         _write_objects(checkpoint.optimizer, folder / OPTIMIZER)
         _write_objects(checkpoint.random, folder / RANDOM)
-        write_state(folder, checkpoint.step, checkpoint.positions, checkpoint.minutes)
+        write_state(
+            folder,
+            step=checkpoint.step,
+            positions=checkpoint.positions,
+            minutes=checkpoint.minutes,
+        )
     return final
 
 
-def read_checkpoint(folder: Path, read: ReadWeights, digests: bool = True) -> Checkpoint:
-    """One checkpoint; of a published one the weights only.
-
-    Args:
-        folder: where it lies.
-        read: the task's reader of weights.
-        digests: compare all files with their digests first.
+def read_checkpoint(folder: Path, read: ReadWeights) -> Checkpoint:
+    """Returns a checkpoint, whose files have the digests with which they were written.
 
     Raises:
         InputError: it is incomplete, damaged, or its weights are those of another network.
     """
-    problem = defect(folder, digests)
+    problem = defect(folder, digests=True)
     if problem:
         raise InputError(folder, problem, "a complete checkpoint")
     if not (folder / STATE).is_file():
         LOGGER.warning("%s: only the weights are read, the optimizer starts anew", folder)
         published = folder / PUBLISHED
-        return Checkpoint(step_of(folder), read(published if published.is_file() else folder))
+        weights = read(published if published.is_file() else folder)
+        return Checkpoint(step=step_of(folder), weights=weights)
     state = read_state(folder)
-    average = _read_tensors(folder / AVERAGE) if AVERAGE in state["files"] else None
-    optimizer, generators = (
-        read_objects(folder / name, "tensors and numbers") for name in (OPTIMIZER, RANDOM)
+    return Checkpoint(
+        step=state["step"],
+        weights=read(folder),
+        optimizer=read_objects(folder / OPTIMIZER, "tensors and numbers"),
+        average=_read_tensors(folder / AVERAGE) if AVERAGE in state["files"] else None,
+        random=read_objects(folder / RANDOM, "tensors and numbers"),
+        positions=state["positions"],
+        minutes=float(state.get("minutes", 0)),
     )
-    weights = read(folder)
-    known = (average, generators, state["positions"], float(state.get("minutes", 0)))
-    return Checkpoint(state["step"], weights, optimizer, *known)
 
 
-def choose_checkpoint(output_dir: Path, name: str, read: ReadWeights) -> Path | None:
-    """The checkpoint `name` of a run, or with `latest` the newest that can be read.
+def choose_checkpoint(output_dir: Path, name: str, read: ReadWeights) -> Checkpoint | None:
+    """Returns the checkpoint `name` of a run, or with `latest` the newest that can be read.
 
-    Those that cannot are named in a warning and stay as they are. None if there are none at all.
+    A warning names those that cannot be read; they stay as they are. None if there are none.
 
     Raises:
-        InputError: no checkpoint of this name, or none of all that can be read: going on would
-            mean to start anew.
+        InputError: no checkpoint of this name, or none that can be read.
     """
     if name != LATEST:
-        read_checkpoint(output_dir / name, read)
-        return output_dir / name
-    # The reader compares the digests.
-    return newest_sound(output_dir, lambda folder: read_checkpoint(folder, read))
+        return read_checkpoint(output_dir / name, read)
+    found: list[Checkpoint] = []
+    newest_sound(output_dir, lambda folder: found.append(read_checkpoint(folder, read)))
+    return found[0] if found else None
 
 
 def export_checkpoint(
@@ -125,10 +134,10 @@ def export_checkpoint(
     """Write the weights in the published layout (bfloat16, under `module`); returns the file.
 
     Args:
-        folder: one of our checkpoints.
-        target: where a folder of the same name is written.
-        read: the task's reader of weights.
-        average: the moving average instead of the weights; None for where there is one.
+        folder: One of our checkpoints.
+        target: Where a folder of the same name is written.
+        read: The task's reader of weights.
+        average: The moving average instead of the weights; None: if there is one.
 
     Raises:
         InputError: an incomplete checkpoint, one without the average that was asked for, or a
@@ -157,7 +166,7 @@ def _write_objects(value: object, path: Path) -> None:
     try:
         torch.save(value, path)
     except RuntimeError as error:
-        # torch says of a full disk that a position is not the one that it expected.
+        # On a full disk torch reports only an unexpected position in the file.
         said = str(error).splitlines()[0]
         raise InputError(path, f"a file that cannot be written ({said})", WRITABLE) from error
 

@@ -1,7 +1,7 @@
-"""The checkpoint folders of a run: `<output_dir>/checkpoint-<step>/`, whole or not there.
+"""The checkpoint folders of a run: `<output_dir>/checkpoint-<step>/`, whole or absent.
 
-A folder gets its name when all of it is on the disk, its `state.json` last; what makes one sound
-is said in `src/checkpoints/steps.py`.
+A folder gets its name when all of it is on the disk, its `state.json` last;
+`src/checkpoints/steps.py` defines a sound folder.
 """
 
 import os
@@ -32,7 +32,7 @@ UNFINISHED = (".checkpoint-[0-9]*.partial", ".checkpoint-[0-9]*.removed*")
 
 
 def is_own(folder: Path) -> bool:
-    """Whether a sound checkpoint holds nothing but what a training wrote there."""
+    """Whether a sound checkpoint holds only files that a training wrote."""
     if not (folder / STATE).is_file():
         return False
     known = {STATE, *read_state(folder)["files"]}
@@ -41,28 +41,24 @@ def is_own(folder: Path) -> bool:
 
 
 def remove_old(output_dir: Path, keep_last: int, keep_every: int, newest: int) -> list[Path]:
-    """Remove all but the `keep_last` checkpoints up to step `newest`; returns what was removed.
+    """Remove all but the `keep_last` checkpoints up to step `newest`; returns the removed ones.
 
-    Neither counted nor removed are later ones, which are not of this run, multiples of
-    `keep_every` steps, defective ones, and those that hold files which no training wrote.
+    Later checkpoints, which are of another run, multiples of `keep_every` steps, defective ones,
+    and folders with files that no training wrote are neither counted nor removed.
     """
     sound = [folder for folder in list_checkpoints(output_dir) if defect(folder) is None]
     folders = [folder for folder in sound if step_of(folder) <= newest and is_own(folder)]
     passing = [folder for folder in folders if not keep_every or step_of(folder) % keep_every]
     removed = passing[: max(len(passing) - keep_last, 0)]
     for folder in removed:
-        # Renamed first: a half removed folder must not look like a checkpoint.
-        condemned = _unused(folder.with_name(f".{folder.name}.removed"))
-        folder.rename(condemned)
-        shutil.rmtree(condemned)
+        _remove(folder)
     return removed
 
 
 def hand_over(source: Path, output_dir: Path) -> Path | None:
-    """Begin a stage with the newest sound checkpoint of the one before it.
+    """Copy the newest sound checkpoint of the stage `source`, from which a new stage begins.
 
-    Its step, its optimizer and its position in the data come with it. A stage that has checkpoints
-    of its own goes on with these: nothing is copied and None returned.
+    Returns the copy; None, without a copy, if the new stage has checkpoints of its own.
 
     Raises:
         InputError: the stage before has no sound checkpoint.
@@ -81,7 +77,7 @@ def hand_over(source: Path, output_dir: Path) -> Path | None:
 
 
 def first_step(output_dir: Path) -> int:
-    """The step at which a stage began: where it was handed over, otherwise 0."""
+    """Returns the step at which a stage began; 0 if it continues no other."""
     path = output_dir / STAGE
     if not path.is_file():
         return 0
@@ -93,16 +89,16 @@ def first_step(output_dir: Path) -> int:
 
 @contextmanager
 def new_folder(output_dir: Path, step: int) -> Iterator[Path]:
-    """A folder to fill, named `checkpoint-<step>` when the block ends without an exception."""
+    """Yields a folder, named `checkpoint-<step>` when the block ends without an exception."""
     output_dir.mkdir(parents=True, exist_ok=True)
-    # One process of one training writes here, so what lies about is of one that was killed.
+    # One process of one training writes here: leftovers are of a killed one.
     for pattern in UNFINISHED:
         for leftover in output_dir.glob(pattern):
             shutil.rmtree(leftover)
     final, partial = output_dir / f"checkpoint-{step}", output_dir / f".checkpoint-{step}.partial"
     partial.mkdir()
     with ExitStack() as failed:
-        # What is half written only takes room, most of all on a full disk.
+        # On a full disk the room is needed.
         failed.callback(shutil.rmtree, partial, ignore_errors=True)
         yield partial
         failed.pop_all()
@@ -115,7 +111,7 @@ def new_folder(output_dir: Path, step: int) -> Iterator[Path]:
 
 
 def write_state(folder: Path, step: int, positions: list[int], minutes: float = 0.0) -> None:
-    """Write the `state.json` of a folder that is complete but for it."""
+    """Write the `state.json` of a folder in which all other files are complete."""
     paths = sorted(path for path in folder.rglob("*") if path.is_file())
     files = {str(path.relative_to(folder)): path.stat().st_size for path in paths}
     state = {"step": step, "positions": positions, "minutes": minutes, "files": files}
@@ -125,17 +121,22 @@ def write_state(folder: Path, step: int, positions: list[int], minutes: float = 
 
 
 def _put_aside(folder: Path) -> None:
-    """Make room for a checkpoint of the same step.
+    """Remove a checkpoint that another of the same step replaces.
 
-    One that is defective, or holds files that no training wrote, is kept under another name.
+    A defective one, or one with files that no training wrote, is renamed instead.
     """
     kept = "damaged" if defect(folder) is not None else None if is_own(folder) else "kept"
-    if kept is not None:
+    if kept is None:
+        _remove(folder)
+    else:
         folder.rename(_unused(folder.with_name(f"{kept}-{folder.name}")))
-        return
-    replaced = _unused(folder.with_name(f".{folder.name}.removed"))
-    folder.rename(replaced)
-    shutil.rmtree(replaced)
+
+
+def _remove(folder: Path) -> None:
+    # Renamed first: a half removed folder must not look like a checkpoint.
+    condemned = _unused(folder.with_name(f".{folder.name}.removed"))
+    folder.rename(condemned)
+    shutil.rmtree(condemned)
 
 
 def _unused(path: Path) -> Path:

@@ -1,7 +1,7 @@
-"""The state of a running training as plain tensors on the CPU, and back.
+"""The state of a running training as plain tensors, and back.
 
-Sharded tensors become whole, on every process; what is read is cut up again. Optimizer states go
-by the name of their parameter.
+Optimizer states go by the name of their parameter. The functions are collective calls; only
+process 0 has the tensors of a checkpoint, see `transfer.py`.
 """
 
 import random
@@ -10,37 +10,21 @@ from typing import Any
 
 import numpy as np
 import torch
-from jaxtyping import Shaped
+import torch.distributed as dist
 from torch import Tensor, nn
-from torch.distributed.tensor import DTensor, distribute_tensor
 
+from ...runtime import rank
+from .transfer import copied, spread
 from .zero import OptimizerState, gather_zero, scatter_zero, zero_optimizer
 
 
-def whole(tensor: Shaped[Tensor, "..."]) -> Shaped[Tensor, "..."]:
-    """A copy on the CPU of a tensor, of all its shards; a collective call where it is sharded."""
-    return gathered(tensor).detach().to("cpu", copy=True)
-
-
-def gathered(tensor: Shaped[Tensor, "..."]) -> Shaped[Tensor, "..."]:
-    """A tensor itself, or all its shards put together on the device; then a collective call."""
-    return tensor.full_tensor() if isinstance(tensor, DTensor) else tensor
-
-
-def placed_like(value: Shaped[Tensor, "..."], like: Shaped[Tensor, "..."]) -> Shaped[Tensor, "..."]:
-    """A whole tensor where `like` is, and cut up as that is."""
-    if isinstance(like, DTensor):
-        return distribute_tensor(value.to(like.device), like.device_mesh, like.placements)
-    return value.to(like.device)
-
-
 def optimizer_state(network: nn.Module, optimizer: torch.optim.Optimizer) -> OptimizerState:
-    """What the optimizer remembers of each parameter of `network`; empty before its first step."""
+    """Returns the optimizer's state of each parameter; empty before its first step."""
     zero = zero_optimizer(optimizer)
     if zero is not None:
         return gather_zero(network, zero)
     return {
-        name: {key: whole(value) for key, value in optimizer.state[parameter].items()}
+        name: copied(optimizer.state[parameter])
         for name, parameter in network.named_parameters()
         if parameter in optimizer.state
     }
@@ -49,7 +33,7 @@ def optimizer_state(network: nn.Module, optimizer: torch.optim.Optimizer) -> Opt
 def load_optimizer_state(
     network: nn.Module, optimizer: torch.optim.Optimizer, state: OptimizerState
 ) -> None:
-    """Give back what the optimizer knew; parameters without a state start without one."""
+    """Restore the optimizer's state; parameters without one in `state` have none."""
     zero = zero_optimizer(optimizer)
     if zero is not None:
         scatter_zero(network, zero, state)
@@ -64,18 +48,26 @@ def load_optimizer_state(
             # Counters have no dimension; only the fused AdamW wants them beside the parameters.
             counter = counters[id(parameter)]
             optimizer.state[parameter] = {
-                key: placed_like(value, parameter) if value.ndim else value.to(counter, copy=True)
+                key: spread(value, parameter) if value.ndim else value.to(counter, copy=True)
                 for key, value in state[name].items()
             }
 
 
-def load_weights(network: nn.Module, weights: Mapping[str, Tensor]) -> None:
-    """Copy whole tensors into the parameters and buffers of a network that is not sharded."""
-    network.load_state_dict(dict(weights), strict=True)
+def load_weights(network: nn.Module, weights: Mapping[str, Tensor] | None) -> None:
+    """Copy the whole weights that process 0 has into the networks of all processes.
+
+    The network is not sharded yet.
+    """
+    if rank() == 0:
+        assert weights is not None, "no weights in process 0"
+        network.load_state_dict(dict(weights), strict=True)
+    if dist.is_initialized():
+        for value in network.state_dict().values():
+            dist.broadcast(value, 0)
 
 
 def derived_seed(seed: int, rank: int, step: int) -> int:
-    """The seed of what a process draws from `step` on; unrelated to those of other numbers.
+    """Returns the seed of a process from `step` on; other steps and processes have other seeds.
 
     A sum would give process 1 at one step the numbers of process 0 at the next.
     """
@@ -83,7 +75,7 @@ def derived_seed(seed: int, rank: int, step: int) -> int:
 
 
 def random_state(device: torch.device) -> dict[str, Any]:
-    """The state of all generators of this process, as tensors and numbers only."""
+    """Returns the state of all generators of this process, as tensors and numbers only."""
     version, words, gauss = random.getstate()
     numpy_state: Any = np.random.get_state(legacy=False)
     return {
@@ -100,7 +92,7 @@ def random_state(device: torch.device) -> dict[str, Any]:
 
 
 def set_random_state(state: Mapping[str, Any], device: torch.device) -> None:
-    """Continue all generators of this process where `random_state` was called."""
+    """Set all generators of this process to a `random_state`."""
     version, words, gauss = state["python"]
     random.setstate((version, tuple(words), gauss))
     stored = state["numpy"]

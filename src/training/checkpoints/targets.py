@@ -1,4 +1,4 @@
-"""Folders that an export may write: nothing is deleted but files that it wrote itself."""
+"""The target folders of exports, which delete only files that an export wrote."""
 
 from collections.abc import Collection, Iterator
 from contextlib import ExitStack, contextmanager
@@ -9,11 +9,7 @@ from .writing import writing
 
 
 def check_apart(source: Path, target: Path) -> None:
-    """Check that neither of two folders is the other or lies inside it.
-
-    Raises:
-        InputError: the target would overwrite what it is made of.
-    """
+    """Raises `InputError` if one of two folders is the other or lies inside it."""
     ours, theirs = target.resolve(), source.resolve()
     if ours == theirs:
         raise InputError(target, "the source itself as the target", "another folder")
@@ -24,15 +20,15 @@ def check_apart(source: Path, target: Path) -> None:
 
 
 def check_replaceable(target: Path, names: Collection[str], record: Path) -> None:
-    """Check that a target is missing, empty, or what an earlier export wrote.
+    """Check that a target is missing, empty, or the result of an earlier export.
 
     Args:
-        target: the folder to replace.
-        names: the files that an export writes there.
-        record: a file without which nothing there is of an earlier export.
+        target: The folder to replace.
+        names: The files that an export writes.
+        record: The file that marks the folder as an export.
 
     Raises:
-        InputError: the target is no folder, or holds anything else.
+        InputError: the target is not a folder, or holds anything else.
     """
     with writing(target):
         if not target.exists() and not target.is_symlink():
@@ -52,10 +48,10 @@ def check_replaceable(target: Path, names: Collection[str], record: Path) -> Non
 
 @contextmanager
 def replaced_folder(target: Path, names: Collection[str]) -> Iterator[Path]:
-    """A folder to fill with files `names`, which takes the target's place at the end of the block.
+    """Yields a folder for the files `names`, which replaces the target when the block ends.
 
-    The target was checked with `check_replaceable` before. Of what it replaces, and of what a
-    killed export left, only files of these names are deleted.
+    `check_replaceable` has checked the target. Only files of these names are deleted, in the
+    target and in the leftovers of a killed export.
 
     Raises:
         InputError: the folder cannot be written, or others put files into it meanwhile.
@@ -77,7 +73,7 @@ def replaced_folder(target: Path, names: Collection[str]) -> Iterator[Path]:
 
 
 def _remove(folder: Path, names: Collection[str]) -> None:
-    """Delete a folder with these files; fails, and deletes no other file, where it has more."""
+    """Delete a folder with these files; fails if it has others, which stay."""
     if not folder.is_dir():
         return
     for name in names:

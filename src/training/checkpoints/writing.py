@@ -1,4 +1,4 @@
-"""Errors of the disk as one line: a full disk, a read-only folder, a name that is too long."""
+"""Errors of the disk as input errors: a full disk, a read-only folder, a name too long."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -13,10 +13,9 @@ WRITABLE = "a folder that can be written, with room on its disk"
 
 @contextmanager
 def writing(path: Path) -> Iterator[None]:
-    """Name the file, or `path` where the error knows none, if the block cannot write.
+    """Turn errors of the operating system and of safetensors in the block into `InputError`.
 
-    Raises:
-        InputError: in the place of what the operating system or safetensors says.
+    It names the file of the error, or else `path`.
     """
     try:
         yield

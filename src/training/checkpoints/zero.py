@@ -1,7 +1,7 @@
-"""ZeRO-2 by DeepSpeed: gradients and the optimizer's state are cut up between the processes.
+"""ZeRO-2 by DeepSpeed: gradients and the optimizer's state are sharded between the processes.
 
-The weights stay whole in float32, so checkpoints are those of every other launch. (Rajbhandari et
-al. 2020, ZeRO: Memory Optimizations Toward Training Trillion Parameter Models.)
+The weights stay whole in float32, so any launch reads the checkpoints. (Rajbhandari et al. 2020,
+ZeRO: Memory Optimizations Toward Training Trillion Parameter Models.)
 """
 
 import os
@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from ...runtime import InputError
 from ..optim import OptimConfig
 from ..settings import LoopConfig
+from .transfer import copied, spread
 
 if TYPE_CHECKING:
     from accelerate.utils import DeepSpeedPlugin
@@ -25,16 +26,16 @@ MOMENTS = ("exp_avg", "exp_avg_sq")
 
 
 def zero_requested() -> bool:
-    """Whether this launch is one of DeepSpeed, as `accelerate launch` says it."""
+    """Whether `accelerate launch` asks for DeepSpeed."""
     return os.environ.get("ACCELERATE_USE_DEEPSPEED", "false").lower() == "true"
 
 
 def zero_plugin(loop: LoopConfig, optim: OptimConfig) -> "DeepSpeedPlugin":
-    """ZeRO-2 with the settings of the run; nothing is taken from a file of DeepSpeed's.
+    """Returns ZeRO-2 with the settings of the run; no file of DeepSpeed's is read.
 
     Raises:
-        InputError: DeepSpeed is not installed, another kind of it was asked for, or its processes
-            were not started by a launcher.
+        InputError: DeepSpeed is not installed, another stage of ZeRO was asked for, or no launcher
+            started the processes.
     """
     if find_spec("deepspeed") is None:
         expected = "`pip install deepspeed`, or another launch of configs/accelerate"
@@ -63,8 +64,8 @@ def zero_plugin(loop: LoopConfig, optim: OptimConfig) -> "DeepSpeedPlugin":
     settings: dict[str, Any] = plugin.deepspeed_config
     settings["train_micro_batch_size_per_gpu"] = loop.batch_size
     if loop.mixed_precision == "bf16":
-        # DeepSpeed's own bf16 would round the weights, and with them the moving average. Gradients
-        # are summed in float32 where no module is named that may send less.
+        # DeepSpeed's own bf16 would round the weights and the moving average. An empty list of
+        # modules keeps the sum of the gradients in float32.
         settings["torch_autocast"] = {
             "enabled": True,
             "dtype": "bfloat16",
@@ -78,7 +79,7 @@ def group_by_age(
 ) -> None:
     """Regroup the parameters by the number of their updates in `state`; frozen ones are dropped.
 
-    ZeRO knows one counter a group, and stumbles over groups that have nothing to train.
+    ZeRO has one counter a group, and fails on groups without trained parameters.
     """
     ages = {
         parameter: int(state[name]["step"]) if name in state else 0
@@ -94,15 +95,15 @@ def group_by_age(
 
 
 def zero_optimizer(optimizer: torch.optim.Optimizer) -> Any | None:
-    """DeepSpeed's own optimizer inside what accelerate prepared; None where it is another's."""
+    """Returns DeepSpeed's optimizer inside the prepared one; None in other launches."""
     inner = getattr(optimizer, "optimizer", None)
     return inner if hasattr(inner, "single_partition_of_fp32_groups") else None
 
 
 def gather_zero(network: nn.Module, zero: Any) -> OptimizerState:
-    """What the optimizer remembers of each parameter, put together from all processes.
+    """Returns the optimizer's state of each parameter in process 0; empty before its first step.
 
-    Empty before its first step. A collective call.
+    A collective call.
     """
     from deepspeed.utils import safe_get_full_optimizer_state
     from deepspeed.utils.mixed_precision_linkage import lazy_init_hp_params_optimizer_state
@@ -112,20 +113,17 @@ def gather_zero(network: nn.Module, zero: Any) -> OptimizerState:
     for partition, members in _groups(zero):
         if "step" not in zero.optimizer.state.get(partition, {}):
             continue
-        # DeepSpeed links all groups after the step of the first, when the others have no state.
+        # DeepSpeed links all groups after the first one's step, before the others have a state.
         lazy_init_hp_params_optimizer_state(members, partition, zero.optimizer.state)
-        step = zero.optimizer.state[partition]["step"].to("cpu", copy=True)
+        step = zero.optimizer.state[partition]["step"]
         for parameter in members:
-            moments = {
-                key: safe_get_full_optimizer_state(parameter, key).to("cpu", copy=True)
-                for key in MOMENTS
-            }
-            state[names[parameter]] = {"step": step.clone(), **moments}
+            moments = {key: safe_get_full_optimizer_state(parameter, key) for key in MOMENTS}
+            state[names[parameter]] = copied({"step": step, **moments})
     return state
 
 
 def scatter_zero(network: nn.Module, zero: Any, state: OptimizerState) -> None:
-    """Give every process its part of a whole state; the groups are those of `group_by_age`."""
+    """Give every process its shard of a state; the groups are those of `group_by_age`."""
     from deepspeed.utils import safe_set_full_optimizer_state
     from deepspeed.utils.mixed_precision_linkage import lazy_init_hp_params_optimizer_state
 
@@ -141,10 +139,10 @@ def scatter_zero(network: nn.Module, zero: Any, state: OptimizerState) -> None:
         lazy_init_hp_params_optimizer_state(members, partition, zero.optimizer.state)
         for parameter in members:
             for key in MOMENTS if names[parameter] in state else ():
-                value = state[names[parameter]][key].to(parameter.device)
+                value = spread(state[names[parameter]][key], parameter)
                 safe_set_full_optimizer_state(parameter, value, key)
 
 
 def _groups(zero: Any) -> list[tuple[torch.Tensor, list[nn.Parameter]]]:
-    """By group, the flat part of this process, and the parameters of all processes."""
+    """Returns for each group the flat shard of this process and all its parameters."""
     return list(zip(zero.single_partition_of_fp32_groups, zero.bit16_groups, strict=True))

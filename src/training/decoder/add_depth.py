@@ -1,4 +1,4 @@
-"""Depth maps beside the clips of a folder, by any depth backend."""
+"""Depth maps for the clips of a folder, by any depth backend."""
 
 from pathlib import Path
 
@@ -12,13 +12,10 @@ from ...runtime import InputError, progress
 
 @torch.no_grad()
 def add_depth(root: Path, backend: VideoDepthBackend, overwrite: bool = False) -> tuple[int, int]:
-    """Write the depth archives of all clips under `root` that have none; unknown depth is 0.
+    """Write the missing depth archives of all clips under `root`; unknown depth is 0.
 
-    Returns:
-        How many were written, and how many were there.
-
-    Raises:
-        InputError: no clips, or a video that cannot be read; depth that is written stays.
+    Returns the number of written archives and of those that existed. Raises `InputError` if there
+    are no clips, or a video cannot be read; written archives stay.
     """
     clips = [
         ClipPaths(root, trajectory, key)
@@ -37,5 +34,5 @@ def add_depth(root: Path, backend: VideoDepthBackend, overwrite: bool = False) -
 
 
 def _has_depth(paths: ClipPaths) -> bool:
-    """Whether there is a depth map for each frame."""
+    """Whether each frame has a depth map."""
     return paths.depth.is_file() and count(paths.depth) == open_clip(paths).num_frames

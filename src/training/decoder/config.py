@@ -9,35 +9,34 @@ from ...rendering.options import RasterizeOptions
 from ...runtime import InputError
 from ...tokenizer.cosmos import latent_frames
 from ..optim import OptimConfig
-from ..settings import LoopConfig
+from ..settings import LoopConfig, check_least
 from .losses import LossConfig
 
 TOKENIZER = "./checkpoints/cosmos_predict1/Cosmos-Tokenize1-CV8x8x8-720p"
 
 
-@dataclass
+@dataclass(kw_only=True)
 class DatasetUse:
-    """A data set of the registry, how often an epoch goes through it, and another folder for it."""
+    """A data set of the registry, its repeats in an epoch, and another folder for it."""
 
     name: str = "lyra_static"
     repeat: int = 1
     root: str | None = None
 
     def __post_init__(self) -> None:
-        if self.repeat < 1:
-            raise InputError("data.sets", f"{self.name} repeated {self.repeat} times", "1 or more")
+        check_least(f"data.sets.{self.name}", self, {"repeat": 1})
 
 
-@dataclass
+@dataclass(kw_only=True)
 class WorldsConfig:
-    """Which worlds become clips.
+    """Procedural worlds that become clips.
 
     Attributes:
-        scenes: how many of each kind; 0 for none.
-        frames: of each clip.
-        seed: of the first world; the others follow.
-        folder: where the clips are, or are written to.
-        supersample: samples of a pixel at edges, along each axis.
+        scenes: Number of worlds of each kind; 0 for none.
+        frames: Length of each clip.
+        seed: Seed of the first world; the others follow.
+        folder: Folder of the clips, which are written if they are missing.
+        supersample: Samples of a pixel at edges, along each axis.
     """
 
     scenes: int = 0
@@ -47,21 +46,19 @@ class WorldsConfig:
     supersample: int = 2
 
     def __post_init__(self) -> None:
-        if self.scenes < 0 or self.supersample < 1:
-            value = (self.scenes, self.supersample)
-            raise InputError("worlds.scenes, worlds.supersample", value, "at least 0 and 1")
+        check_least("data.worlds", self, {"scenes": 0, "supersample": 1})
         latent_frames(self.frames)
 
 
-@dataclass
+@dataclass(kw_only=True)
 class DataConfig:
-    """Which clips, at which height and width.
+    """The clips and their size.
 
     Attributes:
-        sets: names of the registry; several ones are all static or all dynamic.
-        root: replaces the folder of every set that has none of its own.
-        image_size: height and width of all pictures and cameras.
-        worlds: clips that are made where there is no `root`.
+        sets: Names of the registry; several are all static or all dynamic.
+        root: Replaces the folder of every set that has none of its own.
+        image_size: Height and width of all pictures and cameras.
+        worlds: Clips that are made if there is no `root`.
     """
 
     sets: list[DatasetUse] = field(default_factory=lambda: [DatasetUse()])
@@ -76,9 +73,17 @@ class DataConfig:
             raise InputError("data.image_size", self.image_size, "multiples of 16")
 
 
-@dataclass
+@dataclass(kw_only=True)
 class DecoderTrainConfig:
-    """A training run of the decoder; the defaults are those of the published `default.yaml`."""
+    """A training run of the decoder; the defaults are those of the published `default.yaml`.
+
+    Attributes:
+        checkpoint_dir: Holds `lpips/`, which a `loss.lpips` above 0 needs.
+        deferred: Render again in the backward pass, which saves memory.
+        lpips_chunk: Frames that go through LPIPS at once.
+        pluecker_cache_gib: Device memory of each process for encoded Pluecker maps of trajectories
+            that come again: 0.17 MB each at 17 frames of 176x320, 14 MB at full size. 0 for none.
+    """
 
     loop: LoopConfig = field(default_factory=LoopConfig)
     optim: OptimConfig = field(default_factory=OptimConfig)
@@ -89,16 +94,11 @@ class DecoderTrainConfig:
     decoder: DecoderConfig = field(default_factory=lambda: DecoderConfig(checkpointing=True))
     render: RasterizeOptions = field(default_factory=RasterizeOptions)
     tokenizer: str = TOKENIZER
-    # Holds `lpips/`, which a `loss.lpips` above 0 needs.
     checkpoint_dir: str = "checkpoints"
-    # Render again in the backward pass instead of keeping what it needs.
     deferred: bool = True
-    # Frames that go through LPIPS at once.
     lpips_chunk: int = 32
-    # Of each process, on its device, for encoded Pluecker maps of trajectories that come again: at
-    # 17 frames of 176x320 0.17 MB each, of full size 14 MB. 0 keeps none.
     pluecker_cache_gib: float = 2.0
 
     def __post_init__(self) -> None:
         if not self.pluecker_cache_gib >= 0:
-            raise InputError("pluecker_cache_gib", self.pluecker_cache_gib, "0 or more")
+            raise InputError("pluecker_cache_gib", self.pluecker_cache_gib, "at least 0")

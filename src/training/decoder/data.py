@@ -1,4 +1,4 @@
-"""The clips that the decoder learns from, and those that are held out."""
+"""The training clips of the decoder, and the held-out ones."""
 
 from pathlib import Path
 
@@ -6,7 +6,7 @@ from ...checkpoints import find_named, search_named
 from ...models.data.dataset import ClipDataset, SceneSet
 from ...models.data.mixture import Mixture
 from ...models.data.registry import DatasetSpec, resolve_dataset
-from ...models.data.scenes import split_scenes
+from ...models.data.scenes import Split, split_scenes
 from ...runtime import InputError, get_logger
 from ...tokenizer.loading import load_statistics
 from ...tokenizer.statistics import LatentStatistics
@@ -14,22 +14,22 @@ from ..sources import offered
 from .config import DecoderTrainConfig
 
 LOGGER = get_logger(__name__)
-# What another package offers where no clips are given.
+# Offered by another package for runs without clips.
 CLIPS_OF_WORLDS, UNTRAINED_TOKENIZER = "clips of worlds", "untrained tokenizer"
 
 
 def makes_clips(config: DecoderTrainConfig) -> bool:
-    """Whether the clips are those of worlds, for want of others."""
+    """Whether the run makes clips of worlds because it is given no others."""
     data = config.data
     given = data.root is not None or any(use.root is not None for use in data.sets)
     return not given and data.worlds.scenes > 0
 
 
 def tokenizer_folder(config: DecoderTrainConfig) -> Path:
-    """The tokenizer; a run on worlds does without a trained one.
+    """Returns the tokenizer's folder; a run on worlds needs no trained one.
 
     Raises:
-        InputError: it is not there.
+        InputError: there is no tokenizer.
     """
     found = search_named("tokenizer", config.tokenizer)
     if found is None and makes_clips(config) and not Path(config.tokenizer).is_dir():
@@ -42,9 +42,9 @@ def _untrained_folder(config: DecoderTrainConfig) -> Path:
 
 
 def make_clips(config: DecoderTrainConfig) -> None:
-    """Write the clips of worlds, and a tokenizer, where they are wanted and missing.
+    """Write the clips of worlds and a tokenizer, if they are needed and missing.
 
-    The indexes of tar parts are made here, too, by one process for all.
+    Also makes the indexes of tar parts, in one process for all.
     """
     specs = _registered(config)
     if makes_clips(config):
@@ -56,10 +56,10 @@ def make_clips(config: DecoderTrainConfig) -> None:
 
 
 def open_data(config: DecoderTrainConfig) -> tuple[SceneSet, SceneSet | None]:
-    """The scenes to learn from, and the held-out ones if there are enough scenes.
+    """Returns the training scenes, and held-out ones if there are enough scenes.
 
     Raises:
-        InputError: no scenes, or not those that the settings ask for; sets of different kinds.
+        InputError: no scenes, scenes that do not fit the settings, or static and dynamic sets.
     """
     folder = tokenizer_folder(config)
     statistics = load_statistics(folder) if config.reading.latents else None
@@ -73,31 +73,40 @@ def open_data(config: DecoderTrainConfig) -> tuple[SceneSet, SceneSet | None]:
 def _split(
     config: DecoderTrainConfig, spec: DatasetSpec, statistics: LatentStatistics | None
 ) -> tuple[ClipDataset, ClipDataset | None]:
-    """The scenes of one set that train, and those that validate."""
-    parts = (spec, config.sampling, config.data.image_size)
-    everything = ClipDataset(*parts, "train", "all", statistics, config.reading)
+    """Returns the training and the held-out scenes of one set."""
+
+    def part(name: Split) -> ClipDataset:
+        return ClipDataset(
+            spec,
+            config.sampling,
+            config.data.image_size,
+            mode="train",
+            split=name,
+            statistics=statistics,
+            reading=config.reading,
+        )
+
+    everything = part("all")
     limit = config.reading.num_test_scenes
     held_out = split_scenes(everything.keys, "validation", 16 if limit is None else limit)
     if not held_out:
         LOGGER.warning("%s: %d scenes, none is held out", spec.root, len(everything))
         return everything, None
-    training = ClipDataset(*parts, "train", "train", statistics, config.reading)
-    validation = ClipDataset(*parts, "train", "validation", statistics, config.reading)
-    return training, validation
+    return part("train"), part("validation")
 
 
 def _join(parts: list[tuple[ClipDataset, int]]) -> SceneSet:
-    """One set as it is; several, or a repeated one, as a mixture."""
+    """Returns the one set, or a mixture of several or repeated sets."""
     return parts[0][0] if len(parts) == 1 and parts[0][1] == 1 else Mixture(parts)
 
 
 def _registered(config: DecoderTrainConfig) -> list[DatasetSpec]:
-    """The data sets of the registry, their folders replaced where others are given or made."""
+    """Returns the data sets of the registry, in the folders that are given or made."""
     specs = []
     for use in config.data.sets:
         root = use.root or config.data.root
         if makes_clips(config):
-            # Replaced below: which folder depends on the kind of the data set.
+            # The folder depends on the kind of the data set.
             spec = resolve_dataset(use.name, config.data.worlds.folder)
             root = str(spec.root / ("static" if spec.is_static else "dynamic"))
         specs.append(resolve_dataset(use.name, root))

@@ -1,9 +1,9 @@
 """The decoder's losses: pure functions of rendered and supervising frames.
 
-Colour is RGB in [0, 1]; depth is z in scene units, where 0, negative and non-finite supervising
-values mean "unknown". All arithmetic is float32. The published code computes the median of a
-partly unknown depth with the unknown pixels counted as zeros, and applies a second sigmoid to
-opacities that are activated already; both are fixed here, and `published_*` brings them back.
+Colour is RGB in [0, 1]; depth is z in scene units; zero, negative and non-finite supervising depth
+is unknown. All arithmetic is float32. The published code counts unknown pixels as zeros in the
+median of a depth map, and applies a second sigmoid to activated opacities; both are fixed here, and
+`published_*` reproduces them.
 """
 
 from collections.abc import Callable
@@ -15,6 +15,7 @@ from jaxtyping import Bool, Float
 from torch import Tensor
 
 from ...runtime import InputError
+from ..settings import check_least
 
 # Bounds of the mean absolute deviation that scales a depth map, in scene units.
 MIN_DEPTH_SPREAD, MAX_DEPTH_SPREAD = 1e-3, 1e3
@@ -22,9 +23,9 @@ MIN_DEPTH_SPREAD, MAX_DEPTH_SPREAD = 1e-3, 1e3
 Perceptual = Callable[[Tensor, Tensor], Tensor]
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class LossConfig:
-    """Weights of the terms, and which published defects to reproduce."""
+    """Weights of the terms, and the published defects to reproduce."""
 
     mse: float = 1.0
     lpips: float = 0.5
@@ -34,15 +35,12 @@ class LossConfig:
     published_opacity: bool = False
 
     def __post_init__(self) -> None:
-        for name in ("mse", "lpips", "depth", "opacity"):
-            weight = getattr(self, name)
-            if not weight >= 0:
-                raise InputError(f"loss weight {name}", weight, "a number >= 0")
+        check_least("loss", self, {"mse": 0, "lpips": 0, "depth": 0, "opacity": 0})
 
 
 @dataclass(frozen=True)
 class LossTerms:
-    """Unweighted terms and their weighted sum; a term of weight 0 that was not computed is 0."""
+    """Unweighted terms and their weighted sum; a term of weight 0 is not computed and 0."""
 
     total: Float[Tensor, ""]
     mse: Float[Tensor, ""]
@@ -56,19 +54,16 @@ def normalise_depth(
     known: Bool[Tensor, "*batch h w"],
     count_unknown: bool = False,
 ) -> Float[Tensor, "*batch h w"]:
-    """Depth maps with median 0 and mean absolute deviation 1 over known pixels; 0 elsewhere.
+    """Returns depth with median 0 and mean absolute deviation 1 over `known` pixels; 0 elsewhere.
 
-    Args:
-        depth: z, frame by frame.
-        known: where it is to be believed.
-        count_unknown: take the (lower) median over all pixels, unknown ones as zeros.
+    With `count_unknown` the (lower) median counts unknown pixels as zeros.
     """
     masked = torch.where(known, depth, 0).flatten(-2)
     flat = known.flatten(-2)
     if count_unknown:
         median = masked.median(dim=-1, keepdim=True).values
     else:
-        # The lower of two middle values too, and NaN where nothing is known.
+        # Also the lower of two middle values; NaN if no pixel is known.
         median = masked.masked_fill(~flat, torch.nan).nanmedian(dim=-1, keepdim=True).values
         median = median.nan_to_num(0)
     centred = torch.where(flat, masked - median, 0)
@@ -84,10 +79,7 @@ def depth_loss(
     target: Float[Tensor, "*batch h w"],
     count_unknown: bool = False,
 ) -> Float[Tensor, ""]:
-    """Smooth L1 between scale- and shift-normalised depth maps, mean over all pixels.
-
-    Unknown pixels of `target` count as equal.
-    """
+    """Returns the mean smooth L1 between normalised depth maps; unknown pixels count as equal."""
     known = torch.isfinite(target) & (target > 0)
     ours = normalise_depth(predicted.float(), known, count_unknown)
     theirs = normalise_depth(target.float(), known, count_unknown)
@@ -97,14 +89,14 @@ def depth_loss(
 def opacity_loss(
     opacities: Float[Tensor, "*batch gaussian"], second_sigmoid: bool = False
 ) -> Float[Tensor, ""]:
-    """Mean opacity in (0, 1), which drives needless Gaussians towards pruning."""
+    """Returns the mean opacity in (0, 1), which drives needless Gaussians towards pruning."""
     opacities = opacities.float()
     return (opacities.sigmoid() if second_sigmoid else opacities).mean()
 
 
 @dataclass(frozen=True)
 class Supervision:
-    """What is compared: frames, and where a term needs it, depth and opacities."""
+    """The compared frames, and the depth and opacities that some terms need."""
 
     color: Float[Tensor, "*batch 3 h w"]
     depth: Float[Tensor, "*batch h w"] | None = None
@@ -117,16 +109,16 @@ def decoder_loss(
     config: LossConfig,
     perceptual: Perceptual | None = None,
 ) -> LossTerms:
-    """The weighted sum of all terms, and the terms.
+    """Returns all terms and their weighted sum.
 
     Args:
-        predicted: rendered frames, their depth, and the opacities of the Gaussians kept.
-        target: supervising frames and depth.
-        config: weights; a term of weight 0 is not computed.
-        perceptual: LPIPS of two batches of frames in [0, 1], needed where its weight is not 0.
+        predicted: Rendered frames, their depth, and the opacities of the kept Gaussians.
+        target: Supervising frames and depth.
+        config: Weights.
+        perceptual: LPIPS of two batches of frames in [0, 1], if its weight is not 0.
 
     Raises:
-        InputError: a term has a weight but not what it needs.
+        InputError: a term has a weight but not its inputs.
     """
     color, reference = predicted.color.float(), target.color.float()
     zero = color.new_zeros(())
@@ -146,4 +138,4 @@ def decoder_loss(
         opacity = opacity_loss(predicted.opacities, config.published_opacity)
     total = config.mse * mse + config.lpips * lpips + config.depth * depth
     total = total + config.opacity * opacity
-    return LossTerms(total, mse, lpips, depth, opacity)
+    return LossTerms(total=total, mse=mse, lpips=lpips, depth=depth, opacity=opacity)

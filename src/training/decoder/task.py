@@ -1,4 +1,4 @@
-"""The decoder's task: clips in, Gaussians out, rendered frames against those of the generator.
+"""The decoder's task: Gaussians from clips, trained by comparing rendered and given frames.
 
 A scene is encoded (pictures on the fly, or latents from disk; Pluecker maps and times always),
 decoded to Gaussians, rendered from the cameras of its targets and compared with their frames.
@@ -9,13 +9,15 @@ from dataclasses import replace
 from pathlib import Path
 
 import torch
-from jaxtyping import Float
+import torch.nn.functional as F
+from jaxtyping import Float, UInt8
 from torch import Tensor
 from torch.utils.checkpoint import checkpoint
 
 from ...evaluation.lpips import load_lpips
 from ...gaussians import Gaussians
 from ...geometry.cameras import Cameras
+from ...io.image.pixels import round_to_uint8
 from ...models.data.dataset import ExampleDraw, SceneSet
 from ...models.data.example import Example, Targets, unit_color
 from ...models.data.loader import ExampleLoader
@@ -27,16 +29,17 @@ from ...rendering.rasterize import rasterize_scenes
 from ...rendering.render import Render
 from ...runtime import InputError, without_memory
 from ...tokenizer.loading import load_tokenizer
+from ...visualization.depth import colorize_depth
+from ...visualization.sheet import contact_sheet
 from ..perceptual import lpips_folder
 from ..stopwatch import Stopwatch
 from ..task import Model, Objective, Progress, Share, Validation
 from .config import DecoderTrainConfig
 from .data import make_clips, open_data, tokenizer_folder
 from .losses import Perceptual, Supervision, decoder_loss
-from .pictures import comparison
 
-# Scenes of a validation that are drawn.
-PICTURED = 4
+# Scenes of a validation that are drawn, frames of each, and the largest width of a frame.
+PICTURED, FRAMES, WIDTH = 4, 4, 320
 
 
 class DecoderObjective(Objective):
@@ -51,20 +54,20 @@ class DecoderObjective(Objective):
         perceptual: Perceptual | None,
         clock: Stopwatch,
     ) -> None:
-        """Train the network of `scenes`; parts that its settings leave unused are frozen."""
+        """Train the network of `scenes`; parts that the settings leave unused are frozen."""
         super().__init__()
         self.network = scenes.model
-        # Not a module itself, so the tokenizer does not become a part of this one.
+        # Not a module: the tokenizer must not become a submodule.
         self.scenes = scenes
         self.config, self.perceptual, self.clock = config, perceptual, clock
         for part in (self.network.patch_time_embed, self.network.patch_time_embed_tgt):
             part.requires_grad_(config.decoder.use_time)
 
     def forward(self, batch: list[Example], pictures: bool = False) -> Mapping[str, Tensor]:
-        """The loss, its terms and the PSNR in dB, means over the scenes.
+        """Returns the loss, its terms and the PSNR in dB, means over the scenes.
 
-        Scenes of a batch have equally many trajectories, frames and targets. With `pictures` the
-        rendered `color` and `depth` of all targets are returned too.
+        All scenes of a batch have the same number of trajectories, frames and targets. With
+        `pictures` it also returns the rendered `color` and `depth` of all targets.
         """
         device = self.scenes.device
         targets = [example.targets.to(device) for example in batch]
@@ -89,7 +92,7 @@ class DecoderObjective(Objective):
         return {**figures, "color": color, "depth": depth} if pictures else figures
 
     def _decode(self, batch: list[Example]) -> Decoded:
-        """The Gaussians of all scenes of a batch."""
+        """Returns the Gaussians of all scenes of a batch."""
         times = None
         device = self.scenes.device
         with self.clock("encode"), torch.autocast(device.type, enabled=False):
@@ -109,7 +112,7 @@ class DecoderObjective(Objective):
             )
 
     def _render(self, gaussians: Gaussians, targets: list[Targets], depth: bool) -> Render:
-        """The targets of all scenes, with depth if it is asked for or the loss compares it."""
+        """Renders the targets of all scenes; with depth if it is asked for or the loss needs it."""
         options = replace(self.config.render, depth=depth or self.config.loss.depth > 0)
         if not self.config.deferred:
             cameras = Cameras.stack([target.cameras for target in targets])
@@ -122,14 +125,10 @@ class DecoderObjective(Objective):
 
 
 class DecoderTask:
-    """Stages 1 to 9 of the decoder; which one is a matter of the configuration."""
+    """Stages 1 to 9 of the decoder, which differ only in the configuration."""
 
     def __init__(self, config: DecoderTrainConfig) -> None:
-        """Check what the settings say of each other; nothing is read before `prepare`.
-
-        Raises:
-            InputError: a loss without what it compares.
-        """
+        """Check the settings; raises `InputError` for a loss without its inputs."""
         if config.loss.depth and not config.reading.depth:
             expected = "true, and clips with depth (scripts/add_depth.py); or lambda_depth=0"
             raise InputError("use_depth", False, expected)
@@ -139,16 +138,16 @@ class DecoderTask:
         self._data: tuple[SceneSet, SceneSet | None] | None = None
 
     def prepare(self) -> None:
-        """Write clips of worlds where no others are given; see `Task.prepare`.
+        """Write clips of worlds if no others are given; see `Task.prepare`.
 
         Raises:
-            InputError: a loss with LPIPS, whose weights are missing.
+            InputError: the weights of LPIPS are missing.
         """
         _lpips_folder(self.config)
         make_clips(self.config)
 
     def build(self, device: torch.device, clock: Stopwatch) -> DecoderObjective:
-        """The objective with a new decoder; the data are checked first."""
+        """Returns the objective with a new decoder; checks the data first."""
         self._data = open_data(self.config)
         network = LatentRecon(self.config.decoder).to(device)
         dtype = floating_type("auto", device)
@@ -156,17 +155,23 @@ class DecoderTask:
         perceptual = _perceptual(self.config, device)
         kept = int(self.config.pluecker_cache_gib * 2**30)
         scenes = SceneDecoder(network, tokenizer, kept)
-        return DecoderObjective(scenes, self.config, perceptual, clock)
+        return DecoderObjective(scenes, self.config, perceptual=perceptual, clock=clock)
 
     def batches(self, share: Share, progress: Progress) -> ExampleLoader:
-        """Scenes of the training split, a disjoint part for each process."""
+        """Returns the training scenes, a disjoint part for each process."""
         assert self._data is not None, "batches before build"
         loop = self.config.loop
-        parts = (share.rank, share.world_size, share.position)
-        return ExampleLoader(self._data[0], loop.batch_size, loop.workers, *parts)
+        return ExampleLoader(
+            self._data[0],
+            loop.batch_size,
+            loop.workers,
+            rank=share.rank,
+            world_size=share.world_size,
+            position=share.position,
+        )
 
     def keys(self, batch: list[Example]) -> list[str]:
-        """The keys of the scenes, with what was drawn of each."""
+        """Returns the keys of the scenes with their drawn trajectories and targets."""
         return [
             f"{example.key}: trajectories {list(example.trajectories)},"
             f" targets {example.targets.frame.tolist()}"
@@ -174,37 +179,35 @@ class DecoderTask:
         ]
 
     def validate(self, model: Model, share: Share) -> Validation:
-        """Means over the held-out scenes, always with the same draws; pictures of the first."""
+        """Returns means over the held-out scenes, with the same draws each time, and pictures."""
         data = self._data[1] if self._data is not None else None
         if data is None:
             return Validation()
         result, drawn = Validation(), []
-        # All processes go round equally often, the last time some of them for nothing.
-        for first in range(0, len(data), share.world_size):
-            index = first + share.rank
-            example = data[ExampleDraw(index % len(data), 0, index % len(data))]
+        for index, counts in share.turns(len(data)):
+            example = data[ExampleDraw(index, 0, index)]
             terms = dict(model([example], pictures=True))
             color, depth = terms.pop("color")[0], terms.pop("depth")[0]
-            if index >= len(data):
+            if not counts:
                 continue
             result.count += 1
             for name, value in terms.items():
                 result.figures[name] = result.figures.get(name, 0.0) + float(value)
             if len(drawn) < PICTURED:
-                drawn.append(comparison(color, depth, _color(example.targets)))
+                drawn.append(_comparison(color, depth, _color(example.targets)))
         result.figures = {name: total / result.count for name, total in result.figures.items()}
         result.picture = torch.cat(drawn) if drawn else None
         return result
 
     def write_weights(self, folder: Path, weights: dict[str, Tensor]) -> None:
-        """Write them with the decoder's configuration, as `sample.py` reads them."""
+        """Write the weights with the decoder's configuration, as `sample.py` reads them."""
         with without_memory():
             network = LatentRecon(self.config.decoder)
         network.load_state_dict(weights, assign=True)
         save_decoder(network, folder)
 
     def read_weights(self, path: Path) -> dict[str, Tensor]:
-        """Those of our folder or of a published file; see `load_decoder` for errors."""
+        """Reads our folder or a published file; raises as `load_decoder`."""
         return dict(load_decoder(path, self.config.decoder).state_dict())
 
 
@@ -223,7 +226,7 @@ def _lpips_folder(config: DecoderTrainConfig) -> Path | None:
 
 
 def _perceptual(config: DecoderTrainConfig, device: torch.device) -> Perceptual | None:
-    """LPIPS, a few frames at a time; None where its weight is 0."""
+    """Returns LPIPS of a few frames at a time; None if its weight is 0."""
     folder = _lpips_folder(config)
     if folder is None:
         return None
@@ -232,8 +235,27 @@ def _perceptual(config: DecoderTrainConfig, device: torch.device) -> Perceptual 
     def perceptual(
         ours: Float[Tensor, "frame 3 h w"], theirs: Float[Tensor, "frame 3 h w"]
     ) -> Float[Tensor, " frame"]:
-        pairs = zip(ours.split(config.lpips_chunk), theirs.split(config.lpips_chunk), strict=True)
-        # Its activations are those of a VGG16 at full size: they are computed again.
-        return torch.cat([checkpoint(network, *pair, use_reentrant=False) for pair in pairs])
+        chunk = config.lpips_chunk
+        pairs = zip(ours.split(chunk), theirs.split(chunk), strict=True)
+        # The activations of a VGG16 at full size are recomputed in the backward pass.
+        return torch.cat([checkpoint(network, a, b, use_reentrant=False) for a, b in pairs])
 
     return perceptual
+
+
+def _comparison(
+    color: Float[Tensor, "frame 3 h w"],
+    depth: Float[Tensor, "frame h w"],
+    reference: Float[Tensor, "frame 3 h w"],
+) -> UInt8[Tensor, "sheet_h sheet_w 3"]:
+    """Returns a sheet: rendered frames, reference frames, rendered depth; at most four each."""
+    chosen = torch.linspace(0, len(color) - 1, min(FRAMES, len(color))).round().long()
+    drawn = colorize_depth(depth.cpu()[chosen]).movedim(-1, 1).float() / 255
+    rows = torch.stack([color.cpu()[chosen], reference.cpu()[chosen], drawn])
+    # All sheets have the same width, so that they can be stacked.
+    rows = F.pad(rows, (0, 0, 0, 0, 0, 0, 0, FRAMES - len(chosen)), value=1.0).flatten(0, 1)
+    if rows.shape[-1] > WIDTH:
+        scale = WIDTH / rows.shape[-1]
+        rows = F.interpolate(rows, scale_factor=scale, mode="area")
+    pictures = round_to_uint8(rows).movedim(1, -1)
+    return contact_sheet(pictures, columns=FRAMES)

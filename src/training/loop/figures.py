@@ -1,4 +1,4 @@
-"""The figures of steps, which stay on the device until they are reported."""
+"""The figures of steps, kept on the device until they are reported."""
 
 import math
 from collections.abc import Callable, Mapping
@@ -8,13 +8,13 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-# What must be finite for the weights to be worth anything.
+# Figures without which an update ruins the weights.
 ESSENTIAL = ("loss", "gradient_norm")
 
 
 @dataclass(frozen=True)
 class Entry:
-    """Figures of one step by name, with the keys of the samples that they are of."""
+    """Figures of one step, by name, and the keys of its samples."""
 
     step: int
     keys: list[str]
@@ -23,32 +23,31 @@ class Entry:
 
     @classmethod
     def of(cls, step: int, keys: list[str], figures: Mapping[str, Float[Tensor, ""]]) -> "Entry":
-        """Copies of the `figures`, without a graph."""
+        """Returns copies of the `figures` without their graph."""
         values = torch.stack([value.detach().float() for value in figures.values()])
         return cls(step, keys, tuple(figures), values)
 
     def read(self) -> dict[str, float]:
-        """The figures of this process; waits for the device."""
+        """Returns the figures of this process; waits for the device."""
         return dict(zip(self.names, self.values.tolist(), strict=True))
 
 
 class Figures:
-    """Collects figures without waiting for the device, and sums them up when they are asked for."""
+    """Collects figures without waiting for the device; averages them over steps on request."""
 
     def __init__(self, mean: Callable[[Tensor], Tensor]) -> None:
-        """Average over the processes with `mean`."""
         self._mean = mean
         self._waiting: list[Entry] = []
         self._known: dict[str, list[float]] = {}
 
     def add(self, entry: Entry) -> None:
-        """Take in more figures; they are not looked at."""
+        """Collect an entry, unread."""
         self._waiting.append(entry)
 
     def check(self) -> Entry | None:
-        """Wait for the figures of all processes; the first entry with a loss or norm not finite.
+        """Returns the first entry whose loss or norm is not finite; waits for all processes.
 
-        All processes find the same entry, whichever of them has the sample that is to blame.
+        All processes find the same entry, because each mean includes the figures of all.
         """
         waiting, self._waiting = self._waiting, []
         if not waiting:
@@ -64,6 +63,6 @@ class Figures:
         return bad
 
     def take(self) -> dict[str, float]:
-        """Means of all that was checked since the last call."""
+        """Returns means of the figures checked since the last call."""
         known, self._known = self._known, {}
         return {name: sum(numbers) / len(numbers) for name, numbers in known.items()}

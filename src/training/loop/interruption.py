@@ -1,4 +1,4 @@
-"""Being told to stop: a job ends after its step instead of in the middle of it."""
+"""SIGTERM and SIGINT end a job after its step."""
 
 import signal
 import threading
@@ -7,24 +7,22 @@ from typing import Any
 
 
 class Stopped(RuntimeError):
-    """A training that did not come to its end, for a reason that fits in one line."""
+    """A training that ended early, for a reason that fits in one line."""
+
+    exit_code = 1
 
 
 class Interrupted(Stopped):
-    """The job was told to stop by a signal, and all that it trained is in a checkpoint."""
+    """A signal ended the job; all that it trained is in a checkpoint."""
 
     def __init__(self, message: str, number: int | None) -> None:
         super().__init__(message)
-        self.number = number or signal.SIGTERM
-
-    @property
-    def exit_code(self) -> int:
-        """What a shell says of a program that the signal ended."""
-        return 128 + self.number
+        # As a shell reports a program that the signal ended.
+        self.exit_code = 128 + (number or signal.SIGTERM)
 
 
 class Terminations:
-    """Notes the first SIGTERM or SIGINT inside the block; a second one ends the process as ever."""
+    """Notes the first SIGTERM or SIGINT inside the block; a second one ends the process."""
 
     def __init__(self) -> None:
         self.number: int | None = None
@@ -32,19 +30,19 @@ class Terminations:
 
     @property
     def seen(self) -> bool:
-        """Whether there was a signal."""
+        """Whether a signal has come."""
         return self.number is not None
 
     @property
     def name(self) -> str:
-        """That of the signal; SIGTERM where another process of the launch was told."""
+        """The signal's name; SIGTERM if only another process of the launch got one."""
         return signal.Signals(self.number or signal.SIGTERM).name
 
     def __enter__(self) -> "Terminations":
-        # Python lets the main thread alone have a say.
+        # Only the main thread may set handlers.
         if threading.current_thread() is threading.main_thread():
             for number in (signal.SIGTERM, signal.SIGINT):
-                # A shell lets jobs in the background ignore Ctrl-C.
+                # A job that a shell runs in the background ignores Ctrl-C.
                 if signal.getsignal(number) is not signal.SIG_IGN:
                     self._before[number] = signal.signal(number, self._note)
         return self

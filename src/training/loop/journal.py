@@ -1,4 +1,4 @@
-"""The record of a run: one line of JSON a step, and what is said of a step that went wrong."""
+"""The journal of a run: a line of JSON for each step, and the record of a failed step."""
 
 import json
 import math
@@ -14,21 +14,21 @@ from .interruption import Stopped
 
 LOGGER = get_logger(__name__)
 JOURNAL, DAMAGED, FAILED = "steps.jsonl", "steps.damaged.jsonl", "failed"
-# Begins the names of figures of held-out samples.
+# Prefix of the figures of held-out samples.
 VALIDATION = "validation_"
 
 
 class NonFiniteStep(Stopped):
-    """A loss or a gradient is infinite or not a number; no checkpoint was updated with it."""
+    """A loss or a gradient is not finite; no checkpoint contains an update with it."""
 
 
 class Journal:
-    """`<output_dir>/steps.jsonl`; a resumed run goes on where its checkpoint is."""
+    """The file `<output_dir>/steps.jsonl`."""
 
     def __init__(self, output_dir: Path, step: int) -> None:
-        """Keep the lines up to `step`; later ones belong to updates that were lost.
+        """Keep the lines up to the checkpoint's `step`; the later updates are lost.
 
-        Lines that are damaged, or half written by a run that was killed, are set aside.
+        Lines that are damaged, or half written by a killed run, move to another file.
 
         Raises:
             InputError: the file cannot be read or written.
@@ -39,43 +39,43 @@ class Journal:
             if damaged:
                 self._set_aside([line for _, line in damaged])
             kept = [(line, record) for line, record in records if record["step"] <= step]
-            self._validated = {record["step"] for _, record in kept if _is_validation(record)}
+            self._validated = {
+                record["step"]
+                for _, record in kept
+                if any(name.startswith(VALIDATION) for name in record)
+            }
             with atomic_path(self.path) as temporary:
                 temporary.write_text("".join(f"{line}\n" for line, _ in kept), encoding="utf-8")
 
     def has_validation(self, step: int) -> bool:
-        """Whether figures of held-out samples at `step` were there from the beginning."""
+        """Whether the file had a validation at `step` when it was opened."""
         return step in self._validated
 
     def _set_aside(self, lines: list[bytes]) -> None:
-        """Keep lines that are no records in a file of their own, and say so."""
+        """Move damaged lines to a file of their own, with a warning."""
         path = self.path.with_name(DAMAGED)
         with path.open("ab") as file:
             file.writelines(line + b"\n" for line in lines)
         LOGGER.warning("%s: %d damaged lines are set aside in %s", self.path, len(lines), path.name)
 
     def write(self, record: Mapping[str, float]) -> None:
-        """Append one step.
-
-        Raises:
-            InputError: the file cannot be written.
-        """
+        """Append one step; raises `InputError` if the file cannot be written."""
         with writing(self.path), self.path.open("a", encoding="utf-8") as file:
             file.write(json.dumps(record) + "\n")
 
 
 def read_journal(output_dir: Path) -> list[dict[str, float]]:
-    """The steps of a run, in order.
+    """Returns the steps of a run, in order.
 
     Raises:
-        InputError: the run has written none, or a line is damaged.
+        InputError: the run has no journal, or a line is damaged.
     """
     path = output_dir / JOURNAL
     if not path.is_file():
         raise InputError(path, "no such file", "the output folder of a training")
     records, damaged = _read(path)
     for number, line in damaged:
-        # A training that goes on, or was killed, may have written half of the last line.
+        # A training that runs, or was killed, may have written half of the last line.
         if number:
             raise InputError(path, f"{line[:40]!r} in line {number}", 'an object with a "step"')
     return [record for _, record in records]
@@ -84,7 +84,7 @@ def read_journal(output_dir: Path) -> list[dict[str, float]]:
 def record_failure(
     output_dir: Path, step: int, rank: int, keys: list[str], terms: Mapping[str, float]
 ) -> Path:
-    """Say which samples and which terms a step failed with; returns the file."""
+    """Write the samples and the terms of a failed step; returns the file."""
     path = output_dir / FAILED / f"step-{step}-rank-{rank}.json"
     # JSON has no NaN.
     values = {name: value if math.isfinite(value) else str(value) for name, value in terms.items()}
@@ -95,7 +95,7 @@ def record_failure(
 
 
 def _read(path: Path) -> tuple[list[tuple[str, dict[str, Any]]], list[tuple[int, bytes]]]:
-    """The lines of a journal with their records; and what is none, with its line number.
+    """Returns the lines with their records, and the damaged lines with their numbers.
 
     The number is 0 for the rest of a file that does not end with a line break.
     """
@@ -113,13 +113,9 @@ def _read(path: Path) -> tuple[list[tuple[str, dict[str, Any]]], list[tuple[int,
 
 
 def _record(line: bytes) -> dict[str, Any] | None:
-    """The record of a step; None for anything else."""
+    """Returns the record of a step; None for any other line."""
     try:
         record = json.loads(line.decode())
     except (ValueError, RecursionError):
         return None
     return record if isinstance(record, dict) and type(record.get("step")) is int else None
-
-
-def _is_validation(record: Mapping[str, object]) -> bool:
-    return any(name.startswith(VALIDATION) for name in record)

@@ -1,4 +1,4 @@
-"""The processes of a launch, as accelerate sees them."""
+"""The processes and devices of a launch."""
 
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -16,10 +16,10 @@ if TYPE_CHECKING:
 
 
 def start_launch(loop: LoopConfig, optim: OptimConfig) -> "Accelerator":
-    """The processes and devices of this launch.
+    """Returns accelerate's view of this launch.
 
     Raises:
-        InputError: a tracker that is not installed, a DeepSpeed that is not ZeRO-2.
+        InputError: a tracker that is not installed, or as `zero_plugin`.
     """
     from accelerate import Accelerator, PartialState
     from accelerate.tracking import get_available_trackers
@@ -30,7 +30,7 @@ def start_launch(loop: LoopConfig, optim: OptimConfig) -> "Accelerator":
     zero = zero_plugin(loop, optim) if zero_requested() else None
     on_cpu = not torch.cuda.is_available()
     if zero is not None and on_cpu:
-        # Accelerate takes DeepSpeed only where it is not told to use the CPU.
+        # Accelerate refuses DeepSpeed together with `cpu=True`.
         PartialState(cpu=True)
     return Accelerator(
         cpu=on_cpu and zero is None,
@@ -44,11 +44,7 @@ def start_launch(loop: LoopConfig, optim: OptimConfig) -> "Accelerator":
 
 
 def start_trackers(accelerator: "Accelerator", loop: LoopConfig) -> None:
-    """Begin to send figures to the tracker, which may write below the output folder.
-
-    Raises:
-        InputError: the folder cannot be written.
-    """
+    """Start the tracker; raises `InputError` if its folder cannot be written."""
     if loop.tracker is not None:
         names = {"name": loop.run_name, "group": loop.group_name}
         with writing(Path(loop.output_dir) / loop.logging_dir):

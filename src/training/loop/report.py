@@ -1,4 +1,4 @@
-"""Where the figures and pictures of a run are shown and kept."""
+"""The outputs of a job: journal, progress bar, trackers, pictures."""
 
 import sys
 from collections.abc import Iterator, Mapping
@@ -21,17 +21,17 @@ if TYPE_CHECKING:
 
 LOGGER = get_logger(__name__)
 CONFIG_NAME = "config.yaml"
-# Seconds between two states of a progress bar: where somebody looks, and in a file.
+# Seconds between two updates of a progress bar on a terminal and in a file.
 INTERVAL, QUIET_INTERVAL = 0.1, 30
 
 
 class Report:
-    """The journal, the progress bar and the trackers of a job; only the main process has any."""
+    """The outputs of a job; only the main process has any."""
 
     def __init__(
         self, accelerator: "Accelerator", loop: LoopConfig, step: int, settings: str
     ) -> None:
-        """Go on after `step`; keeps the `settings` beside what follows."""
+        """Resume after `step`; writes the `settings` into the folder."""
         self.accelerator, self.loop, self.step = accelerator, loop, step
         self.folder, self.main = Path(loop.output_dir), accelerator.is_main_process
         self._bar: tqdm[Any] | None = None
@@ -53,7 +53,7 @@ class Report:
             yield
 
     def steps(self, record: Mapping[str, float]) -> None:
-        """Show and keep the figures of the steps since the last call."""
+        """Show and write the figures of the steps since the last call."""
         if not self.main:
             return
         done, self.step = int(record["step"]) - self.step, int(record["step"])
@@ -65,11 +65,11 @@ class Report:
             self._bar.update(done)
 
     def lacks_validation(self, step: int) -> bool:
-        """Whether an earlier job was to validate after `step` and did not finish it."""
+        """Whether the journal has no validation of `step`."""
         return self.main and not self.journal.has_validation(step)
 
     def validation(self, step: int, result: Validation) -> None:
-        """Show and keep the figures and the picture of held-out samples, if there are any."""
+        """Show and write the figures and the picture of held-out samples, if there are any."""
         if not self.main or not result.count:
             return
         figures = {f"{VALIDATION}{name}": value for name, value in result.figures.items()}
@@ -77,13 +77,13 @@ class Report:
         if result.picture is not None:
             write_picture(self.folder, step, result.picture)
             show_picture(self.accelerator.trackers, result.picture, step)
-        # Written last, it says that the validation is done.
+        # Written last: the line marks the validation as complete.
         self.journal.write({"step": step, **figures})
         self.accelerator.log(figures, step=step)
 
 
 def _remove_temporaries(folder: Path) -> None:
-    """Remove unfinished files of a killed job; no other one writes here meanwhile."""
+    """Remove unfinished files of a killed job; the lock keeps other jobs out."""
     for place in (folder, folder / PICTURES, folder / FAILED):
         for path in place.glob(".*"):
             if is_temporary(path) and path.is_file():

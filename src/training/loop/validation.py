@@ -1,4 +1,4 @@
-"""Validation on held-out samples: figures over all processes, and a picture of some samples."""
+"""Validation on held-out samples: figures over all processes, and a picture."""
 
 from collections.abc import Sequence
 from dataclasses import replace
@@ -20,20 +20,19 @@ PICTURES = "validation"
 
 @torch.no_grad()
 def validate(task: Task[Batch], model: Model, share: Share, device: torch.device) -> Validation:
-    """The figures of all processes, weighted by their samples; the picture of this one.
+    """Returns the figures of all processes, weighted by their samples, and this one's picture.
 
-    Leaves the random generators as they were, so that a resumed run, which may not validate at
-    the same steps, goes on alike.
+    Restores the random generators, so that validations do not change the training.
     """
     generators = random_state(device)
     own = task.validate(model, share)
     set_random_state(generators, device)
-    parts = gather_all(Validation(own.count, own.figures, None, own.counts))
+    parts = gather_all(Validation(count=own.count, figures=own.figures, counts=own.counts))
     return replace(joined(parts), picture=own.picture)
 
 
 def joined(parts: Sequence[Validation]) -> Validation:
-    """The means of figures over all samples of which they are known, without a picture."""
+    """Returns means over all samples that have a figure, without a picture."""
     sums: dict[str, float] = {}
     counts: dict[str, int] = {}
     for part in parts:
@@ -42,7 +41,7 @@ def joined(parts: Sequence[Validation]) -> Validation:
             sums[name] = sums.get(name, 0.0) + value * count
             counts[name] = counts.get(name, 0) + count
     means = {name: value / counts[name] for name, value in sums.items() if counts[name]}
-    return Validation(sum(part.count for part in parts), means, None, counts)
+    return Validation(count=sum(part.count for part in parts), figures=means, counts=counts)
 
 
 def write_picture(output_dir: Path, step: int, picture: UInt8[Tensor, "h w 3"]) -> Path:
@@ -54,10 +53,10 @@ def write_picture(output_dir: Path, step: int, picture: UInt8[Tensor, "h w 3"]) 
 
 
 def show_picture(trackers: list[Any], picture: UInt8[Tensor, "h w 3"], step: int) -> None:
-    """Send a picture to the trackers that take any."""
+    """Send a picture to the trackers that accept pictures."""
+    pictures = {"validation": picture[None].cpu().numpy()}
     for tracker in trackers:
         if tracker.name == "tensorboard":
-            pictures = {"validation": picture[None].cpu().numpy()}
             tracker.log_images(pictures, step=step, dataformats="NHWC")
         elif tracker.name == "wandb":
-            tracker.log_images({"validation": picture[None].cpu().numpy()}, step=step)
+            tracker.log_images(pictures, step=step)

@@ -1,7 +1,4 @@
-"""What a sample is made of a clip: which frames, which part, which colours. On the clip's device.
-
-Colours are RGB in [0, 1]. Every draw comes from the generator that is given.
-"""
+"""Random frames, parts and colours of clips, on their device; colours are RGB in [0, 1]."""
 
 import math
 from dataclasses import dataclass
@@ -24,7 +21,7 @@ class Window:
     column: Int[Tensor, "clip w"]
 
     def of(self, color: UInt8[Tensor, "clip 3 _ _ _"]) -> UInt8[Tensor, "clip 3 frame h w"]:
-        """The samples out of whole clips."""
+        """Returns the samples of whole clips."""
         clip = torch.arange(len(color), device=color.device)[:, None, None, None, None]
         channel = torch.arange(color.shape[1], device=color.device)[:, None, None, None]
         frame = self.frame[:, None, :, None, None]
@@ -32,14 +29,14 @@ class Window:
         return color[clip, channel, frame, row, column]
 
     def first(self, count: int) -> "Window":
-        """Those of the first clips."""
+        """Returns the window of the first clips."""
         return Window(self.frame[:count], self.row[:count], self.column[:count])
 
 
 def uniform(
     shape: tuple[int, ...], generator: torch.Generator, lowest: float = 0.0, highest: float = 1.0
 ) -> Float[Tensor, "..."]:
-    """Uniform numbers on the generator's device."""
+    """Returns uniform numbers on the generator's device."""
     drawn = torch.rand(shape, generator=generator, device=generator.device)
     return lowest + (highest - lowest) * drawn
 
@@ -50,9 +47,9 @@ def draw_window(
     config: TokenizerAugmentConfig,
     generator: torch.Generator,
 ) -> Window:
-    """A part of each of `clips` (their number, frames, height, width), anywhere and of any motion.
+    """Returns a random part of each of `clips` (number, frames, height, width).
 
-    Of a paused clip the first frame stays for up to half of the time; a still one has any frame.
+    A paused clip shows its first frame for up to half of the time, a still one any one frame.
     """
     count, frames, height, width = clips
     chance = uniform((5, count, 1), generator)
@@ -73,9 +70,9 @@ def draw_window(
 
 
 def color_rotations(count: int, generator: torch.Generator) -> Float[Tensor, "{count} 3 3"]:
-    """Random orthonormal matrices that keep grey: rotations about it, every second one mirrored.
+    """Returns random rotations about the grey axis, half of them mirrored.
 
-    Exchanges of the three colours are among them.
+    They include the permutations of the three colours.
     """
     angle = uniform((count, 1, 1), generator, 0, 2 * math.pi)
     device = generator.device
@@ -94,7 +91,7 @@ def recolor(
     config: TokenizerAugmentConfig,
     generator: torch.Generator,
 ) -> Float[Tensor, "clip 3 frame h w"]:
-    """Clips of which a `share` got other hues, saturation and brightness; clipped to [0, 1]."""
+    """Changes hue, saturation and brightness of a `share` of the clips; clips to [0, 1]."""
     count, device = len(color), color.device
     saturation = uniform((count, 1, 1), generator, *config.saturation)
     brightness = uniform((count, 1, 1), generator, *config.brightness)
@@ -104,6 +101,6 @@ def recolor(
     matrix = torch.where(changed, change, identity)
     red, green, blue = color.unbind(1)
     weights = matrix[..., None, None, None]
-    # Written out: as a matrix product it would be rounded to 10 bits.
+    # Not a matrix product, which would round to 10 bits.
     mixed = weights[:, :, 0] * red[:, None] + weights[:, :, 1] * green[:, None]
     return (mixed + weights[:, :, 2] * blue[:, None]).clamp(0, 1)

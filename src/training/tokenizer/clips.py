@@ -1,4 +1,4 @@
-"""Whole clips for the tokenizer's training, and those of a folder."""
+"""Whole clips for the tokenizer's training, and their reader for folders."""
 
 from collections.abc import Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -16,37 +16,37 @@ from ...io.clip.clip import ClipPaths, list_keys, list_trajectories, open_clip
 from ...runtime import InputError
 from .config import TokenizerDataConfig
 
-# Begins the names of the threads that read clips.
+# Prefix of the names of the reading threads.
 THREADS = "clips"
 
 
 @dataclass(frozen=True)
 class WholeClips:
-    """Clips of one size with their (clip, frame) cameras, and a name for each."""
+    """Clips of one size, their (clip, frame) cameras and their names."""
 
     color: UInt8[Tensor, "clip 3 frame h w"]
     cameras: Cameras
     keys: list[str]
 
     def to(self, device: torch.device) -> "WholeClips":
-        """The clips on a device."""
+        """Returns the clips on a device."""
         return WholeClips(self.color.to(device), self.cameras.to(device), self.keys)
 
 
 @runtime_checkable
 class ClipSource(Protocol):
-    """Clips to draw from."""
+    """A source of random clips."""
 
     def draw(self, position: int, count: int, progress: float) -> WholeClips:
-        """`count` random clips of batch number `position`, when the run is so far in [0, 1]."""
+        """Returns `count` random clips of batch number `position` at a progress in [0, 1]."""
         ...
 
     def spread(self, count: int) -> WholeClips:
-        """At most `count` of the clips, always the same ones, from all over."""
+        """Returns at most `count` clips, always the same ones, evenly spread."""
         ...
 
     def close(self) -> None:
-        """End what reads in the background; a later draw begins it again."""
+        """End the reading in the background; a later draw begins it again."""
         ...
 
 
@@ -61,7 +61,7 @@ class FolderSource:
         seed: Sequence[int],
         workers: int,
     ) -> None:
-        """Draw from `clips` with `seed`; as many are read at once as there are workers."""
+        """Draw from `clips` with `seed`; `workers` threads read them."""
         self._clips, self._config, self._device, self._seed = clips, config, device, [*seed]
         self._workers = max(workers, 1)
         self._threads: ThreadPoolExecutor | None = None
@@ -91,13 +91,13 @@ class FolderSource:
         drawn = generator.integers(len(self._clips), size=count).tolist()
         starts = generator.uniform(size=count).tolist()
         pairs = zip(drawn, starts, strict=True)
-        return [threads.submit(self._read, *pair) for pair in pairs]
+        return [threads.submit(self._read, index, start) for index, start in pairs]
 
     def _read(self, index: int, start: float) -> WholeClips:
-        """Consecutive frames of a clip, as many as a sample has, from anywhere in it.
+        """Reads the frames of a sample; `start` in [0, 1] is their place in the clip.
 
         Raises:
-            InputError: a damaged clip, one that is too short or of another size.
+            InputError: the clip is damaged, too short or of another size.
         """
         paths, frames = self._clips[index], self._config.frames
         clip = open_clip(paths)
@@ -115,7 +115,7 @@ class FolderSource:
 
 
 def join_clips(parts: Sequence[WholeClips]) -> WholeClips:
-    """The clips of all parts, one after the other."""
+    """Returns the clips of all parts, one after the other."""
     cameras = Cameras(
         torch.cat([part.cameras.c2w for part in parts]),
         torch.cat([part.cameras.intrinsics for part in parts]),
@@ -127,10 +127,10 @@ def join_clips(parts: Sequence[WholeClips]) -> WholeClips:
 
 
 def folder_clips(config: TokenizerDataConfig) -> tuple[list[ClipPaths], list[ClipPaths]]:
-    """The clips of the folder that train and those that validate, the last scenes of all.
+    """Returns the training clips of the folder and the held-out ones, which are its last scenes.
 
     Raises:
-        InputError: none are left to train on.
+        InputError: no training clips are left.
     """
     root = Path(config.root or "")
     names = list_trajectories(root)

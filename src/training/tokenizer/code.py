@@ -13,7 +13,7 @@ from torch import Tensor
 
 from ...tokenizer.cosmos import COMPRESSION
 
-# A component that never changes would be divided by.
+# Bounds the division by a component that never changes.
 LEAST_STD = 1e-4
 
 
@@ -28,8 +28,8 @@ class LinearCode:
     def encode(
         self, video: Float[Tensor, "clip 3 frame h w"]
     ) -> Float[Tensor, "clip component latent_frame lh lw"]:
-        """The whitened components of every block, in the places of latents."""
-        # In float32 also where autocast would round these numbers.
+        """Returns the whitened components of every block, in the layout of latents."""
+        # In float32 under autocast too.
         with torch.autocast(video.device.type, enabled=False):
             code = (video_blocks(video.float()) - self.mean) @ self.basis / self.std
         return code.movedim(-1, 1)
@@ -37,14 +37,14 @@ class LinearCode:
     def decode(
         self, code: Float[Tensor, "clip component latent_frame lh lw"]
     ) -> Float[Tensor, "clip latent_frame lh lw pixel"]:
-        """The blocks that the code stands for."""
+        """Returns the blocks of a code."""
         return (code.movedim(1, -1) * self.std) @ self.basis.mT + self.mean
 
 
 def video_blocks(
     video: Float[Tensor, "clip 3 frame h w"],
 ) -> Float[Tensor, "clip latent_frame lh lw pixel"]:
-    """The blocks of videos of 8k + 1 frames; numbers go by colour, row and column."""
+    """Returns the blocks of videos of 8k + 1 frames; pixels are ordered by colour, row, column."""
     later = video[:, :, 1:].unflatten(2, (-1, COMPRESSION)).mean(3)
     frames = torch.cat([video[:, :, :1], later], dim=2)
     blocks = frames.unflatten(3, (-1, COMPRESSION)).unflatten(5, (-1, COMPRESSION))
@@ -52,10 +52,9 @@ def video_blocks(
 
 
 def fit_code(videos: Iterable[Float[Tensor, "_ 3 frame h w"]], components: int) -> LinearCode:
-    """The code of the most variance of the blocks of `videos`.
+    """Returns the code that explains the most variance of the blocks of `videos`.
 
-    Each direction has the sign that makes its largest entry positive, so that the code is a
-    function of the blocks alone.
+    The largest entry of each direction is positive, so that its sign is unique.
     """
     total, products, count = torch.zeros(()), torch.zeros(()), 0
     for video in videos:
@@ -64,7 +63,7 @@ def fit_code(videos: Iterable[Float[Tensor, "_ 3 frame h w"]], components: int) 
         products = products.to(blocks) + blocks.mT @ blocks
         count += len(blocks)
     assert count > 0, "a code of no videos"
-    # Small: the same on every device.
+    # On the CPU the result is the same for every device.
     mean, products = (total / count).cpu(), (products / count).cpu()
     values, vectors = torch.linalg.eigh(products - torch.outer(mean, mean))
     basis, variance = vectors[:, -components:].flip(1), values[-components:].flip(0)
@@ -80,6 +79,6 @@ def guidance_loss(
     video: Float[Tensor, "clip 3 frame h w"],
     code: LinearCode,
 ) -> Float[Tensor, ""]:
-    """The mean square between the latents of videos and their linear code."""
+    """Returns the mean squared difference between latents and the linear code of their videos."""
     difference = latent.float() - code.encode(video)
     return (difference * difference).mean()

@@ -1,21 +1,18 @@
 """The settings of the tokenizer's training."""
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from ...runtime import InputError
 from ...tokenizer.cosmos import COMPRESSION, latent_frames
 from ..optim import OptimConfig
-from ..settings import LoopConfig
+from ..settings import OWN_LOOP, LoopConfig, check_least, check_shares
 from .guided import GuidedStartConfig
 
 MOST_HELD_OUT = 64
-# The least and the largest value of each size of the network.
-WIDTHS = ("encoder", "decoder")
-SIZES = {"encoder": (1, 8192), "decoder": (1, 8192), "num_layers": (1, 100)}
-SIZES |= {"latent_channels": (1, 4096)}
+MOST_CHANNELS, MOST_LAYERS, MOST_LATENT_CHANNELS = 8192, 100, 4096
 
 
-@dataclass
+@dataclass(kw_only=True)
 class TokenizerNetworkConfig:
     """diffusers' `AutoencoderKLCosmos` at 8x8x8; the widths' defaults are the published ones."""
 
@@ -25,13 +22,18 @@ class TokenizerNetworkConfig:
     latent_channels: int = 16
 
     def __post_init__(self) -> None:
-        for name, (least, most) in SIZES.items():
-            value = getattr(self, name)
-            if not all(least <= size <= most for size in (value if name in WIDTHS else [value])):
-                raise InputError(f"network.{name}", value, f"integers from {least} to {most}")
+        for name, sizes, most in (
+            ("encoder", self.encoder, MOST_CHANNELS),
+            ("decoder", self.decoder, MOST_CHANNELS),
+            ("num_layers", [self.num_layers], MOST_LAYERS),
+            ("latent_channels", [self.latent_channels], MOST_LATENT_CHANNELS),
+        ):
+            if not all(1 <= size <= most for size in sizes):
+                expected = f"integers from 1 to {most}"
+                raise InputError(f"network.{name}", getattr(self, name), expected)
 
     def architecture(self) -> dict[str, object]:
-        """The arguments of the class."""
+        """Returns the arguments of the diffusers class."""
         return {
             "encoder_block_out_channels": tuple(self.encoder),
             "decode_block_out_channels": tuple(self.decoder),
@@ -40,7 +42,7 @@ class TokenizerNetworkConfig:
         }
 
 
-@dataclass
+@dataclass(kw_only=True)
 class PoolConfig:
     """Worlds of one kind, each seen along one random trajectory.
 
@@ -57,9 +59,7 @@ class PoolConfig:
     late: float = 1.0
 
     def __post_init__(self) -> None:
-        if self.worlds < 1 or min(self.early, self.late) < 0:
-            value = (self.worlds, self.early, self.late)
-            raise InputError("worlds, early, late of data.pools", value, "at least 1, 0 and 0")
+        check_least("data.pools", self, {"worlds": 1, "early": 0, "late": 0})
 
 
 @dataclass(kw_only=True)
@@ -67,12 +67,12 @@ class CanvasConfig:
     """Canvases and clips of them, on the device.
 
     Attributes:
-        share: of the clips of a batch; 0 for none.
-        canvases: pictures that clips are made of.
-        size: height and width of these.
-        clips: that are held to draw from.
-        renewed: clips that are new with each batch.
-        seed: of the library, and of the first clip.
+        share: Share of the clips of a batch; 0 for none.
+        canvases: Number of pictures that clips are made of.
+        size: Their height and width.
+        clips: Number of clips to draw from.
+        renewed: Clips that are replaced with each batch.
+        seed: Seed of the canvases and of the first clip.
     """
 
     share: float = 0.0
@@ -83,34 +83,29 @@ class CanvasConfig:
     seed: int = 0
 
     def __post_init__(self) -> None:
-        if not 0 <= self.share <= 1:
-            raise InputError("data.canvases.share", self.share, "a share in [0, 1]")
-        least = {"canvases": 1, "clips": 1, "renewed": 0, "seed": 0}
-        for name, minimum in least.items():
-            if getattr(self, name) < minimum:
-                value = getattr(self, name)
-                raise InputError(f"data.canvases.{name}", value, f"at least {minimum}")
+        check_shares("data.canvases", self, "share")
+        check_least("data.canvases", self, {"canvases": 1, "clips": 1, "renewed": 0, "seed": 0})
         if min(self.size) < 32:
             raise InputError("data.canvases.size", self.size, "sides of 32 or more")
 
 
-@dataclass
+@dataclass(kw_only=True)
 class TokenizerDataConfig:
-    """Where clips come from, and how much of them is seen at once.
+    """The clips, and the part of them that a sample shows.
 
     Attributes:
-        root: folder of clips; None for worlds that are rendered into the device's memory.
-        pools: those worlds.
-        canvases: clips of canvases among those of worlds.
-        frames: of each sample, 8k + 1.
-        image_size: height and width of all clips.
-        crop: height and width of the part that most of the run sees.
-        full_frame_share: the last share of the run sees whole frames, whose norms have other
-            statistics than those of parts.
-        full_frame_batch: samples a step and process then.
-        supersample: samples of a pixel at edges of worlds, along each axis.
-        held_out: worlds, or clips of the folder, for validation.
-        statistics_clips: clips that the statistics of the latents are taken from.
+        root: Folder of clips; None for worlds that are rendered into the device's memory.
+        pools: The worlds.
+        canvases: Clips of canvases among those of worlds.
+        frames: Length of each sample, 8k + 1.
+        image_size: Height and width of all clips.
+        crop: Height and width of the part that a sample shows in most of the run.
+        full_frame_share: Last share of the run, whose samples are whole frames; their norms have
+            other statistics than those of parts.
+        full_frame_batch: Samples of a batch in each process then.
+        supersample: Samples of a pixel at edges of worlds, along each axis.
+        held_out: Worlds, or clips of the folder, for validation.
+        statistics_clips: Clips on which the statistics of the latents are measured.
     """
 
     root: str | None = None
@@ -133,34 +128,28 @@ class TokenizerDataConfig:
                 raise InputError(f"data.{name}", sides, f"multiples of {COMPRESSION}")
         if any(part > whole for part, whole in zip(self.crop, self.image_size, strict=True)):
             raise InputError("data.crop", self.crop, f"at most {self.image_size}")
-        self._check_pools()
-        if not 0 <= self.full_frame_share <= 1:
-            raise InputError("data.full_frame_share", self.full_frame_share, "a share in [0, 1]")
-        for name in ("full_frame_batch", "supersample", "statistics_clips"):
-            if getattr(self, name) < 1:
-                raise InputError(f"data.{name}", getattr(self, name), "at least 1")
-        if not 0 <= self.held_out <= MOST_HELD_OUT:
-            raise InputError("data.held_out", self.held_out, f"0 to {MOST_HELD_OUT}")
-
-    def _check_pools(self) -> None:
         if not self.pools and self.root is None:
             raise InputError("data.pools", "none", "at least one, or a data.root")
         for name in ("early", "late"):
             if self.pools and not sum(getattr(pool, name) for pool in self.pools) > 0:
                 raise InputError(f"{name} of data.pools", "0 for all", "a weight above 0")
+        check_shares("data", self, "full_frame_share")
+        check_least("data", self, {"full_frame_batch": 1, "supersample": 1, "statistics_clips": 1})
+        if not 0 <= self.held_out <= MOST_HELD_OUT:
+            raise InputError("data.held_out", self.held_out, f"0 to {MOST_HELD_OUT}")
 
 
-@dataclass
+@dataclass(kw_only=True)
 class TokenizerAugmentConfig:
-    """How samples are changed; shares of the samples, or ranges of factors.
+    """Random changes of the samples: shares of the samples, or ranges of factors.
 
     Attributes:
-        color_early, color_late: how many get other colours, at the start and the end of the run.
-        saturation, brightness: ranges of the factors of those.
-        mirrored, reversed: left to right, and backwards in time.
-        still, paused: one frame throughout, and a motion that begins late.
-        pluecker, masks, holes, times: how many are not pictures but what else the network encodes:
-            maps of rays, of what is known, pictures with holes, and colours that stand for times.
+        color_early, color_late: Share with other colours at the start and at the end of the run.
+        saturation, brightness: Ranges of the factors of these colours.
+        mirrored, reversed: Share that is flipped left to right, or backwards in time.
+        still, paused: Share that shows one frame throughout, or whose motion begins late.
+        pluecker, masks, holes, times: Share of the other signals that the network encodes: ray
+            maps, masks of known pixels, pictures with holes, colours that stand for times.
     """
 
     color_early: float = 0.8
@@ -177,10 +166,9 @@ class TokenizerAugmentConfig:
     times: float = 0.01
 
     def __post_init__(self) -> None:
-        for name, value in vars(self).items():
-            if isinstance(value, float | int) and not 0 <= value <= 1:
-                raise InputError(f"augment.{name}", value, "a share in [0, 1]")
-        for name in ("saturation", "brightness"):
+        ranges = ("saturation", "brightness")
+        check_shares("augment", self, *(name for name in vars(self) if name not in ranges))
+        for name in ranges:
             lowest, highest = getattr(self, name)
             if not 0 <= lowest <= highest:
                 raise InputError(f"augment.{name}", (lowest, highest), "0 <= lowest <= highest")
@@ -190,48 +178,46 @@ class TokenizerAugmentConfig:
                 raise InputError(f"sum of augment's {names}", total, "at most 1")
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class TokenizerLossConfig:
-    """Weights of the terms; colours are in [-1, 1]."""
+    """Weights of the terms; colours are in [-1, 1].
+
+    `chroma` weighs the L1 of the two chroma channels alone; without it a network learns colours
+    late or never.
+    """
 
     l1: float = 1.0
     l2: float = 1.0
-    # L1 of the two chroma channels alone, without which colour comes late or not at all.
     chroma: float = 6.0
     lpips: float = 0.0
 
     def __post_init__(self) -> None:
-        for name, weight in vars(self).items():
-            if not weight >= 0:
-                raise InputError(f"loss.{name}", weight, "a number >= 0")
+        check_least("loss", self, dict.fromkeys(vars(self), 0))
 
 
-@dataclass
+@dataclass(kw_only=True)
 class TokenizerTrainConfig:
     """A training run of the tokenizer.
 
     Attributes:
-        planar: go through the network by `src/tokenizer/planar.py` instead of diffusers' way.
-        compile: compile the step on CUDA: about a minute at the start, then fewer kernels.
-        compile_full_frames: that of whole frames too, which compiles once more.
-        compile_mode: of `torch.compile`, such as `default` or `max-autotune-no-cudagraphs`.
-        checkpoint_dir: holds `lpips/`, which a `loss.lpips` above 0 needs.
-        lpips_frames: frames of a sample that LPIPS looks at.
+        planar: Run the network by `src/tokenizer/planar.py` instead of diffusers' own code.
+        compile: Compile the step on CUDA, which takes about a minute at the start.
+        compile_full_frames: Compile the step of whole frames too.
+        compile_mode: Mode of `torch.compile`, such as `default` or `max-autotune-no-cudagraphs`.
+        checkpoint_dir: Holds `lpips/`, which a `loss.lpips` above 0 needs.
+        lpips_frames: Frames of a sample that LPIPS compares.
     """
 
     loop: LoopConfig = field(
-        default_factory=lambda: LoopConfig(
+        default_factory=lambda: replace(
+            OWN_LOOP,
             name="tokenizer",
             output_dir="outputs/training/tokenizer",
             max_steps=100_000,
             checkpoint_every=1000,
-            keep_every=0,
-            keep_last=2,
             batch_size=8,
             workers=8,
-            ema=True,
             ema_decay=0.999,
-            validate_every=1000,
         )
     )
     optim: OptimConfig = field(
@@ -256,8 +242,8 @@ class TokenizerTrainConfig:
         if not self.guided.enabled:
             return
         if loop.initial_weights is not None:
-            wanted = "null: guided.enabled is for new weights"
-            raise InputError("loop.initial_weights", loop.initial_weights, wanted)
+            expected = "null: guided.enabled is for new weights"
+            raise InputError("loop.initial_weights", loop.initial_weights, expected)
         if loop.max_minutes is not None and loop.total_minutes is None:
-            wanted = "minutes of the run: with loop.max_minutes alone a resumed job is guided anew"
-            raise InputError("loop.total_minutes", None, wanted)
+            expected = "minutes of the run: with loop.max_minutes alone each job is guided anew"
+            raise InputError("loop.total_minutes", None, expected)

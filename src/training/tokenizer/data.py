@@ -1,6 +1,6 @@
-"""Batches for the tokenizer: random parts of random clips, recoloured, and what else is encoded.
+"""Batches for the tokenizer: random parts of random clips, recoloured, and other signals.
 
-All is drawn on the device; batch number n of a process is always the same at the same progress.
+Batch number n of a process is always the same at the same progress.
 """
 
 from collections.abc import Generator, Sequence
@@ -20,13 +20,14 @@ from .signals import known_pixels, mask_videos, ray_videos, time_videos, with_ho
 
 @dataclass(frozen=True)
 class TokenizerBatch:
-    """Videos in [-1, 1] (maps of rays a little beyond), and what they were made of."""
+    """Videos in [-1, 1] (ray maps a little beyond) and the names of their clips.
+
+    `full` marks whole frames, `guidance` is the weight of the guidance loss.
+    """
 
     video: Float[Tensor, "clip 3 frame h w"]
     keys: list[str]
-    # Whether these are whole frames at the end of the run.
     full: bool = False
-    # The weight of the guidance in the loss.
     guidance: float = 0.0
 
 
@@ -41,15 +42,7 @@ class TokenizerBatches:
         seed: Sequence[int],
         position: int,
     ) -> None:
-        """Start with batch number `position`.
-
-        Args:
-            source: of the clips.
-            config: sizes, shares, augmentation.
-            progress: how much of the run is done before the next batch.
-            seed: of all draws of this process.
-            position: the number of the first batch.
-        """
+        """Start with batch number `position`; `seed` is that of this process."""
         self.position = position
         self._source, self._config = source, config
         self._progress, self._seed = progress, [*seed]
@@ -66,15 +59,16 @@ class TokenizerBatches:
 
     def _draw(self, position: int, progress: float) -> TokenizerBatch:
         data, augment = self._config.data, self._config.augment
-        # Without a last share, progress 1 is still no reason.
+        # A share of 0 means no whole frames, at progress 1 too.
         full = data.full_frame_share > 0 and progress >= 1 - data.full_frame_share
         count = data.full_frame_batch if full else self._config.loop.batch_size
         clips = self._source.draw(position, count, progress)
         share = (1 - progress) * augment.color_early + progress * augment.color_late
         seed = np.random.SeedSequence([*self._seed, position])
         crop = data.image_size if full else data.crop
-        video, guidance = draw_samples(clips, crop, augment, share, seed), self._config.guided
-        return TokenizerBatch(video, clips.keys, full, guidance.weight(progress))
+        video = draw_samples(clips, crop, augment, color_share=share, seed=seed)
+        guidance = self._config.guided.weight(progress)
+        return TokenizerBatch(video, clips.keys, full=full, guidance=guidance)
 
 
 def draw_samples(
@@ -84,14 +78,9 @@ def draw_samples(
     color_share: float,
     seed: np.random.SeedSequence,
 ) -> Float[Tensor, "clip 3 frame h w"]:
-    """A sample of each clip, in [-1, 1]; some of the first ones are no pictures.
+    """Returns a sample of each clip, in [-1, 1]; the first ones may be other signals.
 
-    Args:
-        clips: what they are made of.
-        crop: height and width of the samples.
-        config: what is done to them.
-        color_share: how many get other colours.
-        seed: of all draws.
+    Samples have the size `crop`; a `color_share` of them gets other colours.
     """
     color, cameras = clips.color, clips.cameras
     count, _, frames, height, width = color.shape

@@ -1,4 +1,4 @@
-"""What is measured of a tokenizer: the statistics of its latents, and how well it keeps colours.
+"""Measurements of a tokenizer: statistics of its latents, and errors of decoded colours.
 
 Colours are RGB in [0, 1]; clips are `[clip, 3, frame, h, w]`.
 """
@@ -17,18 +17,16 @@ from ..task import Validation
 
 # Clips that are drawn, and frames of each.
 PICTURED, FRAMES = 4, 4
-# A channel that says nothing would be divided by.
+# Bounds the division by a constant channel.
 LEAST_STD = 1e-4
 
 
 def measure_statistics(
     encode: Callable[[Tensor], Tensor], videos: Iterable[Tensor]
 ) -> LatentStatistics:
-    """Means and standard deviations of raw latents, by channel and latent frame, on the CPU.
+    """Returns means and deviations of raw latents by channel and latent frame, on the CPU.
 
-    Args:
-        encode: videos in [-1, 1] to raw latents.
-        videos: batches of them, of one size but for the number of clips.
+    `encode` turns videos in [-1, 1] into raw latents; all `videos` have one size.
     """
     total, squares, count = torch.zeros(()), torch.zeros(()), 0
     for video in videos:
@@ -45,10 +43,10 @@ def measure_statistics(
 def color_figures(
     decoded: Float[Tensor, "clip 3 frame h w"], clips: Float[Tensor, "clip 3 frame h w"]
 ) -> dict[str, float]:
-    """PSNR in dB of RGB, luma and both chroma channels, means over the clips.
+    """Returns the PSNR in dB of RGB, luma and both chroma channels, means over the clips.
 
-    `gain_cb` and `gain_cr` are what the chroma channels are better than in grey pictures: 0 where
-    an axis of the colours has collapsed, which the other figures hardly show.
+    `gain_cb` and `gain_cr` are the gains of the chroma channels over grey pictures: 0 if a chroma
+    axis has collapsed, which the other figures hardly show.
     """
     errors, grey = (
         channel_errors(decoded, clips),
@@ -62,14 +60,14 @@ def color_figures(
 
 
 def _mean(errors: ClipErrors) -> float:
-    # Equal clips, such as grey ones, count as 8 bits at their best.
+    # Equal clips, such as grey ones, have the precision of 8 bits.
     return float(errors.psnr().clamp_max(60).mean())
 
 
 def reconstruction_sheet(
     decoded: Float[Tensor, "3 frame h w"], clip: Float[Tensor, "3 frame h w"]
 ) -> UInt8[Tensor, "sheet_h sheet_w 3"]:
-    """Four frames of a clip above the same frames as they were decoded."""
+    """Returns a sheet of at most four frames of a clip above the same frames decoded."""
     frames = torch.linspace(0, clip.shape[1] - 1, min(FRAMES, clip.shape[1])).round().long()
     rows = torch.cat([part.cpu()[:, frames].movedim(0, -1) for part in (clip, decoded)])
     pictures = round_to_uint8(rows.float())
@@ -77,7 +75,7 @@ def reconstruction_sheet(
 
 
 class Measurement:
-    """Means of the figures over clips, and the sheets of the first ones below each other."""
+    """Means of the figures over clips, and stacked sheets of the first clips."""
 
     def __init__(self) -> None:
         self._result = Validation()
@@ -86,7 +84,7 @@ class Measurement:
     def add(
         self, decoded: Float[Tensor, "1 3 frame h w"], clip: Float[Tensor, "1 3 frame h w"]
     ) -> None:
-        """Take in one clip; both are in [-1, 1]."""
+        """Measure one clip; both videos are in [-1, 1]."""
         decoded, clip, figures = (decoded.float() + 1) / 2, (clip + 1) / 2, self._result.figures
         for name, value in color_figures(decoded, clip).items():
             figures[name] = figures.get(name, 0.0) + value
@@ -95,7 +93,7 @@ class Measurement:
             self._sheets.append(reconstruction_sheet(decoded[0], clip[0]))
 
     def result(self) -> Validation:
-        """The figures and the picture of all that was added."""
+        """Returns the figures and the picture of all added clips."""
         count, sums = self._result.count, self._result.figures
         figures = {name: total / count for name, total in sums.items()}
         return Validation(count, figures, torch.cat(self._sheets) if self._sheets else None)

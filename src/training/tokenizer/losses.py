@@ -1,6 +1,6 @@
-"""The tokenizer's loss: pure functions of videos `[clip, 3, frame, h, w]` in [-1, 1], in float32.
+"""The tokenizer's loss: pure functions of videos in [-1, 1], in float32.
 
-Luma and chroma are linear in RGB, so those of an error are the errors of luma and chroma.
+Luma and chroma are linear in RGB: the chroma of an error is the error of the chroma.
 """
 
 from dataclasses import dataclass
@@ -15,7 +15,7 @@ from .config import TokenizerLossConfig
 
 @dataclass(frozen=True)
 class ReconstructionTerms:
-    """Unweighted terms, and the weighted sum of those that need no other network."""
+    """Unweighted terms, and their weighted sum without LPIPS."""
 
     total: Float[Tensor, ""]
     l1: Float[Tensor, ""]
@@ -28,18 +28,17 @@ def reconstruction_loss(
     video: Float[Tensor, "clip 3 frame h w"],
     config: TokenizerLossConfig,
 ) -> ReconstructionTerms:
-    """L1, mean squared error, and L1 of both chroma channels (BT.601), and their weighted sum.
+    """Returns L1, mean squared error, L1 of both chroma channels (BT.601), and their weighted sum.
 
-    A network may lower the first two with luma alone and leave colours grey; the third sees
-    nothing else.
+    Luma alone lowers the first two terms; the third keeps a network from decoding grey.
     """
     error = decoded.float() - video.float()
     l1, mse = error.abs().mean(), (error * error).mean()
     chroma = ycbcr(error)[:, 1:].abs().mean()
     total = config.l1 * l1 + config.l2 * mse + config.chroma * chroma
-    return ReconstructionTerms(total, l1, mse, chroma)
+    return ReconstructionTerms(total=total, l1=l1, mse=mse, chroma=chroma)
 
 
 def psnr_of(mse: Float[Tensor, ""]) -> Float[Tensor, ""]:
-    """PSNR in dB of a mean squared error of colours in [-1, 1]."""
+    """Returns the PSNR in dB of a mean squared error of colours in [-1, 1]."""
     return -10 * torch.log10(mse / 4)

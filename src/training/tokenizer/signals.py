@@ -1,6 +1,6 @@
-"""What the tokenizer encodes beside pictures: maps of rays, masks, pictures with holes, times.
+"""The other signals that the tokenizer encodes: ray maps, masks, pictures with holes, times.
 
-All are videos in about [-1, 1], as the generator and the decoder feed them to the encoder.
+All are videos in about [-1, 1], as the generator and the decoder give them to the encoder.
 """
 
 import torch
@@ -13,7 +13,7 @@ from ...geometry.rays import pluecker
 from ...tokenizer.latents import time_vector
 from .augment import Window, uniform
 
-# Frames, rows and columns of the coarse and of the fine noise that holes are made of.
+# Frames, rows and columns of the coarse and the fine noise of holes.
 COARSE, FINE = (3, 4, 6), (5, 24, 40)
 ROUGHNESS = 0.35
 
@@ -21,7 +21,7 @@ ROUGHNESS = 0.35
 def ray_videos(
     cameras: Cameras, window: Window, generator: torch.Generator
 ) -> Float[Tensor, "clip 3 frame h w"]:
-    """Moments or directions of the rays of (clip, frame) cameras, relative to their first frame."""
+    """Returns moments or directions of the cameras' rays, relative to their first frame."""
     c2w = compose(invert_rigid(cameras.c2w[:, :1]), cameras.c2w)
     count, frames = c2w.shape[:2]
     clip = torch.arange(count, device=c2w.device)[:, None]
@@ -39,9 +39,10 @@ def ray_videos(
 def known_pixels(
     shape: tuple[int, int, int, int], generator: torch.Generator
 ) -> Bool[Tensor, "clip frame h w"]:
-    """Masks like those of warps, of (clip, frame, h, w): whole at first, then with growing holes.
+    """Returns masks like those of warps: whole in the first frame, then with growing holes.
 
-    Holes are ragged patches, and a band along the left or right edge.
+    The `shape` is (clip, frame, h, w). Holes are ragged patches, and a band along the left or right
+    edge.
     """
     count, frames, height, width = shape
     coarse, fine = (uniform((count, 1, *size), generator) for size in (COARSE, FINE))
@@ -59,21 +60,21 @@ def known_pixels(
 def with_holes(
     video: Float[Tensor, "clip 3 frame h w"], known: Bool[Tensor, "clip frame h w"]
 ) -> Float[Tensor, "clip 3 frame h w"]:
-    """Videos that are -1 where nothing is known, as warps are."""
+    """Returns videos that are -1 at unknown pixels, as warps."""
     return torch.where(known[:, None], video, -1.0)
 
 
 def mask_videos(known: Bool[Tensor, "clip frame h w"]) -> Float[Tensor, "clip 3 frame h w"]:
-    """Masks as grey videos: 1 where a pixel is known and -1 elsewhere."""
+    """Returns masks as grey videos: 1 at known pixels, -1 elsewhere."""
     return (2.0 * known[:, None] - 1).expand(-1, 3, -1, -1, -1)
 
 
 def time_videos(
     shape: tuple[int, int, int, int], generator: torch.Generator
 ) -> Float[Tensor, "clip 3 frame h w"]:
-    """Constant colours that stand for the times of (clip, frame, h, w).
+    """Returns videos of the `shape` (clip, frame, h, w) whose uniform colours encode times.
 
-    Every second clip runs from 0 to 1, the others stay at one time.
+    Half of the clips run from 0 to 1, the others stay at one time.
     """
     count, frames, height, width = shape
     running = torch.linspace(0, 1, frames, device=generator.device).expand(count, frames)

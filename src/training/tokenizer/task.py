@@ -1,4 +1,4 @@
-"""The tokenizer's task: videos go through the network and are to come back in their colours."""
+"""The tokenizer's task: the reconstruction of videos by an autoencoder."""
 
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
@@ -25,9 +25,9 @@ from .figures import Measurement, measure_statistics
 from .guided import guide_start
 from .losses import psnr_of, reconstruction_loss
 
-# Whole clips that go through the network at once where nothing is trained.
+# Whole clips that are encoded at once without training.
 CLIPS_AT_ONCE = 4
-# What another package offers where there is no folder of clips.
+# Offered by another package for runs without a folder of clips.
 WORLDS, HELD_OUT_WORLDS = "worlds for the tokenizer", "held-out worlds for the tokenizer"
 
 Step = Callable[[Tensor, Tensor | None], tuple[Tensor, dict[str, Tensor]]]
@@ -47,26 +47,26 @@ class TokenizerObjective(Objective):
         """Train `network`, a diffusers autoencoder.
 
         Args:
-            network: what is trained.
-            config: of the run.
-            perceptual: LPIPS where it has a weight.
-            compiled: compile the step.
-            code: what the latents are led to by the guidance of a batch; None without guidance.
+            network: The autoencoder.
+            config: The settings of the run.
+            perceptual: LPIPS, if it has a weight.
+            compiled: Compile the step.
+            code: Target of the latents in the guidance loss; None without guidance.
         """
         super().__init__()
         self.network, self.code = network, code
         self.config, self.perceptual = config, perceptual
         self._compiled: Step = self._plain
         if compiled:
-            # Parts of frames have one size, whole ones another.
+            # Crops and whole frames have two sizes, each compiled once.
             self._compiled = torch.compile(self._plain, mode=config.compile_mode, dynamic=False)
 
     def forward(self, batch: TokenizerBatch, pictures: bool = False) -> Mapping[str, Tensor]:
-        """The loss, its L1 of chroma, and the PSNR in dB; with `pictures` the decoded videos."""
+        """Returns the loss, the L1 of chroma, the PSNR in dB, and with `pictures` the videos."""
         usual = torch.is_grad_enabled() and (self.config.compile_full_frames or not batch.full)
         weight = None
         if self.code is not None and torch.is_grad_enabled():
-            # A tensor, also where it is 0, so that there is one compiled step.
+            # A tensor even for 0, so that one compiled step serves all weights.
             weight = torch.full((), batch.guidance, device=batch.video.device)
         decoded, terms = (self._compiled if usual else self._plain)(batch.video, weight)
         if self.perceptual is not None:
@@ -75,7 +75,7 @@ class TokenizerObjective(Objective):
         return {**terms, "decoded": decoded} if pictures else terms
 
     def _plain(self, video: Tensor, weight: Tensor | None) -> tuple[Tensor, dict[str, Tensor]]:
-        """What comes back of videos, and the terms of its loss; `weight` is the guidance's."""
+        """Returns the decoded videos and the loss terms; `weight` is that of the guidance."""
         network: Any = self.network
         if self.config.planar:
             latent = planar.encode(network, video)
@@ -93,7 +93,7 @@ class TokenizerObjective(Objective):
     def _distance(
         self, decoded: Float[Tensor, "clip 3 frame h w"], video: Float[Tensor, "clip 3 frame h w"]
     ) -> Float[Tensor, ""]:
-        """LPIPS of some random frames, the same ones of all clips."""
+        """Returns the LPIPS of some random frames, the same ones in all clips."""
         assert self.perceptual is not None, "a distance without its network"
         frames = torch.randperm(video.shape[2])[: self.config.lpips_frames].to(video.device)
         ours, theirs = (
@@ -105,28 +105,23 @@ class TokenizerObjective(Objective):
 
 
 class TokenizerTask:
-    """A tokenizer from nothing, on worlds or on clips."""
+    """The training of a tokenizer on worlds or on clips."""
 
     def __init__(self, config: TokenizerTrainConfig) -> None:
-        """Nothing is read or rendered before `build`."""
         self.config = config
         self.device = torch.device("cpu")
         self._source: ClipSource | None = None
         self._held_out: UInt8[Tensor, "clip 3 frame h w"] | None = None
 
     def prepare(self) -> None:
-        """Nothing is written beforehand.
-
-        Raises:
-            InputError: a loss with LPIPS, whose weights are missing.
-        """
+        """Check the settings; raises `InputError` if the weights of LPIPS are missing."""
         _lpips_folder(self.config)
 
     def build(self, device: torch.device, clock: Stopwatch) -> TokenizerObjective:
-        """The objective with a new autoencoder; the clips are found or rendered first.
+        """Returns the objective with a new autoencoder; finds or renders the held-out clips first.
 
         Raises:
-            InputError: no clips to train on.
+            InputError: there are no training clips.
         """
         self.device, config = device, self.config
         if config.data.root is None:
@@ -139,19 +134,24 @@ class TokenizerTask:
             clips = self._open_source(rank()).spread(config.guided.clips).color
             code = guide_start(network, lambda: _videos(clips), config.network.latent_channels)
         compiled = config.compile and can_compile(device, planar.encode)
-        return TokenizerObjective(network, config, _perceptual(config, device), compiled, code)
+        folder = _lpips_folder(config)
+        # A method, so that LPIPS does not become a submodule that is trained or saved.
+        perceptual = None if folder is None else load_lpips(folder, device).forward
+        return TokenizerObjective(
+            network, config, perceptual=perceptual, compiled=compiled, code=code
+        )
 
     def batches(self, share: Share, progress: Progress) -> TokenizerBatches:
-        """Random samples, other ones for each process."""
+        """Returns random samples, different ones in each process."""
         config = self.config
-        # A guided start has measured them already.
+        # A guided start has opened the clips already.
         source = self._source if config.guided.enabled else None
         source = source or self._open_source(share.rank)
         seed = [config.loop.seed, share.rank]
-        return TokenizerBatches(source, config, progress, seed, share.position)
+        return TokenizerBatches(source, config, progress, seed=seed, position=share.position)
 
     def _open_source(self, rank: int) -> ClipSource:
-        """The training clips of one process; those of a folder that are held out are read, too."""
+        """Opens the training clips of one process; also reads the held-out clips of a folder."""
         config, loop = self.config, self.config.loop
         seed = [loop.seed, rank]
         if config.data.root is None:
@@ -159,37 +159,38 @@ class TokenizerTask:
             self._source = source
             return source
         train, held = folder_clips(config.data)
-        self._source = FolderSource(config.data, train, self.device, seed, loop.workers)
+        train_source, held_source = (
+            FolderSource(config.data, clips, self.device, seed=seed, workers=loop.workers)
+            for clips in (train, held)
+        )
+        self._source = train_source
         if held:
-            rest = FolderSource(config.data, held, self.device, seed, loop.workers)
-            self._held_out = rest.spread(config.data.held_out).color
+            self._held_out = held_source.spread(config.data.held_out).color
         return self._source
 
     def keys(self, batch: TokenizerBatch) -> list[str]:
-        """The names of the clips."""
+        """Returns the names of the clips."""
         return batch.keys
 
     def validate(self, model: Model, share: Share) -> Validation:
-        """Colours of whole held-out clips; pictures of the first, decoded below given."""
+        """Measures whole held-out clips; the picture shows the first ones above their decoding."""
         held = self._held_out
         if held is None:
             return Validation()
         measurement = Measurement()
-        # All processes go round equally often, the last time some of them for nothing.
-        for first in range(0, len(held), share.world_size):
-            index = first + share.rank
-            video = held[index % len(held)][None].float() / 127.5 - 1
+        for index, counts in share.turns(len(held)):
+            video = held[index][None].float() / 127.5 - 1
             decoded = model(TokenizerBatch(video, [], full=True), pictures=True)["decoded"]
-            if index < len(held):
+            if counts:
                 measurement.add(decoded, video)
         return measurement.result()
 
     def write_weights(self, folder: Path, weights: dict[str, Tensor]) -> None:
-        """Write a tokenizer folder, with the statistics of these weights' latents."""
+        """Write a tokenizer folder with the statistics of the latents of these weights."""
         save_tokenizer(self.measured(weights), folder)
 
     def measured(self, weights: Mapping[str, Tensor]) -> VideoTokenizer:
-        """The tokenizer of some weights, with the statistics of the training clips' latents."""
+        """Returns the tokenizer of these weights, with statistics measured on training clips."""
         assert self._source is not None, "statistics before there are clips"
         tokenizer = self._tokenizer(weights).to(self.device)
         clips = self._source.spread(self.config.data.statistics_clips).color
@@ -200,7 +201,7 @@ class TokenizerTask:
         return tokenizer
 
     def read_weights(self, path: Path) -> dict[str, Tensor]:
-        """Those of a tokenizer folder; see `load_tokenizer` for errors.
+        """Reads the weights of a tokenizer folder; raises as `load_tokenizer`.
 
         Raises:
             InputError: a tokenizer of other widths.
@@ -214,7 +215,7 @@ class TokenizerTask:
         return dict(tokenizer.autoencoder.state_dict())
 
     def _tokenizer(self, weights: Mapping[str, Tensor] | None = None) -> VideoTokenizer:
-        """A tokenizer on the CPU, its statistics unknown."""
+        """Returns a tokenizer on the CPU without measured statistics."""
         network = self.config.network
         length = latent_frames(self.config.data.frames)
         mean = torch.zeros(network.latent_channels, length)
@@ -225,7 +226,7 @@ class TokenizerTask:
 
 
 def encoder(tokenizer: VideoTokenizer) -> Callable[[Tensor], Tensor]:
-    """The tokenizer's encoder, by the faster way, for several clips at once."""
+    """Returns the tokenizer's faster encoder, for several clips at once."""
 
     def encode(video: Float[Tensor, "clip 3 frame h w"]) -> Float[Tensor, "clip channel _ _ _"]:
         return planar.encode(tokenizer.autoencoder, video)
@@ -236,21 +237,10 @@ def encoder(tokenizer: VideoTokenizer) -> Callable[[Tensor], Tensor]:
 def _videos(
     clips: UInt8[Tensor, "clip 3 frame h w"],
 ) -> Iterator[Float[Tensor, "some 3 frame h w"]]:
-    """A few clips at a time, in [-1, 1]."""
+    """Yield a few clips at a time, in [-1, 1]."""
     for some in clips.split(CLIPS_AT_ONCE):
         yield some.float() / 127.5 - 1
 
 
 def _lpips_folder(config: TokenizerTrainConfig) -> Path | None:
     return lpips_folder(config.loss.lpips, "loss.lpips", config.checkpoint_dir)
-
-
-def _perceptual(
-    config: TokenizerTrainConfig, device: torch.device
-) -> Callable[[Tensor, Tensor], Tensor] | None:
-    """LPIPS, or None where its weight is 0."""
-    folder = _lpips_folder(config)
-    if folder is None:
-        return None
-    # Not a module's attribute by its name, so that nobody trains or saves it.
-    return load_lpips(folder, device).forward

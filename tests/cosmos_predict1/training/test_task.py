@@ -13,13 +13,13 @@ from tiny_training_generator import generator_config
 
 from cosmos_predict1.diffusion.model.architecture import parse_config
 from cosmos_predict1.diffusion.model.network import Gen3CTransformer, load_generator, save_generator
-from cosmos_predict1.training.config import GeneratorTrainConfig, load_generator_train_config
+from cosmos_predict1.training.config import GeneratorTrainConfig
 from cosmos_predict1.training.latents import LatentBatch
 from cosmos_predict1.training.objective import GeneratorObjective
 from cosmos_predict1.training.task import GeneratorTask
 from cosmos_predict1.training.validation import Tally
 from src.config.loading import file_layer
-from src.config.training import split_task
+from src.config.tasks import load_train_config
 from src.runtime import InputError
 from src.training.checkpoints.folders import list_checkpoints
 from src.training.loop.journal import read_journal
@@ -64,8 +64,7 @@ def newest(config: GeneratorTrainConfig) -> Path:
 def test_the_shipped_configurations_load() -> None:
     """A key that does not exist; a small network beyond its budget."""
     for name in ("configs/nano/training/generator.yaml", "configs/training/generator.yaml"):
-        _, layers = split_task([file_layer(name)], ["generator"])
-        config = load_generator_train_config(layers)
+        config = load_train_config(GeneratorTrainConfig, [file_layer(name)])
         if not config.network:
             assert config.lora.rank and config.loop.initial_weights
             continue

@@ -8,9 +8,14 @@ import torch
 from nano.data.canvases import CanvasSource, MixedSource
 from nano.data.pools import PoolSource
 from src.config.loading import file_layer
-from src.config.tokenizer import load_tokenizer_train_config
+from src.config.tasks import load_train_config
 from src.runtime import InputError
-from src.training.tokenizer.config import CanvasConfig, PoolConfig, TokenizerDataConfig
+from src.training.tokenizer.config import (
+    CanvasConfig,
+    PoolConfig,
+    TokenizerDataConfig,
+    TokenizerTrainConfig,
+)
 
 CPU = torch.device("cpu")
 CANVASES = CanvasConfig(share=0.6, canvases=10, size=(32, 48), clips=16, renewed=3)
@@ -63,10 +68,7 @@ def test_shipped_configurations_load() -> None:
     layers = [
         file_layer(f"configs/nano/training/tokenizer_photos{name}.yaml") for name in ("", "_large")
     ]
-    layers[0] = replace(
-        layers[0], values={key: v for key, v in layers[0].values.items() if key != "task"}
-    )
-    config = load_tokenizer_train_config(layers)
+    config = load_train_config(TokenizerTrainConfig, layers)
     assert config.guided.enabled and config.data.image_size == (256, 448)
 
 

@@ -9,12 +9,12 @@ import pytest
 import torch
 
 from nano.depth.augment import whole_part
-from nano.depth.config import DepthTrainConfig, load_depth_train_config
+from nano.depth.config import DepthTrainConfig
 from nano.depth.data import world_frames
 from nano.depth.losses import depth_figures
 from nano.depth.task import DepthBatches, DepthTask, take
 from src.config.loading import Layer, file_layer
-from src.config.training import settings_text, split_task
+from src.config.tasks import load_train_config, settings_text, task_name
 from src.depth.backends.nano import NanoDepth, NanoPrediction, load_nano_depth
 from src.runtime import InputError
 from src.training.loop.journal import read_journal
@@ -51,7 +51,7 @@ def nested(values: dict) -> dict:
 def small(loop: LoopConfig) -> DepthTrainConfig:
     """The shipped configuration with little of everything, and the run of `loop`."""
     layers = [file_layer(FILE), Layer("test", nested(SMALL))]
-    config = load_depth_train_config(split_task(layers, ["decoder", "depth"])[1])
+    config = load_train_config(DepthTrainConfig, layers)
     return replace(config, loop=replace(loop, batch_size=2))
 
 
@@ -61,12 +61,12 @@ def loss_curve(folder: str) -> list[float]:
 
 def test_the_shipped_configuration_is_of_the_shipped_network() -> None:
     """A file that trains another network than the one that the project says it ships."""
-    name, layers = split_task([file_layer(FILE)], ["decoder", "depth"])
-    config = load_depth_train_config(layers)
-    assert name == "depth"
+    layers = [file_layer(FILE)]
+    config = load_train_config(DepthTrainConfig, layers)
+    assert task_name(layers) == "depth"
     assert sum(part.numel() for part in NanoDepth(config.network).parameters()) == 709_547
     assert config.optim.schedule == "cosine" and config.loop.ema
-    again = load_depth_train_config(split_task([_as_layer(config)], ["depth"])[1])
+    again = load_train_config(DepthTrainConfig, [_as_layer(config)])
     assert again == config
 
 
@@ -196,7 +196,7 @@ def test_nothing_held_out_is_no_validation(loop: LoopConfig) -> None:
 def test_impossible_settings_are_refused(change: dict, expected: str) -> None:
     """A message from deep inside, an hour later; training worlds that are held out."""
     with pytest.raises(InputError, match=expected):
-        load_depth_train_config([Layer("test", nested(change))])
+        load_train_config(DepthTrainConfig, [Layer("test", nested(change))])
 
 
 @pytest.mark.gpu
@@ -206,16 +206,16 @@ def test_on_the_gpu_the_compiled_network_trains_in_bfloat16(tmp_path: Path) -> N
     code = (
         "import sys, torch\n"
         "from dataclasses import replace\n"
-        "from nano.depth.config import load_depth_train_config\n"
+        "from nano.depth.config import DepthTrainConfig\n"
+        "from src.config.tasks import load_train_config\n"
         "from src.config.loading import command_line_layer, file_layer\n"
-        "from src.config.training import split_task\n"
         "from nano.depth.task import DepthBatches, DepthTask\n"
         "from nano.depth.data import world_frames\n"
         "from src.training.loop.run import train\n"
         "from src.training.stopwatch import Stopwatch\n"
         "from src.training.task import Share\n"
         "layers = [file_layer(sys.argv[1]), command_line_layer(sys.argv[2:])]\n"
-        "config = load_depth_train_config(split_task(layers, ['depth'])[1])\n"
+        "config = load_train_config(DepthTrainConfig, layers)\n"
         "train(DepthTask(config), config.loop, config.optim)\n"
         "device = torch.device('cuda', torch.cuda.current_device())\n"
         "parts = (config, replace(config, compile=False))\n"

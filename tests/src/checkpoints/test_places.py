@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from cosmos_predict1.training.config import load_generator_train_config
+from cosmos_predict1.training.config import GeneratorTrainConfig
 from src.checkpoints import (
     PLACES,
     TOKENIZER,
@@ -13,10 +13,11 @@ from src.checkpoints import (
     layout,
     search_checkpoint,
 )
-from src.config.decoder import load_decoder_train_config
-from src.config.loading import Layer, file_layer
+from src.config.loading import file_layer
+from src.config.tasks import load_train_config
 from src.reconstruct.weights import WeightsConfig, find_tokenizer
 from src.runtime import InputError
+from src.training.decoder.config import DecoderTrainConfig
 from src.training.decoder.data import tokenizer_folder
 
 INNER = f"cosmos_predict1/{TOKENIZER}"
@@ -101,11 +102,10 @@ def test_every_command_names_a_tokenizer_that_the_downloader_places(
     """Catches a configuration with its own idea of where the tokenizer lies."""
     monkeypatch.chdir(tmp_path)
     touch(tmp_path / "checkpoints" / TOKENIZER, "mean_std.pt", "encoder.jit", "decoder.jit")
-    decoder = load_decoder_train_config([file_layer("configs/training/default.yaml")])
-    values = dict(file_layer("configs/training/generator.yaml").values)
-    # `train.py` reads this one.
-    values.pop("task")
-    generator = load_generator_train_config([Layer("generator.yaml", values)])
+    decoder = load_train_config(DecoderTrainConfig, [file_layer("configs/training/default.yaml")])
+    generator = load_train_config(
+        GeneratorTrainConfig, [file_layer("configs/training/generator.yaml")]
+    )
     found = [
         tokenizer_folder(decoder),
         find_tokenizer(WeightsConfig(tokenizer=decoder.tokenizer)),

@@ -22,7 +22,7 @@ def load_state(folder: Path) -> dict[str, torch.Tensor]:
 def make_run(output_dir: Path) -> Path:
     model = LatentRecon(DECODER)
     for step in (5, 9, 10):
-        checkpoint = Checkpoint(step, dict(model.state_dict()))
+        checkpoint = Checkpoint(step=step, weights=dict(model.state_dict()))
         write_checkpoint(output_dir, checkpoint, lambda folder, _: save_decoder(model, folder))
     return output_dir
 
@@ -47,7 +47,8 @@ def test_sampling_and_training_choose_the_same_checkpoint(
         (newest / "state.json").unlink()
         write_state(newest, 10, [10])
     expected = newest if damage == "none" else run / "checkpoint-9"
-    assert sampled(run) == choose_checkpoint(run, "latest", load_state) == expected
+    chosen = choose_checkpoint(run, "latest", load_state)
+    assert chosen is not None and sampled(run) == run / f"checkpoint-{chosen.step}" == expected
     assert ("checkpoint-10 cannot be used" in caplog.text) == (damage != "none")
 
 
@@ -74,7 +75,8 @@ def test_weights_alone_are_sound_and_the_rest_of_a_checkpoint_is_not(tmp_path: P
     """Catches copied weights that are refused, and a checkpoint without its list that passes."""
     save_decoder(LatentRecon(DECODER), tmp_path / "checkpoint-3")
     assert newest_sound(tmp_path) == tmp_path / "checkpoint-3"
-    assert choose_checkpoint(tmp_path, "latest", load_state) == tmp_path / "checkpoint-3"
+    chosen = choose_checkpoint(tmp_path, "latest", load_state)
+    assert chosen is not None and chosen.step == 3
     (tmp_path / "checkpoint-3" / "optimizer.pt").write_bytes(b"1")
     assert defect(tmp_path / "checkpoint-3") == "no state.json"
     assert newest_sound(tmp_path / "nothing") is None

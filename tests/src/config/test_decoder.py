@@ -4,11 +4,12 @@ from pathlib import Path
 
 import pytest
 
-from src.config.decoder import DecoderTrainConfig, load_decoder_train_config
 from src.config.loading import REPOSITORY, Layer, file_layer, leaves
 from src.config.published import TRAINING
+from src.config.tasks import load_train_config
 from src.config.translation import Translator
 from src.runtime import InputError
+from src.training.decoder.config import DecoderTrainConfig
 
 FOLDER = REPOSITORY / "configs/training"
 DEFAULT = FOLDER / "default.yaml"
@@ -51,17 +52,17 @@ PUBLISHED_DEFAULT = {
 
 
 def load(*values: dict) -> DecoderTrainConfig:
-    return load_decoder_train_config([Layer("test", part) for part in values])
+    return load_train_config(DecoderTrainConfig, [Layer("test", part) for part in values])
 
 
 def stage(suffix: str) -> DecoderTrainConfig:
     files = [DEFAULT, FOLDER / f"3dgs_res_{suffix}.yaml"]
-    return load_decoder_train_config([file_layer(path) for path in files])
+    return load_train_config(DecoderTrainConfig, [file_layer(path) for path in files])
 
 
 def test_the_default_file_says_what_the_dataclasses_say() -> None:
     """A default that was changed in one of the two places."""
-    assert load_decoder_train_config([file_layer(DEFAULT)]) == DecoderTrainConfig()
+    assert load_train_config(DecoderTrainConfig, [file_layer(DEFAULT)]) == DecoderTrainConfig()
 
 
 def test_the_default_file_names_every_setting() -> None:
@@ -166,7 +167,9 @@ def test_weights_of_the_repository_are_found_from_other_folders(
     """`train.sh` from another folder, which took a tokenizer of random weights for nano's."""
     monkeypatch.chdir(tmp_path)
     layers = [file_layer(DEFAULT), file_layer("configs/nano/training/default.yaml")]
-    assert load_decoder_train_config(layers).tokenizer == str(REPOSITORY / "assets/nano/tokenizer")
+    assert load_train_config(DecoderTrainConfig, layers).tokenizer == str(
+        REPOSITORY / "assets/nano/tokenizer"
+    )
     own = tmp_path / "assets/nano/tokenizer"
     own.mkdir(parents=True)
-    assert load_decoder_train_config(layers).tokenizer == "assets/nano/tokenizer"
+    assert load_train_config(DecoderTrainConfig, layers).tokenizer == "assets/nano/tokenizer"

@@ -6,10 +6,11 @@ from pathlib import Path
 
 import pytest
 
-from src.config.decoder import load_decoder_train_config
 from src.config.loading import Layer, command_line_layer, file_layer, leaves, load_config
+from src.config.tasks import load_train_config
 from src.config.translation import KEEP, Derived, Key, KeyTable, choice, to
 from src.runtime import InputError
+from src.training.decoder.config import DecoderTrainConfig
 
 
 @dataclass(frozen=True)
@@ -168,7 +169,7 @@ def test_a_value_out_of_range_names_its_sources(tmp_path: Path) -> None:
     path.write_text("enc_num_heads: 3\nenc_embed_dim: -1\n")
     layers = [file_layer(path), command_line_layer(["seed=3"])]
     with pytest.raises(InputError, match=r"decoder\.width \(.*mine\.yaml, command line\): got -1"):
-        load_decoder_train_config(layers)
+        load_train_config(DecoderTrainConfig, layers)
 
 
 def test_leaves_are_the_fields_of_the_tree() -> None:

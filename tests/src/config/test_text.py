@@ -6,13 +6,13 @@ from typing import Any, Literal
 
 import pytest
 
-from src.config.decoder import load_decoder_train_config
 from src.config.loading import Layer, command_line_layer, file_layer, load_config
 from src.config.sample import load_sample_config
+from src.config.tasks import load_train_config, settings_text
 from src.config.text import escaped
-from src.config.training import settings_text
 from src.config.translation import KeyTable, choice, to
 from src.runtime import InputError
+from src.training.decoder.config import DecoderTrainConfig
 
 # Names that a folder may have and that YAML, OmegaConf or a careless split understand otherwise.
 NAMES = (
@@ -88,7 +88,7 @@ def test_both_commands_take_names_as_they_were_typed(name: str) -> None:
         file_layer("configs/training/default.yaml"),
         command_line_layer([f"output_dir={name}"]),
     ]
-    assert load_decoder_train_config(layers).loop.output_dir == name
+    assert load_train_config(DecoderTrainConfig, layers).loop.output_dir == name
 
 
 @pytest.mark.parametrize("name", NAMES[1::4])
@@ -98,10 +98,10 @@ def test_what_a_training_writes_down_loads_as_the_same(name: str, tmp_path: Path
         file_layer("configs/training/default.yaml"),
         command_line_layer([f"output_dir={name}"]),
     ]
-    config = load_decoder_train_config(layers)
+    config = load_train_config(DecoderTrainConfig, layers)
     path = tmp_path / "config.yaml"
     path.write_text(settings_text(config, "decoder"))
-    assert load_decoder_train_config([file_layer(path)]) == config
+    assert load_train_config(DecoderTrainConfig, [file_layer(path)]) == config
 
 
 def test_other_settings_are_yaml() -> None:

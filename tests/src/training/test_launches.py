@@ -14,7 +14,7 @@ from safetensors.torch import load_file
 from src.training.loop.journal import read_journal
 
 TESTS = Path(__file__).resolve().parents[2]
-PROGRAM = TESTS / "launch_linear.py"
+PROGRAM, SLOW_PROGRAM = TESTS / "launch_linear.py", TESTS / "launch_checkpoints.py"
 ZERO_FILE = TESTS.parent / "configs" / "accelerate" / "deepspeed_zero2.yaml"
 SHARDED = {
     "ACCELERATE_USE_FSDP": "true",
@@ -38,18 +38,23 @@ def launch(
     config: Path | None = None,
 ) -> subprocess.CompletedProcess:
     """Train the linear task with batches of `size` in each process; by accelerate's `config`."""
+    arguments = [folder, *map(str, (size, steps, settings, accumulation))]
+    return launch_program(processes, PROGRAM, arguments, environment, config)
+
+
+def launch_program(
+    processes: int,
+    program: Path,
+    arguments: list[Path | str],
+    environment: dict[str, str] | None = None,
+    config: Path | None = None,
+) -> subprocess.CompletedProcess:
     launcher = ["-m", "torch.distributed.run", "--nproc_per_node", str(processes), "--standalone"]
     if config is not None:
         launcher = ["-m", "accelerate.commands.accelerate_cli", "launch", "--config_file", config]
         launcher += ["--num_processes", str(processes)]
     return subprocess.run(
-        [
-            sys.executable,
-            *launcher,
-            PROGRAM,
-            folder,
-            *map(str, (size, steps, settings, accumulation)),
-        ],
+        [sys.executable, *launcher, program, *arguments],
         env={**os.environ, "OMP_NUM_THREADS": "1", **(environment or {})},
         capture_output=True,
         text=True,
@@ -121,6 +126,20 @@ def optimizer_tensors(folder: Path) -> dict[tuple[str, str], torch.Tensor]:
     """What the optimizer remembers after four steps, by parameter and kind."""
     state = torch.load(folder / "checkpoint-4" / "optimizer.pt", weights_only=True)
     return {(name, key): value for name, part in state.items() for key, value in part.items()}
+
+
+@pytest.mark.parametrize("environment", [{}, SHARDED], ids=["replicated", "sharded"])
+def test_one_process_reads_and_writes_while_the_other_waits(
+    tmp_path: Path, environment: dict[str, str]
+) -> None:
+    """A state copied to the CPU in all processes, files read by all, a wait that times out."""
+    heard = []
+    for steps in ("2", "3"):
+        done = launch_program(2, SLOW_PROGRAM, [tmp_path / "run", steps], environment)
+        assert done.returncode == 0, done.stderr
+        heard.append(sorted(done.stdout.splitlines()))
+    held = ["process 0 holds 30 tensors", "process 0 writes", "process 1 holds 0 tensors"]
+    assert heard == [held, sorted(["process 0 reads", *held])]
 
 
 def test_processes_with_different_settings_all_stop(tmp_path: Path) -> None:

@@ -14,8 +14,8 @@ from accelerate.state import AcceleratorState
 from tiny_scene import FRAMES, HEIGHT, WIDTH, TinyInput, write_tiny_input
 from tiny_training import checkpoint_names, losses, training_config
 
-from src.config.decoder import load_decoder_train_config
 from src.config.loading import file_layer
+from src.config.tasks import load_train_config
 from src.evaluation.lpips import BACKBONE_FILE, LINEAR_FILE, LPIPS
 from src.models.data.example import Example
 from src.models.recon.weights import load_decoder
@@ -143,10 +143,10 @@ def test_the_published_stages_want_lpips_and_those_of_nano_do_not() -> None:
     default = file_layer("configs/training/default.yaml")
     nano = file_layer("configs/nano/training/default.yaml")
     for path in sorted(Path("configs/training").glob("3dgs_*.yaml")):
-        stage = load_decoder_train_config([default, file_layer(path)])
+        stage = load_train_config(DecoderTrainConfig, [default, file_layer(path)])
         assert stage.loss.lpips == 0.5, path
         own = file_layer(Path("configs/nano/training") / path.name)
-        assert load_decoder_train_config([default, nano, own]).loss.lpips == 0, path
+        assert load_train_config(DecoderTrainConfig, [default, nano, own]).loss.lpips == 0, path
 
 
 def test_lpips_goes_frame_by_frame(
@@ -342,7 +342,7 @@ def test_kept_rays_leave_no_trace_in_a_resumed_run(static: TinyInput, tmp_path: 
 def test_a_set_without_scenes_is_an_error_beside_others(static: TinyInput, tmp_path: Path) -> None:
     """A mixture that silently goes on with the sets that have scenes; no repeats at all."""
     (tmp_path / "empty" / "0" / "rgb").mkdir(parents=True)
-    for part, named in ((f"root: {tmp_path / 'empty'}", "empty"), ("repeat: 0", "0 times")):
+    for part, named in ((f"root: {tmp_path / 'empty'}", "empty"), ("repeat: 0", "repeat.*got 0")):
         sets = f"data.sets=[{{name: lyra_static}}, {{name: lyra_static, {part}}}]"
         with pytest.raises(InputError, match=named):
             config = training_config(static, tmp_path / "run", sets)

@@ -7,7 +7,7 @@ from torch import Tensor
 
 from src.tokenizer import planar
 from src.tokenizer.cosmos import VideoTokenizer
-from src.training.tokenizer.bands import (
+from src.training.tokenizer.guided import (
     DECODED_SHARE,
     LEAST_STD,
     band_statistics,

@@ -31,7 +31,7 @@ def clips() -> Tensor:
 def test_the_loss_is_the_weighted_sum_of_its_terms() -> None:
     """Terms that are summed instead of averaged, or weights that are mixed up."""
     decoded, video = torch.rand(2, 3, 3, 4, 4), torch.rand(2, 3, 3, 4, 4)
-    terms = reconstruction_loss(decoded, video, TokenizerLossConfig(2.0, 3.0, 5.0))
+    terms = reconstruction_loss(decoded, video, TokenizerLossConfig(l1=2.0, l2=3.0, chroma=5.0))
     error = decoded - video
     torch.testing.assert_close(terms.l1, error.abs().mean())
     torch.testing.assert_close(terms.mse, (error**2).mean())

@@ -8,7 +8,7 @@ import torch
 from safetensors.torch import load_file
 
 from src.config.loading import command_line_layer
-from src.config.tokenizer import load_tokenizer_train_config
+from src.config.tasks import load_train_config
 from src.runtime import InputError
 from src.training.loop.journal import read_journal
 from src.training.loop.run import train
@@ -43,7 +43,7 @@ SETTINGS = (
 
 def guided(out: Path, *settings: str) -> TokenizerTrainConfig:
     layers = [command_line_layer([*SETTINGS, f"loop.output_dir={out}", *settings])]
-    config = load_tokenizer_train_config(layers)
+    config = load_train_config(TokenizerTrainConfig, layers)
     return replace(config, loop=replace(config.loop, mixed_precision="no"))
 
 

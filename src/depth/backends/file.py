@@ -43,8 +43,8 @@ def cut_depth(
     known = source.isfinite() & (source > 0)
     # The mean of the known ones among four pixels; blending in unknown ones would make it wrong.
     maps = torch.cat([source.where(known, 0), known.float()])
-    total, weight = sample_region(maps, region, *size)
-    mask = sample_region(maps[1:], region, *size, mode="nearest")[0] > 0
+    total, weight = sample_region(maps, region, size)
+    mask = sample_region(maps[1:], region, size, mode="nearest")[0] > 0
     mask = mask & (weight > 0)
     depth = (total / weight).where(mask, torch.inf)
     if stored.intrinsics is None:

@@ -16,7 +16,7 @@ from ..checkpoints.opening import open_weights
 from ..runtime import InputError
 
 BACKBONE_FILE, LINEAR_FILE = "vgg16-397923af.pth", "vgg.pth"
-# Convolutions by torchvision's index and output width; pooling comes before the marked ones.
+# Output widths of the convolutions by torchvision's index; pooling comes before those in POOLED.
 CONVOLUTIONS = {0: 64, 2: 64, 5: 128, 7: 128, 10: 256, 12: 256, 14: 256}
 CONVOLUTIONS |= {17: 512, 19: 512, 21: 512, 24: 512, 26: 512, 28: 512}
 POOLED = (5, 10, 17, 24)
@@ -74,13 +74,8 @@ def load_lpips(folder: Path, device: torch.device | str = "cpu") -> LPIPS:
     """
     network = LPIPS()
     backbone, linear = _read(folder / BACKBONE_FILE), _read(folder / LINEAR_FILE)
-    state = {
-        f"features.{index}.{part}": _tensor(
-            folder / BACKBONE_FILE, backbone, f"features.{index}.{part}"
-        )
-        for index in CONVOLUTIONS
-        for part in ("weight", "bias")
-    }
+    names = [f"features.{index}.{part}" for index in CONVOLUTIONS for part in ("weight", "bias")]
+    state = {name: _tensor(folder / BACKBONE_FILE, backbone, name) for name in names}
     for index in range(len(TAPS)):
         name = f"lin{index}.model.1.weight"
         state[f"linear.{index}"] = _tensor(folder / LINEAR_FILE, linear, name)

@@ -52,10 +52,7 @@ def to_diffusers_names(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
 
 
 def native_architecture(state: Mapping[str, Tensor]) -> dict[str, object]:
-    """The `AutoencoderKLCosmos` arguments that fit native weights, read off their shapes.
-
-    Args:
-        state: tensors under native names, encoder and decoder both.
+    """The `AutoencoderKLCosmos` arguments that fit native weights of encoder and decoder.
 
     Raises:
         KeyError: a tensor that defines a width is missing.

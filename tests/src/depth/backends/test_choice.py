@@ -19,7 +19,12 @@ from src.depth.backends.choice import (
     scene_estimate,
 )
 from src.depth.backends.nano import NanoDepth, NanoDepthConfig, save_nano_depth
-from src.depth.backends.video import FrameByFrame, resolve_video_depth, scene_video_depth
+from src.depth.backends.video import (
+    FrameByFrame,
+    VideoFrames,
+    resolve_video_depth,
+    scene_video_depth,
+)
 from src.depth.estimate import DepthEstimate
 from src.geometry.fit import WHOLE, Region
 from src.runtime import InputError
@@ -108,7 +113,7 @@ def test_no_depth_at_all_is_an_error() -> None:
     with pytest.raises(InputError, match="no valid pixel"):
         scene_estimate(Blind(), IMAGE)
     with pytest.raises(InputError, match="no valid pixel"):
-        scene_video_depth(FrameByFrame(Blind()), IMAGE[None])
+        scene_video_depth(FrameByFrame(Blind()), VideoFrames(IMAGE[None]))
 
 
 def test_a_path_is_a_depth_file(tmp_path: Path) -> None:

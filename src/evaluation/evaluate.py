@@ -8,6 +8,7 @@ from pathlib import Path
 from ..io.atomic import atomic_path
 from ..io.image.image import write_png
 from ..io.json_object import write_json
+from ..io.state_dict import listed
 from ..runtime import InputError, get_logger, progress
 from ..visualization.plots import PlotLabels, plot_curve
 from .compare import (
@@ -22,7 +23,7 @@ from .compare import (
 )
 from .lpips import BACKBONE_FILE, LINEAR_FILE
 from .records import metric_stamp, read_values, write_record
-from .sources import Pair, find_pairs, list_names
+from .sources import Pair, find_pairs
 from .summary import (
     BETTER,
     TITLES,
@@ -91,7 +92,7 @@ def _find(config: EvaluationConfig) -> tuple[list[Pair], list[str]]:
             raise InputError("--out", config.out, f"a folder outside of {folder}, which is read")
     pairs, ours, theirs = find_pairs(config.prediction, config.reference)
     alone = [
-        f"{len(names)} only in {folder} ({list_names(names)})"
+        f"{len(names)} only in {folder} ({listed(names)})"
         for names, folder in ((ours, config.prediction), (theirs, config.reference))
         if names
     ]

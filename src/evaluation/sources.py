@@ -14,12 +14,11 @@ from torch import Tensor
 from ..io.image.folders import find_images
 from ..io.image.image import read_image
 from ..io.image.suffixes import PICTURE_SUFFIXES, VIDEO_SUFFIXES, is_picture, is_video
+from ..io.state_dict import listed
 from ..io.video.video import iterate_video, video_info
 from ..runtime import InputError
 
 FILES = f"files that end with {', '.join(VIDEO_SUFFIXES + PICTURE_SUFFIXES)}"
-# Names that an error lists; it only counts the others.
-LISTED = 8
 
 
 @dataclass(frozen=True)
@@ -96,15 +95,9 @@ def find_pairs(prediction: Path, reference: Path) -> tuple[list[Pair], list[str]
     only_theirs = [name for name in theirs if name not in ours]
     pairs = [Pair(name, ours[name], theirs[name]) for name in ours if name in theirs]
     if not pairs:
-        value = f"no common names: {list_names(only_ours)}; {list_names(only_theirs)}"
+        value = f"no common names: {listed(only_ours)}; {listed(only_theirs)}"
         raise InputError(f"{prediction} and {reference}", value, "files of the same names in both")
     return pairs, only_ours, only_theirs
-
-
-def list_names(names: list[str]) -> str:
-    """The first names and the number of the others, for a message."""
-    more = f" and {len(names) - LISTED} more" if len(names) > LISTED else ""
-    return ", ".join(names[:LISTED]) + more
 
 
 def _find_footage(folder: Path) -> dict[str, Path]:

@@ -41,10 +41,6 @@ class TrajectoryRange:
     name: str
     lowest: float
     highest: float
-    # The same for the six; only the spiral uses them.
-    radius_x_factor: float = 0.15
-    radius_y_factor: float = 0.10
-    num_circles: int = 2
 
     def spec(
         self, position: float, factor: float = 1.0, rotation: str = "center_facing"
@@ -55,9 +51,9 @@ class TrajectoryRange:
             name=self.name,
             distance=(self.lowest + (self.highest - self.lowest) * position) * factor,
             rotation=rotation,
-            radius_x_factor=self.radius_x_factor,
-            radius_y_factor=self.radius_y_factor,
-            num_circles=self.num_circles,
+            radius_x_factor=0.15,
+            radius_y_factor=0.10,
+            num_circles=2,
         )
 
 

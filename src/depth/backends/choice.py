@@ -102,24 +102,20 @@ def scene_estimate(
     the valid pixels, so that they turn about the scene.
     """
     estimate = backend(image, region)
-    if backend.scene_scale:
-        valid_depth(estimate)
-        return estimate, 1.0
-    return divide_by_median(estimate)
+    divisor = scene_divisor(estimate, backend)
+    return replace(estimate, depth=estimate.depth / divisor), divisor
 
 
-def divide_by_median(estimate: DepthEstimate) -> tuple[DepthEstimate, float]:
-    """The estimate over the median of its valid depth, and that median."""
-    median = valid_depth(estimate).median().item()
-    return replace(estimate, depth=estimate.depth / median), median
+def scene_divisor(estimate: DepthEstimate, backend: DepthUnit) -> float:
+    """The median of the valid depth, or 1 for a backend with `scene_scale`.
 
-
-def valid_depth(estimate: DepthEstimate) -> Float[Tensor, " pixel"]:
-    """The finite depths above 0 within the mask; `InputError` where there are none."""
+    Raises:
+        InputError: no pixel of the mask has a finite depth above 0.
+    """
     valid = estimate.depth[estimate.mask & estimate.depth.isfinite() & (estimate.depth > 0)]
     if not len(valid):
         raise InputError("depth map", "no valid pixel", "one or more with a finite depth > 0")
-    return valid
+    return 1.0 if backend.scene_scale else valid.median().item()
 
 
 @dataclass(frozen=True)

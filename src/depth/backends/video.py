@@ -18,14 +18,7 @@ from ...io.depth_file import SUFFIXES, read_depth_file
 from ...io.image.pixels import round_to_uint8
 from ...runtime import InputError, get_logger
 from ..estimate import DepthEstimate, assumed_intrinsics
-from .choice import (
-    DepthBackend,
-    DepthUnit,
-    divide_by_median,
-    named_depth,
-    resolve_depth,
-    valid_depth,
-)
+from .choice import DepthBackend, DepthUnit, named_depth, resolve_depth, scene_divisor
 from .file import cut_depth
 
 LOGGER = get_logger(__name__)
@@ -93,18 +86,11 @@ def named_video_depth(name: str, checkpoint_dir: Path | str) -> str:
 
 
 def scene_video_depth(backend: VideoDepthBackend, frames: VideoFrames) -> tuple[VideoDepth, float]:
-    """Depth in the unit of trajectories, and its divisor.
-
-    The divisor is the median over the valid pixels of the first frame, about which trajectories
-    turn, or 1 for a backend with `scene_scale`.
-    """
+    """Depth in the unit of trajectories, and its divisor, `scene_divisor` of the first frame."""
     video = backend(frames)
     first = DepthEstimate(video.depth[0], video.mask[0], video.intrinsics)
-    if backend.scene_scale:
-        valid_depth(first)
-        return video, 1.0
-    _, median = divide_by_median(first)
-    return replace(video, depth=video.depth / median), median
+    divisor = scene_divisor(first, backend)
+    return replace(video, depth=video.depth / divisor), divisor
 
 
 class FrameByFrame:

@@ -89,7 +89,7 @@ def test_a_file_gives_the_frames_that_are_asked_for(tmp_path: Path) -> None:
 
 def test_backends_for_pictures_run_frame_by_frame(tmp_path: Path) -> None:
     """Catches a name of a picture backend that videos don't know."""
-    config = NanoDepthConfig((4, 4, 4, 4), (1, 1, 1, 1), 2, 32, 48)
+    config = NanoDepthConfig(widths=(4, 4, 4, 4), blocks=(1, 1, 1, 1), heads=2, height=32, width=48)
     save_nano_depth(NanoDepth(config), tmp_path / "depth")
     backend = resolve_video_depth("nano", tmp_path)
     assert backend.name == "nano" and backend(VideoFrames(FRAMES)).depth.shape == (5, 12, 20)

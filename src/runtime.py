@@ -44,8 +44,7 @@ def default_device() -> torch.device:
 def without_memory() -> Iterator[None]:
     """Networks that the block makes are on the meta device: shapes without numbers.
 
-    Raises:
-        InputError: a full disk, without room for torch's temporary files.
+    Raises `InputError` for a full disk, without room for torch's temporary files.
     """
     try:
         tempfile.gettempdir()

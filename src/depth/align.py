@@ -66,8 +66,7 @@ def align_non_rigid(
 
     Minimises the mean L1 distance (world axes) between the masked points, plus `smoothness` times
     the mean of `|box-filtered scale - scale|`, whose zero padding lowers scales at the border. The
-    rotation matters because L1 depends on the axes; the published code passes `c2w` as `w2c`. Works
-    under `no_grad` and `inference_mode`.
+    published code passes `c2w` as `w2c`. Works under `no_grad` and `inference_mode`.
 
     Raises:
         InputError: as `align_rigid`; no masked pixel with a depth in both maps.

@@ -19,10 +19,7 @@ ASSUMED_FIELD_OF_VIEW = 60.0
 
 @dataclass(frozen=True)
 class DepthEstimate:
-    """Depth of one image, the mask of its valid pixels, and intrinsics in pixels of the map.
-
-    Depth may be infinite where `mask` is false.
-    """
+    """Depth of one image, maybe infinite outside of `mask`, and intrinsics in its pixels."""
 
     depth: Float[Tensor, "h w"]
     mask: Bool[Tensor, "h w"]

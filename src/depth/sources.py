@@ -25,8 +25,7 @@ PUBLISHED_ROWS = (720, 704)
 class StillSource:
     """A picture ready for the cache, and the first frame of the clips.
 
-    `picture` is not yet stretched to the target size (as published); `divisor` is the divisor of
-    the backend's depth.
+    As published, `picture` is not yet stretched to the target size; `divisor` is that of the depth.
     """
 
     prepared: PreparedImage
@@ -67,10 +66,7 @@ def video_source(
     mode: FitMode = "crop",
     frames: range = range(121),
 ) -> tuple[PosedDepthVideo, float]:
-    """Frames of a video of a still camera with depth, and the depth's divisor.
-
-    Beyond the video's end its last frame is repeated. The camera is the world's origin.
-    """
+    """Frames of a still camera's video with depth, and its divisor; the last frame repeats."""
     if not frames or frames.start < 0 or frames.step != 1:
         raise InputError(path, f"the frames {frames}", "one or more consecutive frames from 0 on")
     info = video_info(path)

@@ -68,10 +68,9 @@ class VideoMetrics:
 def load_measures(
     names: tuple[str, ...], lpips_folder: Path, device: torch.device | str = "cpu"
 ) -> Measures:
-    """The metrics `names`; LPIPS only where its weights are in `lpips_folder`.
+    """The metrics `names`; LPIPS only if its weights are in `lpips_folder`.
 
-    Raises:
-        InputError: an unknown name, weights that are there but cannot be used.
+    Raises `InputError` for an unknown name, or weights that cannot be used.
     """
     device = torch.device(device)
     unknown = [name for name in names if name not in METRICS]

@@ -67,11 +67,7 @@ class LPIPS(nn.Module):
 
 
 def load_lpips(folder: Path, device: torch.device | str = "cpu") -> LPIPS:
-    """The metric with its published weights, frozen.
-
-    Raises:
-        InputError: a file is missing or unreadable, or lacks a tensor (named).
-    """
+    """The metric with its published weights, frozen; `InputError` for a bad file or tensor."""
     network = LPIPS()
     backbone, linear = _read(folder / BACKBONE_FILE), _read(folder / LINEAR_FILE)
     names = [f"features.{index}.{part}" for index in CONVOLUTIONS for part in ("weight", "bias")]

@@ -23,9 +23,8 @@ def ssim(
 ) -> Float[Tensor, " frame"]:
     """Structural similarity of each frame in [-1, 1]; frames are clipped to [0, 1].
 
-    Wang et al. 2004 with a Gaussian window and sample (not population) covariances, averaged over
-    channels and the pixels whose window lies inside the frame, as by scikit-image. Frames have at
-    least 11x11 pixels.
+    Wang et al. 2004 as by scikit-image: a Gaussian window, sample (not population) covariances, the
+    mean over channels and pixels whose window lies inside the frame. Frames are 11x11 or larger.
     """
     # Frame by frame, to stay in a CPU's caches.
     means = [
@@ -57,8 +56,7 @@ def _similarity(
 def _blurred(frame: Float[Tensor, "3 h w"]) -> Float[Tensor, "3 h_inside w_inside"]:
     """The frame under the window, as two sums of shifted copies.
 
-    A convolution may run in TF32 on CUDA, which loses small variances, and is several times slower
-    on a CPU.
+    A convolution may lose small variances to TF32 on CUDA, and is several times slower on a CPU.
     """
     radius = SSIM_WINDOW // 2
     taps = [-((index - radius) ** 2) / (2 * SSIM_SIGMA**2) for index in range(SSIM_WINDOW)]

@@ -55,8 +55,7 @@ def read_footage(
 ) -> UInt8[Tensor, "3 {frames} rows columns"]:
     """Every `stride`-th of the first frames of a video or a folder of pictures.
 
-    Raises:
-        InputError: unreadable footage, or too few frames.
+    Raises `InputError` for unreadable footage, or too few frames.
     """
     wanted = range(0, frames * stride, stride)
     if not path.is_dir():

@@ -28,10 +28,7 @@ class Spread:
 
 @dataclass(frozen=True)
 class MetricSummary:
-    """One metric over all videos.
-
-    `overall` is over the means in `videos`, `frames[i]` over the videos that have a frame i.
-    """
+    """One metric: over the means of videos, of each video, and of each frame over its videos."""
 
     overall: Spread
     videos: dict[str, Spread]

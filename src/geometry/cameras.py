@@ -32,10 +32,7 @@ def compose(
 
 
 def invert_rigid(pose: Float[Tensor, "*batch 4 4"]) -> Float[Tensor, "*batch 4 4"]:
-    """The inverse of rigid 4x4 transforms.
-
-    Exact to rounding for rotations only; poses of a user pass `check_poses` before.
-    """
+    """The inverse of rigid 4x4 transforms; exact to rounding for poses that pass `check_poses`."""
     rotation, translation = pose[..., :3, :3], pose[..., :3, 3:]
     inverse = torch.zeros_like(pose)
     inverse[..., :3, :3] = rotation.mT

@@ -25,8 +25,7 @@ WHOLE: Region = (0.0, 0.0, 1.0, 1.0)
 class Fit:
     """The way from pictures of `source` size to pictures of `target` size (height, width).
 
-    `region` of the picture is resized to `content` size and placed at `offset` (row, column) of the
-    target; bars are the pixels outside of it.
+    `region` is resized to `content` size and placed at `offset` (row, column), bars around it.
     """
 
     source: tuple[int, int]

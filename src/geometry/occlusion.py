@@ -32,10 +32,7 @@ class BoundaryMesh:
         w2c: Float[Tensor, "target 4 4"],
         size: tuple[int, int],
     ) -> Float[Tensor, "target h w"]:
-        """Depth of the mesh of frame `source[i]` in target `i`; inf where no ray meets it.
-
-        `size` is the targets' height and width; pixel centres lie at integer coordinates.
-        """
+        """Depth of mesh `source[i]` in target `i` of `size` (height, width); inf where none is."""
         target, row, column = self.quads[source].nonzero(as_tuple=True)
         frame = source[target]
         quads = torch.stack(
@@ -61,8 +58,7 @@ def boundary_mesh(
 ) -> BoundaryMesh:
     """The mesh of quads that have a corner in `boundary`, at a quarter of the resolution.
 
-    `drop_invalid` leaves out quads that touch the world's origin, the point of pixels without
-    depth.
+    `drop_invalid` leaves out quads that touch the world's origin, the point of unknown depth.
     """
     height, width = points.shape[1:3]
     size = (max(height // DOWNSAMPLING, 1), max(width // DOWNSAMPLING, 1))

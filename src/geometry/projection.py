@@ -46,10 +46,7 @@ def unproject(
     c2w: Float[Tensor, "*batch 4 4"],
     pixel_offset: float = 0.5,
 ) -> Float[Tensor, "*batch h w 3"]:
-    """The world points of depth maps: `R (depth * K^-1 (x, y, 1)) + t`.
-
-    Zero depth gives the camera centre; callers mask invalid depth.
-    """
+    """The world points of depth maps, `R (depth * K^-1 (x, y, 1)) + t`."""
     height, width = depth.shape[-2:]
     x, y = plane_coordinates(intrinsics, height, width, pixel_offset)
     directions = rotated_plane(c2w[..., :3, :3], x, y)

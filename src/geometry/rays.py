@@ -48,11 +48,7 @@ def pluecker(cameras: Cameras, precision: Precision = "fp32") -> Float[Tensor, "
 def coarse_rays(
     cameras: Cameras, factor: int = 8, precision: Precision = "fp32"
 ) -> tuple[Float[Tensor, "*batch 3 h w"], Float[Tensor, "*batch 3 h w"]]:
-    """Origins and unit directions of the rays through cells of `factor` x `factor` pixels.
-
-    Intrinsics are divided by `factor`; a cell's centre, at +0.5 of the coarse grid, is the middle
-    of its pixels.
-    """
+    """Origins and unit directions of the rays through the middles of `factor` x `factor` pixels."""
     width, height = cameras.width, cameras.height
     assert width % factor == 0 and height % factor == 0, f"{width}x{height} not in {factor}s"
     intrinsics = cameras.intrinsics

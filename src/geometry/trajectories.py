@@ -21,7 +21,7 @@ from .rotations import turn_fraction
 
 @dataclass(frozen=True)
 class TrajectorySpec:
-    """The settings of a published trajectory; `distance` is in units of the centre depth.
+    """A published trajectory; `distance` is in units of the centre depth.
 
     Only spirals use the radius factors (times `distance`) and `num_circles`.
     """

@@ -108,8 +108,7 @@ def warp_frames(
     One source serves all targets; as many sources as targets make a moving scene; N sources are the
     buffers of a cache, whose targets repeat each camera N times. Consecutive targets are blended in
     pairs (see `splat`); `samples_per_chunk` only bounds memory. `drop_invalid` keeps pixels without
-    depth out of the occluding mesh. The published results include them: as corners at the world's
-    origin they hide points wrongly.
+    depth out of the occluding mesh, in which the published results include them.
     """
     count, (sources_count, height, width) = len(w2c), sources.points.shape[:3]
     device = sources.points.device

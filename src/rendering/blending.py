@@ -87,10 +87,7 @@ def _weigh(
     block: _Block,
     transmittance: Float[Tensor, "every_tile pixel"],
 ) -> _Weights:
-    """Alphas of a block and the transmittance before each pair; updates `transmittance`.
-
-    A finished pixel has transmittance 0.
-    """
+    """Weights of a block; updates `transmittance`, which is 0 in finished pixels."""
     axis = _axis(response)
     log_opacity = response[..., :1].masked_fill(~block.valid[..., None], -torch.inf)
     power = _squares(response[..., 1:6], axis).flatten(2)

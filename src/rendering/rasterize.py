@@ -24,10 +24,9 @@ SPLATS_PER_CALL = 2**22
 
 
 def choose_backend(device: torch.device, backend: Backend = "auto") -> Literal["cuda", "torch"]:
-    """The backend that renders tensors on `device`; `auto` is gsplat where it can run.
+    """The backend for tensors on `device`; `auto` is gsplat where it can run.
 
-    Raises:
-        InputError: "cuda" without CUDA tensors or without gsplat.
+    Raises `InputError` for "cuda" without CUDA tensors or without gsplat.
     """
     installed = find_spec("gsplat") is not None
     if backend == "cuda":
@@ -89,11 +88,7 @@ def rasterize_scenes(
 def rasterize_deferred(
     gaussians: Gaussians, cameras: Cameras, options: RasterizeOptions = DEFAULTS
 ) -> Render:
-    """Pictures and gradients of `rasterize` in the memory of one frame.
-
-    Frames are rendered one by one without intermediate results; the backward pass renders each
-    frame again.
-    """
+    """Pictures and gradients of `rasterize` in the memory of one frame, each rendered twice."""
     exact = gaussians.to(torch.float32)
     parameters = (exact.means, exact.opacities, exact.scales, exact.quats, exact.colors)
     color, alpha, depth = _Deferred.apply(cameras, options, *parameters)

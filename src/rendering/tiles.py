@@ -93,10 +93,7 @@ def intersect_tiles(
     grid: TileGrid,
     alive: Bool[Tensor, " tile"] | None = None,
 ) -> TileLists:
-    """The splats whose boxes overlap each tile, by depth; none in tiles that are not `alive`.
-
-    Depths are compared as float32; the order of equal ones is arbitrary.
-    """
+    """The splats whose boxes overlap each tile, by float32 depth; none in tiles not `alive`."""
     first, extent = _boxes(footprint, grid)
     counts = extent.prod(dim=-1)
     # Each splat once for each tile of its box; `local` numbers the tiles of a box.

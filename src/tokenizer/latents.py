@@ -57,10 +57,8 @@ def encode_pluecker(
 ) -> Float[Tensor, "latent_frame twice_channel lh lw"]:
     """Latents of one trajectory's Pluecker maps, moment channels before direction channels.
 
-    Args:
-        encode: videos `[clip, 3, frame, h, w]` to raw latents `[clip, channel, latent_frame, ...]`.
-        cameras: the frames of one trajectory, at picture size, relative to the reference frame.
-        precision: arithmetic of the rays; `parity` is the published bfloat16 order.
+    `encode` maps videos `[clip, 3, frame, h, w]` to raw latents. Cameras are at picture size,
+    relative to the reference frame; the precision `parity` is the published bfloat16 order.
     """
     maps = pluecker(cameras, precision).transpose(0, 1)
     # One half at a time: a half of a full-size trajectory is 1.3 GB, its encoding 14 MB.

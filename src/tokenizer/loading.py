@@ -42,8 +42,7 @@ def load_tokenizer(
     """The tokenizer of `folder`, in evaluation mode and without gradients.
 
     Raises:
-        InputError: the folder holds no known file, a file is unreadable, or tensors are missing,
-            left over or of another shape (each named).
+        InputError: no known file, an unreadable one, or tensors of another network (each named).
     """
     files = layout("tokenizer", folder)
     if files is None:

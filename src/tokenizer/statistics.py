@@ -60,11 +60,7 @@ class LatentStatistics:
 
 
 def read_mean_std(path: Path, channels: int = 16) -> LatentStatistics:
-    """The statistics in a published `mean_std.pt`.
-
-    Raises:
-        InputError: no such file, no two tensors, impossible sizes or values.
-    """
+    """The statistics in a published `mean_std.pt`; `InputError` if there are none."""
     problem = why_unreadable(path)
     if problem is not None:
         raise InputError(path, problem, EXPECTED)
@@ -79,11 +75,7 @@ def read_mean_std(path: Path, channels: int = 16) -> LatentStatistics:
 
 
 def statistics_from_config(path: Path, config: Mapping[str, Any]) -> LatentStatistics:
-    """The statistics in a diffusers config (`latents_mean`, `latents_std`), read from `path`.
-
-    Raises:
-        InputError: no such lists, no numbers, impossible sizes or values.
-    """
+    """The statistics in a diffusers config that was read from `path`; `InputError` if none."""
     lists = config.get("latents_mean"), config.get("latents_std")
     if not all(isinstance(part, list) for part in lists):
         raise InputError(path, "no latents_mean and latents_std", "two lists of numbers")

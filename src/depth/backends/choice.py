@@ -83,11 +83,7 @@ def resolve_depth(
 
 
 def named_depth(name: str, checkpoint_dir: Path | str) -> str:
-    """The name itself, or the backend that `auto` stands for.
-
-    `auto` is MoGe, as published, or our small network if the checkpoint folder holds it in
-    `depth/`, as nano's does.
-    """
+    """The name itself; for `auto` "nano" if the checkpoint folder has `depth/`, else "moge"."""
     if name != "auto":
         return name
     return "moge" if search_checkpoint("depth", checkpoint_dir) is None else "nano"
@@ -96,11 +92,7 @@ def named_depth(name: str, checkpoint_dir: Path | str) -> str:
 def scene_estimate(
     backend: DepthBackend, image: Float[Tensor, "3 h w"], region: Region = WHOLE
 ) -> tuple[DepthEstimate, float]:
-    """Depth in the unit of trajectories, and its divisor.
-
-    Trajectories turn about depth 1. Depth of unknown or metric scale is divided by its median over
-    the valid pixels, so that they turn about the scene.
-    """
+    """Depth in the unit of trajectories, which turn about depth 1, and its `scene_divisor`."""
     estimate = backend(image, region)
     divisor = scene_divisor(estimate, backend)
     return replace(estimate, depth=estimate.depth / divisor), divisor
@@ -109,8 +101,7 @@ def scene_estimate(
 def scene_divisor(estimate: DepthEstimate, backend: DepthUnit) -> float:
     """The median of the valid depth, or 1 for a backend with `scene_scale`.
 
-    Raises:
-        InputError: no pixel of the mask has a finite depth above 0.
+    Raises `InputError` if no pixel of the mask has a finite depth above 0.
     """
     valid = estimate.depth[estimate.mask & estimate.depth.isfinite() & (estimate.depth > 0)]
     if not len(valid):

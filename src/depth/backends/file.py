@@ -29,10 +29,7 @@ class FileDepth:
 def cut_depth(
     stored: StoredDepth, row: int, size: tuple[int, int], region: Region = WHOLE
 ) -> DepthEstimate:
-    """The region of one stored map at `size` (height, width), with its intrinsics.
-
-    If the file has no intrinsics, they are assumed.
-    """
+    """The region of one stored map at `size` (height, width), with its or assumed intrinsics."""
     source = stored.depth[row : row + 1]
     known = source.isfinite() & (source > 0)
     # The mean of the known ones among four pixels.

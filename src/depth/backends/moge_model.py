@@ -117,10 +117,7 @@ def _model_class(version: str) -> Any:
 
 @contextmanager
 def _without_opencv() -> Iterator[None]:
-    """Replaces a missing OpenCV (150 MB) with an empty module while MoGe is imported.
-
-    MoGe's networks don't use it; functions beside them do.
-    """
+    """Replaces a missing OpenCV, which MoGe's networks don't use, with an empty module."""
     if "cv2" in sys.modules or importlib.util.find_spec("cv2") is not None:
         yield
         return

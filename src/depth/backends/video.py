@@ -115,10 +115,7 @@ class FrameByFrame:
 
 
 def scale_ratio(estimate: DepthEstimate, reference: DepthEstimate) -> float:
-    """The median ratio of the estimate's depth to the reference's.
-
-    It is 1 if no pixel is valid in both, as in a cut to black.
-    """
+    """The median ratio of two depths where both are valid; 1 if nowhere (a cut to black)."""
     ratio = estimate.depth / reference.depth
     valid = estimate.mask & reference.mask & ratio.isfinite() & (ratio > 0)
     return ratio[valid].median().item() if valid.any() else 1.0

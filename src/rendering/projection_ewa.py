@@ -18,7 +18,7 @@ FIELD_MARGIN = 0.3
 def project_ewa(
     gaussians: CameraGaussians, size: tuple[int, int]
 ) -> tuple[Float[Tensor, "*batch 2"], Float[Tensor, "*batch 3"]]:
-    """Centres and blurred covariances (Zwicker et al. 2001) in pixels of a (width, height)."""
+    """Centres in pixels and blurred covariances (Zwicker et al. 2001) at `size` (width, height)."""
     focal, principal = gaussians.intrinsics[..., :2], gaussians.intrinsics[..., 2:]
     z = gaussians.mean[..., 2:]
     slope = gaussians.mean[..., :2] / z

@@ -52,7 +52,7 @@ def still_source(
         values = values.to(estimate.depth.device)
         prepared = prepare_image(values, estimate, height=target[0], width=target[1])
         return StillSource(prepared, image, divisor)
-    fit = plan_fit(image.shape[0], image.shape[1], target, mode)
+    fit = plan_fit(image.shape[0], image.shape[1], target, mode=mode)
     content = fit.resize(image)
     values = _unit_values(content)
     estimate, divisor = scene_estimate(backend, values, fit.region)
@@ -70,7 +70,7 @@ def video_source(
     if not frames or frames.start < 0 or frames.step != 1:
         raise InputError(path, f"the frames {frames}", "one or more consecutive frames from 0 on")
     info = video_info(path)
-    fit = plan_fit(info.height, info.width, target, mode)
+    fit = plan_fit(info.height, info.width, target, mode=mode)
     last = info.num_frames - 1
     wanted = sorted({min(index, last) for index in frames})
     pictures = [_unit_values(fit.resize(rgb)) for _, rgb in iterate_video(path, wanted)]

@@ -119,12 +119,14 @@ def measure(comparison: Comparison, measures: Measures) -> VideoMetrics:
     values: dict[str, list[float]] = {name: [] for name in measures.functions}
     size = (ours.height, ours.width)
     batch = max(BATCH_PIXELS // max(ours.height * ours.width, theirs.height * theirs.width), 1)
-    batches = (_batches(f, comparison.num_frames, batch, measures.device) for f in (ours, theirs))
+    batches = (
+        _batches(f, comparison.num_frames, batch, device=measures.device) for f in (ours, theirs)
+    )
     for predicted, target in zip(*batches, strict=True):
         target = fit_reference(target, size)
         for name, function in measures.functions.items():
             values[name] += function(predicted, target).tolist()
-    return VideoMetrics(comparison.num_frames, ours.height, ours.width, values)
+    return VideoMetrics(comparison.num_frames, ours.height, ours.width, values=values)
 
 
 def fit_reference(

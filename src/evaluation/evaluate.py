@@ -115,7 +115,8 @@ def _measure_or_reuse(
     }
     values = read_values(path, stamps, plan.num_frames)
     functions = {key: f for key, f in measures.functions.items() if key not in values}
-    known = VideoMetrics(plan.num_frames, plan.prediction.height, plan.prediction.width, values)
+    ours = plan.prediction
+    known = VideoMetrics(plan.num_frames, ours.height, ours.width, values=values)
     if functions:
         # The record keeps valid metrics of earlier runs, also those not requested now.
         found = measure(plan, replace(measures, functions=functions)).values

@@ -64,10 +64,10 @@ def open_footage(path: Path) -> Footage:
         raise InputError(path, f"a file of the type {path.suffix!r}", FILES)
     if _is_video(path):
         info = video_info(path)
-        return Footage(path, info.num_frames, info.height, info.width)
+        return Footage(path, info.num_frames, height=info.height, width=info.width)
     pictures = picture_files(path)
     height, width = read_image(pictures[0]).shape[:2]
-    return Footage(path, len(pictures), height, width)
+    return Footage(path, len(pictures), height=height, width=width)
 
 
 def picture_files(path: Path) -> list[Path]:

@@ -42,11 +42,11 @@ def spread(values: Iterable[float]) -> Spread:
     values = list(values)
     finite = [value for value in values if math.isfinite(value)]
     if not finite:
-        return Spread(None, None, 0, len(values))
+        return Spread(None, None, 0, num_infinite=len(values))
     mean = math.fsum(finite) / len(finite)
     # The same as mean(x^2) - mean(x)^2, without its cancellation.
     variance = math.fsum((value - mean) ** 2 for value in finite) / len(finite)
-    return Spread(mean, math.sqrt(variance), len(finite), len(values) - len(finite))
+    return Spread(mean, math.sqrt(variance), len(finite), num_infinite=len(values) - len(finite))
 
 
 def summarise(videos: Mapping[str, VideoMetrics], metric: str) -> MetricSummary:

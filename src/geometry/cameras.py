@@ -108,7 +108,7 @@ class Cameras:
 
     def resized(self, width: int, height: int) -> "Cameras":
         """The same cameras at another picture size; intrinsics scale with it, axis by axis."""
-        fit = plan_fit(self.height, self.width, (height, width), "stretch")
+        fit = plan_fit(self.height, self.width, (height, width), mode="stretch")
         intrinsics = fit.intrinsics(self.intrinsics)
         return replace(self, intrinsics=intrinsics, width=width, height=height)
 
@@ -130,4 +130,4 @@ class Cameras:
         assert len(sizes) == 1, f"cameras of one picture size expected, got {sorted(sizes)}"
         c2w = torch.cat([part.c2w for part in parts])
         intrinsics = torch.cat([part.intrinsics for part in parts])
-        return Cameras(c2w, intrinsics, parts[0].width, parts[0].height)
+        return replace(parts[0], c2w=c2w, intrinsics=intrinsics)

@@ -48,7 +48,7 @@ def unproject(
 ) -> Float[Tensor, "*batch h w 3"]:
     """The world points of depth maps, `R (depth * K^-1 (x, y, 1)) + t`."""
     height, width = depth.shape[-2:]
-    x, y = plane_coordinates(intrinsics, height, width, pixel_offset)
+    x, y = plane_coordinates(intrinsics, height, width, pixel_offset=pixel_offset)
     directions = rotated_plane(c2w[..., :3, :3], x, y)
     centre = c2w[..., :3, 3, None, None]
     points = [depth * directions[k] + centre[..., k, :, :] for k in range(3)]

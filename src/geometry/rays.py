@@ -67,7 +67,7 @@ def _directions(cameras: Cameras, precision: Precision) -> Float[Tensor, "*batch
     if precision == "parity":
         return _parity_directions(cameras)
     assert precision == "fp32", f"unknown precision {precision!r}"
-    x, y = plane_coordinates(cameras.intrinsics, cameras.height, cameras.width, 0.5)
+    x, y = plane_coordinates(cameras.intrinsics, cameras.height, cameras.width, pixel_offset=0.5)
     # Rotations keep the norm.
     norm = torch.sqrt((x * x)[..., None, :] + (y * y)[..., :, None] + 1)
     components = rotated_plane(cameras.c2w[..., :3, :3], x, y)

@@ -69,7 +69,7 @@ def triangle_depth(
     ray_length = (x.square()[:, None, :] + y.square()[:, :, None] + 1).sqrt()
     shape, ray_length = ray_length.shape, ray_length.flatten()
     depth = torch.full_like(ray_length, torch.inf, dtype=torch.float32)
-    screen = _screen_triangles(corners, intrinsics[target], target, size)
+    screen = _screen_triangles(corners, intrinsics[target], target, size=size)
     first, last = screen.rows
     # Triangles without volume are seen as lines; a corner that is not finite leaves no volume.
     seen_as_area = (screen.volume > 0) & screen.volume.isfinite()

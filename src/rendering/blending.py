@@ -109,7 +109,7 @@ def _weigh(
         going_on = torch.threshold(products[:, 1:], TRANSMITTANCE_MIN, 0.0).mul_(1e8)
         alpha = torch.minimum(alpha, going_on, out=going_on)
     transmittance[block.tiles] = after
-    return _Weights(alpha, power, denominator, products[:, :-1])
+    return _Weights(alpha, power, denominator, before=products[:, :-1])
 
 
 @dataclass(frozen=True)
@@ -130,7 +130,7 @@ class Canvas:
         features: Float[Tensor, "pair channel"],
         start: Int[Tensor, " boundary"],
     ) -> None:
-        """Blend `features` of the lists `start[t]:start[t + 1]` behind what is there."""
+        """Blend `features` of the lists `start[t]:start[t + 1]` behind the present sums."""
         for block in _blocks(start, self.transmittance):
             weights = _weigh(response[block.index], block, self.transmittance)
             weight = weights.alpha * weights.before

@@ -1,7 +1,7 @@
 """The entry to rasterisation: gsplat's CUDA kernels or the pure-torch twin, one signature.
 
 Both follow gsplat 1.5.3: pinhole cameras, 16-pixel tiles, classic mode, blur 0.3, no spherical
-harmonics. Rendering is float32, whatever autocast says around it.
+harmonics. Rendering is float32, under autocast too.
 """
 
 from importlib.util import find_spec
@@ -53,7 +53,7 @@ def rasterize(
     assert gaussians.means.ndim == 2, f"one set expected, got {tuple(gaussians.means.shape)}"
     assert cameras.c2w.ndim == 3, f"cameras [frame] expected, got {tuple(cameras.c2w.shape)}"
     scene = gaussians.map(lambda part: part[None])
-    return rasterize_scenes(scene, Cameras.stack([cameras]), options, backend)
+    return rasterize_scenes(scene, Cameras.stack([cameras]), options, backend=backend)
 
 
 def rasterize_scenes(

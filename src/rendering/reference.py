@@ -79,7 +79,7 @@ class _Scene:
             center, *response = response_ewa(splats, (self.grid.width, self.grid.height))
         else:
             center, *response = response_ut(splats)
-            # The unscented projection passes no gradient, hence neither does its depth.
+            # The unscented projection passes no gradient, so its depth passes none.
             depth = depth.detach()
         features = (packed.colors, depth, torch.ones_like(depth))
         return center, torch.cat([*features, packed.opacities.log()[:, None], *response], dim=1)
@@ -96,7 +96,7 @@ def _render(gaussians: Gaussians, cameras: Cameras, options: RasterizeOptions) -
         used, splat = lists.splat.unique(return_inverse=True)
         center, table = scene.table(used)
         lists = replace(lists, splat=splat)
-        response, features = _pair_table(center, table.to(dtype), lists, scene.grid)
+        response, features = _pair_table(center, table.to(dtype), lists, grid=scene.grid)
         total = Blend.apply(response, features, lists.start, total)
     return _compose(scene.grid.to_pictures(total), options)
 
@@ -151,13 +151,13 @@ def _blend(
         some = torch.arange(first, min(last, splats), device=device)
         first, listed = first + len(some), int(ends[some[-1]])
         part = scene.footprint.at(some)
-        lists = intersect_tiles(part, scene.frame[some], grid, canvas.alive)
+        lists = intersect_tiles(part, scene.frame[some], grid, alive=canvas.alive)
         if len(lists.splat) > 0:
             used, splat = lists.splat.unique(return_inverse=True)
             found.append((some[lists.splat], lists.tile))
             center, table = scene.table(some[used])
             lists = replace(lists, splat=splat)
-            response, features = _pair_table(center, table.to(dtype), lists, grid)
+            response, features = _pair_table(center, table.to(dtype), lists, grid=grid)
             canvas.add(response, features, lists.start)
         elif not canvas.alive.any():
             break

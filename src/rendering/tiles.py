@@ -83,7 +83,7 @@ def _boxes(
 
 
 def count_tiles(footprint: Footprint, grid: TileGrid) -> Int[Tensor, " splat"]:
-    """How many tiles the box of each splat overlaps."""
+    """The number of tiles that the box of each splat overlaps."""
     return _boxes(footprint, grid)[1].prod(dim=-1)
 
 

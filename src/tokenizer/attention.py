@@ -28,7 +28,7 @@ class FrameAttention:
         query, key, value = attn.to_q(normal), attn.to_k(normal), attn.to_v(normal)
         heads = attn.num_attention_heads
         frames = [
-            _attend(query[:, :, index], key[:, :, index], value[:, :, index], heads)
+            _attend(query[:, :, index], key[:, :, index], value[:, :, index], heads=heads)
             for index in range(hidden_states.shape[2])
         ]
         mixed = attn.to_out[1](attn.to_out[0](torch.stack(frames, dim=2)))

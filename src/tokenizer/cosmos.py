@@ -14,9 +14,7 @@ from torch import Tensor, nn
 from ..runtime import InputError
 from . import planar
 from .attention import install_frame_attention
-from .statistics import SIGMA_DATA, LatentStatistics
-
-__all__ = ["COMPRESSION", "SIGMA_DATA", "VideoTokenizer", "latent_frames"]
+from .statistics import LatentStatistics
 
 COMPRESSION = 8
 # The pixels of short clips that go through the networks together, in the few kernels of
@@ -76,7 +74,7 @@ class VideoTokenizer(nn.Module):
         if height % COMPRESSION or width % COMPRESSION:
             raise InputError("video size", f"{height}x{width}", f"multiples of {COMPRESSION}")
         pixels = frames * height * width
-        groups = video.split(_clips_at_once(pixels))
+        groups = video.split(clips_at_once(pixels))
         if pixels <= PIXELS_AT_ONCE:
             return torch.cat([planar.encode(self.autoencoder, group) for group in groups])
         encode = cast(Any, self.autoencoder.encode)
@@ -87,7 +85,7 @@ class VideoTokenizer(nn.Module):
     ) -> Float[Tensor, "clip 3 frame h w"]:
         """Videos, about [-1, 1] and not clamped, of raw latents."""
         pixels = latent[0, 0].numel() * COMPRESSION**3
-        groups = [group.to(self.dtype) for group in latent.split(_clips_at_once(pixels))]
+        groups = [group.to(self.dtype) for group in latent.split(clips_at_once(pixels))]
         if pixels <= PIXELS_AT_ONCE:
             decoded = [planar.decode(self.autoencoder, group) for group in groups]
             return torch.cat(decoded).to(self.dtype)
@@ -112,6 +110,6 @@ class VideoTokenizer(nn.Module):
         return self.statistics.denormalise(latent)
 
 
-def _clips_at_once(pixels: int) -> int:
+def clips_at_once(pixels: int) -> int:
     """The number of clips of `pixels` that go through the networks together."""
     return max(PIXELS_AT_ONCE // pixels, 1)

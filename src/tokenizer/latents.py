@@ -16,7 +16,7 @@ from ..geometry.cameras import Cameras
 from ..geometry.rays import Precision, pluecker
 
 Encode = Callable[[Tensor], Tensor]
-# Of encoded times: 121 target times at full size, and the source times of some clips.
+# Room for encoded times: 121 target times at full size, and the source times of some clips.
 TIME_BYTES = 1 << 28
 
 

@@ -48,13 +48,14 @@ def load_tokenizer(
     if files is None:
         sets = " or ".join(" + ".join(names) for names in file_sets("tokenizer"))
         raise InputError(folder, "no weights", sets)
-    read = _read_described if CONFIG_NAME in files else _read_native
+    described = CONFIG_NAME in files
+    read, source = (_read_described, folder / CONFIG_NAME) if described else (_read_native, folder)
     architecture, statistics, state = read(folder, files)
     try:
         # Not on the meta device: the wavelets are buffers that no checkpoint holds.
         tokenizer = VideoTokenizer(architecture, statistics.mean, statistics.std)
     except (ArithmeticError, LookupError, RuntimeError, TypeError, ValueError) as error:
-        raise InputError(folder, error, "a video tokenizer that can be built") from error
+        raise InputError(source, error, "a video tokenizer that can be built") from error
     check_tensors(folder, state, tokenizer.autoencoder.state_dict(), "this architecture")
     state = {name: tensor.to(dtype) for name, tensor in state.items()}
     tokenizer.autoencoder.load_state_dict(state, assign=True)

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from ..geometry.cameras import Cameras
 from ..geometry.rays import Precision
-from .cosmos import PIXELS_AT_ONCE
+from .cosmos import PIXELS_AT_ONCE, clips_at_once
 from .latents import Encode, TensorCache, encode_pluecker, encode_plueckers
 
 Key = tuple[bytes, int, int, int]
@@ -37,7 +37,7 @@ class PlueckerEncoder:
         The cameras (trajectory, frame) are best on the CPU, where reading their values is fast.
         """
         if not self.kept.most_bytes:
-            cameras, most = cameras.to(device), _most_together(cameras)
+            cameras, most = cameras.to(device), clips_at_once(_pixels(cameras))
             parts = [cameras[at : at + most] for at in range(0, len(cameras), most)]
             return torch.cat([self._together(part) for part in parts])
         keys = [_key(cameras[index]) for index in range(len(cameras))]
@@ -58,10 +58,7 @@ class PlueckerEncoder:
             # Always the same number: the size decides on kernels, and so on roundings.
             rows = [index for _, index in group]
             rows += rows[:1] * (size - len(rows))
-            chosen = Cameras(
-                cameras.c2w[rows], cameras.intrinsics[rows], cameras.width, cameras.height
-            )
-            latents = self._together(chosen.to(device))
+            latents = self._together(cameras[torch.tensor(rows)].to(device))
             made |= {key: latents[row].clone() for row, (key, _) in enumerate(group)}
         for key, latent in made.items():
             self.kept.add(key, latent)
@@ -78,7 +75,7 @@ class PlueckerEncoder:
         clip = (cameras.c2w.shape[1], cameras.height, cameras.width)
         if clip not in self._groups:
             # A CPU gains nothing from full groups.
-            most = 1 if device.type == "cpu" else _most_together(cameras)
+            most = 1 if device.type == "cpu" else clips_at_once(_pixels(cameras))
             if most > 1 and not self._is_alone_in(2 * most, clip, device):
                 most = 1
             self._groups[clip] = most
@@ -102,7 +99,3 @@ def _key(cameras: Cameras) -> Key:
 def _pixels(cameras: Cameras) -> int:
     """The number of pixels in both halves of a trajectory's maps."""
     return 2 * cameras.c2w.shape[-3] * cameras.height * cameras.width
-
-
-def _most_together(cameras: Cameras) -> int:
-    return max(PIXELS_AT_ONCE // _pixels(cameras), 1)

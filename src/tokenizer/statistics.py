@@ -71,7 +71,7 @@ def read_mean_std(path: Path, channels: int = 16) -> LatentStatistics:
     mean, std = (file.tensor(part) for part in parts)
     if not (mean.is_floating_point() and std.is_floating_point()):
         raise InputError(path, f"numbers of type {mean.dtype} and {std.dtype}", EXPECTED)
-    return _checked(path, mean.float(), std.float(), channels)
+    return _checked(path, mean.float(), std.float(), channels=channels)
 
 
 def statistics_from_config(path: Path, config: Mapping[str, Any]) -> LatentStatistics:
@@ -86,7 +86,7 @@ def statistics_from_config(path: Path, config: Mapping[str, Any]) -> LatentStati
     if type(channels) is not int or channels < 1:
         raise InputError(path, f"latent_channels = {channels!r}", "a number of channels")
     means, deviations = (torch.tensor([float(v) for v in part]) for part in (mean, std))
-    return _checked(path, means, deviations, channels)
+    return _checked(path, means, deviations, channels=channels)
 
 
 def _checked(

@@ -74,7 +74,7 @@ def plot_curve(
                 draw.circle((x, y), 3.5 * SCALE, fill=CURVE)
     if not runs:
         centre = ((LEFT + RIGHT) / 2, (TOP + BOTTOM) / 2)
-        _write(draw, centre, "no finite values", 16, "mm", FAINT)
+        _write(draw, centre, "no finite values", size=16, anchor="mm", color=FAINT)
     reduced = image.resize((WIDTH // SCALE, HEIGHT // SCALE), Image.Resampling.BOX)
     return torch.from_numpy(np.array(reduced))
 
@@ -112,22 +112,23 @@ def _frame_data(runs: list[list[tuple[float, float, float]]], length: int) -> _P
 
 
 def _draw_axes(draw: "ImageDraw", plane: _Plane, labels: PlotLabels) -> None:
-    ticks = nice_ticks(*plane.y, TICKS_Y)
+    ticks = nice_ticks(plane.y[0], plane.y[1], TICKS_Y)
     digits = max(0, -math.floor(math.log10(ticks[1] - ticks[0]) + 1e-9)) if len(ticks) > 1 else 2
     for tick in ticks:
         x, y = plane.place(plane.x[0], tick)
         draw.line([(LEFT, y), (RIGHT, y)], fill=GRID, width=SCALE)
-        _write(draw, (x - 10 * SCALE, y), f"{tick:.{digits}f}", 14, "rm", INK)
-    for tick in nice_ticks(*plane.x, TICKS_X):
+        _write(draw, (x - 10 * SCALE, y), f"{tick:.{digits}f}", size=14, anchor="rm", color=INK)
+    for tick in nice_ticks(plane.x[0], plane.x[1], TICKS_X):
         if tick != int(tick):
             continue
         x, _ = plane.place(tick, plane.y[0])
         draw.line([(x, BOTTOM), (x, BOTTOM + 6 * SCALE)], fill=INK, width=SCALE)
-        _write(draw, (x, BOTTOM + 10 * SCALE), f"{tick:.0f}", 14, "ma", INK)
+        _write(draw, (x, BOTTOM + 10 * SCALE), f"{tick:.0f}", size=14, anchor="ma", color=INK)
     draw.line([(LEFT, TOP), (LEFT, BOTTOM), (RIGHT, BOTTOM)], fill=INK, width=SCALE)
-    _write(draw, ((LEFT + RIGHT) / 2, HEIGHT - 10 * SCALE), labels.x, 15, "md", INK)
-    _write(draw, (LEFT, 36 * SCALE), labels.title, 20, "ls", INK)
-    _write(draw, (LEFT, 60 * SCALE), labels.subtitle, 14, "ls", FAINT)
+    middle = ((LEFT + RIGHT) / 2, HEIGHT - 10 * SCALE)
+    _write(draw, middle, labels.x, size=15, anchor="md", color=INK)
+    _write(draw, (LEFT, 36 * SCALE), labels.title, size=20, anchor="ls", color=INK)
+    _write(draw, (LEFT, 60 * SCALE), labels.subtitle, size=14, anchor="ls", color=FAINT)
 
 
 def _write(
@@ -140,4 +141,5 @@ def _write(
 ) -> None:
     from PIL import ImageFont
 
-    draw.text(place, text, color, ImageFont.load_default(size * SCALE), anchor)
+    font = ImageFont.load_default(size * SCALE)
+    draw.text(place, text, fill=color, font=font, anchor=anchor)

@@ -67,7 +67,7 @@ def prepare_image(
     known = torch.where(estimate.mask, estimate.depth, UNKNOWN_DEPTH)
     depth = clamp_depth(_bilinear(known[None], height, width)[0], FARTHEST_DEPTH)
     mask = functional.interpolate(estimate.mask[None, None].float(), (height, width))[0, 0] > 0
-    fit = plan_fit(image.shape[1], image.shape[2], (height, width), "stretch")
+    fit = plan_fit(image.shape[1], image.shape[2], (height, width), mode="stretch")
     return PreparedImage(
         image=2 * _bilinear(image, height, width) - 1,
         estimate=DepthEstimate(depth, mask, fit.intrinsics(estimate.intrinsics)),

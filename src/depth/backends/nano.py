@@ -192,8 +192,6 @@ def save_nano_depth(network: NanoDepth, folder: Path | str) -> None:
 
 
 def _read_config(path: Path) -> NanoDepthConfig:
-    if not path.is_file():
-        raise InputError(path, "no such file", "the configuration of the nano depth network")
     stored = read_json_object(path)
     known = {field.name for field in fields(NanoDepthConfig)}
     if not stored.keys() <= known:

@@ -111,7 +111,7 @@ def read_vipe(
     frames, repeats = torch.unique_consecutive(indices, return_counts=True)
 
     c2w = read_poses(root / "pose" / f"{clip}.npz").at(frames)
-    source = _pinhole_lenses(root, clip, info.height, info.width).at(frames)
+    source = _pinhole_lenses(root, clip, height=info.height, width=info.width).at(frames)
     intrinsics = size.intrinsics(source, info.height, info.width)
     wanted = frames.tolist()
     image = torch.empty(len(wanted), 3, *size.crop)
@@ -126,7 +126,7 @@ def read_vipe(
             mask[row] = size.picture(valid[None], mode="nearest")
 
     def repeated(values: Float[Tensor, " read *shape"]) -> Float[Tensor, " frame *shape"]:
-        """The values of all frames, of those read once each."""
+        """The values of all frames; each frame is read once."""
         return values if len(wanted) == num_frames else values.repeat_interleave(repeats, dim=0)
 
     return PosedDepthVideo(
@@ -176,7 +176,7 @@ def _pinhole_lenses(root: Path, clip: str, height: int, width: int) -> FrameTabl
         value = f"{widths[0][1]} numbers a frame: a wide-angle or panorama camera"
         raise InputError(path, value, PINHOLE_EXPECTED)
     table = read_intrinsics(path)
-    check_lens(path, "data", table.values, (height, width), table.frames)
+    check_lens(path, "data", table.values, size=(height, width), frames=table.frames)
     return table
 
 

@@ -5,6 +5,7 @@ The weights are two published files in one folder: torchvision's VGG16 (`vgg16-3
 the metric's linear layers (`vgg.pth`).
 """
 
+from itertools import pairwise
 from pathlib import Path
 
 import torch
@@ -32,11 +33,11 @@ class LPIPS(nn.Module):
 
     def __init__(self) -> None:
         super().__init__()
-        widths = [3, *CONVOLUTIONS.values()]
+        layers = zip(CONVOLUTIONS, pairwise([3, *CONVOLUTIONS.values()]), strict=True)
         self.features = nn.ModuleDict(
             {
                 str(index): nn.Conv2d(before, after, 3, padding=1)
-                for index, before, after in zip(CONVOLUTIONS, widths[:-1], widths[1:], strict=True)
+                for index, (before, after) in layers
             }
         )
         self.linear = nn.ParameterList(torch.zeros(1, width, 1, 1) for width in TAPS.values())

@@ -35,16 +35,9 @@ class BoundaryMesh:
         """Depth of mesh `source[i]` in target `i` of `size` (height, width); inf where none is."""
         target, row, column = self.quads[source].nonzero(as_tuple=True)
         frame = source[target]
-        quads = torch.stack(
-            [
-                self.vertices[frame, row + down, column + right]
-                for down in (0, 1)
-                for right in (0, 1)
-            ],
-            dim=1,
-        )
+        corners = [self.vertices[frame, row + y, column + x] for y in (0, 1) for x in (0, 1)]
         pose = w2c.double()[target]
-        quads = quads.double() @ pose[:, :3, :3].mT + pose[:, None, :3, 3]
+        quads = torch.stack(corners, dim=1).double() @ pose[:, :3, :3].mT + pose[:, None, :3, 3]
         triangles = quads[:, HALVES].flatten(0, 1)
         owner = target.repeat_interleave(len(HALVES))
         return triangle_depth(triangles, target=owner, intrinsics=intrinsics.double(), size=size)

@@ -88,7 +88,7 @@ def rasterize_scenes(
 def rasterize_deferred(
     gaussians: Gaussians, cameras: Cameras, options: RasterizeOptions = DEFAULTS
 ) -> Render:
-    """Pictures and gradients of `rasterize` in the memory of one frame, each rendered twice."""
+    """Pictures and gradients of `rasterize` in the memory of one frame; renders each twice."""
     exact = gaussians.to(torch.float32)
     parameters = (exact.means, exact.opacities, exact.scales, exact.quats, exact.colors)
     color, alpha, depth = _Deferred.apply(cameras, options, *parameters)

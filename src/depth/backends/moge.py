@@ -1,7 +1,7 @@
 """Pictures for MoGe, and its result at the generator's size.
 
 Images are RGB; `uint8` ones are height x width x 3, float ones 3 x height x width. As published,
-pictures are resized without antialiasing, so not by `geometry/fit.py`.
+they are resized with half-pixel centres and no antialiasing, so not by `geometry/fit.py`.
 """
 
 from dataclasses import dataclass

@@ -20,25 +20,17 @@ LOGGER = get_logger(__name__)
 VERSION = 1
 
 
-def file_stamp(paths: list[Path]) -> str:
-    """A digest of the files' names, sizes and modification times; missing ones count too."""
+def metric_stamp(comparison: Comparison, options: CompareOptions, weights: list[Path]) -> str:
+    """A digest of all inputs of a metric; missing files count too."""
+    compared = (comparison.prediction, comparison.reference)
     lines = []
-    for path in paths:
+    for path in [*weights, *(path for part in compared for path in picture_files(part.path))]:
         found = path.stat() if path.exists() else None
         state = (found.st_size, found.st_mtime_ns) if found else None
         lines.append(f"{path.resolve()} {state}")
-    return hashlib.sha256("\n".join(lines).encode()).hexdigest()
-
-
-def metric_stamp(comparison: Comparison, options: CompareOptions, weights: list[Path]) -> str:
-    """A digest of all inputs of a metric."""
-    files = weights + [
-        path
-        for footage in (comparison.prediction, comparison.reference)
-        for path in picture_files(footage.path)
-    ]
+    files = hashlib.sha256("\n".join(lines).encode()).hexdigest()
     rest = f"{VERSION} {comparison.num_frames} {options.resize}"
-    return hashlib.sha256(f"{file_stamp(files)} {rest}".encode()).hexdigest()
+    return hashlib.sha256(f"{files} {rest}".encode()).hexdigest()
 
 
 def write_record(

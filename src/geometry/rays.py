@@ -29,7 +29,9 @@ def camera_rays(
 
     The origins are an expanded tensor: one centre per camera in memory.
     """
-    directions = _directions(cameras, precision)
+    dtype = cameras.intrinsics.dtype
+    assert dtype in (torch.float32, torch.float64), f"cameras of float32 or better, got {dtype}"
+    directions = _parity_directions(cameras) if precision == "parity" else _directions(cameras)
     centres = cameras.c2w[..., :3, 3].to(directions.dtype)
     return centres[..., None, None].expand(directions.shape), directions
 
@@ -60,13 +62,8 @@ def coarse_rays(
     return camera_rays(coarse, precision)
 
 
-def _directions(cameras: Cameras, precision: Precision) -> Float[Tensor, "*batch 3 h w"]:
-    """Unit directions: float32, or bfloat16 in parity mode."""
-    dtype = cameras.intrinsics.dtype
-    assert dtype in (torch.float32, torch.float64), f"cameras of float32 or better, got {dtype}"
-    if precision == "parity":
-        return _parity_directions(cameras)
-    assert precision == "fp32", f"unknown precision {precision!r}"
+def _directions(cameras: Cameras) -> Float[Tensor, "*batch 3 h w"]:
+    """Unit directions in float32."""
     x, y = plane_coordinates(cameras.intrinsics, cameras.height, cameras.width, pixel_offset=0.5)
     # Rotations keep the norm.
     norm = torch.sqrt((x * x)[..., None, :] + (y * y)[..., :, None] + 1)

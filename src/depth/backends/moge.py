@@ -94,12 +94,7 @@ def resize_uint8(
 
 def _fixed_point_taps(
     size: int, resized: int, device: torch.device
-) -> tuple[
-    Int[Tensor, " {resized}"],
-    Int[Tensor, " {resized}"],
-    Int[Tensor, " {resized}"],
-    Int[Tensor, " {resized}"],
-]:
+) -> tuple[Int[Tensor, " {resized}"], ...]:
     """Indices of the two pixels around each resized one, and their weights times 2048."""
     steps = torch.arange(resized, dtype=torch.float64, device=device)
     # As OpenCV: positions in double, fractions in single precision.

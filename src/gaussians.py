@@ -1,6 +1,6 @@
-"""3D Gaussians as one value: activated parameters, and their packed 14-channel order.
+"""3D Gaussians as one value, and their packed 14-channel order.
 
-All parameters are activated: opacities in (0, 1), linear scales, unit quaternions (wxyz), RGB in
+Parameters are activated: opacities in (0, 1), linear scales, unit quaternions (wxyz), RGB in
 [0, 1]. Positions and scales are in world units, world axes are OpenCV (x right, y down, z forward).
 """
 
@@ -39,16 +39,18 @@ class Gaussians:
     def from_packed(cls, packed: Float[Tensor, "*batch gaussian 14"]) -> "Gaussians":
         """The inverse of `packed`; the parts are views of the given tensor."""
         means, opacities, scales, quats, colors = packed.split([3, 1, 3, 4, 3], dim=-1)
-        return cls(means, opacities[..., 0], scales, quats, colors)
+        return cls(
+            means=means, opacities=opacities[..., 0], scales=scales, quats=quats, colors=colors
+        )
 
     def map(self, function: Callable[[Tensor], Tensor]) -> "Gaussians":
         """The same set with `function` applied to each parameter tensor."""
         return Gaussians(
-            function(self.means),
-            function(self.opacities),
-            function(self.scales),
-            function(self.quats),
-            function(self.colors),
+            means=function(self.means),
+            opacities=function(self.opacities),
+            scales=function(self.scales),
+            quats=function(self.quats),
+            colors=function(self.colors),
         )
 
     def to(self, target: torch.device | torch.dtype | str) -> "Gaussians":
@@ -57,5 +59,5 @@ class Gaussians:
 
     @staticmethod
     def concatenate(parts: "Sequence[Gaussians]") -> "Gaussians":
-        """All Gaussians of `parts` in one set, in order; batch shapes must agree."""
+        """All Gaussians of `parts`, of equal batch shape, in one set."""
         return Gaussians.from_packed(torch.cat([part.packed() for part in parts], dim=-2))

@@ -1,4 +1,4 @@
-"""What every run needs: the device, seeding, a rank-0 logger, progress bars and the input error."""
+"""The device, seeding, a rank-0 logger, progress bars and the input error of every run."""
 
 import importlib.util
 import logging
@@ -19,14 +19,14 @@ NAMES_SHOWN = 8
 
 
 class InputError(ValueError):
-    """What a user gave is wrong; names the source, the value and what was expected."""
+    """Wrong input of a user: its source, the value, and what was expected."""
 
     def __init__(self, source: object, value: object, expected: str) -> None:
         self.source, self.value, self.expected = source, value, expected
         super().__init__(f"{source}: got {value}, expected {expected}")
 
     def __reduce__(self) -> tuple[Any, ...]:
-        # What a process of a pool raises travels to its parent.
+        # A pool's process sends its error to the parent by pickling it.
         return type(self), (self.source, self.value, self.expected)
 
 
@@ -37,12 +37,12 @@ def listed(names: list[str]) -> str:
 
 
 def rank() -> int:
-    """Index of this process among those of the launch; 0 without a launcher."""
+    """Index of this process in the launch; 0 without a launcher."""
     return int(os.environ.get("RANK", "0"))
 
 
 def default_device() -> torch.device:
-    """The CUDA device of this process, or the CPU where there is none."""
+    """The CUDA device of this process, or the CPU."""
     if not torch.cuda.is_available():
         return torch.device("cpu")
     return torch.device("cuda", int(os.environ.get("LOCAL_RANK", "0")))
@@ -50,10 +50,9 @@ def default_device() -> torch.device:
 
 @contextmanager
 def without_memory() -> Iterator[None]:
-    """Networks that the block makes have shapes and no numbers, until weights are assigned.
+    """Networks that the block makes are on the meta device: shapes without numbers.
 
-    Raises:
-        InputError: a full disk has no room for temporary files, which torch looks for here.
+    Raises `InputError` for a full disk, without room for torch's temporary files.
     """
     try:
         tempfile.gettempdir()
@@ -65,21 +64,20 @@ def without_memory() -> Iterator[None]:
 
 
 def can_compile(device: torch.device, function: Callable[..., Any]) -> bool:
-    """Whether `function` can be compiled for a device, where that is worth its while."""
-    # Checks of annotations, as tests install them, can't be compiled.
+    """Whether `function` can be compiled for a device, a GPU with triton."""
+    # The tests' checks of annotations can't be compiled.
     checked = hasattr(function, "__wrapped__")
     return device.type == "cuda" and not checked and importlib.util.find_spec("triton") is not None
 
 
 @contextmanager
 def core_pool(device: torch.device) -> Iterator[ThreadPoolExecutor]:
-    """As many threads as torch would use, each of which then computes by itself; one for a GPU.
+    """A pool of torch's number of threads, each of which computes on one core; one for a GPU.
 
-    Many small tensors, cut up between cores, make these wait for each other more than they work,
-    and all the more where the cores have other work too.
+    It suits many small tensors: cut up between cores, these make the cores wait for each other.
     """
     threads = torch.get_num_threads()
-    # New threads begin with the number that holds now.
+    # New threads inherit this number.
     torch.set_num_threads(1)
     try:
         with ThreadPoolExecutor(threads if device.type == "cpu" else 1) as pool:
@@ -98,7 +96,7 @@ def seed_everything(seed: int) -> None:
 
 
 def get_logger(name: str) -> logging.Logger:
-    """A logger that speaks on rank 0 only; warnings and errors come from every rank."""
+    """A logger that is silent below warnings, except on rank 0."""
     logger = logging.getLogger(name)
     if rank() != 0:
         logger.setLevel(logging.WARNING)
@@ -106,7 +104,7 @@ def get_logger(name: str) -> logging.Logger:
 
 
 def setup_logging() -> None:
-    """Send the log to standard error, one line a record; called once by an entry."""
+    """Send the log to standard error, one line a record; an entry calls it once."""
     form = "%(asctime)s %(levelname)s %(name)s: %(message)s"
     logging.basicConfig(level=logging.INFO, format=form)
 

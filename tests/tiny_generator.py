@@ -23,7 +23,7 @@ NETWORK = TransformerConfig(
     rope_precision="exact",
     sampling=SAMPLING,
 )
-DEPTH = NanoDepthConfig((8, 8, 16, 16), (1, 1, 1, 1), 2, 32, 48)
+DEPTH = NanoDepthConfig(widths=(8, 8, 16, 16), blocks=(1, 1, 1, 1), heads=2, height=32, width=48)
 MULTI = ("0", "1", "2", "3", "4", "5")
 
 

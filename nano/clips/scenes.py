@@ -18,7 +18,7 @@ from cosmos_predict1.diffusion.scenes.shots import Rig
 from src.depth.backends.choice import nano_estimates
 from src.depth.backends.moge import prepare_image
 from src.depth.backends.nano import NanoDepth
-from src.depth.backends.video import FrameByFrame, scene_video_depth
+from src.depth.backends.video import FrameByFrame, VideoFrames, scene_video_depth
 from src.depth.estimate import DepthEstimate
 from src.geometry.cameras import Cameras
 from src.geometry.fit import WHOLE, Region
@@ -96,7 +96,7 @@ def world_scene(
         return to_device(still_scene(color[0].cpu(), backend, size, fps), device)
     assert len(color) == num_frames, f"{len(color)} frames for clips of {num_frames}"
     frames = color.movedim(-1, 1).float() / 255
-    video, divisor = scene_video_depth(FrameByFrame(backend), frames)
+    video, divisor = scene_video_depth(FrameByFrame(backend), VideoFrames(frames))
     framed = [
         prepare_image(frame, DepthEstimate(depth, mask, video.intrinsics), height, width)
         for frame, depth, mask in zip(frames, video.depth, video.mask, strict=True)

@@ -1,7 +1,7 @@
-"""Bring a depth map to the scale of another one of the same camera: rigidly, then pixel by pixel.
+"""Alignment of a depth map to another one of the same camera: rigidly, then pixel by pixel.
 
-`source` is the depth to align, `target` the depth rendered from what is already known, `mask` says
-where it is; inverse depth is 1 / depth. Pixel (i, j) has its centre at (i, j), as in the warps.
+`source` is the depth to align, `target` the depth rendered from the known scene, `mask` its pixels;
+inverse depth is 1 / depth. Pixel (i, j) has its centre at (i, j), as in the warps.
 """
 
 from dataclasses import dataclass
@@ -11,14 +11,15 @@ from jaxtyping import Bool, Float
 from torch import Tensor
 from torch.nn import functional
 
+from ..geometry.projection import plane_coordinates
 from ..runtime import InputError
 
 LOW_QUANTILE, HIGH_QUANTILE = 0.1, 0.9
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class ScaleSettings:
-    """How the per-pixel scale is optimised (Adam); the published values."""
+    """Settings of the per-pixel scale's optimisation (Adam), as published."""
 
     steps: int = 100
     learning_rate: float = 1e-3
@@ -31,11 +32,12 @@ def align_rigid(
 ) -> Float[Tensor, "h w"]:
     """The source with inverse depth `s / source + b`, s and b fitted to `1 / target`.
 
-    Least squares over the pixels strictly inside the 10-90 % quantiles of both inverse depths. The
-    mask decides where the target's quantiles come from; the fit itself also uses unmasked pixels
-    inside them, as published. Nothing is clamped: where `s / source + b` is not positive, the
-    result is not either. A NaN of the source stays a NaN of the result. Raises `InputError` where
-    fewer than two pixels, or only pixels of one source depth, are left to fit.
+    Least squares over the pixels strictly inside the 10-90 % quantiles of both inverse depths. As
+    published, the target's quantiles are those of the masked pixels, but the fit uses unmasked
+    pixels too. The result is not clamped: it may be negative, and NaN stays NaN.
+
+    Raises:
+        InputError: fewer than two pixels, or a single source depth, are left to fit.
     """
     inverse_source, inverse_target = 1 / source, 1 / target
     inside = _inside_quantiles(inverse_source, source > 0, "source depth")
@@ -62,22 +64,22 @@ def align_non_rigid(
 ) -> Float[Tensor, "h w"]:
     """The rigidly aligned source times a smooth scale map that moves its points to the target's.
 
-    Minimises the mean distance in x, y and z (L1, world axes) between the masked points, plus
-    `smoothness` times the mean of `|box-filtered scale - scale|` (zero padding, so that scales fall
-    a little towards the border). The camera's rotation only weighs pixels, since L1 depends on the
-    axes; the published code passes `c2w` in the place of `w2c`. Works under `no_grad` and
-    `inference_mode`. Raises `InputError` as `align_rigid`, or if no masked pixel has a depth.
+    Minimises the mean L1 distance (world axes) between the masked points, plus `smoothness` times
+    the mean of `|box-filtered scale - scale|`, whose zero padding lowers scales at the border. The
+    published code passes `c2w` as `w2c`. Works under `no_grad` and `inference_mode`.
+
+    Raises:
+        InputError: as `align_rigid`; no masked pixel with a depth in both maps.
     """
     settings = settings or ScaleSettings()
-    # Tensors made in a caller's inference mode cannot be differentiated, these copies can.
+    # Tensors of a caller's inference mode cannot be differentiated; copies made here can.
     with torch.inference_mode(False), torch.enable_grad():
         rigid = align_rigid(source, target, mask).detach()
         used = mask & (target > 0) & target.isfinite() & rigid.isfinite()
         if not used.any():
             value = f"0 of {int(mask.sum())} masked pixels with depth in both maps"
             raise InputError("depth alignment", value, "one or more")
-        # The points of a pixel lie on one ray, so their L1 distance is |depth difference| times
-        # the L1 length of that ray.
+        # Both points of a pixel lie on one ray: their distance is the depths' times its L1 length.
         weight = _ray_lengths(source.shape, intrinsics, w2c) / (3 * used.sum())
         weight = torch.where(used, weight, 0).detach()
         moving = torch.where(used, rigid, 0)
@@ -95,12 +97,12 @@ def align_non_rigid(
 def _inside_quantiles(
     values: Float[Tensor, "h w"], valid: Bool[Tensor, "h w"], name: str
 ) -> Bool[Tensor, "h w"]:
-    """Where values (all of them) lie strictly inside the 10-90 % quantiles of the valid ones."""
+    """A mask of all values strictly inside the 10-90 % quantiles of the valid ones."""
     chosen = values[valid]
     if not len(chosen):
         raise InputError(name, f"0 of {valid.numel()} pixels with a depth", "one or more")
     low, high = torch.quantile(chosen, chosen.new_tensor([LOW_QUANTILE, HIGH_QUANTILE]))
-    # Strictly: constant depth beyond a quantile, such as a saturated sky, does not take part.
+    # Strictly, to leave out constant depth beyond a quantile, such as a saturated sky.
     return (values > low) & (values < high)
 
 
@@ -108,19 +110,15 @@ def _ray_lengths(
     shape: torch.Size, intrinsics: Float[Tensor, "4"], w2c: Float[Tensor, "4 4"]
 ) -> Float[Tensor, "h w"]:
     """L1 length, in world axes, of every pixel's ray with z = 1 in the camera."""
-    fx, fy, cx, cy = intrinsics
-    y, x = torch.meshgrid(
-        torch.arange(shape[0], dtype=intrinsics.dtype, device=intrinsics.device),
-        torch.arange(shape[1], dtype=intrinsics.dtype, device=intrinsics.device),
-        indexing="ij",
-    )
-    rays = torch.stack(((x - cx) / fx, (y - cy) / fy, torch.ones_like(x)), dim=-1)
+    x, y = plane_coordinates(intrinsics, shape[0], shape[1], pixel_offset=0.0)
+    y, x = torch.meshgrid(y, x, indexing="ij")
+    rays = torch.stack((x, y, torch.ones_like(x)), dim=-1)
     return (rays @ w2c[:3, :3]).abs().sum(dim=-1)
 
 
 def _roughness(scale: Float[Tensor, "h w"], box: int) -> Float[Tensor, ""]:
     """Mean distance of the scale from its own box filter, which pads with zeros."""
-    # A convolution and not a pooling: where no point pulls, rounding picks the gradient's sign.
+    # A convolution, not a pooling: without masked points, rounding decides the gradient's sign.
     kernel = scale.new_full((1, 1, box, box), 1 / box**2)
     smooth = functional.conv2d(scale[None, None], kernel, padding=box // 2)[0, 0]
     return (smooth - scale).abs().mean()

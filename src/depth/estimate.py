@@ -1,23 +1,25 @@
-"""What every depth backend returns for one image.
+"""The result of a depth backend for one image.
 
 Depth is z-depth (along the optical axis, not along the ray) in the backend's own unit.
 """
 
+import math
 from dataclasses import dataclass
 
 import torch
 from jaxtyping import Bool, Float
 from torch import Tensor
 
+from ..geometry.fit import WHOLE, Region
 from ..runtime import InputError
+
+# Across the longer side; between a telephone's main camera and a normal lens.
+ASSUMED_FIELD_OF_VIEW = 60.0
 
 
 @dataclass(frozen=True)
 class DepthEstimate:
-    """Depth of one image, where it can be trusted, and the camera that goes with it.
-
-    Depth may be infinite where `mask` is false. Intrinsics are in pixels of the depth map.
-    """
+    """Depth of one image, maybe infinite outside of `mask`, and intrinsics in its pixels."""
 
     depth: Float[Tensor, "h w"]
     mask: Bool[Tensor, "h w"]
@@ -36,3 +38,16 @@ class DepthEstimate:
 def clamp_depth(depth: Float[Tensor, "*shape"], far: float) -> Float[Tensor, "*shape"]:
     """Depth in [0, `far`] without NaN: NaN and +inf become `far`, negative values 0."""
     return depth.nan_to_num(nan=far).clamp(0, far)
+
+
+def assumed_intrinsics(height: int, width: int, region: Region = WHOLE) -> Float[Tensor, "4"]:
+    """Intrinsics in pixels of a region of a picture whose lens is not known.
+
+    They assume 60 degrees across the longer side of the whole picture, and its middle as the axis.
+    """
+    left, top, right, bottom = region
+    whole_width, whole_height = width / (right - left), height / (bottom - top)
+    half = math.radians(ASSUMED_FIELD_OF_VIEW) / 2
+    focal = max(whole_width, whole_height) / (2 * math.tan(half))
+    centre = ((0.5 - left) * whole_width, (0.5 - top) * whole_height)
+    return torch.tensor([focal, focal, *centre])

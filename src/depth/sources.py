@@ -1,4 +1,4 @@
-"""What a 3D cache is made of: a user's picture or video, with depth, at the generator's size."""
+"""The sources of a 3D cache: a user's picture or video with depth, at the generator's size."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,7 +13,7 @@ from ..io.video.video import iterate_video, video_info
 from ..runtime import InputError
 from .backends.choice import DepthBackend, scene_estimate
 from .backends.moge import PreparedImage, depth_model_input, prepare_image
-from .backends.video import VideoDepthBackend, scene_video_depth
+from .backends.video import VideoDepthBackend, VideoFrames, scene_video_depth
 from .backends.vipe import PosedDepthVideo
 from .estimate import DepthEstimate
 
@@ -23,10 +23,9 @@ PUBLISHED_ROWS = (720, 704)
 
 @dataclass(frozen=True)
 class StillSource:
-    """A picture ready for the cache, and the one that becomes the clips' first frame.
+    """A picture ready for the cache, and the first frame of the clips.
 
-    `picture` still has to be stretched to the target size where the two differ (as published);
-    `divisor` is what the backend's depth was divided by.
+    As published, `picture` is not yet stretched to the target size; `divisor` is that of the depth.
     """
 
     prepared: PreparedImage
@@ -42,17 +41,18 @@ def still_source(
 ) -> StillSource:
     """The picture and its depth at `target` size (height, width).
 
-    `crop` and `pad` keep square pixels and look for depth in the picture at its final size. Bars
-    of a padded picture are black and have no depth, so that the generator fills them. `stretch` is
-    the published way: depth is sought in the picture stretched to slightly more rows.
+    `crop` and `pad` keep square pixels and estimate depth on the picture at its final size. Bars of
+    a padded picture are black and have no depth, so that the generator fills them. `stretch` is
+    the published way: depth is estimated on the picture stretched to slightly more rows.
     """
     if mode == "stretch":
         rows = round(target[0] * PUBLISHED_ROWS[0] / PUBLISHED_ROWS[1])
         values = depth_model_input(image, rows, target[1])
         estimate, divisor = scene_estimate(backend, values)
         values = values.to(estimate.depth.device)
-        return StillSource(prepare_image(values, estimate, *target), image, divisor)
-    fit = plan_fit(image.shape[0], image.shape[1], target, mode)
+        prepared = prepare_image(values, estimate, height=target[0], width=target[1])
+        return StillSource(prepared, image, divisor)
+    fit = plan_fit(image.shape[0], image.shape[1], target, mode=mode)
     content = fit.resize(image)
     values = _unit_values(content)
     estimate, divisor = scene_estimate(backend, values, fit.region)
@@ -66,19 +66,16 @@ def video_source(
     mode: FitMode = "crop",
     frames: range = range(121),
 ) -> tuple[PosedDepthVideo, float]:
-    """Frames of a video of a still camera with depth, and what the depth was divided by.
-
-    Where the video ends, its last frame is repeated; a start beyond the end is the last frame. The
-    camera is the world's origin.
-    """
+    """Frames of a still camera's video with depth, and its divisor; the last frame repeats."""
     if not frames or frames.start < 0 or frames.step != 1:
         raise InputError(path, f"the frames {frames}", "one or more consecutive frames from 0 on")
     info = video_info(path)
-    fit = plan_fit(info.height, info.width, target, mode)
+    fit = plan_fit(info.height, info.width, target, mode=mode)
     last = info.num_frames - 1
     wanted = sorted({min(index, last) for index in frames})
     pictures = [_unit_values(fit.resize(rgb)) for _, rgb in iterate_video(path, wanted)]
-    depth, divisor = scene_video_depth(backend, torch.stack(pictures), fit.region, wanted)
+    shown = VideoFrames(torch.stack(pictures), fit.region, wanted)
+    depth, divisor = scene_video_depth(backend, shown)
     framed = [
         _framed(picture, DepthEstimate(depth.depth[row], depth.mask[row], depth.intrinsics), fit)
         for row, picture in enumerate(pictures)
@@ -104,10 +101,10 @@ def _unit_values(image: UInt8[Tensor, "h w 3"]) -> Float[Tensor, "3 h w"]:
 def _framed(
     values: Float[Tensor, "3 content_h content_w"], estimate: DepthEstimate, fit: Fit
 ) -> PreparedImage:
-    """The fitted picture and its depth in a frame of target size."""
+    """The fitted picture and its depth at target size."""
     values = values.to(estimate.depth.device)
-    inside = prepare_image(values, estimate, *fit.content)
-    # Bars are black, which is -1 here.
+    inside = prepare_image(values, estimate, height=fit.content[0], width=fit.content[1])
+    # Bars are black: -1.
     image = fit.paste((inside.image + 1).movedim(0, -1)).movedim(-1, 0) - 1
     top, left = fit.offset
     intrinsics = inside.estimate.intrinsics

@@ -1,4 +1,4 @@
-"""Metrics of a predicted video against its reference, frame by frame, in batches of few frames."""
+"""Metrics of a predicted video against its reference, frame by frame, in small batches."""
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -12,6 +12,7 @@ import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor
 
+from ..geometry.fit import cover_size, cut_middle
 from ..runtime import InputError, get_logger
 from .lpips import BACKBONE_FILE, LINEAR_FILE, LPIPS, load_lpips
 from .metrics import SSIM_WINDOW, psnr, ssim
@@ -20,29 +21,25 @@ from .sources import Footage, open_footage
 LOGGER = get_logger(__name__)
 Measure = Callable[[Tensor, Tensor], Tensor]
 METRICS = ("psnr", "ssim", "lpips")
-# The smallest frames that each metric takes; VGG16 halves them four times.
+# The smallest side of a frame for each metric; VGG16 halves frames four times.
 SMALLEST = {"psnr": 1, "ssim": SSIM_WINDOW, "lpips": 16}
-# Pixels in memory at once: four frames of 704x1280, but one of them through VGG16, which takes
-# 1.6 GiB for a pair of such frames.
+# Pixels in memory at once: four frames of 704x1280. VGG16 takes 1.6 GiB for one pair of them.
 BATCH_PIXELS, LPIPS_PIXELS = 4 * 704 * 1280, 704 * 1280
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class CompareOptions:
-    """How two videos of different length or size are brought together.
+    """The treatment of two videos of different length or size."""
 
-    Attributes:
-        frames: compare the first so many, or as many as both have; None asks for equal lengths.
-        resize: `crop` brings the reference to the size of the prediction.
-    """
-
+    # The number of frames from the first on, or as many as both have; None asks for equal lengths.
     frames: int | Literal["common"] | None = None
+    # `crop` brings the reference to the size of the prediction.
     resize: Literal["none", "crop"] = "none"
 
 
 @dataclass(frozen=True)
 class Measures:
-    """Metrics by name, and for those that cannot be computed the reason."""
+    """Metrics by name, and the reasons why others cannot be computed."""
 
     functions: dict[str, Measure]
     missing: dict[str, str]
@@ -51,7 +48,7 @@ class Measures:
 
 @dataclass(frozen=True)
 class Comparison:
-    """Two videos that fit: the number of frames to compare; the size is that of the prediction."""
+    """Two videos and their number of frames to compare, at the size of the prediction."""
 
     prediction: Footage
     reference: Footage
@@ -60,7 +57,7 @@ class Comparison:
 
 @dataclass(frozen=True)
 class VideoMetrics:
-    """The values of each metric, frame by frame; the PSNR of identical frames is infinite."""
+    """The values of each metric by frame; the PSNR of identical frames is infinite."""
 
     num_frames: int
     height: int
@@ -71,10 +68,9 @@ class VideoMetrics:
 def load_measures(
     names: tuple[str, ...], lpips_folder: Path, device: torch.device | str = "cpu"
 ) -> Measures:
-    """The metrics `names`; LPIPS only where its weights are in `lpips_folder`.
+    """The metrics `names`; LPIPS only if its weights are in `lpips_folder`.
 
-    Raises:
-        InputError: an unknown name, weights that are there but cannot be used.
+    Raises `InputError` for an unknown name, or weights that cannot be used.
     """
     device = torch.device(device)
     unknown = [name for name in names if name not in METRICS]
@@ -96,16 +92,13 @@ def load_measures(
 
 
 def plan_comparison(prediction: Path, reference: Path, options: CompareOptions) -> Comparison:
-    """Two videos whose lengths and sizes fit, or are made to by `options`.
-
-    Raises `InputError` naming both files if they don't, or one that cannot be read.
-    """
+    """Two videos whose lengths and sizes fit, or fit by `options`; else `InputError`."""
     ours, theirs = open_footage(prediction), open_footage(reference)
     both = f"{prediction} and {reference}"
-    lengths, common = (ours.num_frames, theirs.num_frames), min(ours.num_frames, theirs.num_frames)
-    if options.frames is None and lengths[0] != lengths[1]:
+    common = min(ours.num_frames, theirs.num_frames)
+    if options.frames is None and ours.num_frames != theirs.num_frames:
         expected = "equal lengths, or --frames, which cuts both"
-        raise InputError(both, f"{lengths[0]} and {lengths[1]} frames", expected)
+        raise InputError(both, f"{ours.num_frames} and {theirs.num_frames} frames", expected)
     if isinstance(options.frames, int) and not 0 < options.frames <= common:
         expected = f"at least 1 and at most as many as both have ({common})"
         raise InputError(both, f"--frames {options.frames}", expected)
@@ -117,7 +110,7 @@ def plan_comparison(prediction: Path, reference: Path, options: CompareOptions) 
 
 @torch.no_grad()
 def measure(comparison: Comparison, measures: Measures) -> VideoMetrics:
-    """The metrics of every frame, with few frames in memory at a time."""
+    """The metrics of every frame."""
     ours, theirs = comparison.prediction, comparison.reference
     for name in measures.functions:
         if min(ours.height, ours.width) < SMALLEST[name]:
@@ -125,29 +118,26 @@ def measure(comparison: Comparison, measures: Measures) -> VideoMetrics:
             raise InputError(ours.path, f"{ours.height}x{ours.width} pixels", expected)
     values: dict[str, list[float]] = {name: [] for name in measures.functions}
     size = (ours.height, ours.width)
-    batch = max(BATCH_PIXELS // max(size[0] * size[1], theirs.height * theirs.width), 1)
-    batches = (_batches(f, comparison.num_frames, batch, measures.device) for f in (ours, theirs))
+    batch = max(BATCH_PIXELS // max(ours.height * ours.width, theirs.height * theirs.width), 1)
+    batches = (
+        _batches(f, comparison.num_frames, batch, device=measures.device) for f in (ours, theirs)
+    )
     for predicted, target in zip(*batches, strict=True):
         target = fit_reference(target, size)
         for name, function in measures.functions.items():
             values[name] += function(predicted, target).tolist()
-    return VideoMetrics(comparison.num_frames, *size, values)
+    return VideoMetrics(comparison.num_frames, ours.height, ours.width, values=values)
 
 
 def fit_reference(
     frames: Float[Tensor, "frame 3 h w"], size: tuple[int, int]
 ) -> Float[Tensor, "frame 3 new_h new_w"]:
-    """The middle of the frames, scaled to cover `size` (height, width) with square pixels.
-
-    Bilinear with antialiasing; of an odd margin, the smaller half lies above and to the left.
-    """
-    height, width = frames.shape[-2:]
-    scale = max(size[0] / height, size[1] / width)
-    scaled = (max(round(height * scale), size[0]), max(round(width * scale), size[1]))
-    if scaled != (height, width):
+    """The middle of the frames, scaled to cover `size` (height, width) with square pixels."""
+    scaled = cover_size(frames.shape[-2], frames.shape[-1], size)
+    if scaled != tuple(frames.shape[-2:]):
+        # Values between bytes, unlike `Fit.resize`: metrics compare them unrounded.
         frames = F.interpolate(frames, scaled, mode="bilinear", antialias=True)
-    top, left = (scaled[0] - size[0]) // 2, (scaled[1] - size[1]) // 2
-    return frames[..., top : top + size[0], left : left + size[1]]
+    return cut_middle(frames, size)
 
 
 def _batches(

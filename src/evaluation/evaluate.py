@@ -1,4 +1,4 @@
-"""Two folders in; a record for every video, a summary table and plots out."""
+"""The evaluation of two folders: a record for every video, a summary table and plots."""
 
 import json
 from collections.abc import Mapping
@@ -8,6 +8,7 @@ from pathlib import Path
 from ..io.atomic import atomic_path
 from ..io.image.image import write_png
 from ..io.json_object import write_json
+from ..io.state_dict import listed
 from ..runtime import InputError, get_logger, progress
 from ..visualization.plots import PlotLabels, plot_curve
 from .compare import (
@@ -22,7 +23,7 @@ from .compare import (
 )
 from .lpips import BACKBONE_FILE, LINEAR_FILE
 from .records import metric_stamp, read_values, write_record
-from .sources import Pair, find_pairs, list_names
+from .sources import Pair, find_pairs
 from .summary import (
     BETTER,
     TITLES,
@@ -42,56 +43,56 @@ LEGEND = (
 )
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class EvaluationConfig:
-    """What is compared, how, and where the results go.
+    """The inputs, the metrics and the output folder of an evaluation."""
 
-    Attributes:
-        prediction: a folder of videos, pictures or folders of frames; or one of these.
-        reference: the same, under the same names.
-        out: receives metrics/<name>.json, summary.json, summary.md and a plot of each metric.
-        common_names: leave out what only one folder has; otherwise that is an error.
-    """
-
+    # A folder of videos, pictures or folders of frames; or one of these.
     prediction: Path
     reference: Path
+    # For metrics/<name>.json, summary.json, summary.md and a plot of each metric.
     out: Path
     metrics: tuple[str, ...] = ("psnr", "ssim", "lpips")
     lpips_folder: Path = Path("checkpoints/lpips")
+    # Leave out names that only one folder has; otherwise they are an error.
     common_names: bool = False
     options: CompareOptions = field(default_factory=CompareOptions)
     device: str = "cpu"
 
 
 def evaluate(config: EvaluationConfig) -> str:
-    """The summary table in Markdown, once everything is on the disk.
+    """Write all results; returns the summary table in Markdown.
 
-    Every pair is opened and checked before the first is computed. Metrics whose files and options
-    did not change since the last run are read from their records.
+    All pairs are opened and checked first. Metrics whose files and options did not change since the
+    last run are read from their records.
 
     Raises:
         InputError: nothing to compare, names, lengths or sizes that don't fit, an unreadable file.
     """
     pairs, left_out = _find(config)
-    plans = {pair.name: _plan(pair, config.options) for pair in pairs}
+    plans = {
+        pair.name: plan_comparison(pair.prediction, pair.reference, config.options)
+        for pair in pairs
+    }
     measures = load_measures(config.metrics, config.lpips_folder, config.device)
     videos = {
-        name: _measure_or_reuse(config, name, plan, measures)
+        name: _measure_or_reuse(config, name=name, plan=plan, measures=measures)
         for name, plan in progress(plans.items(), "videos", len(plans))
     }
     summaries = {name: summarise(videos, name) for name in measures.functions}
     _write_plots(config.out, summaries)
-    return _write_summary(config, videos, summaries, measures.missing, left_out)
+    return _write_summary(
+        config, videos=videos, summaries=summaries, missing=measures.missing, left_out=left_out
+    )
 
 
 def _find(config: EvaluationConfig) -> tuple[list[Pair], list[str]]:
-    inputs = (config.prediction, config.reference)
-    for folder in inputs:
+    for folder in (config.prediction, config.reference):
         if folder.is_dir() and config.out.resolve().is_relative_to(folder.resolve()):
             raise InputError("--out", config.out, f"a folder outside of {folder}, which is read")
-    pairs, ours, theirs = find_pairs(*inputs)
+    pairs, ours, theirs = find_pairs(config.prediction, config.reference)
     alone = [
-        f"{len(names)} only in {folder} ({list_names(names)})"
+        f"{len(names)} only in {folder} ({listed(names)})"
         for names, folder in ((ours, config.prediction), (theirs, config.reference))
         if names
     ]
@@ -104,10 +105,6 @@ def _find(config: EvaluationConfig) -> tuple[list[Pair], list[str]]:
     return pairs, alone
 
 
-def _plan(pair: Pair, options: CompareOptions) -> Comparison:
-    return plan_comparison(pair.prediction, pair.reference, options)
-
-
 def _measure_or_reuse(
     config: EvaluationConfig, name: str, plan: Comparison, measures: Measures
 ) -> VideoMetrics:
@@ -118,14 +115,14 @@ def _measure_or_reuse(
     }
     values = read_values(path, stamps, plan.num_frames)
     functions = {key: f for key, f in measures.functions.items() if key not in values}
-    size = (plan.prediction.height, plan.prediction.width)
-    known = VideoMetrics(plan.num_frames, *size, values)
+    ours = plan.prediction
+    known = VideoMetrics(plan.num_frames, ours.height, ours.width, values=values)
     if functions:
-        # Metrics of earlier runs that still hold stay in the record, asked for or not.
+        # The record keeps valid metrics of earlier runs, also those not requested now.
         found = measure(plan, replace(measures, functions=functions)).values
         known = replace(known, values=values | found)
         valid = {key: stamps[key] for key in known.values}
-        write_record(path, plan, config.options, known, valid)
+        write_record(path, comparison=plan, options=config.options, metrics=known, stamps=valid)
     return replace(known, values={key: known.values[key] for key in measures.functions})
 
 

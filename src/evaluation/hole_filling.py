@@ -1,21 +1,21 @@
-"""The plainest guess at what a camera could not see: the colour of the nearest pixel it saw."""
+"""A baseline for unseen pixels: the colour of the nearest seen pixel."""
 
 import torch
 import torch.nn.functional as F
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
-# How many columns are looked at on each side before it is asked whether that was enough.
+# Column offsets between two checks whether farther columns can be nearer.
 STRIDE = 16
 
 
 def fill_nearest(
     image: Float[Tensor, "*picture channel h w"], mask: Bool[Tensor, "*picture h w"]
 ) -> Float[Tensor, "*picture channel h w"]:
-    """Pictures whose pixels outside `mask` take the colour of the nearest one inside it.
+    """Pictures whose pixels outside `mask` take the colour of the nearest pixel inside it.
 
-    Nearest by Euclidean distance between pixel centres; of equally near ones any. Pictures without
-    a pixel in `mask` stay as they are.
+    The distance is Euclidean between pixel centres; among equal ones the choice is arbitrary.
+    Pictures without a pixel in `mask` stay as they are.
     """
     height, width = mask.shape[-2:]
     source = nearest_index(mask.reshape(-1, height, width)).flatten(1)
@@ -27,9 +27,9 @@ def fill_nearest(
 def nearest_index(mask: Bool[Tensor, "picture h w"]) -> Int[Tensor, "picture h w"]:
     """The index (row times width plus column) of the pixel of `mask` nearest to each pixel.
 
-    A pixel of `mask` is its own; so are all pixels of a picture that has none. First the nearest
-    one of every column is found, then the best column (Felzenszwalb and Huttenlocher 2012, section
-    3), column offset by column offset until no farther column can be better.
+    Pixels of `mask` are their own nearest, and so are all pixels of a picture without any. The
+    nearest pixel of every column comes first, then the best column (Felzenszwalb and Huttenlocher
+    2012, section 3), by growing column offsets until no farther column can be better.
     """
     count, height, width = mask.shape
     rows = _nearest_rows(mask)
@@ -53,7 +53,7 @@ def nearest_index(mask: Bool[Tensor, "picture h w"]) -> Int[Tensor, "picture h w
 
 
 def _count(size: int, device: torch.device) -> Int[Tensor, " size"]:
-    """0, 1, 2 ...; half the memory of the usual type, whose traffic is what takes the time."""
+    """0, 1, 2 ... in 32 bits: memory traffic takes most of the time."""
     return torch.arange(size, device=device, dtype=torch.int32)
 
 

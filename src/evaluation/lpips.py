@@ -5,6 +5,7 @@ The weights are two published files in one folder: torchvision's VGG16 (`vgg16-3
 the metric's linear layers (`vgg.pth`).
 """
 
+from itertools import pairwise
 from pathlib import Path
 
 import torch
@@ -16,7 +17,7 @@ from ..checkpoints.opening import open_weights
 from ..runtime import InputError
 
 BACKBONE_FILE, LINEAR_FILE = "vgg16-397923af.pth", "vgg.pth"
-# Convolutions by torchvision's index and output width; pooling comes before the marked ones.
+# Output widths of the convolutions by torchvision's index; pooling comes before those in POOLED.
 CONVOLUTIONS = {0: 64, 2: 64, 5: 128, 7: 128, 10: 256, 12: 256, 14: 256}
 CONVOLUTIONS |= {17: 512, 19: 512, 21: 512, 24: 512, 26: 512, 28: 512}
 POOLED = (5, 10, 17, 24)
@@ -32,11 +33,11 @@ class LPIPS(nn.Module):
 
     def __init__(self) -> None:
         super().__init__()
-        widths = [3, *CONVOLUTIONS.values()]
+        layers = zip(CONVOLUTIONS, pairwise([3, *CONVOLUTIONS.values()]), strict=True)
         self.features = nn.ModuleDict(
             {
                 str(index): nn.Conv2d(before, after, 3, padding=1)
-                for index, before, after in zip(CONVOLUTIONS, widths[:-1], widths[1:], strict=True)
+                for index, (before, after) in layers
             }
         )
         self.linear = nn.ParameterList(torch.zeros(1, width, 1, 1) for width in TAPS.values())
@@ -67,20 +68,11 @@ class LPIPS(nn.Module):
 
 
 def load_lpips(folder: Path, device: torch.device | str = "cpu") -> LPIPS:
-    """The metric with its published weights, frozen.
-
-    Raises:
-        InputError: a file is missing or unreadable, or lacks a tensor (named).
-    """
+    """The metric with its published weights, frozen; `InputError` for a bad file or tensor."""
     network = LPIPS()
     backbone, linear = _read(folder / BACKBONE_FILE), _read(folder / LINEAR_FILE)
-    state = {
-        f"features.{index}.{part}": _tensor(
-            folder / BACKBONE_FILE, backbone, f"features.{index}.{part}"
-        )
-        for index in CONVOLUTIONS
-        for part in ("weight", "bias")
-    }
+    names = [f"features.{index}.{part}" for index in CONVOLUTIONS for part in ("weight", "bias")]
+    state = {name: _tensor(folder / BACKBONE_FILE, backbone, name) for name in names}
     for index in range(len(TAPS)):
         name = f"lin{index}.model.1.weight"
         state[f"linear.{index}"] = _tensor(folder / LINEAR_FILE, linear, name)

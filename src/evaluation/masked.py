@@ -1,7 +1,7 @@
-"""Errors of clips on some of their pixels, and of their luma and chroma; what moves in a clip.
+"""Errors of clips on a mask of pixels, and of luma and chroma; a mask of moving pixels.
 
 Colours are RGB in [0, 1]. The PSNR of a clip is that of its mean square error over all compared
-values; a figure over clips is the mean of theirs, or pooled: that of all squared errors together.
+values. A figure over clips is the mean of theirs, or pooled: the PSNR of all squared errors.
 """
 
 import math
@@ -13,29 +13,25 @@ from jaxtyping import Bool, Float
 from torch import Tensor
 
 # Rows Y, Cb, Cr of ITU-R BT.601 in full range, each of which spans 1; grey has no chroma.
-YCBCR = (
-    (0.299, 0.587, 0.114),
-    (-0.168736, -0.331264, 0.5),
-    (0.5, -0.418688, -0.081312),
-)
-# The least change of a colour that counts as motion, in the channel that changes most: twice what
-# the eye just sees, above the noise of 8 bits and of antialiasing.
+YCBCR = ((0.299, 0.587, 0.114), (-0.168736, -0.331264, 0.5), (0.5, -0.418688, -0.081312))
+# The least change of a pixel's most changed channel that counts as motion: twice the visible
+# threshold, above the noise of 8 bits and of antialiasing.
 MOTION = 16 / 255
 
 
 @dataclass(frozen=True)
 class ClipErrors:
-    """Squared errors of clips, summed, and over how many values; float64."""
+    """Sums of the squared errors of clips, and the number of values in each; float64."""
 
     squared: Float[Tensor, " clip"]
     count: Float[Tensor, " clip"]
 
     def psnr(self) -> Float[Tensor, " clip"]:
-        """PSNR of each clip in dB: infinite where nothing differs, NaN where nothing counts."""
+        """PSNR of each clip in dB: infinite without a difference, NaN without a value."""
         return -10 * torch.log10(self.squared / self.count)
 
     def summary(self) -> dict[str, float | int | None]:
-        """Mean PSNR of the clips in which something counts, the pooled PSNR, and their number."""
+        """Mean PSNR of the clips with a finite one, the pooled PSNR, and the number of clips."""
         found = self.psnr()
         finite = found[found.isfinite()]
         squared, count = self.squared.sum().item(), self.count.sum().item()
@@ -55,7 +51,7 @@ def clip_errors(
     target: Float[Tensor, "clip 3 frame h w"],
     mask: Bool[Tensor, "clip frame h w"] | None = None,
 ) -> ClipErrors:
-    """The errors of clips on the pixels of `mask` (None: all); both are clipped to [0, 1] first."""
+    """The errors of clips on the pixels of `mask` (None: all), clipped to [0, 1]."""
     squared = (predicted.float().clamp(0, 1) - target.float().clamp(0, 1)) ** 2
     pixels = squared.sum(dim=1, dtype=torch.float64)
     if mask is None:
@@ -73,7 +69,7 @@ def ycbcr(rgb: Float[Tensor, "clip 3 frame h w"]) -> Float[Tensor, "clip 3 frame
 def channel_errors(
     predicted: Float[Tensor, "clip 3 frame h w"], target: Float[Tensor, "clip 3 frame h w"]
 ) -> dict[str, ClipErrors]:
-    """The errors of `y`, `cb` and `cr`, each relative to its full range, which is 1."""
+    """The errors of `y`, `cb` and `cr`, each of which has a range of 1."""
     ours, theirs = (ycbcr(rgb.float().clamp(0, 1)) for rgb in (predicted, target))
     squared = ((ours - theirs) ** 2).sum(dim=(2, 3, 4), dtype=torch.float64)
     count = torch.full_like(squared[:, 0], ours[0, 0].numel())
@@ -81,8 +77,7 @@ def channel_errors(
 
 
 def moving_pixels(
-    frames: Float[Tensor, "*batch 3 h w"],
-    others: Float[Tensor, "*batch 3 h w"],
+    frames: Float[Tensor, "*batch 3 h w"], others: Float[Tensor, "*batch 3 h w"]
 ) -> Bool[Tensor, "*batch h w"]:
-    """Where two moments of one camera differ: by `MOTION` or more in any channel."""
+    """A mask of pixels that differ by `MOTION` or more in any channel."""
     return (frames - others).abs().amax(dim=-3) >= MOTION

@@ -13,10 +13,7 @@ C1, C2 = 1e-4, 9e-4
 def psnr(
     predicted: Float[Tensor, "frame 3 h w"], target: Float[Tensor, "frame 3 h w"]
 ) -> Float[Tensor, " frame"]:
-    """Peak signal-to-noise ratio of each frame in dB; infinite for equal frames.
-
-    Both are clipped to [0, 1] first; the mean square error runs over channels and pixels.
-    """
+    """PSNR of each frame in dB, clipped to [0, 1], over channels and pixels; infinite if equal."""
     difference = predicted.float().clamp(0, 1) - target.float().clamp(0, 1)
     return -10 * torch.log10((difference**2).mean(dim=(1, 2, 3)))
 
@@ -24,13 +21,12 @@ def psnr(
 def ssim(
     predicted: Float[Tensor, "frame 3 h w"], target: Float[Tensor, "frame 3 h w"]
 ) -> Float[Tensor, " frame"]:
-    """Structural similarity of each frame in [-1, 1]; frames are clipped to [0, 1] first.
+    """Structural similarity of each frame in [-1, 1]; frames are clipped to [0, 1].
 
-    Wang et al. 2004 with a Gaussian window, sample (not population) covariances, averaged over
-    the pixels whose window lies inside the frame and over channels, as scikit-image computes it.
-    Frames have at least 11x11 pixels.
+    Wang et al. 2004 as by scikit-image: a Gaussian window, sample (not population) covariances, the
+    mean over channels and pixels whose window lies inside the frame. Frames are 11x11 or larger.
     """
-    # Frame by frame: what a CPU works on stays nearer to its caches than a whole batch would.
+    # Frame by frame, to stay in a CPU's caches.
     means = [
         _similarity(ours.float().clamp(0, 1), theirs.float().clamp(0, 1)).mean()
         for ours, theirs in zip(predicted, target, strict=True)
@@ -42,8 +38,8 @@ def _similarity(
     x: Float[Tensor, "3 h w"], y: Float[Tensor, "3 h w"]
 ) -> Float[Tensor, "3 h_inside w_inside"]:
     """SSIM around each pixel whose window lies inside the frame."""
-    # Variances don't depend on an offset, and in float32 they would drown in squares of bright
-    # frames: an error of 1e-4 where a frame is flat.
+    # Variances don't depend on an offset. Without it, float32 squares of bright, flat frames have
+    # an error of 1e-4.
     offset_x, offset_y = x.mean(dim=(1, 2), keepdim=True), y.mean(dim=(1, 2), keepdim=True)
     x, y = x - offset_x, y - offset_y
     mean_x, mean_y = _blurred(x), _blurred(y)
@@ -60,8 +56,7 @@ def _similarity(
 def _blurred(frame: Float[Tensor, "3 h w"]) -> Float[Tensor, "3 h_inside w_inside"]:
     """The frame under the window, as two sums of shifted copies.
 
-    No convolution: on CUDA those may run in TF32, which loses the small variances, and on a CPU
-    they are several times slower.
+    A convolution may lose small variances to TF32 on CUDA, and is several times slower on a CPU.
     """
     radius = SSIM_WINDOW // 2
     taps = [-((index - radius) ** 2) / (2 * SSIM_SIGMA**2) for index in range(SSIM_WINDOW)]

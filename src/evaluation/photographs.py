@@ -1,4 +1,4 @@
-"""Clips of photographs and videos that a tokenizer is measured on, RGB uint8 `[3, frame, h, w]`."""
+"""Clips of photographs and videos to evaluate a tokenizer on, RGB uint8 `[3, frame, h, w]`."""
 
 from pathlib import Path
 
@@ -7,22 +7,22 @@ import torch
 from jaxtyping import UInt8
 from torch import Tensor
 
+from ..geometry.fit import cover_size, cut_middle
 from ..io.image.folders import find_images
 from ..io.image.image import read_image
 from ..io.video.video import read_video
 from ..runtime import InputError
 
-# A photograph covers so much more than the window that slides over it.
+# Sides of a photograph over those of the window that slides over it.
 ROOM = 1.25
 
 
 def cover(picture: UInt8[Tensor, "h w 3"], size: tuple[int, int]) -> UInt8[Tensor, "h_out w_out 3"]:
-    """The whole picture, resized (Lanczos) so that it just covers `size` (height, width)."""
+    """The whole picture, resized so that it just covers `size` (height, width)."""
     from PIL import Image
 
-    height, width = picture.shape[:2]
-    scale = max(size[0] / height, size[1] / width)
-    rows, columns = max(round(height * scale), size[0]), max(round(width * scale), size[1])
+    rows, columns = cover_size(picture.shape[0], picture.shape[1], size)
+    # Lanczos, unlike `Fit.resize`, keeps the recorded figures comparable.
     resized = Image.fromarray(picture.numpy()).resize((columns, rows), Image.Resampling.LANCZOS)
     return torch.from_numpy(np.array(resized))
 
@@ -46,22 +46,16 @@ def middle_of(
     pictures: list[UInt8[Tensor, "_ _ 3"]], size: tuple[int, int]
 ) -> UInt8[Tensor, "3 frame rows columns"]:
     """Pictures that cover `size`, cropped in the middle."""
-    rows, columns = size
-    shown = []
-    for picture in pictures:
-        large = cover(picture, size)
-        y, x = (large.shape[0] - rows) // 2, (large.shape[1] - columns) // 2
-        shown.append(large[y : y + rows, x : x + columns])
-    return torch.stack(shown).movedim(-1, 0)
+    shown = [cut_middle(cover(picture, size).movedim(-1, 0), size) for picture in pictures]
+    return torch.stack(shown, dim=1)
 
 
 def read_footage(
     path: Path, size: tuple[int, int], frames: int = 17, stride: int = 1
 ) -> UInt8[Tensor, "3 {frames} rows columns"]:
-    """The first `frames` of a video, or of a folder of pictures, every `stride`-th of them.
+    """Every `stride`-th of the first frames of a video or a folder of pictures.
 
-    Raises:
-        InputError: unreadable footage, or too little of it.
+    Raises `InputError` for unreadable footage, or too few frames.
     """
     wanted = range(0, frames * stride, stride)
     if not path.is_dir():

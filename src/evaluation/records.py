@@ -1,7 +1,7 @@
-"""Finished metrics of one video as JSON, and whether they still hold.
+"""Finished metrics of one video as JSON.
 
-Every metric carries a stamp of what it was computed from: names, sizes and modification times of
-the files, and the options. JSON knows no infinity: null is the PSNR of identical frames.
+Every metric has a stamp, a digest of its inputs: the files' names, sizes and modification times,
+and the options. JSON has no infinity: null is the PSNR of identical frames.
 """
 
 import hashlib
@@ -16,29 +16,21 @@ from .compare import CompareOptions, Comparison, VideoMetrics
 from .sources import picture_files
 
 LOGGER = get_logger(__name__)
-# Raised when the arithmetic of a metric changes, so that older records don't count.
+# Increase it when the arithmetic of a metric changes: older records become invalid.
 VERSION = 1
 
 
-def file_stamp(paths: list[Path]) -> str:
-    """A digest of the files' names, sizes and modification times; missing ones count too."""
+def metric_stamp(comparison: Comparison, options: CompareOptions, weights: list[Path]) -> str:
+    """A digest of all inputs of a metric; missing files count too."""
+    compared = (comparison.prediction, comparison.reference)
     lines = []
-    for path in paths:
+    for path in [*weights, *(path for part in compared for path in picture_files(part.path))]:
         found = path.stat() if path.exists() else None
         state = (found.st_size, found.st_mtime_ns) if found else None
         lines.append(f"{path.resolve()} {state}")
-    return hashlib.sha256("\n".join(lines).encode()).hexdigest()
-
-
-def metric_stamp(comparison: Comparison, options: CompareOptions, weights: list[Path]) -> str:
-    """A digest of everything that the values of a metric depend on."""
-    files = weights + [
-        path
-        for footage in (comparison.prediction, comparison.reference)
-        for path in picture_files(footage.path)
-    ]
+    files = hashlib.sha256("\n".join(lines).encode()).hexdigest()
     rest = f"{VERSION} {comparison.num_frames} {options.resize}"
-    return hashlib.sha256(f"{file_stamp(files)} {rest}".encode()).hexdigest()
+    return hashlib.sha256(f"{files} {rest}".encode()).hexdigest()
 
 
 def write_record(
@@ -48,19 +40,20 @@ def write_record(
     metrics: VideoMetrics,
     stamps: dict[str, str],
 ) -> None:
-    """Write the values of every metric, what was compared and how, atomically."""
+    """Write the values of every metric with its inputs and options."""
     footage = {"prediction": comparison.prediction, "reference": comparison.reference}
     content = {name: {**asdict(item), "path": str(item.path)} for name, item in footage.items()} | {
         "options": asdict(options),
         "num_frames": metrics.num_frames,
         "stamps": stamps,
     }
-    content |= {name: jsonable(values) for name, values in metrics.values.items()}
+    for name, values in metrics.values.items():
+        content[name] = [value if math.isfinite(value) else None for value in values]
     write_json(path, content)
 
 
 def read_values(path: Path, stamps: dict[str, str], num_frames: int) -> dict[str, list[float]]:
-    """The metrics in the record `path` that carry the given stamps; none without a record."""
+    """The metrics in the record `path` that have the given stamps; none without a record."""
     if not path.is_file():
         return {}
     try:
@@ -74,8 +67,3 @@ def read_values(path: Path, stamps: dict[str, str], num_frames: int) -> dict[str
         for name, stamp in stamps.items()
         if recorded.get(name) == stamp and len(content.get(name, ())) == num_frames
     }
-
-
-def jsonable(values: list[float]) -> list[float | None]:
-    """The values with None for those that are not finite."""
-    return [value if math.isfinite(value) else None for value in values]

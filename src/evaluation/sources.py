@@ -1,6 +1,6 @@
-"""What is compared: videos, pictures (videos of one frame) and folders of frames, paired by name.
+"""Videos, pictures (videos of one frame) and folders of frames to compare, paired by name.
 
-A name is that of the file without its suffix, or that of the folder of frames.
+The name is that of the file without its suffix, or of the folder of frames.
 """
 
 import re
@@ -20,11 +20,9 @@ from ..io.image.folders import (
 )
 from ..io.image.image import read_image
 from ..io.video.video import iterate_video, video_info
-from ..runtime import InputError
+from ..runtime import InputError, listed
 
 FILES = f"files that end with {', '.join(VIDEO_SUFFIXES + PICTURE_SUFFIXES)}"
-# Names that an error lists before it only counts the others.
-LISTED = 8
 
 
 @dataclass(frozen=True)
@@ -46,10 +44,7 @@ class Footage:
     width: int
 
     def frames(self, count: int) -> Iterator[UInt8[Tensor, "h w 3"]]:
-        """Yield the first `count` frames, one in memory at a time.
-
-        Raises `InputError` where a frame cannot be read or has another size than the first.
-        """
+        """Yield the first `count` frames; `InputError` if one is unreadable or of another size."""
         assert count <= self.num_frames, f"{count} of {self.num_frames} frames of {self.path}"
         if not _is_video(self.path):
             yield from self._pictures(count)
@@ -68,30 +63,30 @@ class Footage:
 
 
 def open_footage(path: Path) -> Footage:
-    """What `path` holds; the first frame is decoded, so `InputError` tells what is unreadable."""
+    """The footage of `path`; `InputError` if its first frame cannot be decoded."""
     if path.is_file() and not _is_footage(path):
         raise InputError(path, f"a file of the type {path.suffix!r}", FILES)
     if _is_video(path):
         info = video_info(path)
-        return Footage(path, info.num_frames, info.height, info.width)
+        return Footage(path, info.num_frames, height=info.height, width=info.width)
     pictures = picture_files(path)
     height, width = read_image(pictures[0]).shape[:2]
-    return Footage(path, len(pictures), height, width)
+    return Footage(path, len(pictures), height=height, width=width)
 
 
 def picture_files(path: Path) -> list[Path]:
-    """The pictures of a folder of frames, "2" before "10", or the one picture that `path` is."""
+    """The pictures of a folder of frames, "2" before "10", or the single picture `path`."""
     return sorted(find_images(path), key=_natural) if path.is_dir() else [path]
 
 
 def find_pairs(prediction: Path, reference: Path) -> tuple[list[Pair], list[str], list[str]]:
-    """The pairs of two folders in natural order, and the names that only one of the two has.
+    """The pairs of two folders in natural order, and the names that only one folder has.
 
     Two files, or a file and a folder of frames, are one pair with the name of the prediction.
 
     Raises:
-        InputError: a path does not exist or holds nothing to compare, a name stands for two
-            files, no name is in both folders.
+        InputError: a path that does not exist or has nothing to compare, a name of two files, no
+            common name.
     """
     for path in (prediction, reference):
         if not path.exists():
@@ -104,15 +99,9 @@ def find_pairs(prediction: Path, reference: Path) -> tuple[list[Pair], list[str]
     only_theirs = [name for name in theirs if name not in ours]
     pairs = [Pair(name, ours[name], theirs[name]) for name in ours if name in theirs]
     if not pairs:
-        value = f"no common names: {list_names(only_ours)}; {list_names(only_theirs)}"
+        value = f"no common names: {listed(only_ours)}; {listed(only_theirs)}"
         raise InputError(f"{prediction} and {reference}", value, "files of the same names in both")
     return pairs, only_ours, only_theirs
-
-
-def list_names(names: list[str]) -> str:
-    """The first names and the number of the others, for a message."""
-    more = f" and {len(names) - LISTED} more" if len(names) > LISTED else ""
-    return ", ".join(names[:LISTED]) + more
 
 
 def _find_footage(folder: Path) -> dict[str, Path]:

@@ -1,9 +1,8 @@
 """Means and standard deviations over videos, as numbers and as a table.
 
-The mean of a video runs over its frames; mean and standard deviation of a metric run over the
-means of the videos, each video counting once. The deviation is that of the population,
-`sqrt(mean(x^2) - mean(x)^2)`, not the unbiased one of a sample. Infinite values (the PSNR of
-identical frames) are left out and counted.
+The mean of a video is over its frames; mean and standard deviation of a metric are over the means
+of the videos. The deviation is that of the population, `sqrt(mean(x^2) - mean(x)^2)`, not the
+unbiased one of a sample. Infinite values (the PSNR of identical frames) are left out and counted.
 """
 
 import math
@@ -19,10 +18,7 @@ DIGITS = {"psnr": 2, "ssim": 4, "lpips": 4}
 
 @dataclass(frozen=True)
 class Spread:
-    """Mean and standard deviation of the finite values among `count + num_infinite`.
-
-    Without a finite value both are None.
-    """
+    """Mean and standard deviation of `count` finite values, None if there is none."""
 
     mean: float | None
     std: float | None
@@ -32,10 +28,7 @@ class Spread:
 
 @dataclass(frozen=True)
 class MetricSummary:
-    """One metric over all videos: of their means, and frame by frame.
-
-    `videos` holds the mean of each video; `frames[i]` runs over the videos that have a frame i.
-    """
+    """One metric: over the means of videos, of each video, and of each frame over its videos."""
 
     overall: Spread
     videos: dict[str, Spread]
@@ -49,15 +42,15 @@ def spread(values: Iterable[float]) -> Spread:
     values = list(values)
     finite = [value for value in values if math.isfinite(value)]
     if not finite:
-        return Spread(None, None, 0, len(values))
+        return Spread(None, None, 0, num_infinite=len(values))
     mean = math.fsum(finite) / len(finite)
     # The same as mean(x^2) - mean(x)^2, without its cancellation.
     variance = math.fsum((value - mean) ** 2 for value in finite) / len(finite)
-    return Spread(mean, math.sqrt(variance), len(finite), len(values) - len(finite))
+    return Spread(mean, math.sqrt(variance), len(finite), num_infinite=len(values) - len(finite))
 
 
 def summarise(videos: Mapping[str, VideoMetrics], metric: str) -> MetricSummary:
-    """One metric of all videos, by their names; videos may differ in length."""
+    """One metric of all videos by name; their lengths may differ."""
     values = {name: video.values[metric] for name, video in videos.items()}
     assert values, f"no videos to summarise {metric} of"
     by_video = {name: spread(series) for name, series in values.items()}
@@ -69,13 +62,19 @@ def summarise(videos: Mapping[str, VideoMetrics], metric: str) -> MetricSummary:
     ]
     num_frames = sum(len(series) for series in values.values())
     identical = sum(video.num_infinite for video in by_video.values())
-    return MetricSummary(spread(means), by_video, by_frame, num_frames, identical)
+    return MetricSummary(
+        overall=spread(means),
+        videos=by_video,
+        frames=by_frame,
+        num_frames=num_frames,
+        num_identical=identical,
+    )
 
 
 def overall_rows(
     summaries: Mapping[str, MetricSummary], missing: Mapping[str, str]
 ) -> list[list[str]]:
-    """The table of all metrics, its header first; those not computed say why."""
+    """The table of all metrics, its header first; metrics that are not computed give the reason."""
     rows = [["metric", "better", "mean", "std over videos", "videos", "frames", "identical frames"]]
     for name, summary in summaries.items():
         overall, digits = summary.overall, DIGITS[name]
@@ -90,7 +89,7 @@ def overall_rows(
 def video_rows(
     videos: Mapping[str, VideoMetrics], summaries: Mapping[str, MetricSummary]
 ) -> list[list[str]]:
-    """The table of all videos with the mean of each metric, its header first."""
+    """The table of the videos' means of each metric, its header first."""
     rows = [["video", "frames", "size", *(TITLES[name] for name in summaries)]]
     for key, video in videos.items():
         cells = [figure(s.videos[key].mean, DIGITS[name]) for name, s in summaries.items()]
@@ -99,14 +98,14 @@ def video_rows(
 
 
 def figure(value: float | None, digits: int, without: str = "inf") -> str:
-    """A number for a table; a mean over nothing but identical frames is infinite."""
+    """A number for a table; None, the mean over identical frames alone, is infinite."""
     return without if value is None else f"{value:.{digits}f}"
 
 
 def markdown(rows: list[list[str]]) -> str:
     """A table in Markdown, its first row the header, with aligned columns."""
     rows = [[cell.replace("|", "\\|") for cell in row] for row in rows]
-    # Long cells (the reason why a metric is missing) don't widen their column.
+    # Long cells, such as the reason why a metric is missing, don't widen their column.
     widths = [
         max((len(c) for c in column if len(c) <= 40), default=3)
         for column in zip(*rows, strict=True)

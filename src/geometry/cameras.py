@@ -14,6 +14,7 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from ..runtime import InputError
+from .fit import plan_fit
 
 RIGID_TOLERANCE = 1e-3
 # Beyond, a distance is damage: it is in the unit of the scene's depth.
@@ -25,17 +26,13 @@ def compose(
 ) -> Float[Tensor, "*#batch i k"]:
     """The products `left @ right` of small matrices, in the full precision of their type.
 
-    Neither autocast nor TF32 reaches it: both turn `@` into one with 8 to 11 bits on CUDA, which
-    poses do not survive.
+    Under autocast or TF32, `@` has only 8 to 11 bits on CUDA: too few for poses.
     """
     return (left[..., :, :, None] * right[..., None, :, :]).sum(dim=-2)
 
 
 def invert_rigid(pose: Float[Tensor, "*batch 4 4"]) -> Float[Tensor, "*batch 4 4"]:
-    """The inverse of rigid 4x4 transforms: rotation transposed, translation turned back.
-
-    Exact to rounding for rotations only; what a user gave passes `check_poses` before.
-    """
+    """The inverse of rigid 4x4 transforms; exact to rounding for poses that pass `check_poses`."""
     rotation, translation = pose[..., :3, :3], pose[..., :3, 3:]
     inverse = torch.zeros_like(pose)
     inverse[..., :3, :3] = rotation.mT
@@ -54,13 +51,13 @@ def intrinsics_to_matrix(intrinsics: Float[Tensor, "*batch 4"]) -> Float[Tensor,
 
 
 def matrix_to_intrinsics(matrix: Float[Tensor, "*batch 3 3"]) -> Float[Tensor, "*batch 4"]:
-    """Matrices `K` as `fx fy cx cy`; skew is not represented."""
+    """Matrices `K` as `fx fy cx cy`; their skew is dropped."""
     parts = (matrix[..., 0, 0], matrix[..., 1, 1], matrix[..., 0, 2], matrix[..., 1, 2])
     return torch.stack(parts, dim=-1)
 
 
 def check_poses(pose: Float[Tensor, "*batch 4 4"], source: object) -> None:
-    """Raise `InputError` naming `source` unless every pose is finite, rigid and right-handed.
+    """Raises `InputError` with `source` unless every pose is finite, rigid and right-handed.
 
     Rotations may be off orthonormal by 1e-3 (files with four decimals), the last row by 1e-6.
     """
@@ -81,7 +78,7 @@ def check_poses(pose: Float[Tensor, "*batch 4 4"], source: object) -> None:
 
 @dataclass(frozen=True)
 class Cameras:
-    """Cameras of one picture size: where they stand, what they see."""
+    """Cameras of one picture size: poses and intrinsics."""
 
     c2w: Float[Tensor, "*batch 4 4"]
     intrinsics: Float[Tensor, "*batch 4"]
@@ -111,28 +108,26 @@ class Cameras:
 
     def resized(self, width: int, height: int) -> "Cameras":
         """The same cameras at another picture size; intrinsics scale with it, axis by axis."""
-        # Pixel centres at halves let the principal point scale like the size, without a shift.
-        sx, sy = width / self.width, height / self.height
-        scale = self.intrinsics.new_tensor([sx, sy, sx, sy])
-        return Cameras(self.c2w, self.intrinsics * scale, width, height)
+        fit = plan_fit(self.height, self.width, (height, width), mode="stretch")
+        intrinsics = fit.intrinsics(self.intrinsics)
+        return replace(self, intrinsics=intrinsics, width=width, height=height)
 
     def relative_to(self, reference: Float[Tensor, "4 4"]) -> "Cameras":
-        """Poses expressed in the frame of the camera with camera-to-world pose `reference`."""
+        """The same cameras in the axes of the camera with camera-to-world pose `reference`."""
         return replace(self, c2w=compose(invert_rigid(reference), self.c2w))
 
     @staticmethod
     def stack(parts: "Sequence[Cameras]") -> "Cameras":
-        """Equally many cameras of each part, along a new first dimension; one picture size."""
-        assert len({(part.width, part.height) for part in parts}) == 1, "several picture sizes"
-        c2w = torch.stack([part.c2w for part in parts])
-        intrinsics = torch.stack([part.intrinsics for part in parts])
-        return Cameras(c2w, intrinsics, parts[0].width, parts[0].height)
+        """Cameras of equal shape and picture size along a new first dimension."""
+        return Cameras.concatenate(
+            [replace(each, c2w=each.c2w[None], intrinsics=each.intrinsics[None]) for each in parts]
+        )
 
     @staticmethod
     def concatenate(parts: "Sequence[Cameras]") -> "Cameras":
-        """All cameras of `parts` along the first dimension; picture sizes must agree."""
+        """All cameras of `parts`, of equal picture size, along the first dimension."""
         sizes = {(part.width, part.height) for part in parts}
         assert len(sizes) == 1, f"cameras of one picture size expected, got {sorted(sizes)}"
         c2w = torch.cat([part.c2w for part in parts])
         intrinsics = torch.cat([part.intrinsics for part in parts])
-        return Cameras(c2w, intrinsics, parts[0].width, parts[0].height)
+        return replace(parts[0], c2w=c2w, intrinsics=intrinsics)

@@ -1,8 +1,8 @@
-"""Pictures brought to another size and shape: cropped, padded or stretched, with their cameras.
+"""Pictures and their cameras at another size: cropped, padded or stretched.
 
-A region is a box `(left, top, right, bottom)` of a picture as fractions of its width and height, so
-that it also means the same part of a depth map of another size. Pixel centres are half-integer
-where pictures are resized; intrinsics follow as `scale * value + offset`.
+A region is a box `(left, top, right, bottom)` as fractions of a picture's width and height, so that
+it means the same part of a depth map of another size. Pixel centres are half-integer where pictures
+are resized; intrinsics follow as `scale * value + offset`.
 """
 
 from dataclasses import dataclass
@@ -23,10 +23,9 @@ WHOLE: Region = (0.0, 0.0, 1.0, 1.0)
 
 @dataclass(frozen=True)
 class Fit:
-    """How pictures of `source` size become pictures of `target` size (height, width).
+    """The way from pictures of `source` size to pictures of `target` size (height, width).
 
-    `region` of the picture is resized to `content` size, which covers the target from `offset`
-    (row, column) on; what it does not cover are bars.
+    `region` is resized to `content` size and placed at `offset` (row, column), bars around it.
     """
 
     source: tuple[int, int]
@@ -42,10 +41,10 @@ class Fit:
         height, width = image.shape[:2]
         assert (height, width) == self.source, f"a picture of {(height, width)}, not {self.source}"
         left, top, right, bottom = self.region
-        # The edges of the box are fractions of pixels: square pixels stay square.
+        # Not rounded to whole pixels: square pixels stay square.
         box = (left * width, top * height, right * width, bottom * height)
         picture = Image.fromarray(image.cpu().numpy())
-        # In two steps where much is reduced: 8k-wide pictures in a quarter of the time.
+        # Large reductions in two steps: 8k-wide pictures in a quarter of the time.
         rows, columns = self.content
         resized = picture.resize((columns, rows), Image.Resampling.BICUBIC, box, 3.0)
         return torch.from_numpy(np.array(resized))
@@ -74,8 +73,8 @@ class Fit:
 def plan_fit(height: int, width: int, target: tuple[int, int], mode: FitMode = "crop") -> Fit:
     """The fit of a picture of `height` x `width` to `target` size (height, width).
 
-    `crop` keeps square pixels and cuts what is too much at both sides, `pad` keeps square pixels
-    and leaves bars, `stretch` keeps the whole picture and no square pixels (as published).
+    `crop` keeps square pixels and cuts both sides, `pad` keeps square pixels and leaves bars,
+    `stretch` keeps the whole picture but not square pixels (as published).
     """
     assert mode in get_args(FitMode), f"mode {mode!r}"
     rows, columns = target
@@ -91,18 +90,32 @@ def plan_fit(height: int, width: int, target: tuple[int, int], mode: FitMode = "
         scale = min(scales)
         content = (max(round(height * scale), 1), max(round(width * scale), 1))
     offset = ((rows - content[0]) // 2, (columns - content[1]) // 2)
-    return Fit((height, width), target, region, content, offset)
+    return Fit(source=(height, width), target=target, region=region, content=content, offset=offset)
+
+
+def cover_size(height: int, width: int, target: tuple[int, int]) -> tuple[int, int]:
+    """The size, in whole pixels, at which a picture just covers `target` (height, width)."""
+    scale = max(target[0] / height, target[1] / width)
+    return max(round(height * scale), target[0]), max(round(width * scale), target[1])
+
+
+def cut_middle(
+    pictures: Shaped[Tensor, "*batch h w"], target: tuple[int, int]
+) -> Shaped[Tensor, "*batch target_h target_w"]:
+    """The middle of pictures; the smaller half of an odd margin lies above and to the left."""
+    height, width = pictures.shape[-2:]
+    top, left = (height - target[0]) // 2, (width - target[1]) // 2
+    return pictures[..., top : top + target[0], left : left + target[1]]
 
 
 def sample_region(
     picture: Float[Tensor, "channel h w"],
     region: Region,
-    height: int,
-    width: int,
+    size: tuple[int, int],
     mode: Literal["bilinear", "nearest"] = "bilinear",
-) -> Float[Tensor, "channel {height} {width}"]:
-    """The region at `height` x `width` pixels, without antialiasing; borders are repeated."""
-    left, top, right, bottom = region
+) -> Float[Tensor, "channel {size[0]} {size[1]}"]:
+    """The region at `size` (height, width), without antialiasing; borders are repeated."""
+    (left, top, right, bottom), (height, width) = region, size
     like = {"dtype": torch.float64, "device": picture.device}
     columns = left + (right - left) * (torch.arange(width, **like) + 0.5) / width
     rows = top + (bottom - top) * (torch.arange(height, **like) + 0.5) / height

@@ -1,6 +1,6 @@
-"""A coarse mesh over the depth edges of frames, which hides what lies behind a foreground's edge.
+"""A coarse mesh over the depth edges of frames, which hides the background behind them.
 
-Warped points leave gaps through which the background shows; the mesh spans them.
+Warped points leave gaps through which the background would show; the mesh spans them.
 """
 
 from dataclasses import dataclass
@@ -14,13 +14,13 @@ from .triangles import triangle_depth
 
 # The published mesh has one vertex for 4 x 4 pixels.
 DOWNSAMPLING = 4
-# The triangles of a quad whose corners are numbered row by row.
+# The two triangles of a quad whose corners are numbered row by row.
 HALVES = ((0, 1, 2), (1, 3, 2))
 
 
 @dataclass(frozen=True)
 class BoundaryMesh:
-    """A grid of world points for each source frame, and which of its quads exist."""
+    """A grid of world points for each source frame, and a mask of the quads that exist."""
 
     vertices: Float[Tensor, "source rows columns 3"]
     quads: Bool[Tensor, "source rows-1 columns-1"]
@@ -32,27 +32,15 @@ class BoundaryMesh:
         w2c: Float[Tensor, "target 4 4"],
         size: tuple[int, int],
     ) -> Float[Tensor, "target h w"]:
-        """Depth of the mesh of frame `source[i]` in target `i`; inf where a ray meets nothing.
-
-        `size` is the targets' height and width; pixel centres lie at integer coordinates.
-        """
-        # Boundaries are a small part of a frame: only quads that exist become triangles.
+        """Depth of mesh `source[i]` in target `i` of `size` (height, width); inf where none is."""
         target, row, column = self.quads[source].nonzero(as_tuple=True)
         frame = source[target]
-        quads = torch.stack(
-            [
-                self.vertices[frame, row + down, column + right]
-                for down in (0, 1)
-                for right in (0, 1)
-            ],
-            dim=1,
-        )
+        corners = [self.vertices[frame, row + y, column + x] for y in (0, 1) for x in (0, 1)]
         pose = w2c.double()[target]
-        quads = quads.double() @ pose[:, :3, :3].mT + pose[:, None, :3, 3]
+        quads = torch.stack(corners, dim=1).double() @ pose[:, :3, :3].mT + pose[:, None, :3, 3]
         triangles = quads[:, HALVES].flatten(0, 1)
-        return triangle_depth(
-            triangles, target.repeat_interleave(len(HALVES)), intrinsics.double(), *size
-        )
+        owner = target.repeat_interleave(len(HALVES))
+        return triangle_depth(triangles, target=owner, intrinsics=intrinsics.double(), size=size)
 
 
 def boundary_mesh(
@@ -63,12 +51,10 @@ def boundary_mesh(
 ) -> BoundaryMesh:
     """The mesh of quads that have a corner in `boundary`, at a quarter of the resolution.
 
-    `drop_invalid` leaves out quads that touch points at the world's origin, where pixels without
-    depth are put.
+    `drop_invalid` leaves out quads that touch the world's origin, the point of unknown depth.
     """
     height, width = points.shape[1:3]
     size = (max(height // DOWNSAMPLING, 1), max(width // DOWNSAMPLING, 1))
-    # Bilinear at a ratio of 4 is the mean of the four middle pixels of each 4 x 4 block.
     vertices = F.interpolate(points.movedim(-1, 1), size, mode="bilinear", align_corners=False)
     chosen = any_corner(F.interpolate(boundary[:, None].float(), size, mode="nearest")[:, 0] > 0)
     if drop_invalid:
@@ -81,6 +67,6 @@ def boundary_mesh(
 def any_corner(
     vertices: Bool[Tensor, "source rows columns"],
 ) -> Bool[Tensor, "source rows-1 columns-1"]:
-    """Which quads of a grid have at least one of their corners set."""
+    """A mask of the quads of a grid that have a corner set."""
     upper, lower = vertices[:, :-1], vertices[:, 1:]
     return upper[..., :-1] | upper[..., 1:] | lower[..., :-1] | lower[..., 1:]

@@ -1,11 +1,10 @@
 """Depth maps to world points and back.
 
 `z` and depth are distances along the optical axis in world units; `xy` are pixels (x right,
-y down). Where a pixel's centre lies is the caller's choice: `pixel_offset` 0.5 for rendered
-frames, 0 for the warps of the 3D cache.
+y down). Callers choose where a pixel's centre lies: `pixel_offset` 0.5 for rendered frames, 0 for
+the warps of the 3D cache.
 
-Rotations are written out as products and sums: elementwise arithmetic keeps its precision under
-autocast and TF32, and needs no matrix per pixel.
+Rotations are products and sums of elements, which keep their precision under autocast and TF32.
 """
 
 import torch
@@ -47,12 +46,9 @@ def unproject(
     c2w: Float[Tensor, "*batch 4 4"],
     pixel_offset: float = 0.5,
 ) -> Float[Tensor, "*batch h w 3"]:
-    """The world points of depth maps: `R (depth * K^-1 (x, y, 1)) + t`.
-
-    Zero depth gives the camera centre; masking invalid depth is the caller's part.
-    """
+    """The world points of depth maps, `R (depth * K^-1 (x, y, 1)) + t`."""
     height, width = depth.shape[-2:]
-    x, y = plane_coordinates(intrinsics, height, width, pixel_offset)
+    x, y = plane_coordinates(intrinsics, height, width, pixel_offset=pixel_offset)
     directions = rotated_plane(c2w[..., :3, :3], x, y)
     centre = c2w[..., :3, 3, None, None]
     points = [depth * directions[k] + centre[..., k, :, :] for k in range(3)]
@@ -66,9 +62,8 @@ def project(
 ) -> tuple[Float[Tensor, "*#batch n 2"], Float[Tensor, "*#batch n"]]:
     """Pixel positions `(K X)_xy / (z + 1e-7)` and camera depths `z` of world points `X`.
 
-    Positions of points with z <= 0 lie behind the camera and mean nothing. Whether a pixel's centre
-    counts as integer or half-integer is the convention of the intrinsics. Batch dimensions
-    broadcast: one set of points (batch 1) serves many cameras.
+    Positions of points with z <= 0, behind the camera, mean nothing. Pixel centres are where the
+    intrinsics place them. Batch dimensions broadcast: one set of points serves many cameras.
     """
     px, py, pz = points.unbind(dim=-1)
     pose = w2c[..., None]

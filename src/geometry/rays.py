@@ -3,10 +3,10 @@
 Notation: `d` is the unit direction of a ray in world axes, `o` the camera centre, a Pluecker vector
 is `(o x d, d)`, moment first. Pixel (row j, column i) has its centre at `(i + 0.5, j + 0.5)`.
 
-`precision="fp32"` computes in float32 (or float64 where the cameras are float64) and returns
-float32, whatever autocast says. `precision="parity"` returns bfloat16: the published order of
-operations, every result rounded, which is off by up to 4.5 pixels on a 1280 pixel wide frame. Each
-rounding is written out, so that CPU and GPU agree to the bit.
+`precision="fp32"` computes in the cameras' float32 or float64 and returns float32, under autocast
+too. `precision="parity"` returns bfloat16: the published order of operations, every result rounded,
+which is off by up to 4.5 pixels on a 1280 pixel wide frame. Each rounding is written out, so that
+CPU and GPU agree to the bit.
 """
 
 from dataclasses import replace
@@ -29,7 +29,9 @@ def camera_rays(
 
     The origins are an expanded tensor: one centre per camera in memory.
     """
-    directions = _directions(cameras, precision)
+    dtype = cameras.intrinsics.dtype
+    assert dtype in (torch.float32, torch.float64), f"cameras of float32 or better, got {dtype}"
+    directions = _parity_directions(cameras) if precision == "parity" else _directions(cameras)
     centres = cameras.c2w[..., :3, 3].to(directions.dtype)
     return centres[..., None, None].expand(directions.shape), directions
 
@@ -48,11 +50,7 @@ def pluecker(cameras: Cameras, precision: Precision = "fp32") -> Float[Tensor, "
 def coarse_rays(
     cameras: Cameras, factor: int = 8, precision: Precision = "fp32"
 ) -> tuple[Float[Tensor, "*batch 3 h w"], Float[Tensor, "*batch 3 h w"]]:
-    """Origins and unit directions of the rays through cells of `factor` x `factor` pixels.
-
-    The intrinsics are divided by `factor` and the centre of a cell lies at +0.5 of its own grid,
-    hence in the middle of its pixels.
-    """
+    """Origins and unit directions of the rays through the middles of `factor` x `factor` pixels."""
     width, height = cameras.width, cameras.height
     assert width % factor == 0 and height % factor == 0, f"{width}x{height} not in {factor}s"
     intrinsics = cameras.intrinsics
@@ -64,15 +62,10 @@ def coarse_rays(
     return camera_rays(coarse, precision)
 
 
-def _directions(cameras: Cameras, precision: Precision) -> Float[Tensor, "*batch 3 h w"]:
-    """Unit directions: float32, or bfloat16 in parity mode."""
-    dtype = cameras.intrinsics.dtype
-    assert dtype in (torch.float32, torch.float64), f"cameras of float32 or better, got {dtype}"
-    if precision == "parity":
-        return _parity_directions(cameras)
-    assert precision == "fp32", f"unknown precision {precision!r}"
-    x, y = plane_coordinates(cameras.intrinsics, cameras.height, cameras.width, 0.5)
-    # A rotation keeps the length, so the norm needs no rotated vectors.
+def _directions(cameras: Cameras) -> Float[Tensor, "*batch 3 h w"]:
+    """Unit directions in float32."""
+    x, y = plane_coordinates(cameras.intrinsics, cameras.height, cameras.width, pixel_offset=0.5)
+    # Rotations keep the norm.
     norm = torch.sqrt((x * x)[..., None, :] + (y * y)[..., :, None] + 1)
     components = rotated_plane(cameras.c2w[..., :3, :3], x, y)
     return torch.stack([part / norm for part in components], dim=-3).float()
@@ -81,8 +74,8 @@ def _directions(cameras: Cameras, precision: Precision) -> Float[Tensor, "*batch
 def _parity_directions(cameras: Cameras) -> Float[Tensor, "*batch 3 h w"]:
     """Directions in the published bfloat16 order: each `_round` is one rounding of the original.
 
-    All arithmetic is float32, in which products of two bfloat16 are exact; the norm and the
-    rotation sum in float32 and round once.
+    Arithmetic is float32, in which products of two bfloat16 are exact; the norm and the rotation
+    round once, after their sums.
     """
     fx, fy, cx, cy = _round(cameras.intrinsics)[..., None].unbind(dim=-2)
     device = cameras.intrinsics.device
@@ -101,11 +94,10 @@ def _parity_directions(cameras: Cameras) -> Float[Tensor, "*batch 3 h w"]:
 
 
 def parity_centres(size: int, device: torch.device | str) -> Float[Tensor, " size"]:
-    """Pixel centres along one axis as the published bfloat16 code gets them on a GPU (float32).
+    """Pixel centres along one axis of the published bfloat16 code on a GPU, as float32.
 
     `linspace(0, size - 1, size)` in bfloat16 counts its first half up from 0 and its second half
-    down from the rounded end; from 128 on the `+ 0.5` that follows is lost, from 256 on neighbours
-    collapse.
+    down from the rounded end. From 128 on the `+ 0.5` is lost, from 256 on neighbours are equal.
     """
     index = torch.arange(size, device=device, dtype=torch.float32)
     last = _round(index.new_tensor(size - 1.0))

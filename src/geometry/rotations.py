@@ -1,7 +1,4 @@
-"""Rotations as matrices and as unit quaternions.
-
-Notation: quaternions are `(w, x, y, z)`; `q` and `-q` are the same rotation.
-"""
+"""Rotations as matrices and as quaternions `(w, x, y, z)`; `q` and `-q` are the same rotation."""
 
 import torch
 from jaxtyping import Float
@@ -9,8 +6,9 @@ from torch import Tensor
 
 
 def quaternion_to_matrix(quaternion: Float[Tensor, "*batch 4"]) -> Float[Tensor, "*batch 3 3"]:
-    """The rotation matrices of quaternions, which are normalised first."""
-    w, x, y, z = torch.nn.functional.normalize(quaternion, dim=-1).unbind(dim=-1)
+    """The rotation matrices of quaternions of any length; NaN for the length 0."""
+    unit = torch.nn.functional.normalize(quaternion, dim=-1, eps=0.0)
+    w, x, y, z = unit.unbind(dim=-1)
     rows = (
         (1 - 2 * (y * y + z * z), 2 * (x * y - w * z), 2 * (x * z + w * y)),
         (2 * (x * y + w * z), 1 - 2 * (x * x + z * z), 2 * (y * z - w * x)),
@@ -26,8 +24,8 @@ def matrix_to_quaternion(matrix: Float[Tensor, "*batch 3 3"]) -> Float[Tensor, "
     wx, xw = m[..., 2, 1] - m[..., 1, 2], m[..., 1, 0] + m[..., 0, 1]
     wy, xz = m[..., 0, 2] - m[..., 2, 0], m[..., 0, 2] + m[..., 2, 0]
     wz, yz = m[..., 1, 0] - m[..., 0, 1], m[..., 2, 1] + m[..., 1, 2]
-    # The rows of 4 q q^T; each is a multiple of q, and the one with the largest diagonal entry
-    # (at least 1) divides by nothing small.
+    # The rows of 4 q q^T are multiples of q. The one with the largest diagonal entry (at least 1)
+    # divides by nothing small.
     rows = (
         (1 + xx + yy + zz, wx, wy, wz),
         (wx, 1 + xx - yy - zz, xw, xz),
@@ -50,10 +48,9 @@ def nearest_rotation(matrix: Float[Tensor, "*batch 3 3"]) -> Float[Tensor, "*bat
 def turn_fraction(
     rotation: Float[Tensor, "*batch 3 3"], fraction: Float[Tensor, "*batch"]
 ) -> Float[Tensor, "*batch 3 3"]:
-    """The turn about the axis of `rotation` by `fraction` of its angle, along the shortest arc.
+    """Spherical interpolation from the identity (0) to `rotation` (1), along the shortest arc.
 
-    This is spherical interpolation from the identity: 0 gives the identity, 1 gives `rotation`. At
-    half a turn both arcs are equally short and one is taken.
+    At half a turn both arcs are equally short and one is taken.
     """
     quaternion = matrix_to_quaternion(rotation)
     w, axis = quaternion[..., 0], quaternion[..., 1:]

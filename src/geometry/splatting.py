@@ -2,8 +2,8 @@
 
 A sample at `(x, y)` spreads over the four surrounding pixels, whose centres lie at INTEGER
 coordinates, with bilinear weights divided by `exp(50 L / max L)`, `L = log(1 + z)`: nearer samples
-win exponentially, samples of one surface blend. Samples beyond the frame's edge still reach the
-pixels that they overlap.
+win exponentially, samples of one surface blend. Samples beyond the frame's edge reach the pixels
+that they overlap.
 """
 
 from collections.abc import Iterator
@@ -16,22 +16,22 @@ from torch import Tensor
 
 HOLE = -1.0
 SHARPNESS = 50.0
-# Two frames share a normaliser max L, because the original splatted them in pairs.
+# Two frames share a normaliser max L, as in the original, which splats them in pairs.
 PAIR = 2
 
 
 @dataclass(frozen=True)
 class Warp:
-    """What target cameras see of warped frames."""
+    """Warped frames in target cameras."""
 
     image: Float[Tensor, "target 3 h w"]  # in [-1, 1], -1 in holes
-    mask: Bool[Tensor, "target h w"]  # whether a sample has reached the pixel
+    mask: Bool[Tensor, "target h w"]  # whether a sample reaches the pixel
     depth: Float[Tensor, "target h w"]  # along the optical axis, in world units, 0 in holes
 
 
 @dataclass(frozen=True)
 class Samples:
-    """Coloured samples in the pixel coordinates of each target; `one` is 1 or the target count."""
+    """Coloured samples at pixel positions of each target; `one` is 1 or the target count."""
 
     xy: Float[Tensor, "target n 2"]
     z: Float[Tensor, "target n"]
@@ -42,9 +42,9 @@ class Samples:
 def splat(samples: Samples, height: int, width: int) -> Warp:
     """The pictures of `samples` in frames of `height` x `width` pixels.
 
-    Samples with z <= 0 don't count. Targets 0 and 1, 2 and 3, ... are pairs (a last one may be
-    alone), in which `max L` is taken over all samples, those that don't count included: splitting
-    the targets at even positions leaves the results as they are.
+    Samples with z <= 0 don't count. Targets 0 and 1, 2 and 3, ... are pairs (the last may be
+    single) with one `max L` over all their samples, also those that don't count. Targets may
+    therefore be split at even positions.
     """
     weight = nearness(samples.z) * (samples.z > 0)
     if samples.mask is not None:
@@ -85,11 +85,9 @@ def corners(
     is a ceiling, not a floor plus one). A pixel beyond the frame has weight 0.
     """
     targets, samples = xy.shape[:2]
-    # Coordinates count from an apron of one pixel, as in the original, so that the same positions
-    # round to integers.
+    # The original adds a border of one pixel: the same positions must round to integers.
     x, y = (xy + 1).unbind(dim=-1)
-    # Where nothing arrives, zeros go to pixels all over the frame: atomic additions to one pixel
-    # would wait for each other.
+    # Weights of 0 are spread over the frame: atomic additions to one pixel wait for each other.
     spread = torch.arange(samples, device=xy.device) % (height * width)
     first = torch.arange(targets, device=xy.device)[:, None] * (height * width)
     for column in (x.floor(), x.ceil()):

@@ -1,8 +1,8 @@
-"""Camera trajectories: the published paths, and the resampling of a user's own.
+"""Camera trajectories: the published paths, and the resampling of a user's path.
 
-Notation: `p` is the offset of a frame from its source camera, `c` the centre depth, the depth of
-what lies at the image centre; `c` is the unit in which distances are given. Look-at targets lie at
-`(0, 0, c)` in front of the source camera. Poses are OpenCV.
+Notation: `p` is the offset of a frame from its source camera; `c` is the centre depth, the depth at
+the image centre, and the unit of distances. Look-at targets lie at `(0, 0, c)` in front of the
+source camera. Poses are OpenCV.
 """
 
 import math
@@ -21,9 +21,9 @@ from .rotations import turn_fraction
 
 @dataclass(frozen=True)
 class TrajectorySpec:
-    """What a published trajectory is made from; `distance` in units of the centre depth.
+    """A published trajectory; `distance` is in units of the centre depth.
 
-    The radius factors (of `distance`) and `num_circles` shape the spirals alone.
+    Only spirals use the radius factors (times `distance`) and `num_circles`.
     """
 
     name: str
@@ -41,19 +41,20 @@ class TrajectoryRange:
     name: str
     lowest: float
     highest: float
-    # Fixed for the six; without effect on straight trajectories.
-    radius_x_factor: float = 0.15
-    radius_y_factor: float = 0.10
-    num_circles: int = 2
 
     def spec(
         self, position: float, factor: float = 1.0, rotation: str = "center_facing"
     ) -> TrajectorySpec:
         """The trajectory at `position` in [0, 1] of the range, its distance times `factor`."""
         assert 0 <= position <= 1, f"position {position} outside [0, 1]"
-        distance = (self.lowest + (self.highest - self.lowest) * position) * factor
-        factors = (self.radius_x_factor, self.radius_y_factor, self.num_circles)
-        return TrajectorySpec(self.name, distance, rotation, *factors)
+        return TrajectorySpec(
+            name=self.name,
+            distance=(self.lowest + (self.highest - self.lowest) * position) * factor,
+            rotation=rotation,
+            radius_x_factor=0.15,
+            radius_y_factor=0.10,
+            num_circles=2,
+        )
 
 
 def _line(spec: TrajectorySpec, num_frames: int, axis: int, sign: int) -> Float[Tensor, "frame 3"]:
@@ -85,7 +86,7 @@ TRAJECTORIES: dict[str, Callable[[TrajectorySpec, int], Tensor]] = {
     "counterclockwise": partial(_spiral, sign=-1),
 }
 
-# How many times the offset p the look-at target moves along with the camera.
+# Motion of the look-at target, as a multiple of the offset p.
 ROTATIONS: dict[str, float] = {"center_facing": 0.0, "no_rotation": 1.0, "trajectory_aligned": 2.0}
 
 # The six trajectories of a scene; the position in the table is the number of the output folder.
@@ -107,11 +108,11 @@ def make_trajectory(
 ) -> Float[Tensor, "frame 4 4"]:
     """World-to-camera poses `L_i w2c_source` of a published trajectory (float32).
 
-    `source_w2c` is where the trajectory starts: one pose, one per frame for a moving source camera,
-    or the identity by default. `center_depth` is in world units, translations scale with it.
+    `source_w2c` is the start: one pose, one for each frame of a moving source camera, or the
+    identity (None). `center_depth` is in world units; translations scale with it.
 
     Raises:
-        InputError: unknown names, a distance, radius or depth that yields no finite pose.
+        InputError: unknown names; a distance, radius or depth that yields no finite pose.
     """
     _check(spec, num_frames, center_depth)
     offsets = center_depth * TRAJECTORIES[spec.name](spec, num_frames)
@@ -150,8 +151,8 @@ def _look_at(
     rows = (right, torch.linalg.cross(forward, right), forward)
     pose = torch.eye(4, dtype=offset.dtype).repeat(len(offset), 1, 1)
     pose[:, :3, :3] = torch.stack(rows, dim=-2)
-    # The published poses carry -p, not -R p: the true camera centre is R^T p. The generator was
-    # driven with these poses, so they stay.
+    # The published poses, which the generator was driven with, carry -p, not -R p: the true camera
+    # centre is R^T p.
     pose[:, :3, 3] = -offset
     return pose
 
@@ -159,19 +160,17 @@ def _look_at(
 def resample_poses(
     c2w: Float[Tensor, "n 4 4"], num_frames: int, times: Float[Tensor, " n"] | None = None
 ) -> Float[Tensor, "{num_frames} 4 4"]:
-    """Poses at `num_frames` equal steps from the first to the last given one, both kept exactly.
+    """Poses at `num_frames` equal steps from the first given one to the last, both exact.
 
     Rotations are interpolated spherically along the shortest arc, camera centres linearly. The
-    given poses are equally spaced, or at `times` (strictly increasing). One pose is repeated.
+    given poses are equally spaced, or at `times` (strictly increasing). A single pose is repeated.
     """
-    lower, fraction = _positions(len(c2w), num_frames, times)
-    lower, fraction = lower.to(c2w.device), fraction.to(c2w.device)
-    first, second = c2w[lower].double(), c2w[(lower + 1).clamp_max(len(c2w) - 1)].double()
+    first, second, fraction = _neighbours(c2w, num_frames, times)
     between = compose(first[:, :3, :3].mT, second[:, :3, :3])
     poses = first.clone()
     poses[:, :3, :3] = compose(first[:, :3, :3], turn_fraction(between, fraction))
     poses[:, :3, 3] = torch.lerp(first[:, :3, 3], second[:, :3, 3], fraction[:, None])
-    # Where a step meets a given pose, that pose is returned untouched.
+    # A step that meets a given pose returns that pose unchanged.
     poses = torch.where((fraction == 0)[:, None, None], first, poses)
     poses = torch.where((fraction == 1)[:, None, None], second, poses)
     return poses.to(c2w.dtype)
@@ -180,18 +179,25 @@ def resample_poses(
 def resample_intrinsics(
     intrinsics: Float[Tensor, "n 4"], num_frames: int, times: Float[Tensor, " n"] | None = None
 ) -> Float[Tensor, "{num_frames} 4"]:
-    """Intrinsics at the same steps as `resample_poses`, interpolated linearly."""
-    lower, fraction = _positions(len(intrinsics), num_frames, times)
-    lower, fraction = lower.to(intrinsics.device), fraction.to(intrinsics.device)
-    first = intrinsics[lower].double()
-    second = intrinsics[(lower + 1).clamp_max(len(intrinsics) - 1)].double()
+    """Intrinsics at the steps of `resample_poses`, interpolated linearly."""
+    first, second, fraction = _neighbours(intrinsics, num_frames, times)
     return torch.lerp(first, second, fraction[:, None]).to(intrinsics.dtype)
+
+
+def _neighbours(
+    values: Float[Tensor, " n *shape"], num_frames: int, times: Float[Tensor, " n"] | None
+) -> tuple[Float[Tensor, " frame *shape"], Float[Tensor, " frame *shape"], Float[Tensor, " frame"]]:
+    """The given values before and after each step, and the step's fraction between them."""
+    lower, fraction = _positions(len(values), num_frames, times)
+    lower = lower.to(values.device)
+    upper = (lower + 1).clamp_max(len(values) - 1)
+    return values[lower].double(), values[upper].double(), fraction.to(values.device)
 
 
 def _positions(
     count: int, num_frames: int, times: Float[Tensor, " n"] | None
 ) -> tuple[Int[Tensor, " frame"], Float[Tensor, " frame"]]:
-    """For each step the index of the given frame before it and the fraction to the next one."""
+    """The index of the given frame before each step, and the fraction to the next one."""
     assert count > 0 and num_frames > 0, f"{count} frames cannot become {num_frames}"
     if count == 1:
         return torch.zeros(num_frames, dtype=torch.int64), torch.zeros(num_frames).double()
@@ -210,7 +216,7 @@ def _positions(
 
 
 def poses_relative_to_first(c2w: Float[Tensor, "n 4 4"]) -> Float[Tensor, "n 4 4"]:
-    """Camera-to-world poses in the axes of the first camera, whose own is the identity exactly."""
+    """Camera-to-world poses in the axes of the first camera, whose pose is exactly the identity."""
     poses = c2w.double()
     relative = compose(invert_rigid(poses[0]), poses)
     relative[0] = torch.eye(4, dtype=relative.dtype, device=relative.device)

@@ -2,8 +2,8 @@
 
 Notation: corners a, b, c in camera axes, normal n = (b - a) x (c - a), ray d = K^-1 (x, y, 1). The
 plane lies at depth `a.n / d.n`; the barycentric coordinates there are `d.g / d.n`, g fixed vectors.
-All are linear in x and y, so that a triangle covers an interval of each row, also one that crosses
-the camera's plane (homogeneous rasterization, Olano and Greer 1997).
+All are linear in x and y, so a triangle covers an interval of each row, even if it crosses the
+camera's plane (homogeneous rasterization, Olano and Greer 1997).
 """
 
 from collections.abc import Iterator
@@ -16,12 +16,12 @@ from torch import Tensor
 
 from .projection import plane_coordinates
 
-# Of the published ray test (Moeller and Trumbore 1997): rays that are parallel to the plane, and
-# hits nearer than this, are misses.
+# Rays parallel to the plane within this, and nearer hits, are misses, as in the published ray test
+# (Moeller and Trumbore 1997).
 EPSILON = 1e-8
 # Nearer corners make a triangle's extent on the screen unreliable.
 NEAR = 1e-6
-# Pixels by which edges are moved outwards: those through pixel centres must not open in rounding.
+# Pixels by which edges move outwards: rounding must not open edges through pixel centres.
 EDGE_TOLERANCE = 1e-6
 # Bound the working memory to a few 100 MB each.
 ROWS_PER_STEP = 2**19
@@ -30,9 +30,9 @@ PIXELS_PER_STEP = 2**22
 
 @dataclass(frozen=True)
 class ScreenTriangles:
-    """Triangles as functions `(p, q, r) . (x, y, 1)` of pixel positions, positive where they show.
+    """Triangles as functions `(p, q, r) . (x, y, 1)` of pixel positions, positive inside.
 
-    In float64: the functions are small differences of large products.
+    Float64, because the functions are small differences of large products.
     """
 
     edges: Float[Tensor, "n 3 3"]  # d.g of the three barycentric coordinates
@@ -58,24 +58,24 @@ def triangle_depth(
     corners: Float[Tensor, "n 3 3"],
     target: Int[Tensor, " n"],
     intrinsics: Float[Tensor, "target 4"],
-    height: int,
-    width: int,
+    size: tuple[int, int],
 ) -> Float[Tensor, "target h w"]:
     """Depth of the nearest triangle in each pixel of each target, inf where there is none.
 
-    Corners are in the axes of camera `target[i]`, which alone sees triangle `i`, from both sides.
-    Everything is float64 but the result, which is float32.
+    Triangle `i` has corners in the axes of camera `target[i]`, the only one that sees it, from
+    either side. Arguments are float64, the result is float32; `size` is (height, width).
     """
-    ray_length = _ray_lengths(intrinsics, height, width)
+    x, y = plane_coordinates(intrinsics, size[0], size[1], pixel_offset=0.0)
+    ray_length = (x.square()[:, None, :] + y.square()[:, :, None] + 1).sqrt()
     shape, ray_length = ray_length.shape, ray_length.flatten()
     depth = torch.full_like(ray_length, torch.inf, dtype=torch.float32)
-    screen = _screen_triangles(corners, intrinsics[target], target, (height, width))
+    screen = _screen_triangles(corners, intrinsics[target], target, size=size)
     first, last = screen.rows
-    # Without volume the triangle is seen as a line; a corner that is not finite leaves none.
+    # Triangles without volume are seen as lines; a corner that is not finite leaves no volume.
     seen_as_area = (screen.volume > 0) & screen.volume.isfinite()
     shown = (corners[..., 2].amax(dim=1) > 0) & seen_as_area
     for owner, row in expand((last - first + 1).clamp_min(0) * shown, ROWS_PER_STEP):
-        spans, pixels = _spans(screen, owner, row, (height, width))
+        spans, pixels = _spans(screen, owner=owner, row=row, size=size)
         for span, step in expand(pixels, PIXELS_PER_STEP):
             index = spans.first[span] + step
             plane, length = spans.plane[span] + step * spans.slope[span], ray_length[index]
@@ -90,7 +90,7 @@ def expand(
 ) -> Iterator[tuple[Int[Tensor, " m"], Int[Tensor, " m"]]]:
     """Item `i` repeated `counts[i]` times, with the number of each repetition, in pieces.
 
-    A piece has at most `budget` + the largest count entries.
+    A piece has at most `budget` entries plus the largest count.
     """
     ends = counts.cumsum(0)
     total = int(ends[-1]) if len(ends) else 0
@@ -103,14 +103,6 @@ def expand(
         owner = torch.repeat_interleave(part)
         first = ends[start:stop] - part - (ends[start] - part[0])
         yield owner + start, torch.arange(len(owner), device=counts.device) - first[owner]
-
-
-def _ray_lengths(
-    intrinsics: Float[Tensor, "target 4"], height: int, width: int
-) -> Float[Tensor, "target h w"]:
-    """`|d|` of all pixels."""
-    x, y = plane_coordinates(intrinsics, height, width, pixel_offset=0.0)
-    return (x.square()[:, None, :] + y.square()[:, :, None] + 1).sqrt()
 
 
 def _extent(
@@ -145,22 +137,26 @@ def _screen_triangles(
     fx, fy, cx, cy = intrinsics[..., None].unbind(dim=1)
     p, q = gx / fx, gy / fy
     functions = torch.stack((p, q, gz - cx * p - cy * q), dim=-1)
-    height, width = size
-    rows = _extent(corners, intrinsics, 1, height)
-    columns = _extent(corners, intrinsics, 0, width)
-    return ScreenTriangles(functions[:, :3], functions[:, 3], volume.abs(), target, rows, columns)
+    return ScreenTriangles(
+        edges=functions[:, :3],
+        plane=functions[:, 3],
+        volume=volume.abs(),
+        target=target,
+        rows=_extent(corners, intrinsics, axis=1, size=size[0]),
+        columns=_extent(corners, intrinsics, axis=0, size=size[1]),
+    )
 
 
 def _spans(
     screen: ScreenTriangles, owner: Int[Tensor, " m"], row: Int[Tensor, " m"], size: tuple[int, int]
 ) -> tuple[Spans, Int[Tensor, " m"]]:
-    """The run of pixels of triangle `owner` in its `row`-th row, and how many pixels it has."""
+    """The run of pixels of triangle `owner` in its `row`-th row, and the run's length."""
     height, width = size
     y = screen.rows[0][owner] + row
     p, q, r = screen.edges[owner].unbind(dim=-1)
     rest = q * y[:, None] + r + EDGE_TOLERANCE * (p.abs() + q.abs())
-    # p x + rest >= 0 bounds x from below or above; a constant (p = 0) shows all or nothing, which
-    # the infinity of its sign says, and 0 / 0 all.
+    # p x + rest >= 0 bounds x from below or above. Where p = 0, the infinity of rest's sign shows
+    # all or nothing, and 0 / 0 all.
     root = (-rest / p.abs()).nan_to_num(-torch.inf, posinf=torch.inf, neginf=-torch.inf)
     left = root.where(p >= 0, -torch.inf).amax(dim=1).ceil().clamp(0, width).long()
     right = (-root).where(p < 0, torch.inf).amin(dim=1).floor().clamp(-1, width - 1).long()
@@ -169,4 +165,5 @@ def _spans(
     plane = screen.plane[owner]
     value = plane[:, 0] * first + plane[:, 1] * y + plane[:, 2]
     index = (screen.target[owner] * height + y) * width + first
-    return Spans(index, value, plane[:, 0], screen.volume[owner]), pixels
+    spans = Spans(first=index, plane=value, slope=plane[:, 0], volume=screen.volume[owner])
+    return spans, pixels

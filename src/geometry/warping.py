@@ -7,15 +7,17 @@ measured along the optical axis, in world units; images are in [-1, 1].
 from dataclasses import dataclass
 
 import torch
+import torch.nn.functional as F
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from .occlusion import boundary_mesh
 from .projection import project, unproject
-from .reliability import reliable_mask
 from .splatting import HOLE, PAIR, Samples, Warp, splat
 
-# The published threshold of the boundary mesh, whatever the threshold of the splatted points.
+# Pixels a side of the window that decides whether depth is reliable.
+WINDOW = 5
+# The published threshold of the boundary mesh; splatted points have a threshold of their own.
 BOUNDARY_THRESHOLD = 0.05
 # Absolute, in world units, as published.
 OCCLUSION_MARGIN = 0.02
@@ -25,12 +27,30 @@ SAMPLES_PER_CHUNK = 2**23
 
 @dataclass(frozen=True)
 class PointFrames:
-    """Frames whose pixels have a place in the world."""
+    """Frames with a world point for each pixel."""
 
     points: Float[Tensor, "source h w 3"]  # the world's origin where there is no depth
     image: Float[Tensor, "source 3 h w"]
-    mask: Bool[Tensor, "source h w"] | None = None  # pixels that are warped; None: all
-    boundary: Bool[Tensor, "source h w"] | None = None  # edges that occlude; None: nothing does
+    mask: Bool[Tensor, "source h w"] | None = None  # pixels to warp; None: all
+    boundary: Bool[Tensor, "source h w"] | None = None  # edges that occlude; None: none
+
+
+def reliable_mask(
+    depth: Float[Tensor, "*batch h w"], threshold: float
+) -> Bool[Tensor, "*batch h w"]:
+    """Where depth is positive and varies by less than `threshold` of its mean in 5x5 windows.
+
+    Depth networks smear the edge of a near surface onto the background; such points would float in
+    the air. The measure is `(max - min) / (mean + 1e-6)`. As published, the mean alone counts zeros
+    beyond the frame, so its border is filtered more strictly. NaN makes its windows unreliable.
+    """
+    maps = depth.reshape(-1, 1, *depth.shape[-2:])
+    padding = WINDOW // 2
+    farthest = F.max_pool2d(maps, WINDOW, stride=1, padding=padding)
+    nearest = -F.max_pool2d(-maps, WINDOW, stride=1, padding=padding)
+    mean = F.avg_pool2d(maps, WINDOW, stride=1, padding=padding, count_include_pad=True)
+    reliable = ((farthest - nearest) / (mean + 1e-6) < threshold) & (maps > 0)
+    return reliable.reshape(depth.shape)
 
 
 def lift(
@@ -38,14 +58,13 @@ def lift(
     intrinsics: Float[Tensor, "source 4"],
     w2c: Float[Tensor, "source 4 4"],
 ) -> Float[Tensor, "source h w 3"]:
-    """The world points of depth maps, the world's origin where depth is not positive.
+    """The world points of depth maps, in their type; the world's origin where depth is <= 0.
 
-    Where a target stands at its source, points fall onto pixel centres, and an error of 1e-6
-    pixels, that of float32, decides whether the hole next to a surface is filled; depth in float64
-    gives points without it.
+    If a target camera equals its source, points fall onto pixel centres, and float32's error of
+    1e-6 pixels decides whether the hole next to a surface is filled. Float64 avoids that.
     """
-    # The exact inverse, not the transpose: float32 rotations are orthonormal to 1e-7 only. Where a
-    # target equals its source, a shift of 1e-5 pixels to one side fills all holes of that side.
+    # The exact inverse, not the transpose: float32 rotations are orthonormal to 1e-7 only, and a
+    # shift of 1e-5 pixels would fill all holes of one side.
     c2w = torch.linalg.inv(w2c.double()).to(depth.dtype)
     points = unproject(depth, intrinsics.to(depth.dtype), c2w, pixel_offset=0.0)
     return points.where((depth > 0)[..., None], 0)
@@ -61,18 +80,19 @@ def point_frames(
     *,
     foreground_masking: bool = True,
 ) -> PointFrames:
-    """Frames lifted into the world, of which pixels that are reliable at `threshold` are warped.
+    """Frames lifted into the world; the pixels in `mask` that are reliable are warped.
 
-    Depth is finite; the points have its type (see `lift`). A `threshold` of 1 or more takes all
-    pixels for reliable, also those without depth (as published). `mask` further restricts the
-    pixels; `foreground_masking` lets depth edges hide what lies behind them.
+    Depth is finite; the points have its type (see `lift`). At a `threshold` of 1 or more all pixels
+    count as reliable, also those without depth (as published). With `foreground_masking` depth
+    edges hide the points behind them.
     """
     warped = mask
     if threshold < 1:
         reliable = reliable_mask(depth.float(), threshold)
         warped = reliable if mask is None else reliable & mask
     boundary = ~reliable_mask(depth.float(), BOUNDARY_THRESHOLD) if foreground_masking else None
-    return PointFrames(lift(depth, intrinsics, w2c), image, warped, boundary)
+    points = lift(depth, intrinsics, w2c)
+    return PointFrames(points=points, image=image, mask=warped, boundary=boundary)
 
 
 def warp_frames(
@@ -83,14 +103,12 @@ def warp_frames(
     drop_invalid: bool = False,
     samples_per_chunk: int = SAMPLES_PER_CHUNK,
 ) -> Warp:
-    """What each target camera sees of its source frame; target `i` sees source `i % sources`.
+    """Warps source frame `i % sources` to target camera `i`, at the size of the sources.
 
-    One source serves all targets, as many sources as targets make a moving scene, and N sources
-    are the buffers of a cache, for targets that repeat each camera N times. Targets have the size
-    of the sources. Consecutive targets are blended in pairs (see `splat`); `samples_per_chunk`
-    bounds memory and changes nothing else. `drop_invalid` keeps pixels without depth out of the
-    occluding mesh; the original lets them in, as corners at the world's origin that hide what they
-    should not, and the published results are made that way.
+    One source serves all targets; as many sources as targets make a moving scene; N sources are the
+    buffers of a cache, whose targets repeat each camera N times. Consecutive targets are blended in
+    pairs (see `splat`); `samples_per_chunk` only bounds memory. `drop_invalid` keeps pixels without
+    depth out of the occluding mesh, in which the published results include them.
     """
     count, (sources_count, height, width) = len(w2c), sources.points.shape[:3]
     device = sources.points.device
@@ -104,9 +122,11 @@ def warp_frames(
     for start in range(0, count, step):
         chunk = slice(start, min(start + step, count))
         seen = torch.arange(count, device=device)[chunk] % sources_count
-        warp = _splat_frames(sources, seen, intrinsics[chunk], w2c[chunk])
+        warp = _splat_frames(sources, seen=seen, intrinsics=intrinsics[chunk], w2c=w2c[chunk])
         if mesh is not None:
-            mesh_depth = mesh.depth(seen, intrinsics[chunk], w2c[chunk], (height, width))
+            mesh_depth = mesh.depth(
+                source=seen, intrinsics=intrinsics[chunk], w2c=w2c[chunk], size=(height, width)
+            )
             warp = _hide(warp, mesh_depth)
         image[chunk], mask[chunk], depth[chunk] = warp.image, warp.mask, warp.depth
     return Warp(image, mask, depth)
@@ -126,12 +146,13 @@ def _splat_frames(
     xy, z = project(points.flatten(1, 2), intrinsics.to(points.dtype), w2c.to(points.dtype))
     mask = None if sources.mask is None else sources.mask[chosen].flatten(1)
     rgb = sources.image[chosen].flatten(2)
-    # Positions keep their precision, which decides on their pixels; nothing else needs it.
-    return splat(Samples(xy, z.to(rgb.dtype), rgb, mask), height, width)
+    # Only positions need the points' precision.
+    samples = Samples(xy=xy, z=z.to(rgb.dtype), rgb=rgb, mask=mask)
+    return splat(samples, height, width)
 
 
 def _hide(warp: Warp, mesh_depth: Float[Tensor, "target h w"]) -> Warp:
-    """`warp` with holes where the boundary mesh stands in front of what was splatted."""
+    """`warp` with holes where the boundary mesh is in front of the splatted points."""
     visible = mesh_depth + OCCLUSION_MARGIN >= warp.depth
     image = warp.image.where(visible[:, None], HOLE)
     return Warp(image, warp.mask & visible, warp.depth.where(visible, 0))

@@ -20,9 +20,8 @@ from ..models.data.example import Example
 from ..rendering.options import RasterizeOptions
 from ..rendering.rasterize import Backend
 from ..runtime import InputError
-from ..visualization.depth import colorize_depth, depth_range
+from ..visualization.depth import colorize_depth, depth_range, depth_wave
 from ..visualization.sheet import side_by_side
-from ..visualization.wave import depth_wave
 from .background import BackgroundWriter
 from .claims import settle
 from .finished import made_from_path

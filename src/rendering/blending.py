@@ -30,7 +30,7 @@ PAIRS_MIN, PAIRS_MAX = 32, 256
 
 @dataclass(frozen=True)
 class _Block:
-    """A few tiles and the next pairs of each; `index` points into the pair list."""
+    """A few tiles and the next pairs of each, as indices into the pair list."""
 
     tiles: Int[Tensor, " tile"]
     index: Int[Tensor, "tile pair"]
@@ -39,7 +39,7 @@ class _Block:
 
 @dataclass(frozen=True)
 class _Weights:
-    """What blending a block needs: `alpha` is 0 where a pair does not count."""
+    """Alphas of a block (0 where a pair is skipped) and the transmittance before each pair."""
 
     alpha: Float[Tensor, "tile pair pixel"]
     power: Float[Tensor, "tile pair pixel"]
@@ -50,13 +50,13 @@ class _Weights:
 def _blocks(
     start: Int[Tensor, " boundary"], transmittance: Float[Tensor, "tile pixel"]
 ) -> Iterator[_Block]:
-    """All blocks, front to back; a tile drops out when its list or all its light has ended."""
+    """All blocks, front to back, without tiles that are opaque or whose list has ended."""
     size = BLOCK_CUDA if start.is_cuda else BLOCK_CPU
     begin, end = start[:-1], start[1:]
     last = int(start[-1]) - 1
     alive = (end > begin).nonzero()[:, 0]
     while len(alive) > 0:
-        # All tiles advance in step: the fewer are left, the more pairs of each fit a block.
+        # All tiles advance together: the fewer are left, the more pairs of each fit a block.
         pairs = min(max(size // (PIXELS * len(alive)), PAIRS_MIN), PAIRS_MAX)
         steps = torch.arange(pairs, device=start.device)
         for tiles in alive.split(max(size // (PIXELS * pairs), 1)):
@@ -87,10 +87,7 @@ def _weigh(
     block: _Block,
     transmittance: Float[Tensor, "every_tile pixel"],
 ) -> _Weights:
-    """Alphas of a block and the transmittance before each pair; updates `transmittance`.
-
-    A finished pixel has transmittance 0.
-    """
+    """Weights of a block; updates `transmittance`, which is 0 in finished pixels."""
     axis = _axis(response)
     log_opacity = response[..., :1].masked_fill(~block.valid[..., None], -torch.inf)
     power = _squares(response[..., 1:6], axis).flatten(2)
@@ -100,7 +97,6 @@ def _weigh(
         denominator.add_(response[..., 11:].square())
         power.div_(denominator)
     alpha = torch.sub(log_opacity, power).exp_().clamp_(max=ALPHA_MAX)
-    # Keeps what exceeds the threshold.
     torch.threshold_(alpha, ALPHA_MIN, 0.0)
     # T before the block, then 1 - alpha of each pair: the products are T before each and after.
     products = alpha.new_empty(len(alpha), alpha.shape[1] + 1, PIXELS)
@@ -109,23 +105,23 @@ def _weigh(
     torch.cumprod(products, dim=1, out=products)
     after = torch.threshold_(products[:, -1].clone(), TRANSMITTANCE_MIN, 0.0)
     if (after == 0).any():
-        # 0 where the pixel has ended, otherwise far more than any alpha: masks without a branch.
+        # 0 where the pixel has ended, otherwise more than any alpha: a mask without a branch.
         going_on = torch.threshold(products[:, 1:], TRANSMITTANCE_MIN, 0.0).mul_(1e8)
         alpha = torch.minimum(alpha, going_on, out=going_on)
     transmittance[block.tiles] = after
-    return _Weights(alpha, power, denominator, products[:, :-1])
+    return _Weights(alpha, power, denominator, before=products[:, :-1])
 
 
 @dataclass(frozen=True)
 class Canvas:
-    """What has been blended into every pixel of every tile, and the light that is left there."""
+    """The sums that are blended in every pixel of every tile, and the transmittance left there."""
 
     total: Float[Tensor, "tile channel pixel"]
     transmittance: Float[Tensor, "tile pixel"]
 
     @staticmethod
     def empty(tiles: int, channels: int, like: Float[Tensor, "..."]) -> "Canvas":
-        """No pair yet, all of the light."""
+        """Sums of 0 and a transmittance of 1."""
         return Canvas(like.new_zeros(tiles, channels, PIXELS), like.new_ones(tiles, PIXELS))
 
     def add(
@@ -134,7 +130,7 @@ class Canvas:
         features: Float[Tensor, "pair channel"],
         start: Int[Tensor, " boundary"],
     ) -> None:
-        """Blend `features` of the lists `start[t]:start[t + 1]` behind what is there."""
+        """Blend `features` of the lists `start[t]:start[t + 1]` behind the present sums."""
         for block in _blocks(start, self.transmittance):
             weights = _weigh(response[block.index], block, self.transmittance)
             weight = weights.alpha * weights.before
@@ -142,12 +138,12 @@ class Canvas:
 
     @property
     def alive(self) -> Bool[Tensor, " tile"]:
-        """Tiles with light left in any of their pixels."""
+        """Tiles in which a pixel has not ended."""
         return (self.transmittance > 0).any(dim=1)
 
 
 class Blend(torch.autograd.Function):
-    """Sums of `alpha T feature` in every pixel of every tile; recomputed block-wise backwards."""
+    """Sums of `alpha T feature` in every pixel of every tile; the backward pass blends again."""
 
     @staticmethod
     def forward(
@@ -155,15 +151,10 @@ class Blend(torch.autograd.Function):
         response: Float[Tensor, "pair column"],
         features: Float[Tensor, "pair channel"],
         start: Int[Tensor, " boundary"],
-        total: Float[Tensor, "tile channel pixel"] | None = None,
+        total: Float[Tensor, "tile channel pixel"],
     ) -> Float[Tensor, "tile channel pixel"]:
-        """Blend `features` of the lists `start[t]:start[t + 1]`; `total` if that is known."""
-        if total is None:
-            canvas = Canvas.empty(len(start) - 1, features.shape[1], features)
-            canvas.add(response, features, start)
-            total = canvas.total
-        else:
-            total = total.clone()
+        """The sums `total` of the lists `start[t]:start[t + 1]`, which a `Canvas` has blended."""
+        total = total.clone()
         ctx.save_for_backward(response, features, start, total)
         return total
 
@@ -172,10 +163,10 @@ class Blend(torch.autograd.Function):
     def backward(
         ctx: torch.autograd.function.FunctionCtx, grad: Float[Tensor, "tile channel pixel"]
     ) -> tuple[Tensor, Tensor, None, None]:
-        """Gradients of the responses and the features, front to back once more."""
+        """Gradients of the responses and the features."""
         response, features, start, total = ctx.saved_tensors  # pyright: ignore
         transmittance = features.new_ones(len(start) - 1, PIXELS)
-        # What the pairs behind the current one contribute to the loss, in each pixel.
+        # Contribution of the pairs behind the current one to the loss, in each pixel.
         behind = (total * grad).sum(dim=1)
         d_response, d_features = torch.zeros_like(response), torch.zeros_like(features)
         with torch.autocast(response.device.type, enabled=False):
@@ -187,7 +178,11 @@ class Blend(torch.autograd.Function):
                 index = block.index[block.valid]
                 d_features[index] = (weight @ upstream.mT)[block.valid]
                 d_log = _log_alpha_gradient(
-                    weights, weight, features[block.index] @ upstream, behind, block
+                    weights=weights,
+                    weight=weight,
+                    value=features[block.index] @ upstream,
+                    behind=behind,
+                    block=block,
                 )
                 d_response[index] = _response_gradient(forms, weights, d_log)[block.valid]
         return d_response, d_features, None, None
@@ -221,7 +216,7 @@ def _response_gradient(
     """Gradients of a block's response columns from that of `log alpha`."""
     axis = _axis(response)
     v, u = (part.flatten() for part in torch.meshgrid(axis, axis, indexing="ij"))
-    # The responses are quadratic in u and v: their gradients need no more than these sums.
+    # The responses are quadratic in u and v, so these moments give their gradients.
     moments = torch.stack([torch.ones_like(u), u, v, u * u, u * v, v * v], dim=1)
     d_opacity = d_log.sum(dim=2, keepdim=True)
     if weights.denominator is None:
@@ -240,8 +235,6 @@ def _squares_gradient(
     """Gradient of `_squares` by its forms, from the moments `1 u v uu uv vv` of the upstream."""
     a, b, c, d, e = forms.unbind(-1)
     one, u, v, uu, uv, vv = moments.unbind(-1)
-    parts = (
-        *(a * uu + b * uv + c * u, a * uv + b * vv + c * v, a * u + b * v + c * one),
-        *(d * vv + e * v, d * v + e * one),
-    )
-    return 2 * torch.stack(parts, dim=-1)
+    first = [a * uu + b * uv + c * u, a * uv + b * vv + c * v, a * u + b * v + c * one]
+    second = [d * vv + e * v, d * v + e * one]
+    return 2 * torch.stack([*first, *second], dim=-1)

@@ -5,7 +5,7 @@ pixels from its centre is `exp(-power)`, `power = (a x + b y)^2 + (d y)^2`.
 """
 
 import torch
-from jaxtyping import Bool, Float
+from jaxtyping import Float
 from torch import Tensor
 
 from .options import RasterizeOptions
@@ -18,10 +18,7 @@ FIELD_MARGIN = 0.3
 def project_ewa(
     gaussians: CameraGaussians, size: tuple[int, int]
 ) -> tuple[Float[Tensor, "*batch 2"], Float[Tensor, "*batch 3"]]:
-    """Centres in pixels and blurred covariances of the projected Gaussians.
-
-    Zwicker et al. 2001, EWA volume splatting; `size` is (width, height).
-    """
+    """Centres in pixels and blurred covariances (Zwicker et al. 2001) at `size` (width, height)."""
     focal, principal = gaussians.intrinsics[..., :2], gaussians.intrinsics[..., 2:]
     z = gaussians.mean[..., 2:]
     slope = gaussians.mean[..., :2] / z
@@ -38,32 +35,25 @@ def project_ewa(
     return focal * slope + principal, covariance + covariance.new_tensor([BLUR, 0, BLUR])
 
 
-def meets_ewa(
-    mean: Float[Tensor, "*batch 3"],
-    intrinsics: Float[Tensor, "*#batch 4"],
-    size: tuple[int, int],
-    options: RasterizeOptions,
-) -> Bool[Tensor, "*batch"]:
-    """Whether Gaussians may be visible, by their means in camera space alone."""
-    depth = mean[..., 2]
-    return (depth > 0.999 * options.near) & (depth < 1.001 * options.far)
-
-
 def footprint_ewa(
     gaussians: CameraGaussians, size: tuple[int, int], options: RasterizeOptions
 ) -> Footprint:
-    """Which pixels the Gaussians may touch."""
+    """The pixels that the Gaussians may touch."""
     center, covariance = project_ewa(gaussians, size)
-    depth = gaussians.mean[..., 2]
-    footprint = opacity_aware_footprint(center, covariance, gaussians.opacities, depth, size)
-    visible = footprint.visible & (depth >= options.near) & (depth <= options.far)
-    return Footprint(footprint.center, footprint.radius, depth, visible)
+    return opacity_aware_footprint(
+        center=center,
+        covariance=covariance,
+        peak=gaussians.opacities,
+        depth=gaussians.mean[..., 2],
+        size=size,
+        options=options,
+    )
 
 
 def response_ewa(
     gaussians: CameraGaussians, size: tuple[int, int]
 ) -> tuple[Float[Tensor, "splat 2"], Float[Tensor, "splat 3"]]:
-    """Centres, and the factors `a, b, d` of the inverse covariances, halved."""
+    """Centres, and the factors `a, b, d` of half the inverse covariances."""
     center, covariance = project_ewa(gaussians, size)
     xx, xy, yy = covariance.unbind(-1)
     determinant = xx * yy - xy * xy

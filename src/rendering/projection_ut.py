@@ -10,6 +10,8 @@ rotation of the whitened space this is
 These sums of squares stay accurate in float32 where expanded polynomials would cancel.
 """
 
+from dataclasses import replace
+
 import torch
 from jaxtyping import Bool, Float
 from torch import Tensor
@@ -33,8 +35,8 @@ def project_unscented(
 ) -> tuple[Float[Tensor, "*batch 2"], Float[Tensor, "*batch 3"], Bool[Tensor, "*batch"]]:
     """Mean and covariance (`xx, xy, yy`, not blurred) of the projected sigma points; validity.
 
-    Valid are Gaussians whose seven points lie before the camera and in the picture, give or take
-    10 % of its `size` (width, height).
+    A Gaussian is valid if its seven points lie in front of the camera and at most 10 % of the
+    picture's `size` (width, height) outside of it.
     """
     offsets = SPREAD_SQUARED**0.5 * gaussians.axes.mT
     mean = gaussians.mean[..., None, :]
@@ -61,38 +63,39 @@ def meets_ut(
     mean: Float[Tensor, "*batch 3"],
     intrinsics: Float[Tensor, "*#batch 4"],
     size: tuple[int, int],
-    options: RasterizeOptions,
 ) -> Bool[Tensor, "*batch"]:
-    """Whether Gaussians may be visible, by their means in camera space alone."""
-    depth = mean[..., 2]
+    """Whether Gaussians may be valid, by their means in camera space alone."""
     focal, principal = intrinsics.split(2, dim=-1)
-    pixels = mean[..., :2] / depth[..., None] * focal + principal
+    pixels = mean[..., :2] / mean[..., 2:] * focal + principal
     limit = pixels.new_tensor(size)
     # A pixel more than `project_unscented` allows, for the rounding.
     margin = IMAGE_MARGIN * limit + 1
-    inside = ((pixels >= -margin) & (pixels < limit + margin)).all(dim=-1)
-    return inside & (depth > 0.999 * options.near) & (depth < 1.001 * options.far)
+    return ((pixels >= -margin) & (pixels < limit + margin)).all(dim=-1)
 
 
 def footprint_ut(
     gaussians: CameraGaussians, size: tuple[int, int], options: RasterizeOptions
 ) -> Footprint:
-    """Which pixels the Gaussians may touch.
+    """The pixels that the Gaussians may touch.
 
-    Faint sub-pixel Gaussians vanish: culling and extent use the opacity times the share of it
-    that survives the blur, although the blended opacity does not.
+    Faint sub-pixel Gaussians vanish: culling and extent multiply the opacity by the share of it
+    that survives the blur; blending does not.
     """
     center, covariance, valid = project_unscented(gaussians, size)
     blurred = covariance + covariance.new_tensor([BLUR, 0, BLUR])
     determinant = blurred[..., 0] * blurred[..., 2] - blurred[..., 1] ** 2
     sharp = covariance[..., 0] * covariance[..., 2] - covariance[..., 1] ** 2
     peak = gaussians.opacities * (sharp / determinant).clamp(min=0).sqrt()
-    depth = gaussians.mean[..., 2]
-    footprint = opacity_aware_footprint(center, blurred, peak, depth, size)
-    in_range = (depth >= options.near) & (depth <= options.far)
+    footprint = opacity_aware_footprint(
+        center=center,
+        covariance=blurred,
+        peak=peak,
+        depth=gaussians.mean[..., 2],
+        size=size,
+        options=options,
+    )
     solid = (determinant > 0) & (gaussians.scales > SCALE_MIN).all(dim=-1)
-    visible = footprint.visible & valid & in_range & solid
-    return Footprint(footprint.center, footprint.radius, depth, visible)
+    return replace(footprint, visible=footprint.visible & valid & solid)
 
 
 def response_ut(
@@ -105,7 +108,7 @@ def response_ut(
     whiten = (gaussians.axes / gaussians.scales[..., None, :] ** 2).mT
     along_x, along_y = whiten[..., 0] / focal[..., :1], whiten[..., 1] / focal[..., 1:]
     center = (whiten @ ray[..., None])[..., 0]
-    # QR of (along_x, along_y, center); the last pivot comes from the determinant, which is exact.
+    # QR of (along_x, along_y, center); the determinant, which is exact, gives the last pivot.
     xx = along_x.norm(dim=-1)
     x_axis = along_x / xx[..., None]
     xy = (x_axis * along_y).sum(-1)

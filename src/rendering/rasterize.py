@@ -1,11 +1,11 @@
-"""The seam of rasterisation: gsplat's CUDA kernels or the pure-torch twin, one signature.
+"""The entry to rasterisation: gsplat's CUDA kernels or the pure-torch twin, one signature.
 
 Both follow gsplat 1.5.3: pinhole cameras, 16-pixel tiles, classic mode, blur 0.3, no spherical
-harmonics. Rendering is float32, whatever autocast says around it.
+harmonics. Rendering is float32, under autocast too.
 """
 
 from importlib.util import find_spec
-from typing import Literal
+from typing import Any, Literal
 
 import torch
 from jaxtyping import Float
@@ -14,9 +14,8 @@ from torch import Tensor
 from ..gaussians import Gaussians
 from ..geometry.cameras import Cameras
 from ..runtime import InputError
-from .options import DEFAULTS, RasterizeOptions
+from .options import DEFAULTS, RasterizeOptions, Render
 from .reference import rasterize_torch
-from .render import Render
 
 Backend = Literal["auto", "cuda", "torch"]
 
@@ -25,10 +24,9 @@ SPLATS_PER_CALL = 2**22
 
 
 def choose_backend(device: torch.device, backend: Backend = "auto") -> Literal["cuda", "torch"]:
-    """The backend that renders tensors on `device`: what was asked for, or gsplat if it can.
+    """The backend for tensors on `device`; `auto` is gsplat where it can run.
 
-    Raises:
-        InputError: where "cuda" was asked for, but the tensors or the package don't allow it.
+    Raises `InputError` for "cuda" without CUDA tensors or without gsplat.
     """
     installed = find_spec("gsplat") is not None
     if backend == "cuda":
@@ -49,42 +47,94 @@ def rasterize(
 ) -> Render:
     """Render one set of Gaussians for a batch of cameras.
 
-    Differentiable in the Gaussians, not in the cameras. In mode "3dgut" no gradient passes the
-    depth of the means, only the blending weights.
+    Differentiable in the Gaussians, not in the cameras. In mode "3dgut" the blending weights alone
+    carry gradients, not the depth of the means.
     """
     assert gaussians.means.ndim == 2, f"one set expected, got {tuple(gaussians.means.shape)}"
     assert cameras.c2w.ndim == 3, f"cameras [frame] expected, got {tuple(cameras.c2w.shape)}"
     scene = gaussians.map(lambda part: part[None])
-    return rasterize_scenes(scene, Cameras.stack([cameras]), options, backend)
+    return rasterize_scenes(scene, Cameras.stack([cameras]), options, backend=backend)
 
 
 def rasterize_scenes(
-    gaussians: Gaussians,
-    cameras: Cameras,
-    options: RasterizeOptions = DEFAULTS,
-    backend: Backend = "auto",
+    gaussians: Gaussians, cameras: Cameras, options: RasterizeOptions, backend: Backend = "auto"
 ) -> Render:
     """Render scenes of equally many Gaussians, each for its own, equally many cameras.
 
-    The same as `rasterize` of one after the other, with fewer launches on a GPU. `cameras` are
-    those of (scene, frame); the frames of the result are in that order, one after the other.
+    Equal to `rasterize` of one scene after the other, with fewer launches on a GPU. `cameras` has
+    the batch shape (scene, frame); the frames of the result follow each other in that order.
     """
     assert gaussians.means.ndim == 3, f"scenes expected, got {tuple(gaussians.means.shape)}"
     shape = tuple(cameras.c2w.shape[:-2])
     assert shape[:-1] == (len(gaussians.means),) and shape[-1] > 0, f"cameras of {shape}"
     chosen = choose_backend(gaussians.device, backend)
     cameras = Cameras(
-        cameras.c2w.detach(), cameras.intrinsics.detach(), cameras.width, cameras.height
+        c2w=cameras.c2w.detach(),
+        intrinsics=cameras.intrinsics.detach(),
+        width=cameras.width,
+        height=cameras.height,
     )
     with torch.autocast(gaussians.device.type, enabled=False):
         gaussians = gaussians.to(torch.float32)
-        # Nothing to launch a kernel on: the twin keeps the background and the graph.
+        # gsplat has no launch of zero Gaussians: the twin keeps the background and the graph.
         if chosen == "torch" or len(gaussians) == 0:
             scenes = [gaussians.map(lambda part, i=i: part[i]) for i in range(shape[0])]
             return Render.concatenate(
                 [rasterize_torch(scene, cameras[i], options) for i, scene in enumerate(scenes)]
             )
         return _rasterize_gsplat(gaussians, cameras, options)
+
+
+def rasterize_deferred(
+    gaussians: Gaussians, cameras: Cameras, options: RasterizeOptions = DEFAULTS
+) -> Render:
+    """Pictures and gradients of `rasterize` in the memory of one frame; renders each twice."""
+    exact = gaussians.to(torch.float32)
+    parameters = (exact.means, exact.opacities, exact.scales, exact.quats, exact.colors)
+    color, alpha, depth = _Deferred.apply(cameras, options, *parameters)
+    return Render(color, alpha, depth)
+
+
+class _Deferred(torch.autograd.Function):
+    """Renders frame by frame without a graph, then frame by frame with one."""
+
+    @staticmethod
+    def forward(
+        ctx: Any, cameras: Cameras, options: RasterizeOptions, *parameters: Tensor
+    ) -> tuple[Tensor, Tensor, Tensor]:
+        """Colour, alpha and depth of all frames."""
+        ctx.save_for_backward(*parameters)
+        ctx.cameras, ctx.options = cameras, options
+        gaussians = Gaussians(*(tensor.detach() for tensor in parameters))
+        frames = [
+            rasterize(gaussians, cameras[index : index + 1], options)
+            for index in range(len(cameras))
+        ]
+        pictures = Render.concatenate(frames)
+        return pictures.color, pictures.alpha, pictures.depth
+
+    @staticmethod
+    @torch.autograd.function.once_differentiable
+    def backward(ctx: Any, *upstream: Tensor) -> tuple[Tensor | None, ...]:
+        """Gradients of the Gaussians' parameters, where they are needed."""
+        needed = ctx.needs_input_grad[2:]
+        leaves = [
+            tensor.detach().requires_grad_(need)
+            for tensor, need in zip(ctx.saved_tensors, needed, strict=True)
+        ]
+        # All frames share the leaves, in which their gradients add up.
+        for index in range(len(ctx.cameras)):
+            camera = ctx.cameras[index : index + 1]
+            with torch.enable_grad():
+                frame = rasterize(Gaussians(*leaves), camera, ctx.options)
+            pictures = (frame.color, frame.alpha, frame.depth)
+            # Without the option `depth`, depth is a constant.
+            wanted = [number for number in range(3) if pictures[number].requires_grad]
+            torch.autograd.backward(
+                [pictures[number] for number in wanted],
+                [upstream[number][index : index + 1] for number in wanted],
+            )
+        return None, None, *(leaf.grad for leaf in leaves)
 
 
 def _rasterize_gsplat(gaussians: Gaussians, cameras: Cameras, options: RasterizeOptions) -> Render:
@@ -104,9 +154,8 @@ def _rasterize_gsplat(gaussians: Gaussians, cameras: Cameras, options: Rasterize
     exact = cameras.to(torch.float64)
     w2c, K = exact.w2c.float(), exact.K.float()
     size = (cameras.width, cameras.height)
-    call = _gsplat_ewa if options.mode == "ewa" else _gsplat_3dgut
     calls = [
-        call(gaussians, part_w2c, part_K, size, options)
+        _call_gsplat(gaussians, w2c=part_w2c, K=part_K, size=size, options=options)
         for part_w2c, part_K in zip(w2c.split(frames, 1), K.split(frames, 1), strict=True)
     ]
     pictures = (torch.cat(part, 1) for part in zip(*calls, strict=True))
@@ -114,85 +163,58 @@ def _rasterize_gsplat(gaussians: Gaussians, cameras: Cameras, options: Rasterize
     return Render(color, alpha, depth)
 
 
-_Pictures = tuple[
+def _call_gsplat(
+    gaussians: Gaussians,
+    w2c: Float[Tensor, "scene frame 4 4"],
+    K: Float[Tensor, "scene frame 3 3"],
+    size: tuple[int, int],
+    options: RasterizeOptions,
+) -> tuple[
     Float[Tensor, "scene frame height width 3"],
     Float[Tensor, "scene frame height width 1"],
     Float[Tensor, "scene frame height width 1"],
-]
+]:
+    """Colour, alpha and depth.
 
-
-def _gsplat_ewa(
-    gaussians: Gaussians,
-    w2c: Float[Tensor, "scene frame 4 4"],
-    K: Float[Tensor, "scene frame 3 3"],
-    size: tuple[int, int],
-    options: RasterizeOptions,
-) -> _Pictures:
-    """Colour, alpha and depth of one call."""
-    from gsplat import rasterization
-
-    pictures, alpha, _ = rasterization(
-        gaussians.means,
-        gaussians.quats,
-        gaussians.scales,
-        gaussians.opacities,
-        gaussians.colors,
-        w2c,
-        K,
-        *size,
-        near_plane=options.near,
-        far_plane=options.far,
-        packed=False,
-        backgrounds=w2c.new_tensor(options.background).expand(*w2c.shape[:2], 3).contiguous(),
-        render_mode="RGB+ED" if options.depth else "RGB",
-    )
-    depth = pictures[..., 3:] if options.depth else torch.zeros_like(alpha)
-    return pictures[..., :3], alpha, depth
-
-
-def _gsplat_3dgut(
-    gaussians: Gaussians,
-    w2c: Float[Tensor, "scene frame 4 4"],
-    K: Float[Tensor, "scene frame 3 3"],
-    size: tuple[int, int],
-    options: RasterizeOptions,
-) -> _Pictures:
-    """Colour and alpha of one call, depth of another.
-
-    The released kernels that work in 3D abort the process for other than three channels, so depth
-    is rendered as a grey colour and divided by alpha here.
+    The released kernels of mode "3dgut" abort the process for other than three channels: there a
+    second launch renders depth as a grey colour, which is divided by alpha here.
     """
     from gsplat import rasterization
 
-    def render(
+    ewa = options.mode == "ewa"
+    own: dict[str, Any] = {"render_mode": "RGB+ED" if options.depth else "RGB"}
+    if not ewa:
+        own = {"with_ut": True, "with_eval3d": True}
+
+    def launch(
         colors: Float[Tensor, "scene *frame gaussian 3"], background: tuple[float, float, float]
-    ) -> tuple[
-        Float[Tensor, "scene frame height width 3"], Float[Tensor, "scene frame height width 1"]
-    ]:
+    ) -> tuple[Float[Tensor, "scene frame height width _"], Tensor]:
         """The Gaussians in `colors`, and their alpha."""
         pictures, alpha, _ = rasterization(
-            gaussians.means,
-            gaussians.quats,
-            gaussians.scales,
-            gaussians.opacities,
-            colors,
-            w2c,
-            K,
-            *size,
+            means=gaussians.means,
+            quats=gaussians.quats,
+            scales=gaussians.scales,
+            opacities=gaussians.opacities,
+            colors=colors,
+            viewmats=w2c,
+            Ks=K,
+            width=size[0],
+            height=size[1],
             near_plane=options.near,
             far_plane=options.far,
             packed=False,
             backgrounds=w2c.new_tensor(background).expand(*w2c.shape[:2], 3).contiguous(),
-            with_ut=True,
-            with_eval3d=True,
+            **own,
         )
         return pictures, alpha
 
-    color, alpha = render(gaussians.colors, options.background)
+    color, alpha = launch(gaussians.colors, options.background)
     if not options.depth:
         return color, alpha, torch.zeros_like(alpha)
+    if ewa:
+        return color[..., :3], alpha, color[..., 3:]
     # A sum of products, not a matrix product: those may run in TF32.
     row = w2c[:, :, None, 2]
     z = (gaussians.means.detach()[:, None] * row[..., :3]).sum(-1) + row[..., 3]
-    weighted, weight = render(z[..., None].expand(-1, -1, -1, 3), (0.0, 0.0, 0.0))
+    weighted, weight = launch(z[..., None].expand(-1, -1, -1, 3), (0.0, 0.0, 0.0))
     return color, alpha, weighted[..., :1] / weight.clamp(min=1e-10)

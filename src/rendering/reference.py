@@ -1,7 +1,7 @@
 """The pure-torch twin of the CUDA rasteriser: same rules, same signature, every device.
 
-Projection runs in float64, so that what remains of a difference to the CUDA kernels is their own
-rounding; blending runs in the Gaussians' type.
+Projection runs in float64, so that differences to the CUDA kernels are the rounding of those
+kernels; blending runs in the Gaussians' type.
 """
 
 from collections.abc import Sequence
@@ -15,11 +15,10 @@ from ..gaussians import Gaussians
 from ..geometry.cameras import Cameras
 from ..runtime import core_pool
 from .blending import Blend, Canvas
-from .options import RasterizeOptions
+from .options import RasterizeOptions, Render
 from .projection import Footprint, to_camera_space
-from .projection_ewa import footprint_ewa, meets_ewa, response_ewa
+from .projection_ewa import footprint_ewa, response_ewa
 from .projection_ut import footprint_ut, meets_ut, response_ut
-from .render import Render
 from .tiles import TileGrid, TileLists, count_tiles, intersect_tiles
 
 # Frames x Gaussians of one pass; more frames are rendered in several passes.
@@ -29,7 +28,7 @@ PAIRS_CPU, PAIRS_CUDA = 2**17, 2**22
 
 
 def rasterize_torch(gaussians: Gaussians, cameras: Cameras, options: RasterizeOptions) -> Render:
-    """Render the Gaussians for every camera; differentiable in all of their parameters."""
+    """Render the Gaussians for every camera; differentiable in all their parameters."""
     frames = max(1, SPLATS_PER_PASS // max(1, len(gaussians)))
     parts = [cameras[first : first + frames] for first in range(0, len(cameras), frames)]
     learns = torch.is_grad_enabled() and gaussians.packed().requires_grad
@@ -43,11 +42,11 @@ def rasterize_torch(gaussians: Gaussians, cameras: Cameras, options: RasterizeOp
 def _render_together(
     gaussians: Gaussians, parts: Sequence[Cameras], options: RasterizeOptions
 ) -> list[Render]:
-    """Passes beside each other, a processor core each; without gradients."""
+    """The passes side by side, one processor core each; without gradients."""
     inference = torch.is_inference_mode_enabled()
 
     def render(part: Cameras) -> Render:
-        """One pass, in the mode of the caller, which threads don't inherit."""
+        """One pass; threads don't inherit the caller's mode."""
         with torch.inference_mode(inference), torch.no_grad():
             return _render(gaussians, part, options)
 
@@ -71,10 +70,19 @@ class _Scene:
     def table(
         self, splat: Int[Tensor, " chosen"]
     ) -> tuple[Float[Tensor, "chosen 2"], Float[Tensor, "chosen column"]]:
-        """The rows of some splats; see `_splat_table`."""
-        frame, size = self.frame[splat], (self.grid.width, self.grid.height)
-        cameras = (self.w2c[frame], self.intrinsics[frame])
-        return _splat_table(self.gaussians, *cameras, self.index[splat], self.options, size)
+        """Centres of splats; rows of `r g b z 1`, log opacity and the factors of the response."""
+        frame, index = self.frame[splat], self.index[splat]
+        packed = Gaussians.from_packed(self.gaussians.packed().index_select(0, index))
+        splats = to_camera_space(packed, self.w2c[frame], self.intrinsics[frame])
+        depth = splats.mean[:, 2:]
+        if self.options.mode == "ewa":
+            center, *response = response_ewa(splats, (self.grid.width, self.grid.height))
+        else:
+            center, *response = response_ut(splats)
+            # The unscented projection passes no gradient, so its depth passes none.
+            depth = depth.detach()
+        features = (packed.colors, depth, torch.ones_like(depth))
+        return center, torch.cat([*features, packed.opacities.log()[:, None], *response], dim=1)
 
 
 def _render(gaussians: Gaussians, cameras: Cameras, options: RasterizeOptions) -> Render:
@@ -84,32 +92,43 @@ def _render(gaussians: Gaussians, cameras: Cameras, options: RasterizeOptions) -
     with torch.no_grad():
         lists, total = _blend(scene, dtype)
     if torch.is_grad_enabled() and gaussians.packed().requires_grad:
-        # Only what somebody saw has a gradient.
+        # Only splats that were blended have a gradient.
         used, splat = lists.splat.unique(return_inverse=True)
         center, table = scene.table(used)
         lists = replace(lists, splat=splat)
-        pairs = _pair_table(center, table.to(dtype), lists, scene.grid)
-        total = Blend.apply(*pairs, lists.start, total)
+        response, features = _pair_table(center, table.to(dtype), lists, grid=scene.grid)
+        total = Blend.apply(response, features, lists.start, total)
     return _compose(scene.grid.to_pictures(total), options)
 
 
 @torch.no_grad()
 def _look(gaussians: Gaussians, cameras: Cameras, options: RasterizeOptions) -> _Scene:
-    """Find what the cameras see."""
+    """Find the splats that the cameras see."""
     w2c, intrinsics = cameras.w2c, cameras.intrinsics
     size = (cameras.width, cameras.height)
-    in_range = meets_ewa if options.mode == "ewa" else meets_ut
-    footprint_of = footprint_ewa if options.mode == "ewa" else footprint_ut
-    # Most are sorted out by their means alone.
+    # The means alone sort out most; the margins are for their rounding.
     mean = gaussians.means @ w2c[:, :3, :3].mT + w2c[:, None, :3, 3]
-    frame, index = in_range(mean, intrinsics[:, None], size, options).nonzero(as_tuple=True)
+    depth = mean[..., 2]
+    possible = (depth > 0.999 * options.near) & (depth < 1.001 * options.far)
+    footprint_of = footprint_ewa
+    if options.mode == "3dgut":
+        possible &= meets_ut(mean, intrinsics[:, None], size)
+        footprint_of = footprint_ut
+    frame, index = possible.nonzero(as_tuple=True)
     chosen = Gaussians.from_packed(gaussians.packed().index_select(0, index))
     footprint = footprint_of(to_camera_space(chosen, w2c[frame], intrinsics[frame]), size, options)
     seen = footprint.visible.nonzero()[:, 0]
     seen = seen[footprint.depth[seen].argsort()]
-    grid = TileGrid(len(cameras), *size)
-    found = (frame[seen], index[seen], footprint.at(seen))
-    return _Scene(gaussians, w2c, intrinsics, options, grid, *found)
+    return _Scene(
+        gaussians=gaussians,
+        w2c=w2c,
+        intrinsics=intrinsics,
+        options=options,
+        grid=TileGrid(len(cameras), cameras.width, cameras.height),
+        frame=frame[seen],
+        index=index[seen],
+        footprint=footprint.at(seen),
+    )
 
 
 def _blend(
@@ -117,8 +136,8 @@ def _blend(
 ) -> tuple[TileLists, Float[Tensor, "tile channel pixel"]]:
     """Lists of the splats that were blended, perhaps a few more; and the sums.
 
-    The splats come a few at a time, nearest first. Once a tile is dark those behind are not even
-    listed: where Gaussians are large and opaque these are nearly all of them.
+    Splats are listed a few at a time, nearest first, and only in tiles that are not yet opaque:
+    where Gaussians are large and opaque, most splats are never listed.
     """
     grid, splats = scene.grid, len(scene.frame)
     device = scene.w2c.device
@@ -132,13 +151,14 @@ def _blend(
         some = torch.arange(first, min(last, splats), device=device)
         first, listed = first + len(some), int(ends[some[-1]])
         part = scene.footprint.at(some)
-        lists = intersect_tiles(part, scene.frame[some], grid, canvas.alive)
+        lists = intersect_tiles(part, scene.frame[some], grid, alive=canvas.alive)
         if len(lists.splat) > 0:
             used, splat = lists.splat.unique(return_inverse=True)
             found.append((some[lists.splat], lists.tile))
             center, table = scene.table(some[used])
             lists = replace(lists, splat=splat)
-            canvas.add(*_pair_table(center, table.to(dtype), lists, grid), lists.start)
+            response, features = _pair_table(center, table.to(dtype), lists, grid=grid)
+            canvas.add(response, features, lists.start)
         elif not canvas.alive.any():
             break
     if not found:
@@ -150,37 +170,15 @@ def _blend(
     return TileLists.of(splat[order], tile, grid), canvas.total
 
 
-def _splat_table(
-    gaussians: Gaussians,
-    w2c: Float[Tensor, "splat 4 4"],
-    intrinsics: Float[Tensor, "splat 4"],
-    index: Int[Tensor, " splat"],
-    options: RasterizeOptions,
-    size: tuple[int, int],
-) -> tuple[Float[Tensor, "splat 2"], Float[Tensor, "splat column"]]:
-    """Centres; and rows of features `r g b z 1`, log opacity and the factors of the response."""
-    packed = Gaussians.from_packed(gaussians.packed().index_select(0, index))
-    splats = to_camera_space(packed, w2c, intrinsics)
-    depth = splats.mean[:, 2:]
-    if options.mode == "ewa":
-        center, *response = response_ewa(splats, size)
-    else:
-        center, *response = response_ut(splats)
-        # The unscented projection passes no gradient, hence neither does its depth.
-        depth = depth.detach()
-    features = (packed.colors, depth, torch.ones_like(depth))
-    return center, torch.cat([*features, packed.opacities.log()[:, None], *response], dim=1)
-
-
 def _pair_table(
     center: Float[Tensor, "splat 2"],
     table: Float[Tensor, "splat column"],
     lists: TileLists,
     grid: TileGrid,
 ) -> tuple[Float[Tensor, "pair response"], Float[Tensor, "pair feature"]]:
-    """Responses relative to each pair's tile, as blending wants them, and its features."""
+    """Responses relative to each pair's tile, as columns for `blending.py`, and features."""
     pairs = table.index_select(0, lists.splat)
-    # The difference of two positions in a large picture: taken before rounding.
+    # Subtracted before rounding: both positions may be large.
     offset = grid.centers(center.device)[lists.tile] - center.index_select(0, lists.splat)
     x, y = offset.to(pairs.dtype).unbind(-1)
     a, b, d = pairs[:, 6:9].unbind(-1)

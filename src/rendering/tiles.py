@@ -1,7 +1,7 @@
-"""Which Gaussians meet which tiles, in front-to-back order.
+"""Lists of the Gaussians that meet each tile, front to back.
 
-A picture is cut into tiles of 16 x 16 pixels, row by row; the tiles of several frames follow each
-other. A `splat` is one visible Gaussian of one frame, a `pair` one splat in one tile.
+Pictures are cut into tiles of 16 x 16 pixels, numbered row by row and frame by frame. A `splat` is
+one visible Gaussian of one frame, a `pair` one splat in one tile.
 """
 
 from dataclasses import dataclass
@@ -17,7 +17,7 @@ TILE = 16
 
 @dataclass(frozen=True)
 class TileGrid:
-    """How `frames` pictures of one size are cut into tiles; the last ones may stick out."""
+    """The tiles of `frames` pictures of one size; the last ones may stick out."""
 
     frames: int
     width: int
@@ -48,7 +48,7 @@ class TileGrid:
     def to_pictures(
         self, tiles: Float[Tensor, "tile channel pixel"]
     ) -> Float[Tensor, "frame channel height width"]:
-        """Pixel values of all tiles, put together and cropped."""
+        """Pictures of the pixels of all tiles, cropped."""
         channels = tiles.shape[1]
         blocks = tiles.reshape(self.frames, self.rows, self.columns, channels, TILE, TILE)
         pictures = blocks.permute(0, 3, 1, 4, 2, 5)
@@ -58,7 +58,7 @@ class TileGrid:
 
 @dataclass(frozen=True)
 class TileLists:
-    """For each tile its splats from front to back: `splat[start[t]:start[t + 1]]`."""
+    """The splats of each tile from front to back: `splat[start[t]:start[t + 1]]`."""
 
     splat: Int[Tensor, " pair"]
     tile: Int[Tensor, " pair"]
@@ -83,7 +83,7 @@ def _boxes(
 
 
 def count_tiles(footprint: Footprint, grid: TileGrid) -> Int[Tensor, " splat"]:
-    """How many tiles the box of each splat overlaps."""
+    """The number of tiles that the box of each splat overlaps."""
     return _boxes(footprint, grid)[1].prod(dim=-1)
 
 
@@ -93,14 +93,10 @@ def intersect_tiles(
     grid: TileGrid,
     alive: Bool[Tensor, " tile"] | None = None,
 ) -> TileLists:
-    """List, for every tile of every frame, the splats whose boxes overlap it, by depth.
-
-    Depths are compared as float32; the order of equal ones is arbitrary. Tiles that are not
-    `alive` get empty lists.
-    """
+    """The splats whose boxes overlap each tile, by float32 depth; none in tiles not `alive`."""
     first, extent = _boxes(footprint, grid)
     counts = extent.prod(dim=-1)
-    # Every splat once for each tile of its box, with the tile's number within the box.
+    # Each splat once for each tile of its box; `local` numbers the tiles of a box.
     splat = torch.repeat_interleave(counts)
     local = torch.arange(len(splat), device=splat.device) - (counts.cumsum(0) - counts)[splat]
     columns = extent[splat, 0]

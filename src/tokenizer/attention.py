@@ -1,8 +1,8 @@
 """Spatial attention of the autoencoder's middle blocks, in little memory.
 
-diffusers hands PyTorch queries whose channels are not adjacent, which only the plain kernel takes:
-it writes out float32 scores of all frames, 25 GB for a full-size clip. Here channels are made
-adjacent and frames go one by one; the arithmetic is the same.
+diffusers gives PyTorch queries whose channels are not adjacent. Only the plain kernel takes them,
+with float32 scores of all frames: 25 GB for a full-size clip. Here channels are adjacent and frames
+go one by one; the arithmetic is the same.
 """
 
 from typing import Any
@@ -22,19 +22,13 @@ class FrameAttention:
         hidden_states: Float[Tensor, "clip c frame h w"],
         attention_mask: Tensor | None = None,
     ) -> Float[Tensor, "clip c frame h w"]:
-        """The module's output, its input added.
-
-        Args:
-            attn: module with `norm`, `to_q`, `to_k`, `to_v`, `to_out` and `num_attention_heads`.
-            hidden_states: its input.
-            attention_mask: must be None; spatial attention sees every pixel of a frame.
-        """
+        """The output of diffusers' attention module `attn`, plus its input; without a mask."""
         assert attention_mask is None, "spatial attention takes no mask"
         normal = attn.norm(hidden_states)
         query, key, value = attn.to_q(normal), attn.to_k(normal), attn.to_v(normal)
         heads = attn.num_attention_heads
         frames = [
-            _attend(query[:, :, index], key[:, :, index], value[:, :, index], heads)
+            _attend(query[:, :, index], key[:, :, index], value[:, :, index], heads=heads)
             for index in range(hidden_states.shape[2])
         ]
         mixed = attn.to_out[1](attn.to_out[0](torch.stack(frames, dim=2)))

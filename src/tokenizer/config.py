@@ -1,4 +1,4 @@
-"""The `config.json` of a tokenizer in diffusers' layout, checked before anything is built of it."""
+"""The `config.json` of a tokenizer in diffusers' layout, checked before a network is built."""
 
 import inspect
 from collections.abc import Mapping
@@ -12,17 +12,13 @@ from ..runtime import InputError
 
 CONFIG_NAME = "config.json"
 CLASS_NAME = "AutoencoderKLCosmos"
-# Sizes and factors lie far below.
+# The largest size or factor accepted; real ones are far smaller.
 MOST = 65536
 STATISTICS = ("latents_mean", "latents_std")
 
 
 def read_config(path: Path) -> dict[str, Any]:
-    """The configuration of diffusers' class.
-
-    Raises:
-        InputError: no such file, no JSON object, the configuration of something else.
-    """
+    """The configuration in a file; `InputError` unless it is one of diffusers' class."""
     config = read_json_object(path)
     if config.get("_class_name") != CLASS_NAME:
         raise InputError(path, f"_class_name = {config.get('_class_name')!r}", repr(CLASS_NAME))
@@ -30,11 +26,7 @@ def read_config(path: Path) -> dict[str, Any]:
 
 
 def check_architecture(path: Path, config: Mapping[str, Any], state: Mapping[str, Tensor]) -> None:
-    """Refuse unknown keys, wrong types, and a network larger than the tensors beside it.
-
-    Raises:
-        InputError: one of these, by name.
-    """
+    """Raises `InputError` for unknown keys, wrong types, a network larger than its tensors."""
     from diffusers import AutoencoderKLCosmos
 
     signature = inspect.signature(AutoencoderKLCosmos.__init__)
@@ -47,7 +39,7 @@ def check_architecture(path: Path, config: Mapping[str, Any], state: Mapping[str
             raise InputError(path, f"unknown key {name!r}", f"keys among {sorted(known)}")
         if not _alike(value, known[name]):
             raise InputError(path, f"{name} = {value!r}"[:200], f"a value like {known[name]!r}")
-        # A small file must not ask for a network that fills the memory.
+        # A small file must not describe a network that fills the memory.
         limit = len(state) if name == "num_layers" else widest
         if "channels" in name or name == "num_layers":
             for number in value if isinstance(value, list) else [value]:

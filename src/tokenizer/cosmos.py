@@ -14,26 +14,23 @@ from torch import Tensor, nn
 from ..runtime import InputError
 from . import planar
 from .attention import install_frame_attention
-from .statistics import SIGMA_DATA, LatentStatistics
-
-__all__ = ["COMPRESSION", "SIGMA_DATA", "VideoTokenizer", "latent_frames"]
+from .statistics import LatentStatistics
 
 COMPRESSION = 8
-# Short clips go through the networks together up to so many pixels, which keeps a GPU busy, and in
-# few kernels (`planar.py`). One of full size (109 million) goes alone through diffusers' own, whose
-# memory at that size is known.
+# The pixels of short clips that go through the networks together, in the few kernels of
+# `planar.py`. A full-size clip (109 million) goes alone through diffusers' own.
 PIXELS_AT_ONCE = 1 << 24
 
 
 def latent_frames(num_frames: int) -> int:
-    """Number of latent frames of a clip of `num_frames` = 8k + 1 frames; `InputError` otherwise."""
+    """Number of latent frames of 8k + 1 frames; `InputError` for other numbers."""
     if num_frames < 1 or (num_frames - 1) % COMPRESSION:
         raise InputError("number of frames", num_frames, f"{COMPRESSION}k + 1")
     return (num_frames - 1) // COMPRESSION + 1
 
 
 class VideoTokenizer(nn.Module):
-    """Encodes videos to latents and decodes them; deterministic, causal in time."""
+    """Encodes videos to latents and decodes them; deterministic and causal in time."""
 
     mean: Tensor
     std: Tensor
@@ -44,20 +41,14 @@ class VideoTokenizer(nn.Module):
         mean: Float[Tensor, "channel latent_frame"],
         std: Float[Tensor, "channel latent_frame"],
     ) -> None:
-        """Build an untrained tokenizer.
-
-        Args:
-            architecture: arguments of diffusers' `AutoencoderKLCosmos`.
-            mean: latent mean per channel and latent frame.
-            std: latent standard deviation, positive.
-        """
-        # Imported on the CPU: its module keeps the wavelets as tensors, and a caller may be
-        # building us on the meta device.
+        """An untrained tokenizer; `architecture` are the arguments of `AutoencoderKLCosmos`."""
+        # On the CPU, even if this tokenizer is built on the meta device: the imported module keeps
+        # the wavelets as tensors.
         with torch.device("cpu"):
             from diffusers import AutoencoderKLCosmos
 
         super().__init__()
-        # A diffusers config also holds its own bookkeeping, under names with an underscore.
+        # Names with an underscore are diffusers' own bookkeeping.
         self.architecture = {k: v for k, v in architecture.items() if not k.startswith("_")}
         self.autoencoder = AutoencoderKLCosmos(**cast(Any, self.architecture))
         install_frame_attention(self.autoencoder)
@@ -77,13 +68,13 @@ class VideoTokenizer(nn.Module):
     def encode(
         self, video: Float[Tensor, "clip 3 frame h w"]
     ) -> Float[Tensor, "clip channel latent_frame lh lw"]:
-        """Raw latents of videos, in our dtype."""
-        latent_frames(video.shape[2])
-        _, _, _, height, width = video.shape
+        """Raw latents of videos in [-1, 1], in the tokenizer's dtype."""
+        _, _, frames, height, width = video.shape
+        latent_frames(frames)
         if height % COMPRESSION or width % COMPRESSION:
             raise InputError("video size", f"{height}x{width}", f"multiples of {COMPRESSION}")
-        pixels = video.shape[2] * height * width
-        groups = video.split(_clips_at_once(pixels))
+        pixels = frames * height * width
+        groups = video.split(clips_at_once(pixels))
         if pixels <= PIXELS_AT_ONCE:
             return torch.cat([planar.encode(self.autoencoder, group) for group in groups])
         encode = cast(Any, self.autoencoder.encode)
@@ -94,7 +85,7 @@ class VideoTokenizer(nn.Module):
     ) -> Float[Tensor, "clip 3 frame h w"]:
         """Videos, about [-1, 1] and not clamped, of raw latents."""
         pixels = latent[0, 0].numel() * COMPRESSION**3
-        groups = [group.to(self.dtype) for group in latent.split(_clips_at_once(pixels))]
+        groups = [group.to(self.dtype) for group in latent.split(clips_at_once(pixels))]
         if pixels <= PIXELS_AT_ONCE:
             decoded = [planar.decode(self.autoencoder, group) for group in groups]
             return torch.cat(decoded).to(self.dtype)
@@ -103,7 +94,7 @@ class VideoTokenizer(nn.Module):
 
     @property
     def statistics(self) -> LatentStatistics:
-        """The statistics of raw latents, where the tokenizer is."""
+        """The statistics of raw latents, on the tokenizer's device."""
         return LatentStatistics(self.mean, self.std)
 
     def normalise(
@@ -119,6 +110,6 @@ class VideoTokenizer(nn.Module):
         return self.statistics.denormalise(latent)
 
 
-def _clips_at_once(pixels: int) -> int:
-    """How many clips of so many pixels go together."""
+def clips_at_once(pixels: int) -> int:
+    """The number of clips of `pixels` that go through the networks together."""
     return max(PIXELS_AT_ONCE // pixels, 1)

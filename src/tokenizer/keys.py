@@ -52,14 +52,7 @@ def to_diffusers_names(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
 
 
 def native_architecture(state: Mapping[str, Tensor]) -> dict[str, object]:
-    """The `AutoencoderKLCosmos` arguments that fit native weights, read off their shapes.
-
-    Args:
-        state: tensors under native names, encoder and decoder both.
-
-    Raises:
-        KeyError: a tensor that defines a width is missing.
-    """
+    """The `AutoencoderKLCosmos` arguments that fit native weights; `KeyError` if one is missing."""
     encoder = [state["encoder.conv_in.0.conv3d.weight"].shape[0]]
     encoder += [state[f"encoder.down.{i}.block.0.norm2.norm.weight"].shape[0] for i in range(3)]
     decoder = [state[f"decoder.up.{i}.block.0.norm2.norm.weight"].shape[0] for i in range(3)]

@@ -1,11 +1,12 @@
 """Rays and times as latents: Pluecker maps and time maps go through the video encoder.
 
-A Pluecker map is `(o x d, d)`, moment first; the two halves are encoded as two "videos" and their
-latents concatenated. A time tau in [0, 1] becomes the constant "colour"
+A Pluecker map is `(o x d, d)`, moment first; its two halves are encoded as two videos, and their
+latents concatenated. A time tau in [0, 1] becomes the constant colour
 `2 * (tau, cos tau, sin tau) - 1`. Latents of both are raw, never normalised.
 """
 
-from collections.abc import Callable, Sequence
+from collections import OrderedDict
+from collections.abc import Callable, Hashable, Sequence
 
 import torch
 from jaxtyping import Float
@@ -13,11 +14,42 @@ from torch import Tensor
 
 from ..geometry.cameras import Cameras
 from ..geometry.rays import Precision, pluecker
-from .kept import Kept
 
 Encode = Callable[[Tensor], Tensor]
-# For encoded times: those of 121 frames of full size, and the sources of some clips.
+# Room for encoded times: 121 target times at full size, and the source times of some clips.
 TIME_BYTES = 1 << 28
+
+
+class TensorCache:
+    """An LRU cache of tensors by key."""
+
+    def __init__(self, most_bytes: int) -> None:
+        """An empty cache of at most `most_bytes`."""
+        self.most_bytes, self.bytes = most_bytes, 0
+        self._tensors: OrderedDict[Hashable, Tensor] = OrderedDict()
+
+    def __len__(self) -> int:
+        return len(self._tensors)
+
+    def get(self, key: Hashable) -> Float[Tensor, "*shape"] | None:
+        """The tensor of this key, if the cache has it."""
+        if key in self._tensors:
+            self._tensors.move_to_end(key)
+        return self._tensors.get(key)
+
+    def add(self, key: Hashable, tensor: Float[Tensor, "*shape"]) -> None:
+        """Add a tensor under a new key, unless it is larger than the cache.
+
+        A part of a larger tensor must be a copy, or the larger one stays in memory.
+        """
+        assert key not in self._tensors, f"in the cache already: {key!r}"
+        if tensor.nbytes > self.most_bytes:
+            return
+        self._tensors[key] = tensor
+        self.bytes += tensor.nbytes
+        while self.bytes > self.most_bytes:
+            _, oldest = self._tensors.popitem(last=False)
+            self.bytes -= oldest.nbytes
 
 
 def encode_pluecker(
@@ -25,10 +57,8 @@ def encode_pluecker(
 ) -> Float[Tensor, "latent_frame twice_channel lh lw"]:
     """Latents of one trajectory's Pluecker maps, moment channels before direction channels.
 
-    Args:
-        encode: video `[1, 3, frame, h, w]` to raw latent `[1, channel, latent_frame, lh, lw]`.
-        cameras: the frames of one trajectory, at picture size, relative to the reference frame.
-        precision: arithmetic of the rays; `parity` is the published bfloat16 order.
+    `encode` maps videos `[clip, 3, frame, h, w]` to raw latents. Cameras are at picture size,
+    relative to the reference frame; the precision `parity` is the published bfloat16 order.
     """
     maps = pluecker(cameras, precision).transpose(0, 1)
     # One half at a time: a half of a full-size trajectory is 1.3 GB, its encoding 14 MB.
@@ -39,13 +69,7 @@ def encode_pluecker(
 def encode_plueckers(
     encode: Encode, cameras: Cameras, precision: Precision = "fp32"
 ) -> Float[Tensor, "traj latent_frame twice_channel lh lw"]:
-    """The same of several trajectories at once, for those that fit the memory.
-
-    Args:
-        encode: videos to raw latents, a batch of them.
-        cameras: (trajectory, frame), at picture size, relative to the reference frame.
-        precision: as of `encode_pluecker`.
-    """
+    """`encode_pluecker` of several short trajectories at once; cameras are (trajectory, frame)."""
     maps = pluecker(cameras, precision).transpose(1, 2)
     latents = encode(maps.unflatten(1, (2, 3)).flatten(0, 1))
     return latents.unflatten(0, (-1, 2)).flatten(1, 2).transpose(1, 2)
@@ -57,39 +81,31 @@ def time_vector(times: Float[Tensor, "*batch"]) -> Float[Tensor, "*batch 3"]:
 
 
 class TimeEncoder:
-    """Encodes source and target times, clips that come again once.
+    """Encodes source and target times, and caches the latents: 0.5 MB a target time at full size.
 
-    The source times of a clip are mostly the same for every scene and the target times are as many
-    as the clip has frames, so both are kept: 0.5 MB a target time at full size.
+    Most scenes have the same source times, and as many target times as a clip has frames.
     """
 
     def __init__(
         self,
         encode: Encode,
-        height: int,
-        width: int,
+        size: tuple[int, int],
         dtype: torch.dtype = torch.float32,
         device: torch.device | str = "cpu",
     ) -> None:
-        """Encode with `encode` at `height` x `width`; time maps are rounded to `dtype` first."""
-        self._encode, self._size = encode, (height, width)
+        """Encode at `size` (height, width); time maps are rounded to `dtype` first."""
+        self._encode, self._size = encode, size
         self._dtype, self._device = dtype, device
-        self._kept = Kept(TIME_BYTES)
+        self._cache = TensorCache(TIME_BYTES)
 
     def __call__(self, times: Sequence[float]) -> Float[Tensor, "latent_frame channel lh lw"]:
         """Latents of a clip whose frames lie at `times`, each in [0, 1]."""
         key = tuple(float(time) for time in times)
-        found = self._kept.get(key)
+        found = self._cache.get(key)
         if found is None:
             vectors = time_vector(torch.tensor(key, device=self._device)).to(self._dtype)
             colors = (2 * vectors - 1).T[None, :, :, None, None]
             video = colors.expand(-1, -1, -1, *self._size).contiguous()
             found = self._encode(video)[0].transpose(0, 1)
-            self._kept.add(key, found)
+            self._cache.add(key, found)
         return found
-
-    def source_and_target(
-        self, source_times: Sequence[float], target_time: float
-    ) -> Float[Tensor, "latent_frame_and_one channel lh lw"]:
-        """Latents of the source clip, then of the one-frame clip at `target_time`."""
-        return torch.cat([self(source_times), self([target_time])])

@@ -1,10 +1,11 @@
 """Reads a tokenizer folder: the published `.jit` files or `model.pt`, a diffusers folder, or ours.
 
 Ours is `config.json` of diffusers beside `encoder.safetensors` and `decoder.safetensors`. Published
-folders hold `mean_std.pt`; the others keep the statistics in `config.json`, channel-major. Which
-files of a folder are read is said by `src.checkpoints.PLACES`.
+folders hold `mean_std.pt`; the others keep the statistics in `config.json`, channel-major.
+`src.checkpoints.PLACES` lists the files of a folder that are read.
 """
 
+from collections.abc import Mapping
 from pathlib import Path
 
 import torch
@@ -19,14 +20,20 @@ from ..runtime import InputError, listed
 from .config import CLASS_NAME, CONFIG_NAME, check_architecture, read_config
 from .cosmos import VideoTokenizer
 from .keys import native_architecture, to_diffusers_names
-from .statistics import LatentStatistics
-from .statistics_files import STATISTICS_NAME, read_mean_std, statistics_from_config
+from .statistics import (
+    STATISTICS_NAME,
+    LatentStatistics,
+    read_mean_std,
+    statistics_from_config,
+)
 
-# A tensor of each half, by which prefixes of its names are told.
+# A tensor of each half, whose name shows the prefix of all names.
 MARKERS = {
     "encoder": "encoder.conv_in.0.conv3d.weight",
     "decoder": "decoder.conv_in.0.conv3d.weight",
 }
+# Architecture, statistics and tensors by diffusers' names.
+Contents = tuple[Mapping[str, object], LatentStatistics, dict[str, Tensor]]
 
 
 def load_tokenizer(
@@ -35,17 +42,20 @@ def load_tokenizer(
     """The tokenizer of `folder`, in evaluation mode and without gradients.
 
     Raises:
-        InputError: the folder holds no known file, a file is unreadable, or tensors are missing,
-            left over or of another shape (each named).
+        InputError: no known file, an unreadable one, or tensors of another network (each named).
     """
     files = layout("tokenizer", folder)
     if files is None:
         sets = " or ".join(" + ".join(names) for names in file_sets("tokenizer"))
         raise InputError(folder, "no weights", sets)
-    if CONFIG_NAME in files:
-        tokenizer, state = _read_described(folder, files)
-    else:
-        tokenizer, state = _read_native(folder, files)
+    described = CONFIG_NAME in files
+    read, source = (_read_described, folder / CONFIG_NAME) if described else (_read_native, folder)
+    architecture, statistics, state = read(folder, files)
+    try:
+        # Not on the meta device: the wavelets are buffers that no checkpoint holds.
+        tokenizer = VideoTokenizer(architecture, statistics.mean, statistics.std)
+    except (ArithmeticError, LookupError, RuntimeError, TypeError, ValueError) as error:
+        raise InputError(source, error, "a video tokenizer that can be built") from error
     check_tensors(folder, state, tokenizer.autoencoder.state_dict(), "this architecture")
     state = {name: tensor.to(dtype) for name, tensor in state.items()}
     tokenizer.autoencoder.load_state_dict(state, assign=True)
@@ -78,9 +88,9 @@ def load_statistics(folder: Path) -> LatentStatistics:
     files = layout("tokenizer", folder)
     published = (folder / STATISTICS_NAME).is_file() if files is None else CONFIG_NAME not in files
     if published or not (folder / CONFIG_NAME).is_file():
-        return LatentStatistics(*read_mean_std(folder / STATISTICS_NAME))
+        return read_mean_std(folder / STATISTICS_NAME)
     path = folder / CONFIG_NAME
-    return LatentStatistics(*statistics_from_config(path, read_config(path)))
+    return statistics_from_config(path, read_config(path))
 
 
 def read_native_tensors(folder: Path, files: tuple[str, ...]) -> dict[str, Tensor]:
@@ -105,10 +115,8 @@ def read_native_tensors(folder: Path, files: tuple[str, ...]) -> dict[str, Tenso
     return state
 
 
-def _read_described(
-    folder: Path, files: tuple[str, ...]
-) -> tuple[VideoTokenizer, dict[str, Tensor]]:
-    """A new tokenizer as its `config.json` describes it, and its tensors, to be compared."""
+def _read_described(folder: Path, files: tuple[str, ...]) -> Contents:
+    """The contents of a folder with a `config.json`."""
     path = folder / CONFIG_NAME
     config = read_config(path)
     state: dict[str, Tensor] = {}
@@ -116,16 +124,11 @@ def _read_described(
         if file != CONFIG_NAME:
             state |= read_safetensors(folder / file)
     check_architecture(path, config, state)
-    statistics = statistics_from_config(path, config)
-    try:
-        # Not on the meta device: the wavelets are buffers that no checkpoint holds.
-        return VideoTokenizer(config, *statistics), state
-    except (ArithmeticError, LookupError, RuntimeError, TypeError, ValueError) as error:
-        raise InputError(path, error, "a video tokenizer that can be built") from error
+    return config, statistics_from_config(path, config), state
 
 
-def _read_native(folder: Path, files: tuple[str, ...]) -> tuple[VideoTokenizer, dict[str, Tensor]]:
-    """The same of published files, whose shapes describe it."""
+def _read_native(folder: Path, files: tuple[str, ...]) -> Contents:
+    """The contents of published files, whose tensors' shapes describe the network."""
     native = read_native_tensors(folder, files)
     try:
         architecture = native_architecture(native)
@@ -133,7 +136,4 @@ def _read_native(folder: Path, files: tuple[str, ...]) -> tuple[VideoTokenizer, 
         raise InputError(folder, f"no tensor {error}", "native tokenizer weights") from error
     channels = int(str(architecture["latent_channels"]))
     statistics = read_mean_std(folder / STATISTICS_NAME, channels)
-    try:
-        return VideoTokenizer(architecture, *statistics), to_diffusers_names(native)
-    except (ArithmeticError, LookupError, RuntimeError, TypeError, ValueError) as error:
-        raise InputError(folder, error, "native tokenizer weights") from error
+    return architecture, statistics, to_diffusers_names(native)

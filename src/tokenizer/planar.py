@@ -1,8 +1,8 @@
 """The autoencoder for short clips: the same function of the same weights in fewer, faster kernels.
 
-diffusers filters wavelets with grouped 3D convolutions and pads each convolution's input apart. All
-its convolutions act on space or on time alone, so they are 2D ones here, and a Haar step is a sum
-and a difference. Inside, the channels of a video come last: `[clip, frame, h, w, channel]`.
+diffusers filters wavelets with grouped 3D convolutions and pads inputs separately. Its convolutions
+act on space or on time alone, so they are 2D ones here, and a Haar step is a sum and a difference.
+Inside, the channels of a video come last: `[clip, frame, h, w, channel]`.
 """
 
 import math
@@ -20,15 +20,14 @@ TIME, HEIGHT, WIDTH = 1, 2, 3
 def encode(
     autoencoder: Any, video: Float[Tensor, "clip 3 frame h w"]
 ) -> Float[Tensor, "clip channel latent_frame lh lw"]:
-    """Raw latents of videos in [-1, 1], as diffusers' `AutoencoderKLCosmos` makes them.
+    """Raw latents of videos in [-1, 1], as of diffusers' `AutoencoderKLCosmos`.
 
-    Args:
-        autoencoder: one whose only attention is in its middle blocks, as all published ones are.
-        video: 8k + 1 frames; height and width are multiples of 8.
+    Videos have 8k + 1 frames, and heights and widths that are multiples of 8. The autoencoder has
+    attention in its middle blocks only, as all published ones.
     """
     encoder = autoencoder.encoder
     bands = analyse(video, encoder.patch_embed.patch_size)
-    # The networks' own type; under autocast the convolutions choose.
+    # The networks' type; under autocast the convolutions choose another.
     x = _projected(encoder.conv_in, bands.to(encoder.conv_in.conv_s.weight.dtype))
     for block in encoder.down_blocks:
         for resnet in _resnets(block):
@@ -118,7 +117,7 @@ def _projected(part: Any, x: Float[Tensor, "clip frame h w c"]) -> Float[Tensor,
 def _normalised(
     part: Any, x: Float[Tensor, "clip frame h w c"]
 ) -> Float[Tensor, "clip frame h w c"]:
-    """Group norm of one group: over all numbers of a frame."""
+    """Group norm with one group: over all numbers of a frame."""
     assert part.num_groups == 1, f"{part.num_groups} groups"
     frames = x.flatten(HEIGHT)
     frames = F.layer_norm(frames, frames.shape[2:], eps=part.norm.eps)
@@ -133,7 +132,7 @@ def _residual(part: Any, x: Float[Tensor, "clip frame h w c"]) -> Float[Tensor, 
 
 
 def _middle(block: Any, x: Float[Tensor, "clip frame h w c"]) -> Float[Tensor, "clip frame h w c"]:
-    """Residual blocks, between them attention over a frame's pixels and a pixel's past."""
+    """Residual blocks with attention between them, over a frame's pixels and a pixel's past."""
     x = _residual(block.resnets[0], x)
     parts = zip(block.attentions, block.temp_attentions, block.resnets[1:], strict=True)
     for over_space, over_time, resnet in parts:
@@ -161,7 +160,7 @@ def _attended(
 
 
 def _downsampled(part: Any, x: Float[Tensor, "clip frame h w c"]) -> Float[Tensor, "clip _ _ _ c"]:
-    """Half as many rows and columns, and frames but the first: convolutions beside means."""
+    """Half the rows and columns, and frames but the first: convolutions plus means."""
     if part.spatial_downsample:
         means = x.unflatten(WIDTH, (-1, 2)).unflatten(HEIGHT, (-1, 2)).mean(dim=(3, 5))
         x = _convolved(part.conv1, F.pad(x, (0, 0, 0, 1, 0, 1))) + means
@@ -173,7 +172,7 @@ def _downsampled(part: Any, x: Float[Tensor, "clip frame h w c"]) -> Float[Tenso
 
 
 def _upsampled(part: Any, x: Float[Tensor, "clip frame h w c"]) -> Float[Tensor, "clip _ _ _ c"]:
-    """Twice as many rows and columns, and frames but the first: repeated, then convolved."""
+    """Twice the rows and columns, and frames but the first: repeated, then convolved."""
     if part.temporal_upsample:
         if x.shape[TIME] > 1:
             x = _repeated(x, TIME)[:, 1:]

@@ -1,17 +1,28 @@
-"""Latent statistics: what turns the encoder's raw latents into those of the diffusion model.
+"""Latent statistics, which normalise the encoder's raw latents for the diffusion model.
 
 Means and standard deviations are [channel, latent_frame]; a shorter clip uses the first of them.
-A normalised latent is `SIGMA_DATA * (raw - mean) / std`.
+A normalised latent is `SIGMA_DATA * (raw - mean) / std`. On disk they are a published
+`mean_std.pt`, or numbers of a diffusers config.
 """
 
+from collections.abc import Mapping
 from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
 
+import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from ..checkpoints.archive import open_torch_file
+from ..checkpoints.kinds import check_weights_file
+from ..checkpoints.unpickler import StoredTensor
+from ..io.json_object import is_number
 from ..runtime import InputError
 
 SIGMA_DATA = 0.5
+STATISTICS_NAME = "mean_std.pt"
+EXPECTED = "latent statistics: two tensors (mean, std)"
 
 
 @dataclass(frozen=True)
@@ -46,3 +57,42 @@ class LatentStatistics:
             raise InputError("latent frames", count, expected)
         shape = (-1, count, 1, 1)
         return self.mean[:, :count].reshape(shape), self.std[:, :count].reshape(shape)
+
+
+def read_mean_std(path: Path, channels: int = 16) -> LatentStatistics:
+    """The statistics in a published `mean_std.pt`; `InputError` if there are none."""
+    check_weights_file(path, EXPECTED)
+    file = open_torch_file(path)
+    parts = file.value if isinstance(file.value, (list, tuple)) else []
+    if len(parts) != 2 or not all(isinstance(part, StoredTensor) for part in parts):
+        raise InputError(path, f"a {type(file.value).__name__}", EXPECTED)
+    mean, std = (file.tensor(part) for part in parts)
+    if not (mean.is_floating_point() and std.is_floating_point()):
+        raise InputError(path, f"numbers of type {mean.dtype} and {std.dtype}", EXPECTED)
+    return _checked(path, mean.float(), std.float(), channels=channels)
+
+
+def statistics_from_config(path: Path, config: Mapping[str, Any]) -> LatentStatistics:
+    """The statistics in a diffusers config that was read from `path`; `InputError` if none."""
+    lists = config.get("latents_mean"), config.get("latents_std")
+    if not all(isinstance(part, list) for part in lists):
+        raise InputError(path, "no latents_mean and latents_std", "two lists of numbers")
+    mean, std = ([value for value in part or []] for part in lists)
+    if not all(map(is_number, [*mean, *std])):
+        raise InputError(path, "statistics that are no numbers", "two lists of numbers")
+    channels = config.get("latent_channels", 16)
+    if type(channels) is not int or channels < 1:
+        raise InputError(path, f"latent_channels = {channels!r}", "a number of channels")
+    means, deviations = (torch.tensor([float(v) for v in part]) for part in (mean, std))
+    return _checked(path, means, deviations, channels=channels)
+
+
+def _checked(
+    path: Path, mean: Float[Tensor, "..."], std: Float[Tensor, "..."], channels: int
+) -> LatentStatistics:
+    if mean.numel() != std.numel() or mean.numel() % channels or not mean.numel():
+        value = f"{mean.numel()} means and {std.numel()} deviations"
+        raise InputError(path, value, f"equally many, a multiple of {channels} channels")
+    if not (torch.isfinite(mean).all() and torch.isfinite(std).all() and (std > 0).all()):
+        raise InputError(path, "statistics that are not finite and positive", "std > 0")
+    return LatentStatistics(mean.reshape(channels, -1), std.reshape(channels, -1))

@@ -1,12 +1,21 @@
-"""Depth as colour: near is red, far is blue."""
+"""Depth for people: as colour, near red and far blue, and as a wave of light."""
+
+import math
 
 import torch
 from jaxtyping import Float, UInt8
 from torch import Tensor
 
+from ..io.image.pixels import round_to_uint8
+
 LOW, HIGH = 0.01, 0.99
-# A quantile needs no more samples than this, and torch sorts no more than 2**24.
+# Enough samples for a quantile; torch sorts at most 2**24.
 MAX_SAMPLES = 2**20
+# Frames of the wave: the picture alone, then with the band of light.
+HELD_FRAMES, WAVE_FRAMES = 24, 25
+# Half width of the band in scene units, and its colours (8-bit RGB) at the near and the far end.
+HALF_WIDTH = 0.4
+NEAR_COLOR, FAR_COLOR = (255, 230, 200), (200, 220, 255)
 
 
 def depth_range(depth: Float[Tensor, "*shape"]) -> tuple[float, float]:
@@ -23,15 +32,37 @@ def depth_range(depth: Float[Tensor, "*shape"]) -> tuple[float, float]:
 def colorize_depth(
     depth: Float[Tensor, "frame h w"], limits: tuple[float, float] | None = None
 ) -> UInt8[Tensor, "frame h w 3"]:
-    """RGB of a depth clip, one colour scale for all of its frames.
+    """RGB of a depth clip, one colour scale for all frames; `limits` are its near and far ends."""
+    position = _position(depth.float(), limits or depth_range(depth))
+    return round_to_uint8(_jet(1 - position))
 
-    Args:
-        depth: z in any unit.
-        limits: depths drawn as pure near and far; by default the `depth_range` of the clip.
+
+def depth_wave(
+    frame: UInt8[Tensor, "h w 3"], depth: Float[Tensor, "h w"]
+) -> UInt8[Tensor, "wave h w 3"]:
+    """The picture for 24 frames, then 25 frames in which a band of light runs from near to far.
+
+    `depth` is z in scene units; the band runs over its 1 % to 99 % quantiles.
     """
-    near, far = limits or depth_range(depth)
-    position = ((depth.float() - near) / max(far - near, 1e-12)).nan_to_num(1).clamp(0, 1)
-    return (255 * _jet(1 - position)).round().to(torch.uint8)
+    near, far = depth_range(depth)
+    steps = torch.linspace(near, far, WAVE_FRAMES, device=depth.device)
+    distance = (depth[None] - steps[:, None, None]).abs()
+    weight = torch.cos(math.pi / 2 * distance / HALF_WIDTH) ** 2
+    weight = torch.where(distance <= HALF_WIDTH, weight, 0)[..., None]
+    position = _position(depth, (near, far))[..., None]
+    near_color, far_color = position.new_tensor(NEAR_COLOR), position.new_tensor(FAR_COLOR)
+    light = near_color + position * (far_color - near_color)
+    waves = frame + weight * (light - frame)
+    held = frame[None].expand(HELD_FRAMES, -1, -1, -1)
+    return torch.cat([held, waves.round().to(torch.uint8)])
+
+
+def _position(
+    depth: Float[Tensor, "*shape"], limits: tuple[float, float]
+) -> Float[Tensor, "*shape"]:
+    """0 at the near end of `limits`, 1 at the far end and where depth is NaN."""
+    near, far = limits
+    return ((depth - near) / max(far - near, 1e-12)).nan_to_num(1).clamp(0, 1)
 
 
 def _jet(position: Float[Tensor, "*shape"]) -> Float[Tensor, "*shape 3"]:

@@ -1,7 +1,7 @@
 """A curve with its error band as a picture: axes, ticks, labels.
 
-Coordinates of the plane are data; those of the picture are pixels of a canvas that is drawn twice
-as large and then reduced, which smooths the lines.
+Coordinates of the plane are data; those of the picture are pixels of a canvas of twice the size,
+which is then reduced to smooth the lines.
 """
 
 import math
@@ -27,7 +27,7 @@ TICKS_X, TICKS_Y = 10, 6
 
 @dataclass(frozen=True)
 class PlotLabels:
-    """The words of a plot; the title stands above the subtitle."""
+    """The words of a plot; the title is above the subtitle."""
 
     title: str
     subtitle: str
@@ -36,13 +36,13 @@ class PlotLabels:
 
 @dataclass(frozen=True)
 class _Plane:
-    """The visible part of the data, and where it lies on the canvas."""
+    """The visible part of the data, drawn on the whole canvas."""
 
     x: tuple[float, float]
     y: tuple[float, float]
 
     def place(self, x: float, y: float) -> tuple[float, float]:
-        """Where a point of the data lies on the canvas, in pixels."""
+        """The pixel of a point of the data on the canvas."""
         across = (x - self.x[0]) / (self.x[1] - self.x[0])
         up = (y - self.y[0]) / (self.y[1] - self.y[0])
         return LEFT + across * (RIGHT - LEFT), BOTTOM - up * (BOTTOM - TOP)
@@ -51,7 +51,7 @@ class _Plane:
 def plot_curve(
     mean: Sequence[float | None], std: Sequence[float | None], labels: PlotLabels
 ) -> UInt8[Tensor, "h w 3"]:
-    """A curve over 0, 1, 2, ... with a band of plus and minus `std`; None leaves a gap in it."""
+    """A curve over 0, 1, 2, ... with a band of plus and minus `std`; None makes a gap."""
     from PIL import Image, ImageDraw
 
     assert len(mean) == len(std) > 0, f"{len(mean)} values and {len(std)} deviations"
@@ -68,13 +68,13 @@ def plot_curve(
     for run in runs:
         points = [plane.place(x, y) for x, y, _ in run]
         draw.line(points, fill=CURVE, width=5 * SCALE // 2, joint="curve")
-        # With few values, and for one alone between gaps, dots show where they are.
+        # Dots show few values, and single ones between gaps.
         if len(mean) <= 32 or len(run) == 1:
             for x, y in points:
                 draw.circle((x, y), 3.5 * SCALE, fill=CURVE)
     if not runs:
         centre = ((LEFT + RIGHT) / 2, (TOP + BOTTOM) / 2)
-        _write(draw, centre, "no finite values", 16, "mm", FAINT)
+        _write(draw, centre, "no finite values", size=16, anchor="mm", color=FAINT)
     reduced = image.resize((WIDTH // SCALE, HEIGHT // SCALE), Image.Resampling.BOX)
     return torch.from_numpy(np.array(reduced))
 
@@ -105,29 +105,30 @@ def _runs(
 def _frame_data(runs: list[list[tuple[float, float, float]]], length: int) -> _Plane:
     points = [point for run in runs for point in run] or [(0.0, 0.5, 0.5)]
     low, high = min(y - s for _, y, s in points), max(y + s for _, y, s in points)
-    # Room around the data; a constant curve runs through the middle.
+    # A constant curve runs through the middle.
     room = 0.08 * (high - low) or 0.05 * abs(high) or 1.0
     margin = 0.5 if length == 1 else 0.0
     return _Plane((-margin, length - 1 + margin), (low - room, high + room))
 
 
 def _draw_axes(draw: "ImageDraw", plane: _Plane, labels: PlotLabels) -> None:
-    ticks = nice_ticks(*plane.y, TICKS_Y)
+    ticks = nice_ticks(plane.y[0], plane.y[1], TICKS_Y)
     digits = max(0, -math.floor(math.log10(ticks[1] - ticks[0]) + 1e-9)) if len(ticks) > 1 else 2
     for tick in ticks:
         x, y = plane.place(plane.x[0], tick)
         draw.line([(LEFT, y), (RIGHT, y)], fill=GRID, width=SCALE)
-        _write(draw, (x - 10 * SCALE, y), f"{tick:.{digits}f}", 14, "rm", INK)
-    for tick in nice_ticks(*plane.x, TICKS_X):
+        _write(draw, (x - 10 * SCALE, y), f"{tick:.{digits}f}", size=14, anchor="rm", color=INK)
+    for tick in nice_ticks(plane.x[0], plane.x[1], TICKS_X):
         if tick != int(tick):
             continue
         x, _ = plane.place(tick, plane.y[0])
         draw.line([(x, BOTTOM), (x, BOTTOM + 6 * SCALE)], fill=INK, width=SCALE)
-        _write(draw, (x, BOTTOM + 10 * SCALE), f"{tick:.0f}", 14, "ma", INK)
+        _write(draw, (x, BOTTOM + 10 * SCALE), f"{tick:.0f}", size=14, anchor="ma", color=INK)
     draw.line([(LEFT, TOP), (LEFT, BOTTOM), (RIGHT, BOTTOM)], fill=INK, width=SCALE)
-    _write(draw, ((LEFT + RIGHT) / 2, HEIGHT - 10 * SCALE), labels.x, 15, "md", INK)
-    _write(draw, (LEFT, 36 * SCALE), labels.title, 20, "ls", INK)
-    _write(draw, (LEFT, 60 * SCALE), labels.subtitle, 14, "ls", FAINT)
+    middle = ((LEFT + RIGHT) / 2, HEIGHT - 10 * SCALE)
+    _write(draw, middle, labels.x, size=15, anchor="md", color=INK)
+    _write(draw, (LEFT, 36 * SCALE), labels.title, size=20, anchor="ls", color=INK)
+    _write(draw, (LEFT, 60 * SCALE), labels.subtitle, size=14, anchor="ls", color=FAINT)
 
 
 def _write(
@@ -140,4 +141,5 @@ def _write(
 ) -> None:
     from PIL import ImageFont
 
-    draw.text(place, text, color, ImageFont.load_default(size * SCALE), anchor)
+    font = ImageFont.load_default(size * SCALE)
+    draw.text(place, text, fill=color, font=font, anchor=anchor)

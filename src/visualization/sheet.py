@@ -19,13 +19,7 @@ def side_by_side(
 def contact_sheet(
     pictures: UInt8[Tensor, "picture h w 3"], columns: int | None = None, gap: int = 4
 ) -> UInt8[Tensor, "sheet_h sheet_w 3"]:
-    """Pictures in rows on white.
-
-    Args:
-        pictures: RGB, at least one.
-        columns: pictures a row; by default the sheet is about square.
-        gap: pixels between pictures.
-    """
+    """Pictures in rows on white, `gap` pixels apart; by default the sheet is about square."""
     count, height, width, _ = pictures.shape
     assert count > 0, "a contact sheet needs at least one picture, got 0"
     columns = min(columns or math.ceil(math.sqrt(count)), count)

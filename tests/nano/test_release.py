@@ -16,7 +16,7 @@ from src.training.checkpoints.files import Checkpoint, export_checkpoint, write_
 from src.training.tokenizer.config import TokenizerTrainConfig
 from src.training.tokenizer.export import export_tokenizer
 
-TINY = NanoDepthConfig((8, 8, 16, 16), (1, 1, 1, 1), 2, 32, 48)
+TINY = NanoDepthConfig(widths=(8, 8, 16, 16), blocks=(1, 1, 1, 1), heads=2, height=32, width=48)
 
 
 def write(folder: Path, weights: dict[str, torch.Tensor]) -> None:

@@ -42,7 +42,12 @@ def sdg_align(fixture: Fixture) -> dict[str, Tensor]:
     def non_rigid(steps: int) -> Tensor:
         config = fixture.config
         rate, smoothness = float(config["lr"]), float(config["lambda_arap"])
-        settings = ScaleSettings(steps, rate, smoothness, config["smoothing_kernel_size"])
+        settings = ScaleSettings(
+            steps=steps,
+            learning_rate=rate,
+            smoothness=smoothness,
+            box=config["smoothing_kernel_size"],
+        )
         # As published: the camera-to-world pose in the place of its inverse.
         pose = fixture.inputs("c2w")
         return align_non_rigid(source, target, mask, intrinsics, pose, settings)

@@ -67,7 +67,8 @@ def conditioning(fixture: Fixture) -> dict[str, Tensor]:
         pluecker.append(torch.cat([encode_pluecker(encode, part) for part in trajectories]))
         source = fixture.inputs("time_embeddings")[scene, :, 0].tolist()
         target = fixture.inputs("time_embeddings_target")[scene, 0, 0].item()
-        times.append(TimeEncoder(encode, height, width).source_and_target(source, target))
+        encode_times = TimeEncoder(encode, (height, width))
+        times.append(torch.cat([encode_times(source), encode_times([target])]))
     return {
         "plucker_latents": torch.stack(pluecker),
         "time_latents": torch.stack(times),

@@ -5,8 +5,7 @@ from collections.abc import Callable
 from torch import Tensor
 
 from src.geometry.cameras import matrix_to_intrinsics
-from src.geometry.reliability import reliable_mask
-from src.geometry.warping import PointFrames, Warp, lift, warp_frames
+from src.geometry.warping import PointFrames, Warp, lift, reliable_mask, warp_frames
 
 from .fixture import Fixture
 

@@ -1,8 +1,7 @@
 """MoGe's networks (Wang et al. 2025), versions 1 and 2, as a depth backend.
 
 A published file holds `model_config`, the arguments of the network's class, and `model`, its
-tensors. The original program uses version 1, whose depth has about unit scale; version 2 measures
-in metres.
+tensors. The original program uses version 1, with depth of about unit scale; version 2 is metric.
 """
 
 import importlib
@@ -30,7 +29,7 @@ from .moge import moge_estimate
 LOGGER = get_logger(__name__)
 REPOSITORY, FILE = "Ruicheng/moge-vitl", "model.pt"
 FETCH = "python scripts/download_checkpoints.py --what moge"
-# Without their requirements, which are those of programs around the networks.
+# Without their requirements, which the networks don't need.
 INSTALL = "pip install --no-deps dlr-moge==2.0.0 dlr-utils3d==1.3 scipy"
 
 
@@ -47,9 +46,10 @@ class MoGeDepth:
         path = search_checkpoint("moge", checkpoint_dir) or _fetched(checkpoint_dir)
         self._device = torch.device(device)
         self._network: Any = load_moge(path).to(self._device).eval()
-        # Only version 2 has it.
+        # Only version 2 has this head.
         self.scene_scale = not hasattr(self._network, "scale_head")
-        self.name = "moge" if _version(self._network) == "v1" else "moge-2"
+        version = type(self._network).__module__.rpartition(".")[2]
+        self.name = "moge" if version == "v1" else "moge-2"
 
     @torch.inference_mode()
     def __call__(self, image: Float[Tensor, "3 h w"], region: Region = WHOLE) -> DepthEstimate:
@@ -57,27 +57,27 @@ class MoGeDepth:
         # Half precision is the published way on a GPU, and slower than single on a CPU.
         half = self._device.type == "cuda"
         with warnings.catch_warnings():
-            # The networks leave autocast by asking for float32, which torch remarks on.
+            # torch warns because the networks leave autocast by asking for float32.
             warnings.filterwarnings("ignore", message="In .* autocast", category=UserWarning)
             found = self._network.infer(image.to(self._device), use_fp16=half)
         depth = found["depth"].float()
-        # A version 2 without a head for it has no mask.
+        # Version 2 has no mask without a head for it.
         mask = found["mask"].bool() if "mask" in found else depth.isfinite()
         return moge_estimate(depth, mask, found["intrinsics"].float())
 
 
 def require_moge() -> None:
-    """`InputError` with the way to install MoGe where it is not."""
+    """Raises `InputError` with the command that installs MoGe, if it is missing."""
     if importlib.util.find_spec("moge") is None:
         expected = f"MoGe: `{INSTALL}` (README, section Depth), or another --depth"
         raise InputError("depth backend moge", "no package moge", expected)
 
 
 def load_moge(path: Path) -> nn.Module:
-    """The network of a published file, in float32 on the CPU; nothing in the file is executed.
+    """The network of a published file, in float32 on the CPU; no code in the file is run.
 
     Raises:
-        InputError: an unreadable file, one that is not MoGe's, tensors of another network.
+        InputError: an unreadable file, another file than MoGe's, tensors of another network.
     """
     expected = "a model.pt of MoGe: model_config and model"
     stored = read_objects(path, expected)
@@ -86,7 +86,7 @@ def load_moge(path: Path) -> nn.Module:
     if not isinstance(config, Mapping) or not isinstance(state, Mapping):
         found = f"a {type(stored).__name__} of {listed([str(name) for name in parts]) or 'nothing'}"
         raise InputError(path, found, expected)
-    # Version 2 has parts, each with arguments of its own; the encoder of version 1 is a name.
+    # The encoder is a table of arguments in version 2, a name in version 1.
     version = "v2" if isinstance(config.get("encoder"), Mapping) else "v1"
     model_class = _model_class(version)
     try:
@@ -97,7 +97,7 @@ def load_moge(path: Path) -> nn.Module:
     wanted, tensors = network.state_dict(), dict(state)
     left = [name for name in tensors if name not in wanted]
     if left and version == "v2":
-        # MoGe itself passes over them: heads that a configuration leaves out.
+        # Heads that the configuration leaves out; MoGe ignores them too.
         LOGGER.info("%s: not used: %s", path, listed(left))
         tensors = {name: part for name, part in tensors.items() if name in wanted}
     check_tensors(path, tensors, wanted, f"MoGe {version}")
@@ -117,11 +117,7 @@ def _model_class(version: str) -> Any:
 
 @contextmanager
 def _without_opencv() -> Iterator[None]:
-    """Lets MoGe be imported where OpenCV is not installed.
-
-    Functions beside its networks use OpenCV, the networks don't: an empty module stands in for it
-    during the import, so that 150 MB need not be installed for nothing.
-    """
+    """Replaces a missing OpenCV, which MoGe's networks don't use, with an empty module."""
     if "cv2" in sys.modules or importlib.util.find_spec("cv2") is not None:
         yield
         return
@@ -132,19 +128,15 @@ def _without_opencv() -> Iterator[None]:
         del sys.modules["cv2"]
 
 
-def _version(network: nn.Module) -> str:
-    return type(network).__module__.rpartition(".")[2]
-
-
 def _fetched(checkpoint_dir: Path | str) -> Path:
-    """The published weights, from the hub or from what its client has kept; says so."""
+    """The published weights, from the hub or its client's cache; the log says so."""
     from huggingface_hub import hf_hub_download
 
     words = "no moge/%s in %s: fetching %s from the hub (1.3 GB); `%s` keeps it there"
     LOGGER.info(words, FILE, checkpoint_dir, REPOSITORY, FETCH)
     try:
         return Path(hf_hub_download(REPOSITORY, FILE))
-    # Offline, or an answer that is none.
+    # Offline, or a broken answer.
     except (OSError, ValueError, RuntimeError) as error:
         expected = f"weights in {checkpoint_dir}/moge/{FILE}: `{FETCH}`"
         raise InputError(f"{REPOSITORY} on the hub", error, expected) from error

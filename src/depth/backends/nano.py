@@ -1,7 +1,7 @@
 """A small network from one picture to depth, valid pixels and focal length.
 
-It looks at the picture at a fixed area with sides that are multiples of 16. Depth is predicted as
-its logarithm, the focal length as the logarithm of its ratio to the picture's diagonal.
+Its input has a fixed area and sides that are multiples of 16. It predicts the logarithms of depth
+and of the focal length over the picture's diagonal.
 """
 
 import math
@@ -21,15 +21,15 @@ from ...runtime import InputError
 
 WEIGHTS_FILE, CONFIG_FILE = "model.safetensors", "config.json"
 STRIDE = 16
-# No width, side or number of blocks of a small network is larger.
+# The largest width, side or number of blocks of a small network.
 MOST = 4096
 # exp(-0.3) of the diagonal is a field of view of about 62 degrees across a 16:9 picture.
 USUAL_LOG_FOCAL = -0.3
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class NanoDepthConfig:
-    """Widths at strides 2, 4, 8, 16, blocks at each of them, and the size the network looks at."""
+    """Widths and numbers of blocks at strides 2, 4, 8, 16, and the size of the input."""
 
     widths: tuple[int, ...] = (24, 48, 96, 128)
     blocks: tuple[int, ...] = (1, 2, 2, 3)
@@ -54,7 +54,7 @@ class NanoDepthConfig:
 
 @dataclass(frozen=True)
 class NanoPrediction:
-    """What the network says of pictures, at their size."""
+    """Predictions of the network, at the size of the pictures."""
 
     log_depth: Float[Tensor, "batch h w"]
     mask_logit: Float[Tensor, "batch h w"]
@@ -62,10 +62,10 @@ class NanoPrediction:
 
 
 class ChannelNorm(nn.LayerNorm):
-    """Normalisation of every pixel over its channels."""
+    """Layer norm over the channels of each pixel."""
 
     def forward(self, input: Float[Tensor, "batch c h w"]) -> Float[Tensor, "batch c h w"]:
-        """The picture with mean 0 and deviation 1 over the channels of each pixel."""
+        """The normalised picture."""
         return super().forward(input.movedim(1, -1)).movedim(-1, 1)
 
 
@@ -80,12 +80,12 @@ class Block(nn.Module):
         self.narrow = nn.Conv2d(expansion * width, width, 1)
 
     def forward(self, x: Float[Tensor, "batch c h w"]) -> Float[Tensor, "batch c h w"]:
-        """The picture plus what the block finds in it."""
+        """The picture plus the block's residual."""
         return x + self.narrow(F.gelu(self.widen(self.norm(self.spatial(x)))))
 
 
 class PatchAttention(nn.Module):
-    """Attention between all pixels: the scale of a scene shows anywhere in it."""
+    """Attention between all pixels: any of them may show the scale of the scene."""
 
     def __init__(self, width: int, heads: int) -> None:
         super().__init__()
@@ -95,23 +95,22 @@ class PatchAttention(nn.Module):
         self.out = nn.Conv2d(width, width, 1)
 
     def forward(self, x: Float[Tensor, "batch c h w"]) -> Float[Tensor, "batch c h w"]:
-        """The picture plus what its pixels tell each other."""
-        height, width = x.shape[-2:]
-        mixed = self.project(self.norm(x)).flatten(2).unflatten(1, (3, self.heads, -1))
-        query, key, value = mixed.mT.unbind(dim=1)
-        told = F.scaled_dot_product_attention(query, key, value).mT
-        return x + self.out(told.flatten(1, 2).unflatten(2, (height, width)))
+        """The picture plus the attention's residual."""
+        projected = self.project(self.norm(x)).flatten(2).unflatten(1, (3, self.heads, -1))
+        query, key, value = projected.mT.unbind(dim=1)
+        mixed = F.scaled_dot_product_attention(query, key, value).mT
+        return x + self.out(mixed.flatten(1, 2).unflatten(2, x.shape[-2:]))
 
 
 class NanoDepth(nn.Module):
-    """The network: down to a sixteenth of the size, attention there, up to half of it, heads."""
+    """A U-Net: down to a sixteenth of the size, attention there, up to half the size, heads."""
 
     def __init__(self, config: NanoDepthConfig | None = None) -> None:
-        """Build it with random weights, which predict depth 1 and a usual lens."""
+        """A network with random weights, which predicts depth 1 and a usual lens."""
         super().__init__()
         self.config = config or NanoDepthConfig()
         widths, last = self.config.widths, self.config.widths[-1]
-        # The last two channels are the position: floors are near at the bottom of a picture.
+        # RGB and the position: floors are near at the bottom of a picture.
         down: list[nn.Module] = [nn.Conv2d(5, widths[0], 4, stride=2, padding=1)]
         for width, following in zip(widths[:-1], widths[1:], strict=True):
             down.append(nn.Sequential(ChannelNorm(width), nn.Conv2d(width, following, 2, stride=2)))
@@ -135,7 +134,8 @@ class NanoDepth(nn.Module):
     def forward(self, image: Float[Tensor, "batch 3 h w"]) -> NanoPrediction:
         """Depth, valid pixels and focal length of RGB pictures in [0, 1], of any size."""
         size = image.shape[-2:]
-        # A fixed area: what the network has learnt of sizes does not depend on the resolution.
+        # A fixed area: learnt sizes do not depend on the resolution. The network was trained with
+        # antialiased bilinear pictures, not with those of `geometry/fit.py`.
         small = F.interpolate(image, self.working_size(*size), mode="bilinear", antialias=True)
         x = torch.cat([2 * small - 1, _positions(small)], dim=1)
         skips = []
@@ -143,7 +143,7 @@ class NanoDepth(nn.Module):
             x = stage(down(x))
             skips.append(x)
         x = self.attention(x)
-        # One lens a picture, read where attention has seen all of it.
+        # One lens a picture, after attention over all of it.
         log_focal = self.focal(x.mean(dim=(2, 3)))[:, 0] + USUAL_LOG_FOCAL
         for up, merge, skip in zip(self.up[::-1], self.merge[::-1], skips[-2::-1], strict=True):
             x = merge(F.interpolate(up(x), skip.shape[-2:], mode="bilinear") + skip)
@@ -151,10 +151,9 @@ class NanoDepth(nn.Module):
         return NanoPrediction(maps[:, 0], maps[:, 1], log_focal)
 
     def working_size(self, height: int, width: int) -> tuple[int, int]:
-        """The size at which a picture is looked at: about the configured area, its own shape."""
+        """The network's input size for a picture: its shape, about the configured area."""
         scale = math.sqrt(self.config.height * self.config.width / (height * width))
-        sides = (max(round(side * scale / STRIDE), 1) * STRIDE for side in (height, width))
-        rows, columns = sides
+        rows, columns = (max(round(side * scale / STRIDE), 1) * STRIDE for side in (height, width))
         return rows, columns
 
 
@@ -162,12 +161,11 @@ def load_nano_depth(folder: Path | str, device: torch.device | str = "cpu") -> N
     """The network in `folder` (config.json, model.safetensors), float32, in evaluation mode.
 
     Raises:
-        InputError: a missing or damaged file, an unknown configuration, tensors that are missing,
-            left over or of another shape.
+        InputError: a missing or damaged file, an unknown configuration, tensors of another network.
     """
     folder = Path(folder)
     config = _read_config(folder / CONFIG_FILE)
-    # Without memory for its numbers: a small file must not ask for a network that fills it.
+    # On the meta device: a small file must not describe a network that fills the memory.
     with torch.device("meta"):
         network = NanoDepth(config)
     path = folder / WEIGHTS_FILE
@@ -175,7 +173,7 @@ def load_nano_depth(folder: Path | str, device: torch.device | str = "cpu") -> N
         raise InputError(path, "no such file", "the weights of the nano depth network")
     state = read_safetensors(path)
     check_tensors(path, state, network.state_dict(), f"the network in {CONFIG_FILE}")
-    # A copy: the file may be replaced while the network is at work.
+    # A copy: the file may be replaced while the network is in use.
     state = {name: tensor.to(torch.float32, copy=True) for name, tensor in state.items()}
     network.load_state_dict(state, assign=True)
     return network.requires_grad_(False).eval().to(device)
@@ -194,8 +192,6 @@ def save_nano_depth(network: NanoDepth, folder: Path | str) -> None:
 
 
 def _read_config(path: Path) -> NanoDepthConfig:
-    if not path.is_file():
-        raise InputError(path, "no such file", "the configuration of the nano depth network")
     stored = read_json_object(path)
     known = {field.name for field in fields(NanoDepthConfig)}
     if not stored.keys() <= known:

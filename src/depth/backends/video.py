@@ -1,7 +1,4 @@
-"""Depth of a video of a still camera: by a network for videos, or frame by frame, or from a file.
-
-Frames are RGB in [0, 1]. A region is as in `backends.py`.
-"""
+"""Depth of a video of a still camera: by a network for videos, frame by frame, or from a file."""
 
 import importlib.util
 from collections.abc import Sequence
@@ -20,9 +17,8 @@ from ...geometry.fit import WHOLE, Region
 from ...io.depth_file import SUFFIXES, read_depth_file
 from ...io.image.pixels import round_to_uint8
 from ...runtime import InputError, get_logger
-from ..estimate import DepthEstimate
-from ..lens import assumed_intrinsics
-from .choice import DepthBackend, divide_by_median, named_depth, resolve_depth, valid_depth
+from ..estimate import DepthEstimate, assumed_intrinsics
+from .choice import DepthBackend, DepthUnit, named_depth, resolve_depth, scene_divisor
 from .file import cut_depth
 
 LOGGER = get_logger(__name__)
@@ -39,6 +35,15 @@ SMALL: dict[str, Any] = {
 
 
 @dataclass(frozen=True)
+class VideoFrames:
+    """RGB frames in [0, 1] of a video, the region that they show (see `choice.py`), and indices."""
+
+    pictures: Float[Tensor, "frame 3 h w"]
+    region: Region = WHOLE
+    indices: Sequence[int] | None = None  # in the video, of each frame; None: 0, 1, 2, ...
+
+
+@dataclass(frozen=True)
 class VideoDepth:
     """Depth of consecutive frames at one scale, and the one camera that took them."""
 
@@ -46,44 +51,23 @@ class VideoDepth:
     mask: Bool[Tensor, "frame h w"]
     intrinsics: Float[Tensor, "4"]
 
-    def first(self) -> DepthEstimate:
-        """The estimate of the first frame."""
-        return DepthEstimate(self.depth[0], self.mask[0], self.intrinsics)
-
 
 @runtime_checkable
-class VideoDepthBackend(Protocol):
-    """Where the depth of a video comes from."""
+class VideoDepthBackend(DepthUnit, Protocol):
+    """A source of depth for videos."""
 
-    @property
-    def name(self) -> str:
-        """What the metadata of a clip call it."""
-        ...
-
-    @property
-    def scene_scale(self) -> bool:
-        """Whether depth is kept as it is, see `DepthBackend`."""
-        ...
-
-    def __call__(
-        self,
-        frames: Float[Tensor, "frame 3 h w"],
-        region: Region = WHOLE,
-        indices: Sequence[int] | None = None,
-    ) -> VideoDepth:
-        """Depth of the frames, which are those at `indices` (all by default) of their video."""
+    def __call__(self, frames: VideoFrames) -> VideoDepth:
+        """Depth of the frames, at their size."""
         ...
 
 
 def resolve_video_depth(
-    name: str,
-    checkpoint_dir: Path | str = "checkpoints",
-    device: torch.device | str = "cpu",
+    name: str, checkpoint_dir: Path | str = "checkpoints", device: torch.device | str = "cpu"
 ) -> VideoDepthBackend:
-    """The backend called `name`: `video_depth_anything`, or any that `resolve_depth` knows.
+    """The backend called `name`: `video_depth_anything`, or any name of `resolve_depth`.
 
-    `auto` is Video Depth Anything where it is installed and its weights are in the checkpoint
-    folder, else as for pictures. Backends for pictures are run frame by frame. Says which it is.
+    `auto` is Video Depth Anything where it is installed and has weights in the checkpoint folder,
+    else as for pictures. Backends for pictures run frame by frame. The log names the backend.
     """
     asked, name = name, named_video_depth(name, checkpoint_dir)
     if name == VIDEO_NETWORK:
@@ -95,111 +79,75 @@ def resolve_video_depth(
 
 
 def named_video_depth(name: str, checkpoint_dir: Path | str) -> str:
-    """The name itself, or what `auto` stands for; see `resolve_video_depth`."""
+    """The name itself, or the backend that `auto` stands for; see `resolve_video_depth`."""
     if name == "auto" and importlib.util.find_spec(VIDEO_NETWORK) is not None:
         name = VIDEO_NETWORK if search_checkpoint(VIDEO_NETWORK, checkpoint_dir) else name
     return named_depth(name, checkpoint_dir)
 
 
-def scene_video_depth(
-    backend: VideoDepthBackend,
-    frames: Float[Tensor, "frame 3 h w"],
-    region: Region = WHOLE,
-    indices: Sequence[int] | None = None,
-) -> tuple[VideoDepth, float]:
-    """Depth in the unit that trajectories assume, and the number it was divided by.
-
-    That is the median over the valid pixels of the first frame, about which trajectories turn, or
-    1 for a backend that knows the unit.
-    """
-    video = backend(frames, region, indices)
-    if backend.scene_scale:
-        valid_depth(video.first())
-        return video, 1.0
-    _, median = divide_by_median(video.first())
-    return replace(video, depth=video.depth / median), median
+def scene_video_depth(backend: VideoDepthBackend, frames: VideoFrames) -> tuple[VideoDepth, float]:
+    """Depth in the unit of trajectories, and its divisor, `scene_divisor` of the first frame."""
+    video = backend(frames)
+    first = DepthEstimate(video.depth[0], video.mask[0], video.intrinsics)
+    divisor = scene_divisor(first, backend)
+    return replace(video, depth=video.depth / divisor), divisor
 
 
-@dataclass(frozen=True)
 class FrameByFrame:
     """A backend for pictures, each frame brought to the scale of the first one.
 
     Most pixels of a still camera keep their depth, so the median of the ratios to the first frame
-    is the ratio of the scales, whatever moves. Every frame is compared with the first one, and not
-    with the one before it: errors don't add up.
+    is the ratio of the scales, also if something moves. All frames are compared with the first, so
+    errors don't add up.
     """
 
-    backend: DepthBackend
+    def __init__(self, backend: DepthBackend) -> None:
+        self.name, self.scene_scale = backend.name, backend.scene_scale
+        self._backend = backend
 
-    @property
-    def name(self) -> str:
-        """The name of the backend for pictures."""
-        return self.backend.name
-
-    @property
-    def scene_scale(self) -> bool:
-        """That of the backend for pictures."""
-        return self.backend.scene_scale
-
-    def __call__(
-        self,
-        frames: Float[Tensor, "frame 3 h w"],
-        region: Region = WHOLE,
-        indices: Sequence[int] | None = None,
-    ) -> VideoDepth:
+    def __call__(self, frames: VideoFrames) -> VideoDepth:
         """Aligned depth of every frame; the lens is the median of the frames' estimates."""
-        estimates = [self.backend(frame, region) for frame in frames]
-        first = estimates[0]
-        depth = [estimate.depth / scale_ratio(estimate, first) for estimate in estimates]
+        estimates = [self._backend(picture, frames.region) for picture in frames.pictures]
+        depth = [estimate.depth / scale_ratio(estimate, estimates[0]) for estimate in estimates]
         intrinsics = torch.stack([estimate.intrinsics for estimate in estimates])
         masks = torch.stack([estimate.mask for estimate in estimates])
         return VideoDepth(torch.stack(depth), masks, intrinsics.median(dim=0).values)
 
 
 def scale_ratio(estimate: DepthEstimate, reference: DepthEstimate) -> float:
-    """By how much the estimate's depth is larger than the reference's: the median of ratios.
-
-    1 where no pixel is valid in both, as in a cut to black: there is nothing to align.
-    """
+    """The median ratio of two depths where both are valid; 1 if nowhere (a cut to black)."""
     ratio = estimate.depth / reference.depth
     valid = estimate.mask & reference.mask & ratio.isfinite() & (ratio > 0)
     return ratio[valid].median().item() if valid.any() else 1.0
 
 
-@dataclass(frozen=True)
 class FileVideo:
     """Depth maps of a file, one for each frame of the video, at one scale already."""
 
-    path: Path
     scene_scale = False
 
-    @property
-    def name(self) -> str:
-        """The file's name."""
-        return self.path.name
+    def __init__(self, path: Path) -> None:
+        self.name, self._path = path.name, path
 
-    def __call__(
-        self,
-        frames: Float[Tensor, "frame 3 h w"],
-        region: Region = WHOLE,
-        indices: Sequence[int] | None = None,
-    ) -> VideoDepth:
-        """The maps at `indices`, cut by the region; the lens is that of the first one."""
-        chosen = list(range(len(frames)) if indices is None else indices)
-        assert len(chosen) == len(frames), f"{len(chosen)} indices of {len(frames)} frames"
+    def __call__(self, frames: VideoFrames) -> VideoDepth:
+        """The maps at the frames' indices, cut by the region; the lens is that of the first one."""
+        count, _, height, width = frames.pictures.shape
+        chosen = list(range(count) if frames.indices is None else frames.indices)
+        assert len(chosen) == count, f"{len(chosen)} indices of {count} frames"
         # Each map once: the last frame of a short video is repeated.
         rows = sorted(set(chosen))
-        stored = read_depth_file(self.path, rows)
-        size = (frames.shape[2], frames.shape[3])
-        cut = [cut_depth(stored, rows.index(index), size, region) for index in chosen]
+        stored = read_depth_file(self._path, rows)
+        cut = [
+            cut_depth(stored, rows.index(index), size=(height, width), region=frames.region)
+            for index in chosen
+        ]
         depth = torch.stack([estimate.depth for estimate in cut])
-        return VideoDepth(
-            depth, torch.stack([estimate.mask for estimate in cut]), cut[0].intrinsics
-        )
+        mask = torch.stack([estimate.mask for estimate in cut])
+        return VideoDepth(depth, mask, cut[0].intrinsics)
 
 
 class VideoDepthAnything:
-    """Video Depth Anything (Chen et al. 2025), the small metric network, an assumed lens."""
+    """Video Depth Anything (Chen et al. 2025), the small metric network, with an assumed lens."""
 
     name, scene_scale = VIDEO_NETWORK, False
 
@@ -221,19 +169,14 @@ class VideoDepthAnything:
         self._network, self._device = network.to(device).eval(), str(device)
 
     @torch.inference_mode()
-    def __call__(
-        self,
-        frames: Float[Tensor, "frame 3 h w"],
-        region: Region = WHOLE,
-        indices: Sequence[int] | None = None,
-    ) -> VideoDepth:
+    def __call__(self, frames: VideoFrames) -> VideoDepth:
         """Depth of the frames, consistent over time."""
-        height, width = frames.shape[2:]
-        bytes_ = round_to_uint8(frames).permute(0, 2, 3, 1).cpu().numpy()
-        # The rate only goes through; 1 stands for "every frame".
+        height, width = frames.pictures.shape[2:]
+        bytes_ = round_to_uint8(frames.pictures).permute(0, 2, 3, 1).cpu().numpy()
+        # The frame rate is only returned; 1 stands for "every frame".
         depths, _ = self._network.infer_video_depth(
             bytes_, 1, input_size=518, device=self._device, fp32=self._device == "cpu"
         )
         depth = torch.from_numpy(depths).float()[:, None]
         depth = F.interpolate(depth, (height, width), mode="bilinear")[:, 0]
-        return VideoDepth(depth, depth > 0, assumed_intrinsics(height, width, region))
+        return VideoDepth(depth, depth > 0, assumed_intrinsics(height, width, frames.region))

@@ -2,8 +2,7 @@
 
 A result folder holds, for each clip, `rgb/<clip>.mp4`, `depth/<clip>.zip` (metric z-depth),
 `pose/<clip>.npz` (camera-to-world), `intrinsics/<clip>.npz` and maybe `mask/<clip>.zip`.
-Pictures are stretched to the resize size, whatever their shape, then cut at the centre: what the
-published generator saw.
+As for the published generator, pictures are stretched without antialiasing, then cut at the centre.
 """
 
 import io
@@ -17,6 +16,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from ...geometry.cameras import intrinsics_to_matrix
+from ...geometry.fit import WHOLE, Fit, cut_middle
 from ...io.cameras.intrinsics import check_lens
 from ...io.clip.cameras import FrameTable, read_intrinsics, read_poses
 from ...io.clip.depth import iterate_depth
@@ -31,10 +31,10 @@ PINHOLE_EXPECTED = "pinhole cameras: run ViPE with its pinhole pipeline, or undi
 
 @dataclass(frozen=True)
 class PosedDepthVideo:
-    """A video whose every frame has a depth map, a mask of valid pixels and a camera.
+    """A video with a depth map, a mask of valid pixels and a camera for each frame.
 
     `image` is in [-1, 1], `depth` is z-depth in the unit of the poses, `mask` is 0 or 1, `K` is in
-    pixels of the pictures here.
+    pixels of `image`.
     """
 
     image: Float[Tensor, "frame 3 h w"]
@@ -59,27 +59,25 @@ class ResizeCrop:
         if any(cut > size or cut < 1 for cut, size in zip(self.crop, self.resize, strict=True)):
             raise InputError("crop", self.crop, f"a size within {self.resize}")
 
-    @property
-    def offset(self) -> tuple[int, int]:
-        """Rows and columns cut away at the top and on the left."""
-        return (self.resize[0] - self.crop[0]) // 2, (self.resize[1] - self.crop[1]) // 2
-
     def picture(
         self, picture: Float[Tensor, "channel source_h source_w"], mode: str = "bilinear"
     ) -> Float[Tensor, "channel h w"]:
         """A picture resized without antialiasing, and cut."""
-        top, left = self.offset
         resized = torch.nn.functional.interpolate(picture[None], size=self.resize, mode=mode)[0]
-        return resized[:, top : top + self.crop[0], left : left + self.crop[1]]
+        return cut_middle(resized, self.crop)
 
     def intrinsics(
         self, intrinsics: Float[Tensor, "frame 4"], height: int, width: int
     ) -> Float[Tensor, "frame 4"]:
-        """Intrinsics that follow pictures of `height` x `width` through resizing and cutting."""
-        top, left = self.offset
-        sx, sy = self.resize[1] / width, self.resize[0] / height
-        shift = intrinsics.new_tensor([0, 0, left, top])
-        return intrinsics * intrinsics.new_tensor([sx, sy, sx, sy]) - shift
+        """Intrinsics of pictures of `height` x `width` as those of the resized and cut ones."""
+        top, left = ((a - b) // 2 for a, b in zip(self.resize, self.crop, strict=True))
+        return Fit(
+            source=(height, width),
+            target=self.crop,
+            region=WHOLE,
+            content=self.resize,
+            offset=(-top, -left),
+        ).intrinsics(intrinsics)
 
 
 def read_vipe(
@@ -89,17 +87,14 @@ def read_vipe(
     size: ResizeCrop | None = None,
     read_mask: bool = False,
 ) -> PosedDepthVideo:
-    """The frames `start` ... `start + num_frames - 1` of a ViPE result.
-
-    Where the clip ends, its last frame is repeated; a start beyond the end is the last frame.
+    """The frames `start` ... `start + num_frames - 1` of a ViPE result; the last frame repeats.
 
     Args:
-        path: a result folder, of which the alphabetically first clip is read, or one of its
-            `rgb/*.mp4`.
-        start: the first frame, from 0.
-        num_frames: how many frames to return.
-        size: what happens to the pictures; 720x1280 cut to 704x1280 by default.
-        read_mask: read `mask/<clip>.zip` (> 0 is valid); else every pixel counts as valid.
+        path: a result folder, whose alphabetically first clip is read, or one of its `rgb/*.mp4`.
+        start: the first frame, from 0; beyond the end it is the last frame.
+        num_frames: the number of frames to return.
+        size: 720x1280 cut to 704x1280 by default.
+        read_mask: read `mask/<clip>.zip` (> 0 is valid); else every pixel is valid.
 
     Raises:
         InputError: a missing, truncated or damaged file, a frame without pose, intrinsics, depth
@@ -113,11 +108,10 @@ def read_vipe(
     video = root / "rgb" / f"{clip}.mp4"
     info = video_info(video)
     indices = torch.arange(start, start + num_frames).clamp(max=info.num_frames - 1)
-    # Each frame is read and resized once, however often it is repeated.
     frames, repeats = torch.unique_consecutive(indices, return_counts=True)
 
     c2w = read_poses(root / "pose" / f"{clip}.npz").at(frames)
-    source = _pinhole_lenses(root, clip, info.height, info.width).at(frames)
+    source = _pinhole_lenses(root, clip, height=info.height, width=info.width).at(frames)
     intrinsics = size.intrinsics(source, info.height, info.width)
     wanted = frames.tolist()
     image = torch.empty(len(wanted), 3, *size.crop)
@@ -131,12 +125,19 @@ def read_vipe(
         for row, valid in enumerate(_iterate_masks(root / "mask" / f"{clip}.zip", wanted)):
             mask[row] = size.picture(valid[None], mode="nearest")
 
-    K = intrinsics_to_matrix(intrinsics)
-    # Inverted, not transposed: rotations in files are orthonormal to a few digits only.
-    parts = [image, depth, mask, torch.linalg.inv(c2w.double()).float(), K]
-    if len(wanted) < num_frames:
-        parts = [part.repeat_interleave(repeats, dim=0) for part in parts]
-    return PosedDepthVideo(*parts, fps=info.fps)
+    def repeated(values: Float[Tensor, " read *shape"]) -> Float[Tensor, " frame *shape"]:
+        """The values of all frames; each frame is read once."""
+        return values if len(wanted) == num_frames else values.repeat_interleave(repeats, dim=0)
+
+    return PosedDepthVideo(
+        image=repeated(image),
+        depth=repeated(depth),
+        mask=repeated(mask),
+        # Inverted, not transposed: rotations in files are orthonormal to a few digits only.
+        w2c=repeated(torch.linalg.inv(c2w.double()).float()),
+        K=repeated(intrinsics_to_matrix(intrinsics)),
+        fps=info.fps,
+    )
 
 
 def list_clips(root: Path) -> list[Path]:
@@ -145,7 +146,7 @@ def list_clips(root: Path) -> list[Path]:
 
 
 def _find_clip(path: Path) -> tuple[Path, str]:
-    """The result folder and the name of the clip that `path` means."""
+    """The result folder, and the name of the clip."""
     if path.is_file():
         if path.parent.name != "rgb":
             expected = "a video in the folder rgb/; --input_image_path takes plain videos"
@@ -160,9 +161,9 @@ def _find_clip(path: Path) -> tuple[Path, str]:
 
 
 def _pinhole_lenses(root: Path, clip: str, height: int, width: int) -> FrameTable:
-    """The lenses of a clip; `InputError` says why one of another kind of camera is refused."""
+    """The lenses of a clip; `InputError` for a camera that is no pinhole camera."""
     path = root / "intrinsics" / f"{clip}.npz"
-    # Beside the numbers ViPE tells the kind of camera, `FRAME: KIND` a line.
+    # ViPE writes the kinds of cameras beside the numbers, `FRAME: KIND` a line.
     kinds = path.with_name(f"{clip}_camera.txt")
     if kinds.is_file():
         text = kinds.read_bytes().decode("utf-8", "replace")
@@ -175,7 +176,7 @@ def _pinhole_lenses(root: Path, clip: str, height: int, width: int) -> FrameTabl
         value = f"{data.shape[1]} numbers a frame: a wide-angle or panorama camera"
         raise InputError(path, value, PINHOLE_EXPECTED)
     table = read_intrinsics(path)
-    check_lens(path, "data", table.values, (height, width), table.frames)
+    check_lens(path, "data", table.values, size=(height, width), frames=table.frames)
     return table
 
 
@@ -189,7 +190,7 @@ def _iterate_masks(path: Path, indices: Sequence[int]) -> Iterator[Float[Tensor,
         except (UnidentifiedImageError, *DAMAGES, Image.DecompressionBombError) as error:
             value = f"an unreadable mask for frame {index} ({error})"
             raise InputError(path, value, "PNG pictures") from error
-        # A pixel of a coloured mask counts if any of its channels does.
+        # A pixel of a coloured mask is valid if any channel is.
         if picture.ndim == 3:
             picture = picture.max(axis=2)
         yield torch.from_numpy((picture > 0).astype(np.float32))

@@ -191,6 +191,6 @@ class SceneDecoder:
         if size not in self._time_encoders:
             parity = self.model.config.precision == "parity"
             dtype = torch.bfloat16 if parity else torch.float32
-            encoder = TimeEncoder(self.tokenizer.encode, *size, dtype, self.device)
+            encoder = TimeEncoder(self.tokenizer.encode, size, dtype=dtype, device=self.device)
             self._time_encoders[size] = encoder
         return self._time_encoders[size]

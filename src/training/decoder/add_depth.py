@@ -4,7 +4,7 @@ from pathlib import Path
 
 import torch
 
-from ...depth.backends.video import VideoDepthBackend
+from ...depth.backends.video import VideoDepthBackend, VideoFrames
 from ...io.clip.clip import ClipPaths, list_keys, list_trajectories, open_clip
 from ...io.clip.depth import count, write_depth_archive
 from ...runtime import InputError, progress
@@ -25,7 +25,7 @@ def add_depth(root: Path, backend: VideoDepthBackend, overwrite: bool = False) -
     missing = [paths for paths in clips if overwrite or not _has_depth(paths)]
     for paths in progress(missing, "depth", len(missing)):
         frames = open_clip(paths).frames().movedim(-1, 1).float() / 255
-        estimate = backend(frames)
+        estimate = backend(VideoFrames(frames))
         known = estimate.mask & estimate.depth.isfinite() & (estimate.depth > 0)
         if not known.any():
             raise InputError(paths.rgb, "no pixel of known depth", f"depth by {backend.name}")

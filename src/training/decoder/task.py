@@ -24,9 +24,8 @@ from ...models.data.loader import ExampleLoader
 from ...models.recon.decoder import Decoded, LatentRecon
 from ...models.recon.scene_decoder import SceneDecoder, floating_type
 from ...models.recon.weights import load_decoder, save_decoder
-from ...rendering.deferred import rasterize_deferred
-from ...rendering.rasterize import rasterize_scenes
-from ...rendering.render import Render
+from ...rendering.options import Render
+from ...rendering.rasterize import rasterize_deferred, rasterize_scenes
 from ...runtime import InputError, without_memory
 from ...tokenizer.loading import load_tokenizer
 from ...visualization.depth import colorize_depth

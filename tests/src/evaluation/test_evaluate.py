@@ -22,7 +22,11 @@ def config(save_frames, tmp_path: Path) -> EvaluationConfig:
         save_frames(tmp_path / "a" / name, frames)
         save_frames(tmp_path / "b" / name, torch.stack((frames[0], 255 - frames[1])))
     return EvaluationConfig(
-        tmp_path / "a", tmp_path / "b", tmp_path / "out", ("psnr",), tmp_path / "weights"
+        prediction=tmp_path / "a",
+        reference=tmp_path / "b",
+        out=tmp_path / "out",
+        metrics=("psnr",),
+        lpips_folder=tmp_path / "weights",
     )
 
 

@@ -84,14 +84,14 @@ def test_regions_are_sampled_where_they_lie() -> None:
     x = (torch.arange(40) + 0.5) / 40
     y = (torch.arange(20) + 0.5) / 20
     grid = torch.stack([x.expand(20, 40), y[:, None].expand(20, 40)])
-    torch.testing.assert_close(sample_region(grid, WHOLE, 20, 40), grid)
-    part = sample_region(grid, (0.25, 0.1, 0.75, 0.6), 7, 9)
+    torch.testing.assert_close(sample_region(grid, WHOLE, (20, 40)), grid)
+    part = sample_region(grid, (0.25, 0.1, 0.75, 0.6), (7, 9))
     assert part.shape == (2, 7, 9)
     expected_x = 0.25 + 0.5 * (torch.arange(9) + 0.5) / 9
     expected_y = 0.1 + 0.5 * (torch.arange(7) + 0.5) / 7
     torch.testing.assert_close(part[0], expected_x.expand(7, 9))
     torch.testing.assert_close(part[1], expected_y[:, None].expand(7, 9))
-    nearest = sample_region(grid, WHOLE, 5, 5, mode="nearest")
+    nearest = sample_region(grid, WHOLE, (5, 5), mode="nearest")
     assert torch.isin(nearest[0], grid[0]).all()
 
 

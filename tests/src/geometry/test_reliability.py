@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from src.geometry.reliability import reliable_mask
+from src.geometry.warping import reliable_mask
 
 
 def brute_force(depth: Tensor, threshold: float) -> Tensor:

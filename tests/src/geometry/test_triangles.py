@@ -63,7 +63,7 @@ def test_depth_is_that_of_a_ray_test(kind: str, intrinsics: Tensor) -> None:
     """Catches spans, signs and row ranges that are wrong, above all across the camera's plane."""
     corners, target = scene(kind, 40), torch.randint(0, 3, (40,))
     expected = brute_force(corners, target, intrinsics)
-    depth = triangle_depth(corners, target, intrinsics, HEIGHT, WIDTH)
+    depth = triangle_depth(corners, target, intrinsics, (HEIGHT, WIDTH))
     assert torch.equal(depth.isfinite(), expected.isfinite())
     hit = expected.isfinite()
     torch.testing.assert_close(depth[hit], expected[hit], check_dtype=False, rtol=1e-5, atol=1e-6)
@@ -73,7 +73,7 @@ def test_depth_is_that_of_a_ray_test(kind: str, intrinsics: Tensor) -> None:
 def test_a_triangle_belongs_to_its_target(intrinsics: Tensor) -> None:
     """Catches a depth that is written into another camera's frame."""
     corners = torch.tensor([[[-9.0, -9, 2], [9, -9, 2], [0, 18, 2]]], dtype=torch.float64)
-    depth = triangle_depth(corners, torch.tensor([1]), intrinsics, HEIGHT, WIDTH)
+    depth = triangle_depth(corners, torch.tensor([1]), intrinsics, (HEIGHT, WIDTH))
     assert depth[0].isinf().all() and depth[2].isinf().all()
     torch.testing.assert_close(depth[1], torch.full((HEIGHT, WIDTH), 2.0))
 
@@ -86,7 +86,7 @@ def test_edges_through_pixel_centres_do_not_open() -> None:
     y = (torch.tensor([1, 13], dtype=torch.float64) - 6.7) / 7.3 * z
     tl, tr, bl, br = (torch.stack((x[i], y[j], z)) for j in (0, 1) for i in (0, 1))
     quad = torch.stack((torch.stack((tl, tr, bl)), torch.stack((tr, br, bl))))
-    depth = triangle_depth(quad, torch.zeros(2, dtype=torch.long), intrinsics, HEIGHT, WIDTH)
+    depth = triangle_depth(quad, torch.zeros(2, dtype=torch.long), intrinsics, (HEIGHT, WIDTH))
     assert depth[0, 1:14, 2:15].isfinite().all()
     assert depth.isfinite().sum() == 13 * 13
 
@@ -100,23 +100,23 @@ def test_lines_points_and_lost_corners_hit_nothing(intrinsics: Tensor) -> None:
         broken = lost.clone()
         broken[1, 2] = value
         corners = torch.stack((point, line, broken))
-        depth = triangle_depth(corners, torch.arange(3), intrinsics, HEIGHT, WIDTH)
+        depth = triangle_depth(corners, torch.arange(3), intrinsics, (HEIGHT, WIDTH))
         assert depth.isinf().all()
 
 
 def test_no_triangles(intrinsics: Tensor) -> None:
     """Catches reductions over an empty mesh."""
     corners, target = torch.zeros(0, 3, 3, dtype=torch.float64), torch.zeros(0, dtype=torch.long)
-    assert triangle_depth(corners, target, intrinsics, HEIGHT, WIDTH).isinf().all()
+    assert triangle_depth(corners, target, intrinsics, (HEIGHT, WIDTH)).isinf().all()
 
 
 def test_small_steps_give_the_same(intrinsics: Tensor, monkeypatch: pytest.MonkeyPatch) -> None:
     """Catches triangles or pixels that are lost or doubled where the work is cut."""
     corners, target = scene("across", 50), torch.randint(0, 3, (50,))
-    whole = triangle_depth(corners, target, intrinsics, HEIGHT, WIDTH)
+    whole = triangle_depth(corners, target, intrinsics, (HEIGHT, WIDTH))
     monkeypatch.setattr(module, "ROWS_PER_STEP", 37)
     monkeypatch.setattr(module, "PIXELS_PER_STEP", 101)
-    assert torch.equal(triangle_depth(corners, target, intrinsics, HEIGHT, WIDTH), whole)
+    assert torch.equal(triangle_depth(corners, target, intrinsics, (HEIGHT, WIDTH)), whole)
 
 
 @pytest.mark.parametrize("budget", [1, 5, 6, 1000])

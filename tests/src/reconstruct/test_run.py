@@ -31,9 +31,8 @@ from src.models.recon.prune import keep_count
 from src.models.recon.weights import save_decoder
 from src.reconstruct.run import reconstruct
 from src.reconstruct.weights import WeightsConfig, check_configuration, find_tokenizer
-from src.rendering.options import RasterizeOptions
+from src.rendering.options import RasterizeOptions, Render
 from src.rendering.rasterize import Backend
-from src.rendering.render import Render
 from src.runtime import InputError
 from src.tokenizer.loading import save_tokenizer
 

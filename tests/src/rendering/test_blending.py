@@ -5,7 +5,7 @@ import torch
 from torch import Tensor
 
 from src.rendering import blending
-from src.rendering.blending import PIXELS, Blend
+from src.rendering.blending import PIXELS, Blend, Canvas
 from src.rendering.tiles import TILE
 
 
@@ -17,6 +17,13 @@ def random_pairs(count: int, columns: int) -> tuple[Tensor, Tensor]:
         response[:, 11] = 1
         response[:, 6:11] *= 0.1
     return response, torch.rand(count, 5, dtype=torch.float64)
+
+
+def blend(response: Tensor, features: Tensor, start: Tensor) -> Tensor:
+    canvas = Canvas.empty(len(start) - 1, features.shape[1], features)
+    with torch.no_grad():
+        canvas.add(response, features, start)
+    return Blend.apply(response, features, start, canvas.total)
 
 
 def alphas(response: Tensor) -> Tensor:
@@ -62,7 +69,7 @@ def test_blending_is_that_of_a_loop_forward_and_backward(
     response, features = (part.requires_grad_() for part in random_pairs(170, columns))
     features.data[:, -1] = 1
     upstream = torch.randn(5, 5, PIXELS, dtype=torch.float64)
-    ours = Blend.apply(response, features, start)
+    ours = blend(response, features, start)
     expected = blend_in_a_loop(response, features, start)
     assert (alphas(response) >= 0.999).any()
     assert (expected[:, -1] > 0.999).any(), "some pixels should end before their list does"
@@ -78,7 +85,7 @@ def test_a_pixel_ends_for_good() -> None:
     added by itself, but the light had gone."""
     response = torch.zeros(4, 6)
     response[:, 0] = torch.tensor([0.99, 0.98, 0.9, 0.1]).log()
-    total = Blend.apply(response, torch.ones(4, 1), torch.tensor([0, 4]))
+    total = blend(response, torch.ones(4, 1), torch.tensor([0, 4]))
     torch.testing.assert_close(total, torch.full_like(total, 1 - 0.01 * 0.02))
 
 
@@ -86,5 +93,5 @@ def test_faint_pairs_are_skipped() -> None:
     """Would catch a missing or misplaced 1/255 cut."""
     response = torch.zeros(2, 6)
     response[:, 0] = torch.tensor([0.99 / 255, 1.01 / 255]).log()
-    total = Blend.apply(response, torch.eye(2), torch.tensor([0, 2]))
+    total = blend(response, torch.eye(2), torch.tensor([0, 2]))
     assert (total[0, 0] == 0).all() and (total[0, 1] > 0).all()

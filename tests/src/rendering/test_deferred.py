@@ -8,10 +8,8 @@ from torch import Tensor
 
 from src.gaussians import Gaussians
 from src.geometry.cameras import Cameras
-from src.rendering.deferred import rasterize_deferred
-from src.rendering.options import MODES, Mode, RasterizeOptions
-from src.rendering.rasterize import rasterize
-from src.rendering.render import Render
+from src.rendering.options import MODES, Mode, RasterizeOptions, Render
+from src.rendering.rasterize import rasterize, rasterize_deferred
 
 MakeScene = Callable[..., tuple[Gaussians, Cameras]]
 Rasterize = Callable[..., Render]
@@ -20,7 +18,7 @@ Rasterize = Callable[..., Render]
 def gradients(function: Rasterize, scene: tuple[Gaussians, Cameras], mode: Mode) -> list[Tensor]:
     gaussians, cameras = scene
     leaves = gaussians.map(lambda tensor: tensor.detach().requires_grad_())
-    rendered = function(leaves, cameras, RasterizeOptions(mode))
+    rendered = function(leaves, cameras, RasterizeOptions(mode=mode))
     generator = torch.Generator().manual_seed(7)
     loss = torch.zeros(())
     for picture in (rendered.color, rendered.alpha, rendered.depth):

@@ -7,8 +7,9 @@ from torch import Tensor
 
 from src.gaussians import Gaussians
 from src.geometry.cameras import Cameras
+from src.geometry.rotations import quaternion_to_matrix
 from src.rendering.options import RasterizeOptions
-from src.rendering.projection import CameraGaussians, quaternions_to_matrices, to_camera_space
+from src.rendering.projection import CameraGaussians, to_camera_space
 from src.rendering.projection_ewa import footprint_ewa, project_ewa, response_ewa
 from src.rendering.projection_ut import footprint_ut, project_unscented, response_ut
 
@@ -35,9 +36,9 @@ def matrix(covariance: Tensor) -> Tensor:
 def test_quaternions_turn_as_the_sandwich_product_does() -> None:
     """Would catch a wrong order of the components or a transposed matrix."""
     quarter_about_z = torch.tensor([2.0, 0.0, 0.0, 2.0])
-    turned = quaternions_to_matrices(quarter_about_z) @ torch.tensor([1.0, 0.0, 0.0])
+    turned = quaternion_to_matrix(quarter_about_z) @ torch.tensor([1.0, 0.0, 0.0])
     torch.testing.assert_close(turned, torch.tensor([0.0, 1.0, 0.0]))
-    rotations = quaternions_to_matrices(torch.randn(50, 4, dtype=torch.float64))
+    rotations = quaternion_to_matrix(torch.randn(50, 4, dtype=torch.float64))
     identity = torch.eye(3, dtype=torch.float64).expand(50, 3, 3)
     torch.testing.assert_close(rotations @ rotations.mT, identity)
     torch.testing.assert_close(torch.linalg.det(rotations), identity[:, 0, 0])

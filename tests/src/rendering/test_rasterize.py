@@ -14,10 +14,9 @@ from torch import Tensor
 from src.gaussians import Gaussians
 from src.geometry.cameras import Cameras, invert_rigid, matrix_to_intrinsics
 from src.rendering import rasterize as seam
-from src.rendering.options import MODES, Mode, RasterizeOptions
+from src.rendering.options import MODES, Mode, RasterizeOptions, Render
 from src.rendering.rasterize import choose_backend, rasterize, rasterize_scenes
 from src.rendering.reference import rasterize_torch
-from src.rendering.render import Render
 from src.runtime import InputError
 
 MakeScene = Callable[..., tuple[Gaussians, Cameras]]
@@ -105,7 +104,12 @@ def gsplat_from_the_twin(calls: list[str]) -> ModuleType:
         calls.append(f"{render_mode} {scenes}x{frames}")
         cameras = Cameras(invert_rigid(viewmats), matrix_to_intrinsics(Ks), width, height)
         background = tuple(backgrounds[0, 0].tolist())
-        options = RasterizeOptions("3dgut" if with_ut else "ewa", background, near_plane, far_plane)
+        options = RasterizeOptions(
+            mode="3dgut" if with_ut else "ewa",
+            background=background,
+            near=near_plane,
+            far=far_plane,
+        )
         if colors.ndim == 3:
             colors = colors[:, None].expand(-1, frames, -1, -1)
         rendered = [
@@ -152,7 +156,9 @@ def test_gsplat_is_called_in_batches_with_its_conventions(
     """Would catch wrong arguments, layouts, a depth not divided by alpha, or a call too many."""
     calls: list[str] = []
     scene = make_scene(80, frames=3)
-    options = RasterizeOptions(mode, (0.3, 0.1, 0.8), 0.6, 3.0, depth)
+    options = RasterizeOptions(
+        mode=mode, background=(0.3, 0.1, 0.8), near=0.6, far=3.0, depth=depth
+    )
     twin, twin_gradients = render_with_gradients(scene, options, "torch", "cpu")
     monkeypatch.setitem(sys.modules, "gsplat", gsplat_from_the_twin(calls))
     monkeypatch.setattr(seam, "choose_backend", lambda *_: "cuda")
@@ -184,7 +190,7 @@ def test_scenes_are_rendered_as_one_after_the_other(
 ) -> None:
     """Would catch scenes or frames that are mixed up, in a call or between the calls."""
     scenes, gaussians, cameras = three_scenes(make_scene)
-    options = RasterizeOptions("ewa")
+    options = RasterizeOptions(mode="ewa")
     expected = Render.concatenate([rasterize(*scene, options) for scene in scenes])
     twin = rasterize_scenes(gaussians, cameras, options)
     calls: list[str] = []
@@ -219,11 +225,11 @@ def test_kernels_render_scenes_together_as_alone(mode: Mode, make_scene: MakeSce
     """Would catch kernels that mix up the scenes of a call, or their gradients."""
     scenes, together, cameras = three_scenes(make_scene, "cuda")
     leaves = together.map(lambda part: part.requires_grad_())
-    ours = rasterize_scenes(leaves, cameras, RasterizeOptions(mode), "cuda")
+    ours = rasterize_scenes(leaves, cameras, RasterizeOptions(mode=mode), "cuda")
     (ours.color.square().sum() + ours.alpha.square().sum()).backward()
     for number, (gaussians, own) in enumerate(scenes):
         alone = gaussians.map(lambda part: part.requires_grad_())
-        expected = rasterize(alone, own, RasterizeOptions(mode), "cuda")
+        expected = rasterize(alone, own, RasterizeOptions(mode=mode), "cuda")
         (expected.color.square().sum() + expected.alpha.square().sum()).backward()
         frames = slice(3 * number, 3 * number + 3)
         for name in ("color", "alpha", "depth"):
@@ -246,7 +252,7 @@ def test_twin_follows_gsplat(
 ) -> None:
     """Would catch any deviation from the CUDA kernels in a dense scene of 10,000 Gaussians."""
     scene = make_scene(10_000, frames=2, width=320, height=176, sigma=3.0)
-    options = RasterizeOptions(mode)
+    options = RasterizeOptions(mode=mode)
     kernel, kernel_gradients = render_with_gradients(scene, options, "cuda", "cuda")
     twin, twin_gradients = render_with_gradients(scene, options, "torch", twin_device)
     folder = Path(os.environ.get("OUT", tmp_path))
@@ -281,7 +287,7 @@ def test_gsplat_renders_many_frames_as_it_renders_single_ones(
     """Would catch frames mixed up in batched calls of the kernels."""
     gaussians, cameras = make_scene(2_000, frames=5, width=100, height=70)
     gaussians, cameras = gaussians.to("cuda"), cameras.to("cuda")
-    options = RasterizeOptions(mode)
+    options = RasterizeOptions(mode=mode)
     together = rasterize(gaussians, cameras, options, "cuda")
     for index in range(5):
         single = rasterize(gaussians, cameras[index : index + 1], options, "cuda")

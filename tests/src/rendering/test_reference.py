@@ -9,9 +9,10 @@ from torch import Tensor
 
 from src.gaussians import Gaussians
 from src.geometry.cameras import Cameras
+from src.geometry.rotations import quaternion_to_matrix
 from src.rendering import reference
 from src.rendering.options import MODES, Mode, RasterizeOptions
-from src.rendering.projection import quaternions_to_matrices, to_camera_space
+from src.rendering.projection import to_camera_space
 from src.rendering.projection_ut import footprint_ut
 from src.rendering.reference import rasterize_torch
 from src.rendering.tiles import TILE
@@ -45,7 +46,7 @@ def composite(alpha: Tensor, z: Tensor, gaussians: Gaussians) -> tuple[Tensor, T
 def brute_force_ewa(gaussians: Gaussians, camera: Cameras) -> tuple[Tensor, Tensor, Tensor]:
     w2c, (fx, fy, cx, cy) = camera.w2c[0], camera.intrinsics[0]
     x, y, z = mean = (gaussians.means.double() @ w2c[:3, :3].T + w2c[:3, 3]).T
-    root = quaternions_to_matrices(gaussians.quats.double()) * gaussians.scales[:, None].double()
+    root = quaternion_to_matrix(gaussians.quats.double()) * gaussians.scales[:, None].double()
     covariance = w2c[:3, :3] @ (root @ root.mT) @ w2c[:3, :3].T
     width, height = camera.width, camera.height
     tx = z * (x / z).clamp(-cx / fx - 0.15 * width / fx, (width - cx) / fx + 0.15 * width / fx)
@@ -69,7 +70,7 @@ def brute_force_3dgut(gaussians: Gaussians, camera: Cameras) -> tuple[Tensor, Te
     pixel = pixel_centers(camera)
     slope = (pixel - intrinsics[2:]) / intrinsics[:2]
     ray = torch.cat([slope, torch.ones(len(slope), 1)], dim=1) @ w2c[:3, :3]
-    whiten = quaternions_to_matrices(exact.quats).mT / exact.scales[..., None]
+    whiten = quaternion_to_matrix(exact.quats).mT / exact.scales[..., None]
     direction = torch.nn.functional.normalize(ray @ whiten.mT, dim=-1)
     toward = whiten @ (camera.c2w[0, :3, 3] - exact.means)[..., None]
     power = 0.5 * torch.linalg.cross(direction, toward.mT).square().sum(-1)
@@ -86,7 +87,9 @@ def brute_force_3dgut(gaussians: Gaussians, camera: Cameras) -> tuple[Tensor, Te
 def test_pictures_are_those_of_brute_force(mode: Mode, make_scene: MakeScene) -> None:
     """Would catch any error in what is drawn where: projection, tiles, order, cut-offs."""
     gaussians, cameras = make_scene(250, sigma=3.0)
-    rendered = rasterize_torch(gaussians, cameras, RasterizeOptions(mode, BACKGROUND))
+    rendered = rasterize_torch(
+        gaussians, cameras, RasterizeOptions(mode=mode, background=BACKGROUND)
+    )
     oracle = brute_force_ewa if mode == "ewa" else brute_force_3dgut
     for index in range(len(cameras)):
         color, alpha, depth = oracle(gaussians, cameras[index : index + 1])
@@ -104,7 +107,7 @@ def test_gradients_are_those_of_finite_differences(mode: Mode, make_scene: MakeS
     """Would catch a missing or wrong path of the gradient, in float64."""
     gaussians, cameras = make_scene(12, width=21, height=18, sigma=2.5)
     packed = gaussians.to(torch.float64).packed().requires_grad_()
-    options = RasterizeOptions(mode)
+    options = RasterizeOptions(mode=mode)
 
     weight = torch.randn(2, 5, 18, 21, dtype=torch.float64)
 
@@ -127,7 +130,7 @@ def test_depth_follows_its_gaussian_in_ewa_only(
     gaussians = Gaussians(
         means, torch.full((1,), 0.9), torch.full((1, 3), 0.2), torch.eye(4)[:1], torch.ones(1, 3)
     )
-    depth = rasterize_torch(gaussians, cameras, RasterizeOptions(mode)).depth
+    depth = rasterize_torch(gaussians, cameras, RasterizeOptions(mode=mode)).depth
     middle = depth[0, 0, cameras.height // 2, cameras.width // 2]
     middle.backward()
     assert middle.item() == pytest.approx(2.0, rel=1e-5)
@@ -140,7 +143,7 @@ def test_frames_don_t_know_each_other(
 ) -> None:
     """Would catch lists or pictures mixed up between frames, in one pass and in several."""
     gaussians, cameras = make_scene(120, frames=5)
-    options = RasterizeOptions(mode)
+    options = RasterizeOptions(mode=mode)
     single = [rasterize_torch(gaussians, cameras[i : i + 1], options) for i in range(5)]
     for splats in (2**16, 240, 1):
         monkeypatch.setattr(reference, "SPLATS_PER_PASS", splats)
@@ -173,7 +176,7 @@ def test_passes_beside_each_other_keep_the_callers_mode(
 def test_order_of_the_gaussians_is_irrelevant(mode: Mode, make_scene: MakeScene) -> None:
     """Would catch blending in storage order; also runs a size that tiles divide."""
     gaussians, cameras = make_scene(150, width=64, height=32)
-    options = RasterizeOptions(mode)
+    options = RasterizeOptions(mode=mode)
     one = rasterize_torch(gaussians, cameras, options)
     order = torch.randperm(150)
     other = rasterize_torch(gaussians.map(lambda part: part[order]), cameras, options)
@@ -192,7 +195,7 @@ def test_nothing_visible_leaves_the_background_and_finite_gradients(
     behind[: count // 2, 2] = 0
     leaves = replace(gaussians, means=behind - torch.tensor([0, 0, 9.0]) * (behind[:, 2:] > 0))
     leaves = leaves.map(lambda tensor: tensor.requires_grad_())
-    rendered = rasterize_torch(leaves, cameras, RasterizeOptions(mode, BACKGROUND))
+    rendered = rasterize_torch(leaves, cameras, RasterizeOptions(mode=mode, background=BACKGROUND))
     expected = torch.tensor(BACKGROUND)[:, None, None].expand_as(rendered.color)
     assert torch.equal(rendered.color, expected)
     assert (rendered.alpha == 0).all() and (rendered.depth == 0).all()
@@ -209,7 +212,7 @@ def test_gradients_of_a_hard_scene_are_finite(mode: Mode, make_scene: MakeScene)
     opacities = torch.cat([torch.zeros(20), torch.ones(20), gaussians.opacities[40:]])
     leaves = replace(gaussians, scales=scales, opacities=opacities)
     leaves = leaves.map(lambda tensor: tensor.requires_grad_())
-    rendered = rasterize_torch(leaves, cameras, RasterizeOptions(mode))
+    rendered = rasterize_torch(leaves, cameras, RasterizeOptions(mode=mode))
     (rendered.color.square().sum() + rendered.depth.sum()).backward()
     for leaf in (leaves.means, leaves.opacities, leaves.scales, leaves.quats, leaves.colors):
         assert leaf.grad is not None and torch.isfinite(leaf.grad).all()

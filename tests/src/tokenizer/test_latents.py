@@ -4,7 +4,13 @@ import torch
 
 from src.geometry.cameras import Cameras
 from src.geometry.rays import pluecker
-from src.tokenizer.latents import TimeEncoder, encode_pluecker, encode_plueckers, time_vector
+from src.tokenizer.latents import (
+    TensorCache,
+    TimeEncoder,
+    encode_pluecker,
+    encode_plueckers,
+    time_vector,
+)
 
 
 def stride_encoder(video: torch.Tensor) -> torch.Tensor:
@@ -42,12 +48,34 @@ def test_times_are_encoded_once() -> None:
         calls.append(video.shape[2])
         return stride_encoder(video)
 
-    encoder = TimeEncoder(encode, 16, 24)
+    encoder = TimeEncoder(encode, (16, 24))
     source = [index / 8 for index in range(9)]
-    early, late = (encoder.source_and_target(source, target) for target in (0.25, 0.5))
+    early, late = (torch.cat([encoder(source), encoder([target])]) for target in (0.25, 0.5))
     assert calls == [9, 1, 1]
     assert early.shape == (3, 3, 2, 3)
     torch.testing.assert_close(early[:2], late[:2])
     torch.testing.assert_close(early[2, :, 0, 0], 2 * time_vector(torch.tensor(0.25)) - 1)
-    encoder.source_and_target(source, 0.5)
+    encoder(source)
+    encoder([0.5])
     assert calls == [9, 1, 1]
+
+
+def test_the_latest_stay_within_the_bytes() -> None:
+    """A cache that grows without bound, or drops the most recently used."""
+    cache = TensorCache(3 * 40)
+    for name in "abc":
+        cache.add(name, torch.full((10,), float(ord(name))))
+    assert cache.bytes == 120 and cache.get("a") is not None
+    cache.add("d", torch.zeros(10))
+    assert [name for name in "abcd" if cache.get(name) is not None] == ["a", "c", "d"]
+    cache.add("large", torch.zeros(31))
+    assert cache.get("large") is None and len(cache) == 3
+    cache.add("e", torch.zeros(25))
+    assert len(cache) == 1 and cache.bytes == 100
+
+
+def test_nothing_is_kept_in_no_bytes() -> None:
+    """A cache that can't be switched off."""
+    cache = TensorCache(0)
+    cache.add(1, torch.zeros(1))
+    assert cache.get(1) is None and cache.bytes == 0

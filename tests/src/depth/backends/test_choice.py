@@ -13,13 +13,17 @@ from torch import Tensor
 from src.checkpoints import NANO_ASSETS
 from src.depth.backends.choice import (
     NanoBackend,
-    divide_by_median,
     named_depth,
     resolve_depth,
     scene_estimate,
 )
 from src.depth.backends.nano import NanoDepth, NanoDepthConfig, save_nano_depth
-from src.depth.backends.video import FrameByFrame, resolve_video_depth, scene_video_depth
+from src.depth.backends.video import (
+    FrameByFrame,
+    VideoFrames,
+    resolve_video_depth,
+    scene_video_depth,
+)
 from src.depth.estimate import DepthEstimate
 from src.geometry.fit import WHOLE, Region
 from src.runtime import InputError
@@ -32,7 +36,7 @@ def estimate(depth: Tensor, mask: Tensor) -> DepthEstimate:
 
 
 def save_nano(checkpoint_dir: Path) -> None:
-    config = NanoDepthConfig((4, 4, 4, 4), (1, 1, 1, 1), 2, 32, 48)
+    config = NanoDepthConfig(widths=(4, 4, 4, 4), blocks=(1, 1, 1, 1), heads=2, height=32, width=48)
     save_nano_depth(NanoDepth(config), checkpoint_dir / "depth")
 
 
@@ -108,7 +112,7 @@ def test_no_depth_at_all_is_an_error() -> None:
     with pytest.raises(InputError, match="no valid pixel"):
         scene_estimate(Blind(), IMAGE)
     with pytest.raises(InputError, match="no valid pixel"):
-        scene_video_depth(FrameByFrame(Blind()), IMAGE[None])
+        scene_video_depth(FrameByFrame(Blind()), VideoFrames(IMAGE[None]))
 
 
 def test_a_path_is_a_depth_file(tmp_path: Path) -> None:
@@ -144,7 +148,15 @@ def test_the_median_counts_valid_pixels_only() -> None:
     """Catches a sky, a hole or a masked pixel that moves the scale."""
     depth = torch.tensor([[1.0, 2.0, 3.0], [torch.inf, 0.0, 500.0]])
     mask = torch.tensor([[True, True, True], [True, True, False]])
-    scaled, divisor = divide_by_median(estimate(depth, mask))
+
+    class Backend:
+        name, scene_scale = "backend", False
+
+        def __call__(self, image: Tensor, region: Region = WHOLE) -> DepthEstimate:
+            return estimate(depth, mask)
+
+    scaled, divisor = scene_estimate(Backend(), IMAGE)
     assert divisor == 2 and scaled.depth[0].tolist() == [0.5, 1, 1.5]
+    mask[:] = False
     with pytest.raises(InputError, match="no valid pixel"):
-        divide_by_median(estimate(depth, torch.zeros_like(mask)))
+        scene_estimate(Backend(), IMAGE)

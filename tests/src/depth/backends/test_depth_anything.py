@@ -12,11 +12,11 @@ from src.depth.backends.choice import resolve_depth, scene_estimate
 from src.depth.backends.depth_anything import (
     MEAN,
     STD,
-    DepthAnythingModel,
+    DepthAnything,
     load_depth_anything,
     working_size,
 )
-from src.depth.lens import assumed_intrinsics
+from src.depth.estimate import assumed_intrinsics
 from src.runtime import InputError
 
 
@@ -46,9 +46,9 @@ def test_saved_weights_are_found_and_used(tmp_path: Path, kind: str) -> None:
     getattr(network, "save_pretrained")(tmp_path / "depth_anything")  # noqa: B009
     model = load_depth_anything(tmp_path)
     for name, part in network.state_dict().items():
-        assert torch.equal(model.network.state_dict()[name], part)
-    with torch.inference_mode():
-        depth, mask = model(torch.rand(3, 40, 70))
+        assert torch.equal(model._network.state_dict()[name], part)
+    found = model(torch.rand(3, 40, 70))
+    depth, mask = found.depth, found.mask
     assert depth.shape == mask.shape == (40, 70)
     assert (depth[mask] > 0).all() and depth[mask].isfinite().all()
 
@@ -113,18 +113,19 @@ class Constant(nn.Module):
 def test_relative_networks_give_inverse_depth() -> None:
     """Catches inverse depth that is taken for depth, and a sky at depth 0."""
     inverse = torch.tensor([[2.0, 1.0], [0.5, 0.0]])
-    depth, mask = DepthAnythingModel(Constant("relative", inverse))(torch.rand(3, 2, 2))
+    found = DepthAnything(Constant("relative", inverse))(torch.rand(3, 2, 2))
+    depth, mask = found.depth, found.mask
     assert mask.tolist() == [[True, True], [True, False]]
     assert depth[mask].tolist() == [0.5, 1.0, 2.0]
     assert depth[1, 1] == torch.inf
-    depth, mask = DepthAnythingModel(Constant("metric", inverse))(torch.rand(3, 2, 2))
-    assert torch.equal(depth, inverse) and not mask[1, 1]
+    found = DepthAnything(Constant("metric", inverse))(torch.rand(3, 2, 2))
+    assert torch.equal(found.depth, inverse) and not found.mask[1, 1]
 
 
 def test_pictures_are_normalised_and_enlarged() -> None:
     """Catches a size that is no multiple of the patches, and colours without normalisation."""
     network = Constant("metric", torch.ones(2, 2))
-    DepthAnythingModel(network)(torch.full((3, 20, 30), 0.5))
+    DepthAnything(network)(torch.full((3, 20, 30), 0.5))
     assert network.seen is not None and network.seen.shape == (1, 3, 518, 784)
     expected = [(0.5 - 0.485) / 0.229, (0.5 - 0.456) / 0.224, (0.5 - 0.406) / 0.225]
     assert network.seen.mean(dim=(0, 2, 3)).tolist() == pytest.approx(expected, abs=1e-4)

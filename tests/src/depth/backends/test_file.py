@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from src.depth.backends.file import FileDepth
-from src.depth.lens import assumed_intrinsics
+from src.depth.estimate import assumed_intrinsics
 from src.geometry.fit import plan_fit
 
 

@@ -15,6 +15,7 @@ from src.depth.backends.nano import NanoDepth, NanoDepthConfig, save_nano_depth
 from src.depth.backends.video import (
     FileVideo,
     FrameByFrame,
+    VideoFrames,
     resolve_video_depth,
     scale_ratio,
     scene_video_depth,
@@ -48,7 +49,7 @@ class Drifting:
 def test_frames_are_brought_to_the_scale_of_the_first() -> None:
     """Catches depth that breathes, and a moving object that pulls the scale."""
     backend = FrameByFrame(Drifting())
-    video = backend(FRAMES)
+    video = backend(VideoFrames(FRAMES))
     still = torch.ones(12, 20, dtype=torch.bool)
     still[3:6] = False
     for frame in video.depth:
@@ -59,7 +60,7 @@ def test_frames_are_brought_to_the_scale_of_the_first() -> None:
 
 def test_the_first_frame_gives_the_scale_of_the_scene() -> None:
     """Catches a median over other frames, or none."""
-    video, divisor = scene_video_depth(FrameByFrame(Drifting()), FRAMES)
+    video, divisor = scene_video_depth(FrameByFrame(Drifting()), VideoFrames(FRAMES))
     assert divisor == pytest.approx(video.depth[0][video.mask[0]].median().item() * divisor)
     assert video.depth[0][video.mask[0]].median() == pytest.approx(1)
     assert 1.9 < divisor < 4.1
@@ -79,19 +80,19 @@ def test_a_file_gives_the_frames_that_are_asked_for(tmp_path: Path) -> None:
     np.savez(tmp_path / "d.npz", depth=depth)
     backend = resolve_video_depth(str(tmp_path / "d.npz"))
     assert isinstance(backend, FileVideo) and backend.name == "d.npz"
-    video = backend(FRAMES, indices=[1, 2, 3, 3, 3])
+    video = backend(VideoFrames(FRAMES, indices=[1, 2, 3, 3, 3]))
     assert video.depth.mean(dim=(1, 2)).tolist() == pytest.approx([2, 3, 4, 4, 4])
-    assert backend(FRAMES[:2]).depth[:, 0, 0].tolist() == [1, 2]
+    assert backend(VideoFrames(FRAMES[:2])).depth[:, 0, 0].tolist() == [1, 2]
     with pytest.raises(InputError, match="no frame 4"):
-        backend(FRAMES)
+        backend(VideoFrames(FRAMES))
 
 
 def test_backends_for_pictures_run_frame_by_frame(tmp_path: Path) -> None:
     """Catches a name of a picture backend that videos don't know."""
-    config = NanoDepthConfig((4, 4, 4, 4), (1, 1, 1, 1), 2, 32, 48)
+    config = NanoDepthConfig(widths=(4, 4, 4, 4), blocks=(1, 1, 1, 1), heads=2, height=32, width=48)
     save_nano_depth(NanoDepth(config), tmp_path / "depth")
     backend = resolve_video_depth("nano", tmp_path)
-    assert backend.name == "nano" and backend(FRAMES).depth.shape == (5, 12, 20)
+    assert backend.name == "nano" and backend(VideoFrames(FRAMES)).depth.shape == (5, 12, 20)
     with pytest.raises(InputError, match="depth backend"):
         resolve_video_depth("video")
 
@@ -128,7 +129,7 @@ def test_video_depth_anything_is_used_where_it_is_there(
     path.parent.mkdir()
     torch.save({"weight": torch.ones(1)}, path)
     backend = resolve_video_depth("auto", tmp_path)
-    video = backend(FRAMES)
+    video = backend(VideoFrames(FRAMES))
     assert backend.name == "video_depth_anything" and seen.sizes["encoder"] == "vits"
     assert seen.frames.shape == (5, 12, 20, 3) and seen.frames.dtype == np.uint8
     assert (video.depth == 3).all() and video.depth.shape == (5, 12, 20)

@@ -5,9 +5,8 @@ from pathlib import Path
 import pytest
 import torch
 from tiny_scene import FRAMES, HEIGHT, WIDTH, write_tiny_input
-from torch import Tensor
 
-from src.depth.backends.video import VideoDepth
+from src.depth.backends.video import VideoDepth, VideoFrames
 from src.io.clip.clip import ClipPaths, open_clip
 from src.runtime import InputError
 from src.training.decoder.add_depth import add_depth
@@ -18,8 +17,8 @@ class Brightness:
 
     name, scene_scale = "brightness", True
 
-    def __call__(self, frames: Tensor, region: object = None, indices: object = None) -> VideoDepth:
-        depth = frames.mean(dim=1)
+    def __call__(self, frames: VideoFrames) -> VideoDepth:
+        depth = frames.pictures.mean(dim=1)
         return VideoDepth(depth, depth > self.darkest, torch.tensor([40.0, 40.0, 24.0, 16.0]))
 
     def __init__(self, darkest: float = 0.3) -> None:

@@ -17,17 +17,16 @@ from src.geometry.cameras import Cameras
 from src.io.clip.clip import Clip, ClipPaths, write_clip
 from src.io.ply.ply import write_ply
 from src.io.video.video import write_video
-from src.models.data.reading import ReadingConfig
 from src.models.data.sampling import ExampleSamplingConfig
 from src.models.recon.decoder import DecoderConfig, LatentRecon
 from src.models.recon.prune import keep_count, keep_indices
 from src.models.recon.weights import save_decoder
-from src.reconstruct.outputs import OutputConfig
+from src.reconstruct.config import OutputConfig, ReconstructConfig
 from src.reconstruct.quality import trajectory_quality
 from src.reconstruct.references import find_references
 from src.reconstruct.rendering import RenderedTrajectory, render_trajectories
 from src.reconstruct.results import QUALITY
-from src.reconstruct.run import ReconstructConfig, reconstruct
+from src.reconstruct.run import reconstruct
 from src.reconstruct.scenes import Scenes, ScenesConfig
 from src.reconstruct.weights import WeightsConfig, load_scene_decoder
 from src.tokenizer.cosmos import VideoTokenizer, latent_frames
@@ -98,9 +97,9 @@ def _write_inputs(folder: Path, size: Size, device: torch.device) -> Reconstruct
     root, picture = str(folder / "clips"), (size.height, size.width)
     return ReconstructConfig(
         decoder=size.decoder,
-        weights=WeightsConfig(str(folder / "decoder"), tokenizer=str(folder / "tokenizer")),
-        scenes=ScenesConfig("lyra_static_demo", root, picture, sampling, ReadingConfig()),
-        output=OutputConfig(str(folder / "out")),
+        weights=WeightsConfig(path=str(folder / "decoder"), tokenizer=str(folder / "tokenizer")),
+        scenes=ScenesConfig(root=root, image_size=picture, sampling=sampling),
+        output=OutputConfig(folder=str(folder / "out")),
         device="cuda" if device.type == "cuda" else "cpu",
     )
 
@@ -158,7 +157,7 @@ def _steps(config: ReconstructConfig, size: Size, device: torch.device) -> list[
         decoder = load_scene_decoder(config.weights, config.decoder, device)
     scenes = Scenes(config.scenes, load_statistics(Path(config.weights.tokenizer)))
     with _timed(rows, "read latents, cameras and reference frames"):
-        (_, example), *_ = scenes.read([0])
+        example = scenes.first[0]
     with _timed(rows, "encode Pluecker maps, rays"):
         conditions = decoder.conditions(example)
     if device.type == "cuda":

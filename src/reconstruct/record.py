@@ -1,7 +1,7 @@
-"""The record of a scene (`made_from.json`): what it was made from, and which files are written.
+"""The record of a scene (`made_from.json`): its inputs, its settings, and its written files.
 
-It grows with every file, so that a run that is called again after it was stopped keeps the files
-of the scene in flight that were complete. Until the last file it says `"unfinished": true`.
+It grows with every file, so that a run that was stopped keeps the complete files of its last scene
+when it is called again. Until the last file it says `"unfinished": true`.
 """
 
 import json
@@ -22,7 +22,7 @@ WAY_OUT = "overwrite=true replaces it, another out_dir_inference keeps both"
 class SceneRecord:
     """The record of a scene whose files are being written below `root`.
 
-    `kept` are files that an earlier run wrote, from the same as this one, before it was stopped.
+    `kept` are files that a stopped run wrote from the same inputs and settings.
     """
 
     path: Path
@@ -33,10 +33,16 @@ class SceneRecord:
 
     @staticmethod
     def begin(path: Path, root: Path, made_from: Mapping[str, object], keep: bool) -> "SceneRecord":
-        """Begin to write a scene; `keep` what is complete and of the same making, or nothing."""
-        stored = _stored(path) if keep else {}
+        """Begin to write a scene; with `keep`, complete files of the same making stay."""
+        stored: dict[str, Any] = {}
+        if keep and path.is_file():
+            try:
+                stored = read_record(path)
+            except InputError:
+                # A damaged record counts as none: the scene is made anew.
+                stored = {}
         if stored.get("made_from") != plain(made_from):
-            # While files change, nothing tells of the old ones.
+            # While files change, no record may describe the old ones.
             remove(path)
             return SceneRecord(path, root, made_from)
         names = [name for name in stored["files"] if (root / name).is_file()]
@@ -53,24 +59,23 @@ class SceneRecord:
 
     def _write(self, content: Mapping[str, object]) -> None:
         text = json.dumps({"made_from": self.made_from, **content}, indent=1)
-        with atomic_path(self.path) as temporary:
-            temporary.write_text(text + "\n", encoding="utf-8")
+        write_text(self.path, text + "\n")
 
 
 def read_record(path: Path) -> dict[str, Any]:
-    """The record of a scene; `InputError` for another file of its name."""
+    """Reads the record of a scene; `InputError` if it is another file."""
     record = read_json_object(path)
     if not isinstance(record.get("made_from"), dict) or not isinstance(record.get("files"), list):
         raise InputError(path, "no made_from and files", f"the record of a scene; {WAY_OUT}")
     return record
 
 
-def _stored(path: Path) -> dict[str, Any]:
-    """The record of an earlier run; empty where there is none to go on with."""
-    if not path.is_file():
-        return {}
-    try:
-        return read_record(path)
-    except InputError:
-        # The scene is made as if nothing were there.
-        return {}
+def meta_text(key: str) -> str:
+    """Returns the content of a finished scene's meta file."""
+    return json.dumps({"file_name": [key]}) + "\n"
+
+
+def write_text(path: Path, text: str) -> None:
+    """Write a text file, whole or not at all."""
+    with atomic_path(path) as temporary:
+        temporary.write_text(text, encoding="utf-8")

@@ -19,7 +19,7 @@ from src.io.ply.ply import write_ply
 from src.io.video.video import write_video
 from src.models.data.sampling import ExampleSamplingConfig
 from src.models.recon.decoder import DecoderConfig, LatentRecon
-from src.models.recon.prune import keep_count, keep_indices
+from src.models.recon.heads import keep_count, keep_indices
 from src.models.recon.weights import save_decoder
 from src.reconstruct.config import OutputConfig, ReconstructConfig
 from src.reconstruct.quality import trajectory_quality
@@ -159,7 +159,7 @@ def _steps(config: ReconstructConfig, size: Size, device: torch.device) -> list[
     with _timed(rows, "read latents, cameras and reference frames"):
         example = scenes.first[0]
     with _timed(rows, "encode Pluecker maps, rays"):
-        conditions = decoder.conditions(example)
+        conditions = decoder.batch_conditions([example])[0]
     if device.type == "cuda":
         torch.cuda.reset_peak_memory_stats()
     model = decoder.model

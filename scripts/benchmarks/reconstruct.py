@@ -13,6 +13,7 @@ from pathlib import Path
 
 import torch
 
+from src.gaussians import Gaussians
 from src.geometry.cameras import Cameras
 from src.io.clip.clip import Clip, ClipPaths, write_clip
 from src.io.ply.ply import write_ply
@@ -159,17 +160,14 @@ def _steps(config: ReconstructConfig, size: Size, device: torch.device) -> list[
     with _timed(rows, "read latents, cameras and reference frames"):
         example = scenes.first[0]
     with _timed(rows, "encode Pluecker maps, rays"):
-        conditions = decoder.batch_conditions([example])[0]
+        scene = decoder.prepare(example)
     if device.type == "cuda":
         torch.cuda.reset_peak_memory_stats()
-    model = decoder.model
-    rays = (conditions.origins, conditions.directions)
 
-    def forward() -> torch.Tensor:
-        tokens = model.embed(conditions.latents, conditions.pluecker)
-        return model.decode(tokens, *rays).gaussians.means
+    def forward() -> Gaussians:
+        return decoder.gaussians(scene)
 
-    kept = forward().shape[1]
+    kept = len(forward())
     assert kept == keep_count(size.gaussians, config.decoder.prune_ratio), f"{kept} Gaussians"
     rows.append(Row("forward, pruning included", seconds(forward, 3), budget=FORWARD_BUDGET))
     if device.type == "cuda":
@@ -178,7 +176,7 @@ def _steps(config: ReconstructConfig, size: Size, device: torch.device) -> list[
     scores = torch.randn(1, size.gaussians, device=device)
     ratio = config.decoder.prune_ratio
     rows.append(Row("choose the kept Gaussians", seconds(lambda: keep_indices(scores, ratio), 3)))
-    gaussians = decoder.gaussians(decoder.prepare(example))
+    gaussians = forward()
     folder = Path(config.output.folder) / "steps"
     with _timed(rows, f"write PLY, {len(gaussians)} Gaussians"):
         write_ply(folder / "scene.ply", gaussians)

@@ -3,6 +3,7 @@
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
+from itertools import chain
 from types import TracebackType
 from typing import TypeVar
 
@@ -67,11 +68,9 @@ class BackgroundWriter:
 def read_ahead(read: Callable[[U], T], items: Iterable[U]) -> Iterator[tuple[U, T]]:
     """Yields `(item, read(item))` while the next item is read."""
     with ThreadPoolExecutor(1, thread_name_prefix="reader") as reader:
+        submitted = ((item, reader.submit(read, item)) for item in items)
         pending: tuple[U, Future[T]] | None = None
-        for item in items:
-            following = (item, reader.submit(read, item))
+        for following in chain(submitted, [None]):
             if pending is not None:
                 yield pending[0], pending[1].result()
             pending = following
-        if pending is not None:
-            yield pending[0], pending[1].result()

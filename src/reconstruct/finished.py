@@ -34,11 +34,7 @@ class FinishedScenes:
     scenes: Scenes
 
     def record(self, index: int, time: int | None) -> dict[str, object]:
-        """Returns the inputs and settings of a scene at `time`, as JSON holds them.
-
-        Raises:
-            InputError: a clip or the weights cannot be read.
-        """
+        """Returns the digests and settings of a scene; `InputError` if a file cannot be read."""
         key, clips = self.scenes.keys[index], {}
         for name in self.scenes.trajectories:
             paths = ClipPaths(self.scenes.root, name, key)
@@ -55,11 +51,7 @@ class FinishedScenes:
         return [time for time, tree in trees.items() if not self._is_finished(tree, index, time)]
 
     def check_leftovers(self, tree: OutputTree) -> None:
-        """Refuse a folder with scenes of another data set, which would stay beside the new ones.
-
-        Raises:
-            InputError: a scene with a number or a name that this run does not have.
-        """
+        """Refuse a folder with scenes that this run does not have and would leave there."""
         keys = self.scenes.keys
         for path in sorted(tree.root.glob("meta/sample_*.json")):
             number = path.stem.removeprefix("sample_")
@@ -90,11 +82,7 @@ class FinishedScenes:
         return all((tree.root / name).is_file() for name in stored["files"])
 
     def _is_complete(self, tree: OutputTree, index: int, path: Path) -> bool:
-        """Whether any run wrote the scene to its end.
-
-        Raises:
-            InputError: a run did, but without a record.
-        """
+        """Whether any run wrote the scene to its end; `InputError` if it left no record."""
         if self.config.output.eval_only:
             return path.is_file() and not read_record(path).get("unfinished")
         meta = tree.path(File.META, index)

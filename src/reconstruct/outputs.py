@@ -69,11 +69,7 @@ class OutputTree:
         return OutputTree(folder.joinpath(*levels))
 
     def make_folders(self) -> None:
-        """Make the folders that a published run makes, even if they stay empty.
-
-        Raises:
-            UnwritableError: the file system refuses.
-        """
+        """Makes the folders of a published run; `UnwritableError` if the file system refuses."""
         for name in FOLDERS:
             folder = self.root / name
             try:

@@ -35,10 +35,8 @@ def find_references(
 ) -> References:
     """Returns the known references; decodes latents if the output's settings ask for it.
 
-    `meta` describes the first clip.
-
-    Raises:
-        InputError: the input video is wanted, but the inputs are latents that are not decoded.
+    `meta` is the description of the first clip. Raises `InputError` if the input video is wanted,
+    but the inputs are latents that are not decoded.
     """
     targets = example.targets
     color = targets.color

@@ -50,11 +50,8 @@ class SceneResults:
     def write(self, made_from: Mapping[str, object]) -> list[Path]:
         """Renders the scene and queues its files, the mark of a finished scene last; returns them.
 
-        The record keeps `made_from` and the names of the files. Files that a stopped run has
-        written from the same stay, unless everything is to be made again.
-
-        Raises:
-            UnwritableError: files of an earlier run cannot be removed.
+        Files that a stopped run wrote from the same inputs and settings (`made_from`) stay, unless
+        everything is to be made again.
         """
         output, key = self.config.output, self.example.key
         meta = self.tree.path(File.META, self.index)

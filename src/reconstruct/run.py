@@ -37,11 +37,7 @@ Trees = dict[int | None, OutputTree]
 
 
 def reconstruct(config: ReconstructConfig) -> None:
-    """Decode, render and write all scenes that are not finished.
-
-    Raises:
-        InputError: wrong settings or files; files of finished scenes stay.
-    """
+    """Decode, render and write all unfinished scenes; finished ones stay after an `InputError`."""
     from accelerate import PartialState
 
     if config.device == "cuda" and not torch.cuda.is_available():
@@ -92,9 +88,6 @@ def _reconstruct_scenes(
     """Decode each scene while the next one is read and earlier results are written.
 
     Scenes that another run is making come last, if they are still unfinished then.
-
-    Raises:
-        InputError: input that does not fit; at the end, results that somebody removed.
     """
     dataset = finished.scenes.first
     written: list[tuple[OutputTree, int, list[Path]]] = []
@@ -171,11 +164,7 @@ def _check_finite(key: str, gaussians: Gaussians) -> None:
 
 
 def _target_time(decoder: SceneDecoder, example: Example) -> float | None:
-    """Returns the example's time for a dynamic decoder, None for a static one.
-
-    Raises:
-        InputError: a static scene for a dynamic decoder.
-    """
+    """Returns the example's time for a dynamic decoder, None for a static one."""
     if not decoder.model.config.use_time:
         return None
     if example.target_time is None:

@@ -66,10 +66,10 @@ class Scenes:
 
     def settings(self) -> dict[str, object]:
         """Returns the settings that change what a scene becomes."""
-        reading = asdict(self._config.reading)
-        kept = {"latents": reading["latents"], "color": reading["color"], "depth": reading["depth"]}
-        sampling = asdict(self._config.sampling)
-        return {"image_size": self._config.image_size, "sampling": sampling, "reading": kept}
+        config, reading = self._config, self._config.reading
+        parts = {"latents": reading.latents, "color": reading.color, "depth": reading.depth}
+        sampling = asdict(config.sampling)
+        return {"image_size": config.image_size, "sampling": sampling, "reading": parts}
 
     def at_time(self, example: Example, index: int, time: int | None) -> Example:
         """Returns the scene at another time; inputs stay, targets may change."""

@@ -83,7 +83,7 @@ class ClipDataset(Dataset[Example]):
             image_size: height and width of all pictures and cameras.
             mode: random draws, or all frames.
             split: the part of the scenes; a test on `all` takes the first `num_test_scenes`.
-            statistics: of the tokenizer, to denormalise latents; see `load_statistics`.
+            statistics: of the tokenizer, to denormalise latents.
             reading: the parts of a scene that are read.
 
         Raises:
@@ -118,11 +118,7 @@ class ClipDataset(Dataset[Example]):
         return len(self.keys)
 
     def __getitem__(self, item: int | ExampleDraw) -> Example:
-        """Reads one scene; a bare index is its draw of epoch 0.
-
-        Raises:
-            InputError: a file that cannot be read or does not fit the settings, by name.
-        """
+        """Reads one scene (by index: epoch 0); `InputError` names a file that is not readable."""
         reader, selection = self._select(
             item if isinstance(item, ExampleDraw) else ExampleDraw(item)
         )

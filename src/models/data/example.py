@@ -78,11 +78,7 @@ class Example:
         return self.targets.frame == self.target_frame
 
     def at_time(self, frame: int) -> "Example":
-        """Returns the example at the time of another input frame; cameras and pictures stay.
-
-        Raises:
-            InputError: no such frame.
-        """
+        """Returns the example at the time of another input frame; `InputError` if there is none."""
         last = len(self.source_times) - 1
         if not 0 <= frame <= last:
             raise InputError("target frame", frame, f"a frame between 0 and {last}")
@@ -95,11 +91,6 @@ class Example:
 
 def _moved(part: Part, device: torch.device | str) -> Part:
     values = {field.name: getattr(part, field.name) for field in fields(part)}
-    return replace(
-        part,
-        **{
-            name: value.to(device)
-            for name, value in values.items()
-            if isinstance(value, Tensor | Cameras | Targets)
-        },
-    )
+    movable = (Tensor, Cameras, Targets)
+    moved = {name: v.to(device) for name, v in values.items() if isinstance(v, movable)}
+    return replace(part, **moved)

@@ -55,11 +55,7 @@ class SceneReader:
         self._clips: dict[str, ClipReader] = {}
 
     def clip(self, trajectory: str) -> ClipReader:
-        """Returns the reader of a trajectory's clip.
-
-        Raises:
-            InputError: a clip that is missing, damaged, or not as long as the first one.
-        """
+        """Opens a clip; `InputError` if it is missing, damaged, or not as long as the first one."""
         if trajectory not in self._clips:
             clip = _open(ClipPaths(self.root, trajectory, self.key))
             first = next(iter(self._clips.values()), clip)
@@ -96,11 +92,7 @@ class SceneReader:
     def latents(
         self, trajectory: str, num_frames: int, statistics: LatentStatistics | None
     ) -> Float[Tensor, "channel latent_frame lh lw"]:
-        """Reads the latents of a whole clip, denormalised with `statistics` unless these are None.
-
-        Raises:
-            InputError: latents whose shape does not fit `num_frames` pictures.
-        """
+        """Reads the latents of a clip of `num_frames`, denormalised if there are `statistics`."""
         clip = self.clip(trajectory)
         if clip.num_frames != num_frames:
             expected = f"{num_frames}: latents are always of whole clips"
@@ -129,6 +121,5 @@ def _open(paths: ClipPaths) -> ClipReader:
 
 
 @lru_cache(maxsize=KEPT_CLIPS)
-def _open_once(paths: ClipPaths, stamps: tuple[tuple[int, int], ...]) -> ClipReader:
-    del stamps
+def _open_once(paths: ClipPaths, _stamps: tuple[tuple[int, int], ...]) -> ClipReader:
     return open_clip(paths)

@@ -53,27 +53,24 @@ REVERSED = ("6", "7", "8", "9", "10", "11")
 ONE_EACH = tuple((name,) for name in FORWARD)
 
 
-def _static(root: str) -> DatasetSpec:
-    return DatasetSpec(Path(root), is_static=True, buckets=ONE_EACH)
-
-
-def _dynamic(root: str) -> DatasetSpec:
-    return DatasetSpec(
-        Path(root),
-        is_static=False,
-        source_trajectories=FORWARD,
-        target_trajectories=REVERSED,
-        buckets=ONE_EACH,
-    )
-
-
+STATIC = DatasetSpec(Path("/path/to/static"), is_static=True, buckets=ONE_EACH)
+DYNAMIC = DatasetSpec(
+    Path("/path/to/dynamic"),
+    is_static=False,
+    source_trajectories=FORWARD,
+    target_trajectories=REVERSED,
+    buckets=ONE_EACH,
+)
+DEMO = Path("assets/demo")
 DATASETS: dict[str, DatasetSpec] = {
-    "lyra_static": _static("/path/to/static"),
-    "lyra_dynamic": _dynamic("/path/to/dynamic"),
-    "lyra_static_demo": _static("assets/demo/static/diffusion_output"),
-    "lyra_static_demo_generated": _static("assets/demo/static/diffusion_output_generated"),
-    "lyra_dynamic_demo": _dynamic("assets/demo/dynamic/diffusion_output"),
-    "lyra_dynamic_demo_generated": _dynamic("assets/demo/dynamic/diffusion_output_generated"),
+    "lyra_static": STATIC,
+    "lyra_dynamic": DYNAMIC,
+    "lyra_static_demo": replace(STATIC, root=DEMO / "static/diffusion_output"),
+    "lyra_static_demo_generated": replace(STATIC, root=DEMO / "static/diffusion_output_generated"),
+    "lyra_dynamic_demo": replace(DYNAMIC, root=DEMO / "dynamic/diffusion_output"),
+    "lyra_dynamic_demo_generated": replace(
+        DYNAMIC, root=DEMO / "dynamic/diffusion_output_generated"
+    ),
 }
 
 

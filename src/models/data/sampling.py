@@ -104,11 +104,7 @@ def draw_trajectories(
     available: Sequence[str],
     number: int,
 ) -> tuple[str, ...]:
-    """Draws `number` of the available input trajectories, in random order.
-
-    Raises:
-        InputError: buckets that don't hold exactly the available trajectories.
-    """
+    """Draws `number` input trajectories in random order; `InputError` if buckets don't fit them."""
     if sampling.trajectory_sampling == "fixed":
         return tuple(sampling.fixed_trajectories or [])
     # Buckets are a rule for static scenes only.

@@ -15,11 +15,7 @@ LOGGER = get_logger(__name__)
 
 
 def with_sources(spec: DatasetSpec, sampling: ExampleSamplingConfig) -> DatasetSpec:
-    """Returns `spec` with its sources named; by default all folders that are no targets.
-
-    Raises:
-        InputError: no such folder.
-    """
+    """Names the sources of `spec`, by default all folders but targets; `InputError` for no root."""
     if sampling.trajectory_sampling == "empty":
         return replace(spec, source_trajectories=("",))
     if spec.source_trajectories is not None:

@@ -21,8 +21,6 @@ from .scan.seam import Backend
 from .upsample import TemporalUpsample
 
 Precision = Literal["parity", "fp32"]
-Latents = Float[Tensor, "batch traj latent_frame c h w"]
-PlueckerLatents = Float[Tensor, "batch traj latent_frame c2 h w"]
 Rays = Float[Tensor, "batch traj frame 3 h w"]
 # The least and the largest value of each size; larger networks would not fit into memory.
 SIZES = {"depth": (1, 1000), "width": (1, 65536), "heads": (1, 65536), "patch": (1, 64)}
@@ -104,8 +102,8 @@ class LatentRecon(nn.Module):
 
     def forward(
         self,
-        latents: Latents,
-        pluecker: PlueckerLatents,
+        latents: Float[Tensor, "batch traj latent_frame c h w"],
+        pluecker: Float[Tensor, "batch traj latent_frame c2 h w"],
         origins: Rays,
         directions: Rays,
         time: tuple[Tensor, Tensor] | None = None,
@@ -120,40 +118,13 @@ class LatentRecon(nn.Module):
             time: For a dynamic decoder only: encoded source times (batch, latent_frame, c, h, w)
                 and target time (one latent frame).
         """
-        tokens = self.embed(latents, pluecker)
-        time_tokens = None if time is None else self.embed_time(time[0], time[1])
-        return self.decode(tokens, origins, directions, time_tokens)
-
-    def embed(
-        self, latents: Latents, pluecker: PlueckerLatents
-    ) -> Float[Tensor, "batch traj token width"]:
-        """Returns the part of the tokens that is the same for all target times."""
-        trajectories = latents.shape[:2]
+        assert (time is not None) == self.config.use_time, "times and use_time disagree"
         tokens = self.patch_embed(latents.flatten(0, 1))
         tokens = tokens + self.patch_plucker_embed(pluecker.flatten(0, 1))
-        return tokens.unflatten(0, trajectories)
-
-    def embed_time(
-        self,
-        source: Float[Tensor, "batch latent_frame c h w"],
-        target: Float[Tensor, "batch 1 c h w"],
-    ) -> Tokens:
-        """Returns the tokens of the times, to be added to those of every trajectory."""
-        assert self.config.use_time, "a static decoder was given times"
-        target_tokens = self.patch_time_embed_tgt(target)
-        return self.patch_time_embed(source) + target_tokens.repeat(1, source.shape[1], 1)
-
-    def decode(
-        self,
-        tokens: Float[Tensor, "batch traj token width"],
-        origins: Rays,
-        directions: Rays,
-        time_tokens: Tokens | None = None,
-    ) -> Decoded:
-        """Returns the Gaussians of embedded tokens."""
-        assert (time_tokens is not None) == self.config.use_time, "times and use_time disagree"
-        if time_tokens is not None:
-            tokens = tokens + time_tokens[:, None]
+        tokens = tokens.unflatten(0, latents.shape[:2])
+        if time is not None:
+            source, target = self.patch_time_embed(time[0]), self.patch_time_embed_tgt(time[1])
+            tokens = tokens + (source + target.repeat(1, time[0].shape[1], 1))[:, None]
         if self.config.precision == "fp32":
             # A bfloat16 trunk loses most in the sum over the blocks.
             tokens = tokens.float()

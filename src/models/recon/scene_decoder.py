@@ -1,8 +1,7 @@
 """Example -> Gaussians, for training and sampling.
 
 The inputs that don't depend on the target time (latents, encoded Pluecker maps, rays, encoded
-source times, patch embeddings) are prepared once a scene. A dynamic scene is then decoded once for
-each target time.
+source times) are prepared once a scene. A dynamic scene is then decoded once for each target time.
 """
 
 from collections.abc import Sequence
@@ -45,20 +44,13 @@ def cast_trunk(model: LatentRecon, dtype: torch.dtype) -> LatentRecon:
 
 @dataclass(frozen=True)
 class SceneConditions:
-    """The inputs of a decoder for one scene (a batch of one), without the target time."""
+    """The inputs of a decoder for one scene (a batch of one), without the target time.
+
+    `size` is the height and width of the pictures.
+    """
 
     latents: Float[Tensor, "1 traj latent_frame c lh lw"]
     pluecker: Float[Tensor, "1 traj latent_frame c2 lh lw"]
-    origins: Float[Tensor, "1 traj frame 3 lh lw"]
-    directions: Float[Tensor, "1 traj frame 3 lh lw"]
-    source_times: Float[Tensor, "1 latent_frame c lh lw"] | None
-
-
-@dataclass(frozen=True)
-class PreparedDecoding:
-    """A scene before the first block, without the target time; `size` is height and width."""
-
-    tokens: Float[Tensor, "1 traj token width"]
     origins: Float[Tensor, "1 traj frame 3 lh lw"]
     directions: Float[Tensor, "1 traj frame 3 lh lw"]
     source_times: Float[Tensor, "1 latent_frame c lh lw"] | None
@@ -88,30 +80,23 @@ class SceneDecoder:
         """The type of the decoder's trunk."""
         return self.model.patch_embed.norm.weight.dtype
 
-    def prepare(self, example: Example) -> PreparedDecoding:
-        """Embeds the inputs that all target times share; differentiable in the weights."""
-        conditions = self.batch_conditions([example])[0]
-        return PreparedDecoding(
-            tokens=self.model.embed(conditions.latents, conditions.pluecker),
-            origins=conditions.origins,
-            directions=conditions.directions,
-            source_times=conditions.source_times,
-            size=(example.cameras.height, example.cameras.width),
-        )
+    def prepare(self, example: Example) -> SceneConditions:
+        """Returns the inputs of one scene, which all target times share."""
+        return self.batch_conditions([example])[0]
 
-    def gaussians(self, prepared: PreparedDecoding, target_time: float | None = None) -> Gaussians:
+    def gaussians(self, scene: SceneConditions, target_time: float | None = None) -> Gaussians:
         """Returns the Gaussians of a prepared scene at a time in [0, 1].
 
         Raises:
             InputError: a time for a static decoder, none for a dynamic one, or out of range.
         """
-        time_tokens = None
+        time = None
         if target_time is not None or self.model.config.use_time:
-            target = self.target_time(target_time, prepared.size)
-            assert prepared.source_times is not None, "prepared by a static decoder"
-            time_tokens = self.model.embed_time(prepared.source_times, target)
-        decoded = self.model.decode(
-            prepared.tokens, prepared.origins, prepared.directions, time_tokens
+            target = self.target_time(target_time, scene.size)
+            assert scene.source_times is not None, "prepared by a static decoder"
+            time = (scene.source_times, target)
+        decoded = self.model(
+            scene.latents, scene.pluecker, scene.origins, scene.directions, time=time
         )
         return decoded.gaussians.map(lambda tensor: tensor[0])
 
@@ -134,11 +119,7 @@ class SceneDecoder:
     def target_time(
         self, time: float | None, size: tuple[int, int]
     ) -> Float[Tensor, "1 1 c lh lw"]:
-        """Encodes the target time for pictures of `size` (height, width), each time once.
-
-        Raises:
-            InputError: see `gaussians`.
-        """
+        """Encodes a target time for pictures of `size`, each time once; errors as `gaussians`."""
         if not self.model.config.use_time:
             raise InputError("target time", time, "none: the decoder is static")
         if time is None or not 0 <= time <= 1:
@@ -167,10 +148,11 @@ class SceneDecoder:
         self, example: Example, pluecker: Float[Tensor, "traj latent_frame c2 lh lw"]
     ) -> SceneConditions:
         cameras = example.cameras.to(self.device)
+        size = (cameras.height, cameras.width)
         origins, directions = coarse_rays(cameras, COMPRESSION, self.model.config.precision)
         source_times = None
         if self.model.config.use_time:
-            encoder = self._time_encoder((cameras.height, cameras.width))
+            encoder = self._time_encoder(size)
             source_times = encoder(example.source_times.tolist())[None].to(self.dtype)
         return SceneConditions(
             latents=self._latents(example)[None],
@@ -178,6 +160,7 @@ class SceneDecoder:
             origins=origins[None],
             directions=directions[None],
             source_times=source_times,
+            size=size,
         )
 
     def _time_encoder(self, size: tuple[int, int]) -> TimeEncoder:

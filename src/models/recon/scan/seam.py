@@ -54,14 +54,7 @@ class _KernelScan(torch.autograd.Function):
 
     @staticmethod
     def forward(
-        ctx: Any,
-        x: Tensor,
-        dt: Tensor,
-        A: Tensor,
-        B: Tensor,
-        C: Tensor,
-        D: Tensor,
-        reverse: bool,
+        ctx: Any, x: Tensor, dt: Tensor, A: Tensor, B: Tensor, C: Tensor, D: Tensor, reverse: bool
     ) -> Tensor:
         """Returns the outputs; keeps only the inputs."""
         from .kernels import CHUNK, chunk_scan

@@ -51,7 +51,7 @@ class BackgroundWriter:
         self._pending.append(self._pool.submit(self._run, job))
 
     def flush(self) -> None:
-        """Wait for all jobs."""
+        """Waits for all jobs."""
         while self._pending:
             self._pending.popleft().result()
 

@@ -56,7 +56,7 @@ def claim_scenes(
 
 
 def remove_leftovers(tree: OutputTree) -> None:
-    """Remove the locks of runs that were killed."""
+    """Removes the locks of runs that were killed."""
     for path in tree.root.glob("meta/.sample_*.lock"):
         with suppress(HeldError), process_lock(path, EXPECTED):
             pass

@@ -51,7 +51,7 @@ class FinishedScenes:
         return [time for time, tree in trees.items() if not self._is_finished(tree, index, time)]
 
     def check_leftovers(self, tree: OutputTree) -> None:
-        """Refuse a folder with scenes that this run does not have and would leave there."""
+        """Raises for a folder with scenes that this run does not have and would leave there."""
         keys = self.scenes.keys
         for path in sorted(tree.root.glob("meta/sample_*.json")):
             number = path.stem.removeprefix("sample_")
@@ -69,12 +69,12 @@ class FinishedScenes:
         output = self.config.output
         if output.finished == "remake":
             return False
-        path = made_from_path(output, tree, index, self.scenes.keys[index])
+        path = made_from_path(output, tree, index, key=self.scenes.keys[index])
         try:
             if not self._is_complete(tree, index, path):
                 return False
             stored = read_record(path)
-            check_made_from(path, stored["made_from"], self.record(index, time), WAY_OUT)
+            check_made_from(path, stored["made_from"], self.record(index, time), way_out=WAY_OUT)
         except InputError:
             if output.finished == "replace":
                 return False

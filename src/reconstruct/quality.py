@@ -42,7 +42,7 @@ def trajectory_quality(
 
 
 def write_quality(path: Path, key: str, frames: list[dict[str, Any]]) -> None:
-    """Write the means over frames and the figures of each frame as JSON."""
+    """Writes the means over frames and the figures of each frame as JSON."""
     means = {name: _mean(frame[name] for frame in frames) for name in ("psnr", "ssim")}
     write_json(path, {"key": key, **means, "frames": frames})
 

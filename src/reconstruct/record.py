@@ -33,7 +33,7 @@ class SceneRecord:
 
     @staticmethod
     def begin(path: Path, root: Path, made_from: Mapping[str, object], keep: bool) -> "SceneRecord":
-        """Begin to write a scene; with `keep`, complete files of the same making stay."""
+        """Begins to write a scene; with `keep`, complete files of the same making stay."""
         stored: dict[str, Any] = {}
         if keep and path.is_file():
             try:
@@ -46,15 +46,16 @@ class SceneRecord:
             remove(path)
             return SceneRecord(path, root, made_from)
         names = [name for name in stored["files"] if (root / name).is_file()]
-        return SceneRecord(path, root, made_from, frozenset(root / name for name in names), names)
+        kept = frozenset(root / name for name in names)
+        return SceneRecord(path, root, made_from, kept=kept, written=names)
 
     def add(self, file: Path) -> None:
-        """Note that a file is complete."""
+        """Notes that a file is complete."""
         self.written.append(str(file.relative_to(self.root)))
         self._write({"files": sorted(self.written), "unfinished": True})
 
     def finish(self) -> None:
-        """Note that the scene is complete."""
+        """Notes that the scene is complete."""
         self._write({"files": sorted(self.written)})
 
     def _write(self, content: Mapping[str, object]) -> None:
@@ -76,6 +77,6 @@ def meta_text(key: str) -> str:
 
 
 def write_text(path: Path, text: str) -> None:
-    """Write a text file, whole or not at all."""
+    """Writes a text file, whole or not at all."""
     with atomic_path(path) as temporary:
         temporary.write_text(text, encoding="utf-8")

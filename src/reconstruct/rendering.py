@@ -43,9 +43,10 @@ def render_trajectories(
         colors, depths = [], []
         for batch in chosen.split(FRAMES_PER_BATCH):
             cameras = targets.cameras[batch].to(gaussians.device)
-            rendered = rasterize(gaussians, cameras, options, backend)
+            rendered = rasterize(gaussians, cameras, options, backend=backend)
             # Bytes in the encoder's order already here: floats never leave the device.
             colors.append(to_uint8(rendered.color, 0, 1).permute(0, 2, 3, 1).contiguous())
             depths.append(rendered.depth[:, 0])
         depth = torch.cat(depths) if options.depth else None
-        yield RenderedTrajectory(position, chosen, torch.cat(colors), depth)
+        color = torch.cat(colors)
+        yield RenderedTrajectory(position=position, targets=chosen, color=color, depth=depth)

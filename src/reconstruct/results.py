@@ -55,11 +55,11 @@ class SceneResults:
         """
         output, key = self.config.output, self.example.key
         meta = self.tree.path(File.META, self.index)
-        path = made_from_path(output, self.tree, self.index, key)
+        path = made_from_path(output, self.tree, self.index, key=key)
         # While files change, nothing may say that the scene is finished.
         remove(meta)
         keep = output.finished != "remake"
-        self.record = SceneRecord.begin(path, self.tree.root, made_from, keep)
+        self.record = SceneRecord.begin(path, self.tree.root, made_from, keep=keep)
         if output.eval_only:
             # One video a trajectory and nothing else, so no depth pass.
             for part in self._render(depth=False):
@@ -107,7 +107,7 @@ class SceneResults:
     def _queue_full(
         self, rendered: Sequence[RenderedTrajectory], frames: Sequence[UInt8[Tensor, "_ h w 3"]]
     ) -> None:
-        """Renderings, references and depths side by side; an input of another shape by itself."""
+        """Queues renderings, references and depths side by side; an odd-sized input by itself."""
         output, references = self.config.output, self.references
         columns = [frames]
         if output.reference and references.color is not None:
@@ -138,13 +138,15 @@ class SceneResults:
     def _render(self, depth: bool) -> Iterator[RenderedTrajectory]:
         options = replace(self.config.render, depth=depth)
         targets, backend = self.example.targets, self.config.rasterizer
-        return render_trajectories(self.gaussians, targets, options, backend)
+        return render_trajectories(self.gaussians, targets, options, backend=backend)
 
     def _queue_video(
         self, file: File, batches: Iterable[UInt8[Tensor, "_ h w 3"]], position: int = 0
     ) -> None:
         fps = self.config.output.fps
-        self._queue(file, lambda path: write_video(path, iter(batches), fps, QUALITY), position)
+        self._queue(
+            file, lambda path: write_video(path, iter(batches), fps, quality=QUALITY), position
+        )
 
     def _queue(self, file: File, write: Callable[[Path], object], position: int = 0) -> None:
         """Queues the job that writes a file, unless the file is there from a stopped run."""
@@ -172,6 +174,6 @@ def _depth_colors(parts: Sequence[Float[Tensor, "_ h w"]]) -> list[UInt8[Tensor,
 
 
 def _write_tensor(path: Path, gaussians: Gaussians) -> None:
-    """Write the packed Gaussians as a batch of one, in bfloat16."""
+    """Writes the packed Gaussians as a batch of one, in bfloat16."""
     with atomic_path(path) as temporary:
         torch.save(gaussians.packed()[None].to(torch.bfloat16).cpu(), temporary)

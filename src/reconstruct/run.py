@@ -37,7 +37,7 @@ Trees = dict[int | None, OutputTree]
 
 
 def reconstruct(config: ReconstructConfig) -> None:
-    """Decode, render and write all unfinished scenes; finished ones stay after an `InputError`."""
+    """Decodes, renders and writes all unfinished scenes; after an error, finished ones stay."""
     from accelerate import PartialState
 
     if config.device == "cuda" and not torch.cuda.is_available():
@@ -73,7 +73,9 @@ def _output_trees(config: ReconstructConfig, scenes: Scenes) -> Trees:
     fixed = sampling.fixed_trajectories if sampling.trajectory_sampling == "fixed" else None
     folder, weights = Path(config.output.folder), find_decoder(config.weights)
     trees = {
-        time: OutputTree.at(folder, weights, fixed, config.scenes.dataset, time)
+        time: OutputTree.at(
+            folder, weights, trajectories=fixed, dataset=config.scenes.dataset, time_index=time
+        )
         for time in scenes.times
     }
     for tree in trees.values():
@@ -85,7 +87,7 @@ def _output_trees(config: ReconstructConfig, scenes: Scenes) -> Trees:
 def _reconstruct_scenes(
     decoder: SceneDecoder, finished: FinishedScenes, trees: Trees, waiting: list[int]
 ) -> None:
-    """Decode each scene while the next one is read and earlier results are written.
+    """Decodes each scene while the next one is read and earlier results are written.
 
     Scenes that another run is making come last, if they are still unfinished then.
     """
@@ -99,8 +101,8 @@ def _reconstruct_scenes(
         held: list[int] = []
         # In two passes: a run that waits for another must not hold what the other waits for.
         for claims in (
-            claim_scenes(waiting, finished, trees, stack, held),
-            claim_scenes(held, finished, trees, stack),
+            claim_scenes(waiting, finished, trees, stack=stack, held=held),
+            claim_scenes(held, finished, trees, stack=stack),
         ):
             for claim, result in read_ahead(
                 lambda claim: dataset.try_read(ExampleDraw(claim.index)), claims
@@ -108,11 +110,13 @@ def _reconstruct_scenes(
                 first = dataset.accept(result)
                 if first is None:
                     continue
-                written += _make_scene(decoder, finished, writer, trees, claim, first)
+                written += _make_scene(
+                    decoder, finished, trees, writer=writer, claim=claim, first=first
+                )
                 writer.submit(claim.release)
                 bar.update()
             writer.flush()
-    gone = [path for scene in written for path in missing_files(*scene)]
+    gone = [path for tree, index, files in written for path in missing_files(tree, index, files)]
     if gone:
         raise InputError(gone[0], f"{len(gone)} files are gone", "results that nobody removes")
 
@@ -120,8 +124,8 @@ def _reconstruct_scenes(
 def _make_scene(
     decoder: SceneDecoder,
     finished: FinishedScenes,
-    writer: BackgroundWriter,
     trees: Trees,
+    writer: BackgroundWriter,
     claim: Claim,
     first: Example,
 ) -> Iterator[tuple[OutputTree, int, list[Path]]]:
@@ -139,7 +143,7 @@ def _make_scene(
         example = scenes.at_time(first, claim.index, time)
         if references is None or example.targets is not first.targets:
             meta = scenes.meta(example)
-            references = find_references(example, decoder.tokenizer, config.output, meta)
+            references = find_references(example, decoder.tokenizer, config.output, meta=meta)
         gaussians = decoder.gaussians(prepared, _target_time(decoder, example))
         _check_finite(example.key, gaussians)
         results = SceneResults(
@@ -155,7 +159,7 @@ def _make_scene(
 
 
 def _check_finite(key: str, gaussians: Gaussians) -> None:
-    """Refuse a scene that no renderer can show."""
+    """Raises for a scene that no renderer can show."""
     bad = int((~gaussians.packed().isfinite()).any(dim=-1).sum())
     if bad:
         value = f"{bad} Gaussians with values that are not finite"

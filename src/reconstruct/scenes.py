@@ -55,7 +55,7 @@ class Scenes:
     """
 
     def __init__(self, config: ScenesConfig, statistics: LatentStatistics) -> None:
-        """Find the scenes and check the first one; see `ClipDataset`."""
+        """Finds the scenes and checks the first one; see `ClipDataset`."""
         self._config, self._statistics = config, statistics
         self._spec = resolve_dataset(config.dataset, config.root)
         self.times: Sequence[int | None] = config.times or [config.sampling.target_frame]

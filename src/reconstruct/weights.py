@@ -93,7 +93,7 @@ def load_scene_decoder(
 
 
 def check_configuration(path: Path, decoder: DecoderConfig, chosen: Collection[str] = ()) -> None:
-    """Refuse weights whose stored settings differ from the configured ones.
+    """Raises for weights whose stored settings differ from the configured ones.
 
     Most weights load with other settings as well, and give another scene unnoticed.
 

@@ -44,7 +44,7 @@ def assemble(
     else:
         clips = [unit_color(_chosen(pictures, name, frames)) for name, frames in inputs]
         video = torch.stack(clips).transpose(1, 2) * 2 - 1
-    targets = _read_targets(reader, selection, reading, pictures)
+    targets = _read_targets(reader, selection, reading, pictures=pictures)
     # Times run from the earliest input frame to the latest; a clip of one frame has time 0.
     frames = torch.tensor(selection.inputs[0], dtype=torch.float32)
     first, frame = frames.min().item(), selection.time_frame

@@ -75,7 +75,7 @@ class ClipDataset(Dataset[Example]):
         statistics: LatentStatistics | None = None,
         reading: ReadingConfig | None = None,
     ) -> None:
-        """Find the scenes and check the first one.
+        """Finds the scenes and checks the first one.
 
         Args:
             spec: from `resolve_dataset`.
@@ -122,7 +122,13 @@ class ClipDataset(Dataset[Example]):
         reader, selection = self._select(
             item if isinstance(item, ExampleDraw) else ExampleDraw(item)
         )
-        return assemble(reader, selection, self.reading, self.statistics, self.spec.scene_scale)
+        return assemble(
+            reader,
+            selection,
+            self.reading,
+            statistics=self.statistics,
+            scene_scale=self.spec.scene_scale,
+        )
 
     def __iter__(self) -> Iterator[Example]:
         return (self[index] for index in range(len(self)))
@@ -159,10 +165,13 @@ class ClipDataset(Dataset[Example]):
         spec, sampling, seed = self.spec, self.sampling, self.reading.seed
         of_step = np.random.default_rng([seed, OF_STEP, draw.step])
         of_scene = np.random.default_rng([seed, OF_SCENE, draw.epoch, index])
-        number = draw_number(of_step, sampling, len(self.sources), self.mode)
-        names = draw_trajectories(of_scene, spec, sampling, self.sources, number)
+        available, mode = self.sources, self.mode
+        number = draw_number(of_step, sampling, len(available), mode=mode)
+        names = draw_trajectories(of_scene, spec, sampling, available=available, number=number)
         frames = reader.clip(names[0]).num_frames
-        return reader, draw_frames(of_scene, spec, sampling, names, frames, self.mode)
+        return reader, draw_frames(
+            of_scene, spec, sampling, trajectories=names, num_frames=frames, mode=mode
+        )
 
     def _part(self, keys: list[str], split: Split) -> list[str]:
         limit = self.reading.num_test_scenes

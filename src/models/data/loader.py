@@ -60,7 +60,7 @@ class ExampleLoader:
         world_size: int = 1,
         position: int = 0,
     ) -> None:
-        """Read with `num_workers` processes; 0 reads in this one."""
+        """Reads with `num_workers` processes; 0 reads in this one."""
         if batch_size < 1:
             raise InputError("batch_size", batch_size, "at least 1")
         assert 0 <= rank < world_size, f"{rank}/{world_size}"
@@ -75,7 +75,7 @@ class ExampleLoader:
         )
 
     def __iter__(self) -> Generator[list[Example], None, None]:
-        """Batches from `position` on; skipped scenes make a batch smaller, or leave it out.
+        """Yields batches from `position` on; skipped scenes make one smaller, or leave it out.
 
         Raises:
             InputError: an unreadable scene, unless such are skipped; no scene is readable.

@@ -19,7 +19,7 @@ class Mixture(Dataset[Example]):
     """
 
     def __init__(self, parts: Sequence[tuple[ClipDataset, int]]) -> None:
-        """Join data sets with their repeats.
+        """Joins data sets with their repeats.
 
         Raises:
             InputError: no set, a repeat below 1, sets whose examples don't make one batch: static

@@ -28,7 +28,7 @@ TrajectorySampling = Literal["random", "random_bucket", "fixed", "empty"]
 
 @dataclass(kw_only=True)
 class ExampleSamplingConfig:
-    """How inputs and targets of a scene are chosen; defaults as published.
+    """The choice of inputs and targets of a scene; defaults as published.
 
     Attributes:
         num_input_frames: frames of each input trajectory.
@@ -137,7 +137,9 @@ def draw_frames(
     if mode == "test":
         return _test_frames(spec, sampling, trajectories)
     if spec.is_static:
-        return _static_frames(generator, spec, sampling, trajectories, num_frames)
+        return _static_frames(
+            generator, spec, sampling, trajectories=trajectories, num_frames=num_frames
+        )
     # One moment, seen from as many trajectories as there are targets. A frame that mirroring
     # repeats is drawn more often.
     inputs = tuple(ping_pong(num_frames, count))
@@ -146,7 +148,13 @@ def draw_frames(
     if not sampling.targets_from_inputs:
         pool = [*(spec.source_trajectories or ()), *spec.target_trajectories]
     names = draw_cycled(generator, pool, sampling.num_targets)
-    return Selection(trajectories, (inputs,) * len(trajectories), tuple(names), (frame,), frame)
+    return Selection(
+        trajectories=trajectories,
+        inputs=(inputs,) * len(trajectories),
+        target_trajectories=tuple(names),
+        target_frames=(frame,),
+        time_frame=frame,
+    )
 
 
 def _static_frames(
@@ -159,7 +167,8 @@ def _static_frames(
     """Draws for training: all trajectories have the same targets, which may be inputs as well."""
     count = sampling.num_input_frames
     if num_frames > count:
-        frames = draw_spread(generator, num_frames, count, (spec.min_gap, spec.max_gap))
+        gaps = (spec.min_gap, spec.max_gap)
+        frames = draw_spread(generator, num_frames, count, gaps=gaps)
         pool = list(range(frames[0], frames[-1] + 1))
         inputs = [frames] * len(trajectories)
     else:
@@ -169,8 +178,14 @@ def _static_frames(
         inputs = [ping_pong(num_frames, count, int(start)) for start in starts]
         # Targets are the first trajectory's frames, each once although mirroring repeats them.
         pool = sorted(set(inputs[0]))
-    targets = draw_distinct(generator, pool, sampling.num_targets, sampling.frame_sampling)
-    return Selection(trajectories, tuple(map(tuple, inputs)), trajectories, tuple(targets))
+    bias = sampling.frame_sampling
+    targets = draw_distinct(generator, pool, sampling.num_targets, bias=bias)
+    return Selection(
+        trajectories=trajectories,
+        inputs=tuple(map(tuple, inputs)),
+        target_trajectories=trajectories,
+        target_frames=tuple(targets),
+    )
 
 
 def _test_frames(
@@ -182,12 +197,15 @@ def _test_frames(
         raise InputError("target frame", frame, f"a frame between 0 and {count - 1}")
     inputs = (tuple(range(count)),) * len(trajectories)
     targets = tuple(range(0, count, sampling.target_stride))
-    if spec.is_static:
-        # As published: the number of targets stays, all of them this one frame.
-        if frame is not None and not sampling.freeze_time:
-            targets = (frame,) * len(targets)
-        return Selection(trajectories, inputs, trajectories, targets)
-    frame = frame or 0
-    if not sampling.freeze_time:
-        targets = (frame,)
-    return Selection(trajectories, inputs, trajectories, targets, frame)
+    if not spec.is_static:
+        frame = frame or 0
+    if frame is not None and not sampling.freeze_time:
+        # As published: the number of static targets stays, all of them this one frame.
+        targets = (frame,) * (len(targets) if spec.is_static else 1)
+    return Selection(
+        trajectories=trajectories,
+        inputs=inputs,
+        target_trajectories=trajectories,
+        target_frames=targets,
+        time_frame=None if spec.is_static else frame,
+    )

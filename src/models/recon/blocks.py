@@ -82,14 +82,16 @@ class DirectionalScan(nn.Module):
         inner, heads = self.norm.weight.shape[0], len(self.D)
         gate, mixed, dt = projected.split([inner, inner + 2 * STATE, heads], dim=-1)
         assert self.conv1d.bias is not None
-        mixed = causal_conv(mixed, self.conv1d.weight, self.conv1d.bias, reverse, backend)
+        mixed = causal_conv(
+            mixed, self.conv1d.weight, self.conv1d.bias, reverse=reverse, backend=backend
+        )
         x, B, C = mixed.split([inner, STATE, STATE], dim=-1)
         # Always float32: decays multiply over the whole sequence.
         dt = F.softplus(dt.float() + self.dt_bias.float())
         A = -self.A_log.float().exp()
         x = x.unflatten(-1, (heads, HEAD))
-        y = selective_scan(x, dt, A, B, C, self.D.float(), reverse, backend)
-        return gated_norm(y.flatten(-2), gate, self.norm.weight, total, backend)
+        y = selective_scan(x, dt, A, B, C, self.D.float(), reverse=reverse, backend=backend)
+        return gated_norm(y.flatten(-2), gate, self.norm.weight, total=total, backend=backend)
 
 
 class BidirectionalMamba(nn.Module):
@@ -109,7 +111,7 @@ class BidirectionalMamba(nn.Module):
         projected = self.in_proj(tokens)
         total = None
         for reverse, scan in zip((False, True), self.mamba_scans, strict=True):
-            total = scan(projected, total, reverse, self.backend)
+            total = scan(projected, total, reverse, backend=self.backend)
         assert total is not None
         return self.out_proj(total)
 
@@ -195,7 +197,7 @@ def layer_norm(
 
 
 def initialise(module: nn.Module) -> None:
-    """Start all linear maps truncated-normal with deviation 0.02, and bias 0."""
+    """Starts all linear maps truncated-normal with deviation 0.02, and bias 0."""
     for part in module.modules():
         if isinstance(part, nn.Linear):
             nn.init.trunc_normal_(part.weight, std=0.02)

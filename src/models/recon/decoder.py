@@ -98,7 +98,9 @@ class LatentRecon(nn.Module):
         # Part of every checkpoint, static ones too.
         self.patch_time_embed = PatchEmbed(channels, width, patch, zero=True)
         self.patch_time_embed_tgt = PatchEmbed(channels, width, patch, zero=True)
-        self.deconv = TemporalUpsample(width, RAW_CHANNELS, patch, config.time_compression)
+        self.deconv = TemporalUpsample(
+            width, RAW_CHANNELS, patch=patch, stride=config.time_compression
+        )
 
     def forward(
         self,

@@ -63,7 +63,7 @@ class SceneDecoder:
     def __init__(
         self, model: LatentRecon, tokenizer: VideoTokenizer, pluecker_bytes: int = 0
     ) -> None:
-        """Keep up to `pluecker_bytes` of encoded Pluecker maps, for scenes that are seen again."""
+        """Keeps up to `pluecker_bytes` of encoded Pluecker maps, for scenes that are seen again."""
         self.model, self.tokenizer = model, tokenizer
         precision = model.config.precision
         self._plueckers = PlueckerEncoder(tokenizer.encode, precision, pluecker_bytes)

@@ -17,7 +17,7 @@ QUALITY = 5
 
 
 def write_grids(tree: OutputTree, indices: Sequence[int], config: OutputConfig) -> None:
-    """Write grids of `config.grid_scenes` scenes each: everything, renderings and inputs.
+    """Writes grids of `config.grid_scenes` scenes each: everything, renderings and inputs.
 
     A grid is left out if one of its scenes has no such video.
     """
@@ -28,7 +28,7 @@ def write_grids(tree: OutputTree, indices: Sequence[int], config: OutputConfig) 
             paths = [tree.path(file, index) for index in indices[start : start + step]]
             if all(path.is_file() for path in paths):
                 path = tree.root / f"grid/{kind}_grid_{number}.mp4"
-                write_video(path, _tiled(paths), config.fps, QUALITY)
+                write_video(path, _tiled(paths), config.fps, quality=QUALITY)
 
 
 def _tiled(paths: Sequence[Path]) -> Iterator[UInt8[Tensor, "1 sheet_h sheet_w 3"]]:

@@ -3,12 +3,12 @@
     accelerate launch sample.py --config configs/demo/lyra_static.yaml \
         dataset_root=CLIPS ckpt_path=checkpoints/Lyra/lyra_static.pt
 
-Later settings win: --config_default, then --config, then the key=value arguments. The keys are
-those of configs/inference/default.yaml; `model.KEY=VALUE` changes a key of the model, those of
-configs/training/default.yaml. Several processes share the scenes. A stopped run goes on where it
-was when it is called again; `overwrite=true` replaces scenes that were made from something else.
+Later settings win: --config_default, then --config, then the KEY=VALUE arguments.
+configs/inference/default.yaml lists the keys; `model.KEY=VALUE` changes a key of the model, listed
+in configs/training/default.yaml. Several processes share the scenes. A stopped run continues when
+it is called again; `overwrite=true` replaces scenes that were made from something else.
 
-CLIPS is a folder `<trajectory>/{rgb,pose,intrinsics,latent}/<scene>.*`. Written below
+CLIPS is a folder `<trajectory>/{rgb,pose,intrinsics,latent}/<scene>.*`. Results below
 out_dir_inference (and a folder for the checkpoint, the trajectories, the data set and the time):
 
     main_gaussians_renderings/rgb_<i>.mp4   a wave through the depths, then every trajectory
@@ -17,8 +17,8 @@ out_dir_inference (and a folder for the checkpoint, the trajectories, the data s
     gaussians_orig/gaussians_<i>.ply        the Gaussians, for any 3DGS viewer
     scenes/<i>/cameras.json, metrics.json   the input's cameras; PSNR and SSIM by frame
     scenes/<i>/sheet.png                    input, clips, renderings and depths at a glance
-    scenes/<i>/made_from.json               what the scene was made from: digests and settings
-    meta/sample_<i>.json                    the scene's name, when everything else is there
+    scenes/<i>/made_from.json               digests of the scene's inputs, and its settings
+    meta/sample_<i>.json                    the scene's name, written when all else is there
 """
 
 import argparse
@@ -29,7 +29,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parent))
 
 
 def main() -> None:
-    """Read the arguments, load the configuration, reconstruct."""
+    """Reads the arguments, load the configuration, reconstruct."""
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )

@@ -9,7 +9,7 @@ from src.config.sample import load_sample_config
 from src.geometry.cameras import Cameras
 from src.io.clip.clip import Clip, ClipPaths, write_clip
 from src.models.recon.decoder import DecoderConfig, LatentRecon
-from src.reconstruct.run import ReconstructConfig
+from src.reconstruct.config import ReconstructConfig
 from src.tokenizer.cosmos import VideoTokenizer, latent_frames
 from src.tokenizer.loading import save_tokenizer
 

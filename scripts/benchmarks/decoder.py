@@ -8,9 +8,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from src.models.recon.blocks import MambaBlock
+from src.models.recon.blocks import MambaBlock, PatchEmbed
 from src.models.recon.decoder import Decoded, DecoderConfig, LatentRecon
-from src.models.recon.embed import PatchEmbed
 
 from .row import Row, seconds
 

@@ -112,7 +112,7 @@ def prepare(folder: Path, case: Case, device: torch.device) -> tuple[DecoderObje
 @torch.no_grad()
 def _place_gaussians(network: LatentRecon) -> None:
     """Gaussians start small, opaque and about as far away as a world is."""
-    limits, bias = network.limits, network.deconv.bias
+    limits, bias = network.config, network.deconv.bias
     assert bias is not None
     share = (DISTANCE - limits.near) / (limits.far - limits.near)
     bias.copy_(torch.tensor(HEAD_BIAS))

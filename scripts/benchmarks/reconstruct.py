@@ -13,21 +13,21 @@ from pathlib import Path
 
 import torch
 
+from src.gaussians import Gaussians
 from src.geometry.cameras import Cameras
 from src.io.clip.clip import Clip, ClipPaths, write_clip
 from src.io.ply.ply import write_ply
 from src.io.video.video import write_video
-from src.models.data.reading import ReadingConfig
 from src.models.data.sampling import ExampleSamplingConfig
 from src.models.recon.decoder import DecoderConfig, LatentRecon
-from src.models.recon.prune import keep_count, keep_indices
+from src.models.recon.heads import keep_count, keep_indices
 from src.models.recon.weights import save_decoder
-from src.reconstruct.outputs import OutputConfig
+from src.reconstruct.config import OutputConfig, ReconstructConfig
 from src.reconstruct.quality import trajectory_quality
 from src.reconstruct.references import find_references
 from src.reconstruct.rendering import RenderedTrajectory, render_trajectories
 from src.reconstruct.results import QUALITY
-from src.reconstruct.run import ReconstructConfig, reconstruct
+from src.reconstruct.run import reconstruct
 from src.reconstruct.scenes import Scenes, ScenesConfig
 from src.reconstruct.weights import WeightsConfig, load_scene_decoder
 from src.tokenizer.cosmos import VideoTokenizer, latent_frames
@@ -98,9 +98,9 @@ def _write_inputs(folder: Path, size: Size, device: torch.device) -> Reconstruct
     root, picture = str(folder / "clips"), (size.height, size.width)
     return ReconstructConfig(
         decoder=size.decoder,
-        weights=WeightsConfig(str(folder / "decoder"), tokenizer=str(folder / "tokenizer")),
-        scenes=ScenesConfig("lyra_static_demo", root, picture, sampling, ReadingConfig()),
-        output=OutputConfig(str(folder / "out")),
+        weights=WeightsConfig(path=str(folder / "decoder"), tokenizer=str(folder / "tokenizer")),
+        scenes=ScenesConfig(root=root, image_size=picture, sampling=sampling),
+        output=OutputConfig(folder=str(folder / "out")),
         device="cuda" if device.type == "cuda" else "cpu",
     )
 
@@ -158,19 +158,16 @@ def _steps(config: ReconstructConfig, size: Size, device: torch.device) -> list[
         decoder = load_scene_decoder(config.weights, config.decoder, device)
     scenes = Scenes(config.scenes, load_statistics(Path(config.weights.tokenizer)))
     with _timed(rows, "read latents, cameras and reference frames"):
-        (_, example), *_ = scenes.read([0])
+        example = scenes.first[0]
     with _timed(rows, "encode Pluecker maps, rays"):
-        conditions = decoder.conditions(example)
+        scene = decoder.prepare(example)
     if device.type == "cuda":
         torch.cuda.reset_peak_memory_stats()
-    model = decoder.model
-    rays = (conditions.origins, conditions.directions)
 
-    def forward() -> torch.Tensor:
-        tokens = model.embed(conditions.latents, conditions.pluecker)
-        return model.decode(tokens, *rays).gaussians.means
+    def forward() -> Gaussians:
+        return decoder.gaussians(scene)
 
-    kept = forward().shape[1]
+    kept = len(forward())
     assert kept == keep_count(size.gaussians, config.decoder.prune_ratio), f"{kept} Gaussians"
     rows.append(Row("forward, pruning included", seconds(forward, 3), budget=FORWARD_BUDGET))
     if device.type == "cuda":
@@ -179,7 +176,7 @@ def _steps(config: ReconstructConfig, size: Size, device: torch.device) -> list[
     scores = torch.randn(1, size.gaussians, device=device)
     ratio = config.decoder.prune_ratio
     rows.append(Row("choose the kept Gaussians", seconds(lambda: keep_indices(scores, ratio), 3)))
-    gaussians = decoder.gaussians(decoder.prepare(example))
+    gaussians = forward()
     folder = Path(config.output.folder) / "steps"
     with _timed(rows, f"write PLY, {len(gaussians)} Gaussians"):
         write_ply(folder / "scene.ply", gaussians)

@@ -7,8 +7,7 @@ from typing import Any, Literal
 from ..models.data.reading import ReadingConfig
 from ..models.data.sampling import ExampleSamplingConfig
 from ..models.recon.scene_decoder import TypeName
-from ..reconstruct.outputs import OutputConfig
-from ..reconstruct.run import ReconstructConfig
+from ..reconstruct.config import OutputConfig, ReconstructConfig
 from ..reconstruct.scenes import ScenesConfig
 from ..reconstruct.weights import WeightsConfig
 from ..rendering.rasterize import Backend

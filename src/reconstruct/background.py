@@ -1,9 +1,10 @@
-"""Work that goes on beside the main thread: results are written, the next scene is read."""
+"""Threads beside the main one: one writes results, one reads the next scene."""
 
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
+from itertools import chain
 from typing import TypeVar
 
 from ..io.atomic import BlockWriter
@@ -19,10 +20,9 @@ MAX_PENDING = 12
 class BackgroundWriter(BlockWriter):
     """Runs jobs in one other thread, in the order in which they were submitted.
 
-    After a job that fails no later one runs, and its exception is raised by the next `submit` that
-    notices, or at the end of the block. When the block itself fails, the jobs that were submitted
-    before still run: finished scenes are not lost with the one that failed. Ctrl-C drops them but
-    for the one that runs.
+    After a failed job no other one runs; the next `submit`, or the end of the block, raises its
+    exception. If the block itself fails, submitted jobs still run, so that finished scenes are not
+    lost. Ctrl-C drops all but the running job.
     """
 
     def __init__(self, max_pending: int = MAX_PENDING) -> None:
@@ -42,7 +42,7 @@ class BackgroundWriter(BlockWriter):
         self.flush()
 
     def submit(self, job: Job) -> None:
-        """Queue a job; waits while too many are pending."""
+        """Queues a job; waits while too many are pending."""
         while self._pending and (
             len(self._pending) >= self._max_pending or self._pending[0].done()
         ):
@@ -50,28 +50,26 @@ class BackgroundWriter(BlockWriter):
         self._pending.append(self._pool.submit(self._run, job))
 
     def flush(self) -> None:
-        """Wait for all jobs."""
+        """Waits for all jobs."""
         while self._pending:
             self._pending.popleft().result()
 
     def _run(self, job: Job) -> None:
         if self._stopped:
             return
-        # Lifted by a job that ends well only: the marker of a finished scene must not be written
-        # after a video that failed.
+        # Reset only by a job that succeeds: the mark of a finished scene must not be written after
+        # a failed video.
         self._stopped = True
         job()
         self._stopped = False
 
 
 def read_ahead(read: Callable[[U], T], items: Iterable[U]) -> Iterator[tuple[U, T]]:
-    """Yield `(item, read(item))`, the next item being read meanwhile."""
+    """Yields `(item, read(item))` while the next item is read."""
     with ThreadPoolExecutor(1, thread_name_prefix="reader") as reader:
+        submitted = ((item, reader.submit(read, item)) for item in items)
         pending: tuple[U, Future[T]] | None = None
-        for item in items:
-            following = (item, reader.submit(read, item))
+        for following in chain(submitted, [None]):
             if pending is not None:
                 yield pending[0], pending[1].result()
             pending = following
-        if pending is not None:
-            yield pending[0], pending[1].result()

@@ -1,9 +1,9 @@
-"""How close renderings are to their references, as figures in a file."""
+"""Measures how close renderings are to their references, and writes the figures to a file."""
 
 import math
 from collections.abc import Iterable
-from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Any
 
 from jaxtyping import UInt8
 from torch import Tensor
@@ -16,20 +16,14 @@ from .rendering import RenderedTrajectory
 FRAMES_PER_BATCH = 8
 
 
-@dataclass(frozen=True)
-class FrameQuality:
-    """PSNR in dB (None: equal frames, or unknown) and SSIM of one rendered frame."""
-
-    trajectory: str
-    frame: int
-    psnr: float | None
-    ssim: float | None
-
-
 def trajectory_quality(
     rendered: RenderedTrajectory, reference: UInt8[Tensor, "target h w 3"], example: Example
-) -> list[FrameQuality]:
-    """Figures of each comparable frame of a trajectory, computed on the device of the rendering."""
+) -> list[dict[str, Any]]:
+    """Compares each comparable frame of a trajectory, on the device of the rendering.
+
+    Returns trajectory, frame, PSNR in dB (None for equal frames) and SSIM (None for frames that
+    are smaller than its window) of each.
+    """
     targets = example.targets
     name = (targets.names or example.trajectories)[rendered.position]
     found = []
@@ -42,23 +36,15 @@ def trajectory_quality(
             similarity = list(ssim(ours, theirs).tolist())
         frames, decibels = targets.frame[places].tolist(), psnr(ours, theirs).tolist()
         for frame, ratio, similar in zip(frames, decibels, similarity, strict=True):
-            found.append(FrameQuality(name, frame, _finite(ratio), similar))
+            ratio = ratio if math.isfinite(ratio) else None
+            found.append({"trajectory": name, "frame": frame, "psnr": ratio, "ssim": similar})
     return found
 
 
-def write_quality(path: Path, key: str, frames: list[FrameQuality]) -> None:
-    """Write means over frames and the figures of each frame as JSON."""
-    content = {
-        "key": key,
-        "psnr": _mean(frame.psnr for frame in frames),
-        "ssim": _mean(frame.ssim for frame in frames),
-        "frames": [asdict(frame) for frame in frames],
-    }
-    write_json(path, content)
-
-
-def _finite(value: float) -> float | None:
-    return value if math.isfinite(value) else None
+def write_quality(path: Path, key: str, frames: list[dict[str, Any]]) -> None:
+    """Writes the means over frames and the figures of each frame as JSON."""
+    means = {name: _mean(frame[name] for frame in frames) for name in ("psnr", "ssim")}
+    write_json(path, {"key": key, **means, "frames": frames})
 
 
 def _mean(values: Iterable[float | None]) -> float | None:

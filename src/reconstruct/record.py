@@ -1,9 +1,10 @@
-"""The record of a scene (`made_from.json`): what it was made from, and which files are written.
+"""The record of a scene (`made_from.json`): its inputs, its settings, and its written files.
 
-It grows with every file, so that a run that is called again after it was stopped keeps the files
-of the scene in flight that were complete. Until the last file it says `"unfinished": true`.
+It grows with every file, so that a run that was stopped keeps the complete files of its last scene
+when it is called again. Until the last file it says `"unfinished": true`.
 """
 
+import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -21,7 +22,7 @@ WAY_OUT = "overwrite=true replaces it, another out_dir_inference keeps both"
 class SceneRecord:
     """The record of a scene whose files are being written below `root`.
 
-    `kept` are files that an earlier run wrote, from the same as this one, before it was stopped.
+    `kept` are files that a stopped run wrote from the same inputs and settings.
     """
 
     path: Path
@@ -32,22 +33,29 @@ class SceneRecord:
 
     @staticmethod
     def begin(path: Path, root: Path, made_from: Mapping[str, object], keep: bool) -> "SceneRecord":
-        """Begin to write a scene; `keep` what is complete and of the same making, or nothing."""
-        stored = _stored(path) if keep else {}
+        """Begins to write a scene; with `keep`, complete files of the same making stay."""
+        stored: dict[str, Any] = {}
+        if keep and path.is_file():
+            try:
+                stored = read_record(path)
+            except InputError:
+                # A damaged record counts as none: the scene is made anew.
+                stored = {}
         if stored.get("made_from") != plain(made_from):
-            # While files change, nothing tells of the old ones.
+            # While files change, no record may describe the old ones.
             remove(path)
             return SceneRecord(path, root, made_from)
         names = [name for name in stored["files"] if (root / name).is_file()]
-        return SceneRecord(path, root, made_from, frozenset(root / name for name in names), names)
+        kept = frozenset(root / name for name in names)
+        return SceneRecord(path, root, made_from, kept=kept, written=names)
 
     def add(self, file: Path) -> None:
-        """Note that a file is complete."""
+        """Notes that a file is complete."""
         self.written.append(str(file.relative_to(self.root)))
         self._write({"files": sorted(self.written), "unfinished": True})
 
     def finish(self) -> None:
-        """Note that the scene is complete."""
+        """Notes that the scene is complete."""
         self._write({"files": sorted(self.written)})
 
     def _write(self, content: Mapping[str, object]) -> None:
@@ -55,19 +63,13 @@ class SceneRecord:
 
 
 def read_record(path: Path) -> dict[str, Any]:
-    """The record of a scene; `InputError` for another file of its name."""
+    """Reads the record of a scene; `InputError` if it is another file."""
     record = read_json_object(path)
     if not isinstance(record.get("made_from"), dict) or not isinstance(record.get("files"), list):
         raise InputError(path, "no made_from and files", f"the record of a scene; {WAY_OUT}")
     return record
 
 
-def _stored(path: Path) -> dict[str, Any]:
-    """The record of an earlier run; empty where there is none to go on with."""
-    if not path.is_file():
-        return {}
-    try:
-        return read_record(path)
-    except InputError:
-        # The scene is made as if nothing were there.
-        return {}
+def meta_text(key: str) -> str:
+    """Returns the content of a finished scene's meta file."""
+    return json.dumps({"file_name": [key]}) + "\n"

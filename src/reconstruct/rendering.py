@@ -1,4 +1,4 @@
-"""A scene's Gaussians seen from its targets: 8-bit frames and depths, trajectory by trajectory."""
+"""Renders a scene from its targets: 8-bit frames and depths, trajectory by trajectory."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -13,7 +13,7 @@ from ..models.data.example import Targets
 from ..rendering.options import RasterizeOptions
 from ..rendering.rasterize import Backend, rasterize
 
-# Bounds the float frames alive at once: 18 MB each at 704x1280.
+# Limits the float frames in memory: 18 MB each at 704x1280.
 FRAMES_PER_BATCH = 8
 
 
@@ -21,8 +21,8 @@ FRAMES_PER_BATCH = 8
 class RenderedTrajectory:
     """The rendered targets of one trajectory, on the device that rendered them.
 
-    `position` is the trajectory's place in the input, `targets` are places in the scene's targets;
-    `depth` is z in scene units, None where it was not asked for.
+    `position` is the place of the trajectory in the input, `targets` are places in the scene's
+    targets; `depth` is z in scene units, None if it was not asked for.
     """
 
     position: int
@@ -34,18 +34,19 @@ class RenderedTrajectory:
 def render_trajectories(
     gaussians: Gaussians, targets: Targets, options: RasterizeOptions, backend: Backend = "auto"
 ) -> Iterator[RenderedTrajectory]:
-    """Yield every trajectory that has targets, in the order of the input.
+    """Yields every trajectory that has targets, in the order of the input.
 
-    One colour pass a frame and, if the options ask for depth, one depth pass.
+    Takes one colour pass a frame and, if the options ask for depth, one depth pass.
     """
     for position in targets.trajectory.unique().tolist():
         chosen = (targets.trajectory == position).nonzero()[:, 0]
         colors, depths = [], []
         for batch in chosen.split(FRAMES_PER_BATCH):
             cameras = targets.cameras[batch].to(gaussians.device)
-            rendered = rasterize(gaussians, cameras, options, backend)
-            # 8 bits, in the order of the encoder, here: floats never leave the device.
+            rendered = rasterize(gaussians, cameras, options, backend=backend)
+            # Bytes in the encoder's order already here: floats never leave the device.
             colors.append(to_uint8(rendered.color, 0, 1).permute(0, 2, 3, 1).contiguous())
             depths.append(rendered.depth[:, 0])
         depth = torch.cat(depths) if options.depth else None
-        yield RenderedTrajectory(position, chosen, torch.cat(colors), depth)
+        color = torch.cat(colors)
+        yield RenderedTrajectory(position=position, targets=chosen, color=color, depth=depth)

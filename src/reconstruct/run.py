@@ -1,66 +1,48 @@
-"""All scenes of a data set, shared between the processes of a launch; finished ones are left out.
+"""Reconstructs all unfinished scenes of a data set; the processes of a launch share them.
 
 The processes exchange nothing: scene number i belongs to process i modulo their number.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterator
 from contextlib import ExitStack
-from dataclasses import dataclass, field
 from datetime import timedelta
 from pathlib import Path
-from typing import Literal
 
 import torch
 from tqdm import tqdm
 
 from ..gaussians import Gaussians
+from ..models.data.dataset import ExampleDraw
 from ..models.data.example import Example
-from ..models.recon.decoder import DecoderConfig
 from ..models.recon.scene_decoder import SceneDecoder
-from ..rendering.options import RasterizeOptions
-from ..rendering.rasterize import Backend
 from ..runtime import InputError, get_logger, rank, seed_everything
 from ..tokenizer.loading import load_statistics
-from .background import BackgroundWriter
-from .claims import Claims, remove_leftovers
+from .background import BackgroundWriter, read_ahead
+from .claims import Claim, claim_scenes, missing_files, remove_leftovers
+from .config import ReconstructConfig
 from .finished import FinishedScenes
-from .outputs import OutputConfig, OutputTree
+from .outputs import OutputTree
 from .pictures.grid import write_grids
 from .references import find_references
-from .results import DecodedScene, SceneResults
-from .scenes import Scenes, ScenesConfig
-from .weights import WeightsConfig, find_decoder, find_tokenizer, load_scene_decoder
+from .results import SceneResults
+from .scenes import Scenes
+from .weights import find_decoder, find_tokenizer, load_scene_decoder
 
 LOGGER = get_logger(__name__)
 SEED = 0
 # A process that has finished its scenes may wait this long for the others.
 LONGEST_WAIT = timedelta(days=7)
-
-
-@dataclass
-class ReconstructConfig:
-    """Everything that a run needs, from the parts that it is made of."""
-
-    decoder: DecoderConfig = field(default_factory=DecoderConfig)
-    render: RasterizeOptions = field(default_factory=RasterizeOptions)
-    rasterizer: Backend = "auto"
-    weights: WeightsConfig = field(default_factory=WeightsConfig)
-    scenes: ScenesConfig = field(default_factory=ScenesConfig)
-    output: OutputConfig = field(default_factory=OutputConfig)
-    device: Literal["auto", "cpu", "cuda"] = "auto"
+# The folder tree of each target time.
+Trees = dict[int | None, OutputTree]
 
 
 def reconstruct(config: ReconstructConfig) -> None:
-    """Decode, render and write all scenes that are not finished.
-
-    Raises:
-        InputError: whatever a user gave wrongly; files of finished scenes stay.
-    """
+    """Decodes, renders and writes all unfinished scenes; after an error, finished ones stay."""
     from accelerate import PartialState
 
     if config.device == "cuda" and not torch.cuda.is_available():
         raise InputError("device", config.device, "cpu or auto: no CUDA device answers")
-    # Processes without a GPU know of each other only if that is said.
+    # Without a GPU, `cpu=True` is needed for processes to find each other.
     on_cpu = config.device == "cpu" or not torch.cuda.is_available()
     state = PartialState(cpu=on_cpu, timeout=LONGEST_WAIT)
     device = state.device or torch.device("cpu")
@@ -68,7 +50,7 @@ def reconstruct(config: ReconstructConfig) -> None:
     scenes = Scenes(config.scenes, load_statistics(find_tokenizer(config.weights)))
     trees = _output_trees(config, scenes)
     mine = range(state.process_index, len(scenes.keys), state.num_processes)
-    finished = FinishedScenes(scenes, config.weights, config.decoder, config.render, config.output)
+    finished = FinishedScenes(config, scenes)
     for tree in trees.values():
         finished.check_leftovers(tree)
         if state.is_main_process:
@@ -77,7 +59,7 @@ def reconstruct(config: ReconstructConfig) -> None:
     LOGGER.info("%d scenes, %d of this process unfinished", len(scenes.keys), len(waiting))
     if waiting:
         decoder = load_scene_decoder(config.weights, config.decoder, device)
-        _reconstruct_scenes(config, decoder, finished, trees, waiting)
+        _reconstruct_scenes(decoder, finished, trees, waiting)
     state.wait_for_everyone()
     if config.output.grid and state.is_main_process:
         for tree in trees.values():
@@ -85,18 +67,14 @@ def reconstruct(config: ReconstructConfig) -> None:
     state.destroy_process_group()
 
 
-def _output_trees(config: ReconstructConfig, scenes: Scenes) -> dict[int | None, OutputTree]:
-    """The folder tree of each target time, made."""
-    sampling = scenes.sampling
+def _output_trees(config: ReconstructConfig, scenes: Scenes) -> Trees:
+    """Makes the folder tree of each target time."""
+    sampling = config.scenes.sampling
     fixed = sampling.fixed_trajectories if sampling.trajectory_sampling == "fixed" else None
-    weights = find_decoder(config.weights)
+    folder, weights = Path(config.output.folder), find_decoder(config.weights)
     trees = {
         time: OutputTree.at(
-            Path(config.output.folder),
-            weights,
-            fixed,
-            config.scenes.dataset,
-            time,
+            folder, weights, trajectories=fixed, dataset=config.scenes.dataset, time_index=time
         )
         for time in scenes.times
     }
@@ -107,66 +85,81 @@ def _output_trees(config: ReconstructConfig, scenes: Scenes) -> dict[int | None,
 
 @torch.no_grad()
 def _reconstruct_scenes(
-    config: ReconstructConfig,
-    decoder: SceneDecoder,
-    finished: FinishedScenes,
-    trees: dict[int | None, OutputTree],
-    waiting: Sequence[int],
+    decoder: SceneDecoder, finished: FinishedScenes, trees: Trees, waiting: list[int]
 ) -> None:
-    """Decode each scene, at one time after another, while earlier results are written.
+    """Decodes each scene while the next one is read and earlier results are written.
 
-    Scenes that another run is making come last, if they are not finished then.
-
-    Raises:
-        InputError: what is read does not fit; or, at the end, results that somebody removed.
+    Scenes that another run is making come last, if they are still unfinished then.
     """
+    dataset = finished.scenes.first
+    written: list[tuple[OutputTree, int, list[Path]]] = []
     with (
         ExitStack() as stack,
         BackgroundWriter() as writer,
         tqdm(total=len(waiting), desc="scenes", disable=rank() != 0) as bar,
     ):
-        results = SceneResults(config.output, config.render, config.rasterizer, writer)
-        claims = Claims(finished, trees, stack)
-        # Two passes: who waits for another run must not hold what that run waits for.
-        for indices, wait in ((waiting, False), (claims.held, True)):
-            for index, first in finished.scenes.read(claims.take(indices, wait)):
-                claim = claims.taken.pop(index)
-                _reconstruct_scene(decoder, finished, results, trees, index, first, claim.times)
+        held: list[int] = []
+        # In two passes: a run that waits for another must not hold what the other waits for.
+        for claims in (
+            claim_scenes(waiting, finished, trees, stack=stack, held=held),
+            claim_scenes(held, finished, trees, stack=stack),
+        ):
+            for claim, result in read_ahead(
+                lambda claim: dataset.try_read(ExampleDraw(claim.index)), claims
+            ):
+                first = dataset.accept(result)
+                if first is None:
+                    continue
+                written += _make_scene(
+                    decoder, finished, trees, writer=writer, claim=claim, first=first
+                )
                 writer.submit(claim.release)
                 bar.update()
             writer.flush()
-    results.check_written()
+    gone = [path for tree, index, files in written for path in missing_files(tree, index, files)]
+    if gone:
+        raise InputError(gone[0], f"{len(gone)} files are gone", "results that nobody removes")
 
 
-def _reconstruct_scene(
+def _make_scene(
     decoder: SceneDecoder,
     finished: FinishedScenes,
-    results: SceneResults,
-    trees: dict[int | None, OutputTree],
-    index: int,
+    trees: Trees,
+    writer: BackgroundWriter,
+    claim: Claim,
     first: Example,
-    times: Sequence[int | None],
-) -> None:
-    """Decode and render a scene, read at the first time, at each of `times`; queue its files."""
-    scenes = finished.scenes
-    # Taken now: what lies there when the scene has been read counts.
-    records = {time: finished.record(index, time) for time in times}
-    # What the target times share is computed once.
+) -> Iterator[tuple[OutputTree, int, list[Path]]]:
+    """Decodes and renders a scene, read at the first time, at each claimed time.
+
+    Yields the tree, the number and the queued files at each time.
+    """
+    config, scenes = finished.config, finished.scenes
+    # Taken now, from the files as they were when the scene was read.
+    records = {time: finished.record(claim.index, time) for time in claim.times}
+    # Computed once for all target times.
     prepared = decoder.prepare(first)
     references = None
-    for time in times:
-        example = scenes.at_time(first, index, time)
+    for time in claim.times:
+        example = scenes.at_time(first, claim.index, time)
         if references is None or example.targets is not first.targets:
             meta = scenes.meta(example)
-            references = find_references(example, decoder.tokenizer, results.config, meta)
+            references = find_references(example, decoder.tokenizer, config.output, meta=meta)
         gaussians = decoder.gaussians(prepared, _target_time(decoder, example))
         _check_finite(example.key, gaussians)
-        scene = DecodedScene(index, example, references, gaussians)
-        results.write(scene, trees[time], records[time])
+        results = SceneResults(
+            config=config,
+            writer=writer,
+            tree=trees[time],
+            index=claim.index,
+            example=example,
+            references=references,
+            gaussians=gaussians,
+        )
+        yield trees[time], claim.index, results.write(records[time])
 
 
 def _check_finite(key: str, gaussians: Gaussians) -> None:
-    """Refuse a scene that no renderer could show."""
+    """Raises for a scene that no renderer can show."""
     bad = int((~gaussians.packed().isfinite()).any(dim=-1).sum())
     if bad:
         value = f"{bad} Gaussians with values that are not finite"
@@ -175,11 +168,7 @@ def _check_finite(key: str, gaussians: Gaussians) -> None:
 
 
 def _target_time(decoder: SceneDecoder, example: Example) -> float | None:
-    """The time of a dynamic scene for a dynamic decoder; a static one does not see it.
-
-    Raises:
-        InputError: a static scene for a dynamic decoder.
-    """
+    """Returns the example's time for a dynamic decoder, None for a static one."""
     if not decoder.model.config.use_time:
         return None
     if example.target_time is None:

@@ -1,4 +1,4 @@
-"""Which weights a run uses: the checkpoint of the decoder, the tokenizer, and their types."""
+"""The weights of a run: the decoder's checkpoint, the tokenizer, and their types."""
 
 from collections.abc import Collection
 from dataclasses import asdict, dataclass
@@ -22,19 +22,18 @@ from ..runtime import InputError, get_logger
 from ..tokenizer.loading import load_tokenizer
 
 LOGGER = get_logger(__name__)
-# Where the weights lie in a checkpoint folder: ours, then the published one's.
+# Files of the weights in a checkpoint folder: ours, then the published one.
 IN_CHECKPOINT = (WEIGHTS_NAME, PUBLISHED)
 
 
-@dataclass
+@dataclass(kw_only=True)
 class WeightsConfig:
-    """Where the weights are, and the types that they are used in.
+    """The places of the weights, and the types that they are used in.
 
-    Without `path` the decoder is the checkpoint `name` (default: the newest sound one)
-    of the training run whose output folder is `output_dir`. `auto` types are bfloat16 on CUDA and
-    float32 elsewhere. With `average` the moving average takes the place of the weights where a
-    checkpoint folder has one. `chosen` are the settings of the decoder that the user wants other
-    than they are stored beside the weights.
+    Without `path` the decoder is the checkpoint `name` (default: the newest sound one) of the
+    training run in `output_dir`. With `average` the moving average replaces the weights if the
+    checkpoint has one. `chosen` are settings of the decoder that may differ from those stored
+    beside the weights. `auto` types are bfloat16 on CUDA and float32 elsewhere.
     """
 
     path: str | None = None
@@ -48,11 +47,7 @@ class WeightsConfig:
 
 
 def find_decoder(config: WeightsConfig) -> Path:
-    """The file, or our folder, with the decoder's weights.
-
-    Raises:
-        InputError: it is not there.
-    """
+    """Returns the file, or our folder, with the decoder's weights; `InputError` without any."""
     if config.path is not None:
         path = Path(config.path)
         if not path.exists():
@@ -72,18 +67,18 @@ def find_decoder(config: WeightsConfig) -> Path:
 
 
 def find_tokenizer(config: WeightsConfig) -> Path:
-    """The tokenizer's folder; `InputError` where it is not there."""
+    """Returns the tokenizer's folder; `InputError` if there is none."""
     return find_named("tokenizer", config.tokenizer, "vae_path")
 
 
 def load_scene_decoder(
     weights: WeightsConfig, decoder: DecoderConfig, device: torch.device
 ) -> SceneDecoder:
-    """The decoder and the tokenizer on `device`, frozen and in their types.
+    """Loads the decoder and the tokenizer on `device`, frozen and in their types.
 
     Raises:
-        InputError: weights that are not there or don't fit, a configuration that is not theirs, a
-            type that the CPU can't encode in.
+        InputError: weights that are missing or don't fit, settings other than the stored ones, a
+            tokenizer type that the CPU does not support.
     """
     dtype = floating_type(weights.tokenizer_type, device)
     if device.type == "cpu" and dtype != torch.float32:
@@ -98,12 +93,12 @@ def load_scene_decoder(
 
 
 def check_configuration(path: Path, decoder: DecoderConfig, chosen: Collection[str] = ()) -> None:
-    """Refuse weights at `path` that were trained with other settings, where these are stored.
+    """Raises for weights whose stored settings differ from the configured ones.
 
-    Most of them fit other settings as well and give another scene: it must not happen unnoticed.
+    Most weights load with other settings as well, and give another scene unnoticed.
 
     Raises:
-        InputError: settings, but for the `chosen` ones, that are not those beside the weights.
+        InputError: a setting, other than the `chosen` ones, that differs from the stored one.
     """
     stored_at = path / CONFIG_NAME if path.is_dir() else path.with_name(CONFIG_NAME)
     if not (path.is_dir() or path.suffix == ".safetensors") or not stored_at.is_file():
@@ -120,7 +115,7 @@ def check_configuration(path: Path, decoder: DecoderConfig, chosen: Collection[s
 
 
 def _weights_in(folder: Path, average: bool) -> Path:
-    """The file of the decoder in a checkpoint folder."""
+    """Returns the file of the decoder in a checkpoint folder."""
     for name in (AVERAGE, *IN_CHECKPOINT) if average else IN_CHECKPOINT:
         if (folder / name).is_file():
             return folder / name

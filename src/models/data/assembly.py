@@ -1,4 +1,4 @@
-"""A scene's clips and what was selected of them -> one example."""
+"""Reads the selected clips and frames of a scene and puts them together as one example."""
 
 from collections import defaultdict
 from dataclasses import replace
@@ -13,6 +13,9 @@ from .example import Example, Targets, unit_color
 from .reading import ReadingConfig, SceneReader
 from .sampling import Selection
 
+# Trajectory -> frame numbers in ascending order, and their pictures [frame, 3, h, w].
+Pictures = dict[str, tuple[tuple[int, ...], Tensor]]
+
 
 def assemble(
     reader: SceneReader,
@@ -21,18 +24,17 @@ def assemble(
     statistics: LatentStatistics | None,
     scene_scale: float = 1.0,
 ) -> Example:
-    """What was selected of a scene, read from disk.
+    """Reads the selected parts of a scene from disk.
 
-    `scene_scale` multiplies translations; depth keeps the unit of its file, since the losses don't
-    see its scale.
+    `scene_scale` multiplies translations. Depth keeps the unit of its file: the losses ignore its
+    scale.
 
     Raises:
-        InputError: naming the file that cannot be read or does not fit.
+        InputError: a file that cannot be read or does not fit, by name.
     """
     inputs = list(zip(selection.trajectories, selection.inputs, strict=True))
     cameras = [reader.cameras(name, frames) for name, frames in inputs]
     reference = cameras[0].c2w[0]
-    placed = [_place(part, reference, scene_scale) for part in cameras]
     pictures = _read_pictures(reader, selection, reading)
     latents = video = None
     if reading.latents:
@@ -40,42 +42,28 @@ def assemble(
             [reader.latents(name, len(frames), statistics) for name, frames in inputs]
         )
     else:
-        clips = [unit_color(pictures.of(name, frames)) for name, frames in inputs]
+        clips = [unit_color(_chosen(pictures, name, frames)) for name, frames in inputs]
         video = torch.stack(clips).transpose(1, 2) * 2 - 1
-    targets = _read_targets(reader, selection, reading, pictures)
-    times, time = _times(selection)
+    targets = _read_targets(reader, selection, reading, pictures=pictures)
+    # Times run from the earliest input frame to the latest; a clip of one frame has time 0.
+    frames = torch.tensor(selection.inputs[0], dtype=torch.float32)
+    first, frame = frames.min().item(), selection.time_frame
+    span = max(frames.max().item() - first, 1.0)
     return Example(
         key=reader.key,
         trajectories=selection.trajectories,
-        cameras=_stack(placed),
+        cameras=Cameras.stack([_place(part, reference, scene_scale) for part in cameras]),
         latents=latents,
         video=video,
-        source_times=times,
-        target_time=time,
+        source_times=(frames - first) / span,
+        target_time=None if frame is None else (frame - first) / span,
         targets=replace(targets, cameras=_place(targets.cameras, reference, scene_scale)),
-        target_frame=selection.time_frame,
+        target_frame=frame,
     )
 
 
-class _Pictures:
-    """The pictures of a scene, every video decoded once."""
-
-    def __init__(self, reader: SceneReader, wanted: dict[str, set[int]]) -> None:
-        self._places = {
-            name: {frame: place for place, frame in enumerate(sorted(frames))}
-            for name, frames in wanted.items()
-        }
-        self._color = {name: reader.color(name, list(at)) for name, at in self._places.items()}
-
-    def of(self, trajectory: str, frames: tuple[int, ...]) -> Shaped[Tensor, "frame 3 h w"]:
-        """The pictures of `frames`, in this order."""
-        places, color = self._places[trajectory], self._color[trajectory]
-        if frames == tuple(places):
-            return color
-        return color[torch.tensor([places[frame] for frame in frames])]
-
-
-def _read_pictures(reader: SceneReader, selection: Selection, reading: ReadingConfig) -> _Pictures:
+def _read_pictures(reader: SceneReader, selection: Selection, reading: ReadingConfig) -> Pictures:
+    """Decodes each video once, the frames that inputs and targets need."""
     wanted: dict[str, set[int]] = defaultdict(set)
     if not reading.latents:
         for name, frames in zip(selection.trajectories, selection.inputs, strict=True):
@@ -83,24 +71,33 @@ def _read_pictures(reader: SceneReader, selection: Selection, reading: ReadingCo
     if reading.color:
         for name in selection.target_trajectories:
             wanted[name].update(selection.target_frames)
-    return _Pictures(reader, wanted)
+    ordered = {name: tuple(sorted(frames)) for name, frames in wanted.items()}
+    return {name: (frames, reader.color(name, frames)) for name, frames in ordered.items()}
+
+
+def _chosen(
+    pictures: Pictures, trajectory: str, frames: tuple[int, ...]
+) -> Shaped[Tensor, "frame 3 h w"]:
+    """Returns the pictures of `frames` in this order, without a copy if these are all."""
+    known, color = pictures[trajectory]
+    return color if frames == known else color[[known.index(frame) for frame in frames]]
 
 
 def _read_targets(
-    reader: SceneReader, selection: Selection, reading: ReadingConfig, pictures: _Pictures
+    reader: SceneReader, selection: Selection, reading: ReadingConfig, pictures: Pictures
 ) -> Targets:
-    """The targets, their cameras still where the files have them."""
+    """Reads the targets, with their cameras as the files have them."""
     frames, read_from = selection.target_frames, selection.target_trajectories
-    names = _target_names(selection)
     # A trajectory may be drawn more than once: its files are read once.
-    unique = dict.fromkeys(read_from)
+    unique = tuple(dict.fromkeys(read_from))
     cameras = {name: reader.cameras(name, frames) for name in unique}
     color = depth = None
     if reading.color:
-        color = torch.cat([pictures.of(name, frames) for name in read_from])
+        color = torch.cat([_chosen(pictures, name, frames) for name in read_from])
     if reading.depth:
         maps = {name: reader.depth(name, frames) for name in unique}
         depth = torch.cat([maps[name] for name in read_from])
+    names = () if set(unique) <= set(selection.trajectories) else unique
     listed = names or selection.trajectories
     trajectory = torch.tensor([listed.index(name) for name in read_from])
     return Targets(
@@ -113,33 +110,9 @@ def _read_targets(
     )
 
 
-def _target_names(selection: Selection) -> tuple[str, ...]:
-    """The trajectories of the targets, each once; empty where all of them are inputs."""
-    if set(selection.target_trajectories) <= set(selection.trajectories):
-        return ()
-    return tuple(dict.fromkeys(selection.target_trajectories))
-
-
-def _times(selection: Selection) -> tuple[Float[Tensor, " frame"], float | None]:
-    """Input and target times, from 0 for the earliest input frame to 1 for the latest."""
-    frames = torch.tensor(selection.inputs[0], dtype=torch.float32)
-    first = frames.min().item()
-    # A clip of one frame has no length: its time is 0.
-    span = max(frames.max().item() - first, 1.0)
-    frame = selection.time_frame
-    return (frames - first) / span, None if frame is None else (frame - first) / span
-
-
 def _place(cameras: Cameras, reference: Float[Tensor, "4 4"], scale: float) -> Cameras:
-    """The cameras as seen from `reference`, translations times `scale`."""
+    """Returns the cameras relative to `reference`, translations times `scale`."""
     relative = cameras.relative_to(reference)
     scaled = relative.c2w.clone()
     scaled[..., :3, 3] *= scale
     return replace(relative, c2w=scaled)
-
-
-def _stack(parts: list[Cameras]) -> Cameras:
-    """Cameras of equally long trajectories as [trajectory, frame]."""
-    c2w = torch.stack([part.c2w for part in parts])
-    intrinsics = torch.stack([part.intrinsics for part in parts])
-    return Cameras(c2w, intrinsics, parts[0].width, parts[0].height)

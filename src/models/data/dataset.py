@@ -1,11 +1,11 @@
-"""Scenes of a folder of clips as examples: which one is asked for, and nothing else in its place.
+"""A folder of clips as examples, one a scene.
 
-An item depends on (seed, epoch, scene, step) alone, whichever process or worker reads it and
-whatever was read before, so that a resumed run goes on with the same examples.
+An example depends on (seed, epoch, scene, step) alone, not on the process or worker that reads it
+nor on what was read before, so a resumed run continues with the same examples.
 """
 
 from collections.abc import Iterator
-from typing import NamedTuple, Protocol, runtime_checkable
+from typing import NamedTuple
 
 import numpy as np
 from torch.utils.data import Dataset
@@ -34,15 +34,15 @@ from .scenes import (
 )
 
 LOGGER = get_logger(__name__)
-# Keep generators apart whose other numbers may be equal.
+# Keep random generators apart whose other seeds are equal.
 OF_STEP, OF_SCENE, OF_ORDER = 1, 2, 3
 
 
 class ExampleDraw(NamedTuple):
-    """Which scene, and what its random numbers depend on besides.
+    """A scene by its index, and what else its random numbers depend on.
 
     Examples of one step have the same number of trajectories: they can be stacked, and no process
-    waits for another that drew more.
+    waits for another with more.
     """
 
     index: int
@@ -51,40 +51,10 @@ class ExampleDraw(NamedTuple):
 
 
 class Unreadable(NamedTuple):
-    """In the place of a scene: why it could not be read; the fields of an `InputError`."""
+    """Takes the place of an example whose scene could not be read."""
 
     key: str
-    source: str
-    value: str
-    expected: str
-
-    def error(self) -> InputError:
-        """The error that it stands for."""
-        return InputError(self.source, self.value, self.expected)
-
-
-@runtime_checkable
-class SceneSet(Protocol):
-    """What examples are drawn from: one data set, or several as one."""
-
-    keys: list[str]
-    reading: ReadingConfig
-
-    def __len__(self) -> int:
-        """The number of draws in an epoch."""
-        ...
-
-    def __getitem__(self, item: int | ExampleDraw) -> Example:
-        """One example."""
-        ...
-
-    def try_read(self, draw: ExampleDraw) -> Example | Unreadable:
-        """One example, or why its scene cannot be read."""
-        ...
-
-    def accept(self, result: Example | Unreadable) -> Example | None:
-        """The example; None for a scene that is to be skipped."""
-        ...
+    error: InputError
 
 
 class ClipDataset(Dataset[Example]):
@@ -92,7 +62,7 @@ class ClipDataset(Dataset[Example]):
 
     Attributes:
         keys: the scenes in name order; `dataset[i]` is the scene `keys[i]`.
-        skipped: scenes that were left out because they are not readable, with the reason.
+        skipped: scenes left out because they cannot be read, with the reason.
     """
 
     def __init__(
@@ -105,16 +75,16 @@ class ClipDataset(Dataset[Example]):
         statistics: LatentStatistics | None = None,
         reading: ReadingConfig | None = None,
     ) -> None:
-        """Find the scenes and check the first one.
+        """Finds the scenes and checks the first one.
 
         Args:
-            spec: the data set, see `resolve_dataset`.
-            sampling: what is drawn of a scene.
+            spec: from `resolve_dataset`.
+            sampling: the choice of inputs and targets.
             image_size: height and width of all pictures and cameras.
             mode: random draws, or all frames.
-            split: which scenes; a test on `all` takes the first `num_test_scenes` of them.
-            statistics: of the tokenizer, to de-normalise latents; see `load_statistics`.
-            reading: what is read, and of which scenes.
+            split: the part of the scenes; a test on `all` takes the first `num_test_scenes`.
+            statistics: of the tokenizer, to denormalise latents.
+            reading: the parts of a scene that are read.
 
         Raises:
             InputError: no scenes, missing folders or clips, a first scene that does not fit the
@@ -139,62 +109,69 @@ class ClipDataset(Dataset[Example]):
             expected = f"more than the {len(keys)} scenes there are, or another split"
             raise InputError(spec.root, f"0 scenes for {split!r}", expected)
         if not skip:
-            self._check_first_scene()
+            reader, selection = self._select(ExampleDraw(0))
+            if self.reading.latents:
+                frames = len(selection.inputs[0])
+                reader.latents(selection.trajectories[0], frames, self.statistics)
 
     def __len__(self) -> int:
         return len(self.keys)
 
     def __getitem__(self, item: int | ExampleDraw) -> Example:
-        """One scene; a bare index is its draw of epoch 0.
-
-        Raises:
-            InputError: naming the file that cannot be read or does not fit the settings.
-        """
-        draw = item if isinstance(item, ExampleDraw) else ExampleDraw(item)
-        reader = SceneReader(self.spec.root, self.keys[draw.index], self.image_size)
+        """Reads one scene (by index: epoch 0); `InputError` names a file that is not readable."""
+        reader, selection = self._select(
+            item if isinstance(item, ExampleDraw) else ExampleDraw(item)
+        )
         return assemble(
-            reader, self.select(reader, draw), self.reading, self.statistics, self.spec.scene_scale
+            reader,
+            selection,
+            self.reading,
+            statistics=self.statistics,
+            scene_scale=self.spec.scene_scale,
         )
 
     def __iter__(self) -> Iterator[Example]:
         return (self[index] for index in range(len(self)))
 
     def try_read(self, draw: ExampleDraw) -> Example | Unreadable:
-        """One scene, or why it cannot be read."""
+        """Reads one scene, or returns why it cannot be read."""
         try:
             return self[draw]
         except InputError as error:
-            key = self.keys[draw.index]
-            return Unreadable(key, str(error.source), str(error.value), error.expected)
+            return Unreadable(self.keys[draw.index], error)
 
     def accept(self, result: Example | Unreadable) -> Example | None:
-        """The example; None for a scene that is to be skipped, which is noted with a warning.
+        """Returns the example, or None for a scene that is skipped, with one warning a scene.
 
         Raises:
-            InputError: an unreadable scene, unless `skip_unreadable` is set; the last of all.
+            InputError: an unreadable scene without `skip_unreadable`, or the last readable one.
         """
         if isinstance(result, Example):
             return result
         if not self.reading.skip_unreadable:
-            raise result.error()
-        error = result.error()
+            raise result.error
         if result.key not in self.skipped:
-            LOGGER.warning("scene %r is left out: %s", result.key, error)
-        self.skipped[result.key] = str(error)
+            LOGGER.warning("scene %r is left out: %s", result.key, result.error)
+        self.skipped[result.key] = str(result.error)
         if all(key in self.skipped for key in self.keys):
-            raise InputError(self.spec.root, f"0 of {len(self)} scenes readable", str(error))
+            value = f"0 of {len(self)} scenes readable"
+            raise InputError(self.spec.root, value, str(result.error))
         return None
 
-    def select(self, reader: SceneReader, draw: ExampleDraw) -> Selection:
-        """What `draw` takes of a scene."""
+    def _select(self, draw: ExampleDraw) -> tuple[SceneReader, Selection]:
+        """Returns the reader of a scene, and what `draw` takes of it."""
         index = range(len(self))[draw.index]
+        reader = SceneReader(self.spec.root, self.keys[index], self.image_size)
         spec, sampling, seed = self.spec, self.sampling, self.reading.seed
         of_step = np.random.default_rng([seed, OF_STEP, draw.step])
         of_scene = np.random.default_rng([seed, OF_SCENE, draw.epoch, index])
-        number = draw_number(of_step, sampling, len(self.sources), self.mode)
-        names = draw_trajectories(of_scene, spec, sampling, self.sources, number)
-        num_frames = reader.clip(names[0]).num_frames
-        return draw_frames(of_scene, spec, sampling, names, num_frames, self.mode)
+        available, mode = self.sources, self.mode
+        number = draw_number(of_step, sampling, len(available), mode=mode)
+        names = draw_trajectories(of_scene, spec, sampling, available=available, number=number)
+        frames = reader.clip(names[0]).num_frames
+        return reader, draw_frames(
+            of_scene, spec, sampling, trajectories=names, num_frames=frames, mode=mode
+        )
 
     def _part(self, keys: list[str], split: Split) -> list[str]:
         limit = self.reading.num_test_scenes
@@ -205,10 +182,3 @@ class ClipDataset(Dataset[Example]):
             LOGGER.info("the first %d of %d scenes (num_test_scenes)", limit, len(keys))
             return keys[:limit]
         return keys
-
-    def _check_first_scene(self) -> None:
-        reader = SceneReader(self.spec.root, self.keys[0], self.image_size)
-        selection = self.select(reader, ExampleDraw(0))
-        if self.reading.latents:
-            frames = len(selection.inputs[0])
-            reader.latents(selection.trajectories[0], frames, self.statistics)

@@ -1,7 +1,6 @@
-"""Which frames and trajectories: rules and draws over numbers and names, without any file.
+"""Rules and draws of frame numbers and trajectory names, without any file.
 
-Every function is pure but for the generator that it draws from: the same generator state gives the
-same result. Frames are numbered from 0.
+Functions are pure apart from the generator that they draw from. Frames are numbered from 0.
 """
 
 from collections.abc import Sequence
@@ -18,10 +17,9 @@ EXPONENTIAL_RANGE = 3.0
 
 
 def ping_pong(num_frames: int, count: int, start: int = 0) -> list[int]:
-    """`count` frames of a video that is played forwards and backwards by turns.
+    """Returns `count` frames of a video that is played forwards and backwards by turns.
 
-    0 ... F-1, F-2 ... 0, 1 ... and so on, from place `start` of this list; the turning points are
-    not repeated.
+    The list 0 ... F-1, F-2 ... 0, 1 ... from place `start` on; turning points are not repeated.
     """
     assert num_frames > 0 and start >= 0, f"{num_frames} frames from {start}"
     period = max(2 * (num_frames - 1), 1)
@@ -30,9 +28,9 @@ def ping_pong(num_frames: int, count: int, start: int = 0) -> list[int]:
 
 
 def ping_pong_starts(num_frames: int, count: int) -> int:
-    """How many starts the published ping-pong list has.
+    """Returns the number of starts in the published ping-pong list.
 
-    It ends with the first pass of the video that goes beyond `count` frames.
+    That list ends with the first pass of the video that goes beyond `count` frames.
     """
     if num_frames == 1:
         return 1
@@ -43,10 +41,10 @@ def ping_pong_starts(num_frames: int, count: int) -> int:
 def draw_spread(
     generator: np.random.Generator, num_frames: int, count: int, gaps: tuple[int, int]
 ) -> list[int]:
-    """`count` increasing frames out of a longer video, irregularly spaced.
+    """Returns `count` increasing frames out of a longer video, irregularly spaced.
 
-    The gap between the first and the last is uniform in `gaps` (both included), then limited to
-    [count, num_frames - 1]; where it starts is uniform, and so are the frames in between.
+    The gap between first and last is uniform in `gaps` (both included), then limited to
+    [count, num_frames - 1]; the start and the frames in between are uniform.
     """
     assert num_frames > count >= 2, f"{count} of {num_frames} frames"
     gap = int(generator.integers(gaps[0], gaps[1], endpoint=True))
@@ -58,9 +56,9 @@ def draw_spread(
 
 @lru_cache(maxsize=64)
 def draw_weights(count: int, bias: Bias) -> Float[np.ndarray, " count"]:
-    """The probabilities with which the entries of a pool are drawn first; later ones count more.
+    """Returns the probability of each pool entry to be drawn first; later ones weigh more.
 
-    Entry i of n has a weight proportional to 1, i, i**2 or exp(3 i / (n - 1)).
+    Entry i of n weighs 1, i, i**2 or exp(3 i / (n - 1)), divided by the sum.
     """
     places = np.arange(count, dtype=np.float64)
     last = max(count - 1, 1)
@@ -70,7 +68,7 @@ def draw_weights(count: int, bias: Bias) -> Float[np.ndarray, " count"]:
         "squared": places**2,
         "exponential": np.exp(EXPONENTIAL_RANGE * places / last),
     }[bias]
-    # A pool of one entry has weight 0 in the middle cases.
+    # One entry alone weighs 0 if linear or squared.
     weights = weights / weights.sum() if weights.sum() > 0 else np.ones(count) / count
     weights.setflags(write=False)
     return weights
@@ -79,9 +77,9 @@ def draw_weights(count: int, bias: Bias) -> Float[np.ndarray, " count"]:
 def draw_distinct(
     generator: np.random.Generator, pool: Sequence[T], count: int, bias: Bias = "uniform"
 ) -> list[T]:
-    """`count` entries of `pool`, one after another without replacement, weighted by place.
+    """Draws `count` entries of `pool` one after another without replacement, weighted by place.
 
-    An entry of weight 0 comes after all others. When the pool is exhausted it starts again.
+    Entries of weight 0 come last. An exhausted pool starts again.
     """
     assert pool or not count, f"{count} of an empty pool"
     drawn: list[T] = []
@@ -96,10 +94,10 @@ def draw_distinct(
 
 
 def draw_cycled(generator: np.random.Generator, pool: Sequence[T], count: int) -> list[T]:
-    """`count` entries of `pool` in random order, distinct if there are enough.
+    """Draws `count` entries of `pool` in random order, distinct if there are enough.
 
-    Otherwise the pool is repeated in its order up to `count` entries, and these are shuffled: no
-    entry comes more than once oftener than another.
+    A smaller pool is repeated up to `count` entries before the shuffle, so that the numbers of
+    times that two entries come differ by at most one.
     """
     assert pool or not count, f"{count} of an empty pool"
     if count <= len(pool):
@@ -112,6 +110,6 @@ def draw_cycled(generator: np.random.Generator, pool: Sequence[T], count: int) -
 def draw_from_buckets(
     generator: np.random.Generator, buckets: Sequence[Sequence[T]], count: int
 ) -> list[T]:
-    """One entry each of `count` buckets, distinct ones in random order if there are enough."""
+    """Draws one entry each of `count` buckets in random order, distinct if there are enough."""
     chosen = draw_cycled(generator, buckets, count)
     return [bucket[int(generator.integers(len(bucket)))] for bucket in chosen]

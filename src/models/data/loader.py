@@ -1,6 +1,6 @@
-"""Examples for a training, read ahead by worker processes.
+"""Endless batches of examples for a training, read ahead by worker processes.
 
-A batch is a list of examples, all of one shape: what consumes it may stack them or go one by one.
+A batch is a list of examples of one shape, which may be stacked or taken one by one.
 """
 
 import atexit
@@ -8,62 +8,44 @@ import multiprocessing
 import random
 import signal
 from collections.abc import Generator, Iterator
-from functools import cache, lru_cache
-from types import FrameType
+from functools import lru_cache, partial
+from itertools import count
 
 import numpy as np
 import torch
-from torch.utils.data import DataLoader, Dataset, Sampler
+from torch.utils.data import DataLoader, Dataset
 
 from ...runtime import InputError
-from .dataset import OF_ORDER, ExampleDraw, SceneSet, Unreadable
+from .dataset import OF_ORDER, ExampleDraw, Unreadable
 from .example import Example
+from .mixture import SceneSet
 
 
-class SceneStream(Sampler[list[ExampleDraw]]):
-    """Endless batches of scenes for one of several processes, from any step on.
+def scene_batches(
+    num_scenes: int,
+    batch_size: int,
+    *,
+    seed: int,
+    rank: int = 0,
+    world_size: int = 1,
+    position: int = 0,
+) -> Iterator[list[ExampleDraw]]:
+    """Yields the scenes that process `rank` of `world_size` reads in each step from `position` on.
 
-    One stream of shuffled epochs, every scene once in each, is dealt out: a step takes
-    `batch_size * world_size` scenes of it and each process its own part. Hence processes see
-    disjoint scenes, and two of them see what one with twice the batch does.
+    Shuffled epochs follow each other, every scene once in each. A step takes the next
+    `batch_size * world_size` scenes and each process its own part. So processes see disjoint
+    scenes, and two of them see the same as one with twice the batch.
     """
 
-    def __init__(
-        self,
-        num_scenes: int,
-        batch_size: int,
-        seed: int = 42,
-        rank: int = 0,
-        world_size: int = 1,
-        position: int = 0,
-    ) -> None:
-        """Start at step `position`, counted from 0 over the whole training."""
-        assert 0 <= rank < world_size and num_scenes > 0, f"{rank}/{world_size}, {num_scenes}"
-        if batch_size < 1:
-            raise InputError("batch_size", batch_size, "at least 1")
-        self.num_scenes, self.batch_size, self.seed = num_scenes, batch_size, seed
-        self.rank, self.world_size, self.position = rank, world_size, position
-        # A step may reach over the end of an epoch.
-        self._order = lru_cache(maxsize=2)(self._shuffle)
+    # Two epochs, since a step may cross from one to the next.
+    @lru_cache(maxsize=2)
+    def order(epoch: int) -> list[int]:
+        return np.random.default_rng([seed, OF_ORDER, epoch]).permutation(num_scenes).tolist()
 
-    def __iter__(self) -> Iterator[list[ExampleDraw]]:
-        step = self.position
-        while True:
-            yield self.batch(step)
-            step += 1
-
-    def batch(self, step: int) -> list[ExampleDraw]:
-        """What this process takes at `step`."""
-        first = (step * self.world_size + self.rank) * self.batch_size
-        draws = []
-        for place in range(first, first + self.batch_size):
-            epoch, index = divmod(place, self.num_scenes)
-            draws.append(ExampleDraw(self._order(epoch)[index], epoch, step))
-        return draws
-
-    def _shuffle(self, epoch: int) -> list[int]:
-        generator = np.random.default_rng([self.seed, OF_ORDER, epoch])
-        return generator.permutation(self.num_scenes).tolist()
+    for step in count(position):
+        first = (step * world_size + rank) * batch_size
+        places = [divmod(place, num_scenes) for place in range(first, first + batch_size)]
+        yield [ExampleDraw(order(epoch)[place], epoch, step) for epoch, place in places]
 
 
 class ExampleLoader:
@@ -78,21 +60,41 @@ class ExampleLoader:
         world_size: int = 1,
         position: int = 0,
     ) -> None:
-        """Read with `num_workers` processes; 0 reads in this one."""
+        """Reads with `num_workers` processes; 0 reads in this one."""
+        if batch_size < 1:
+            raise InputError("batch_size", batch_size, "at least 1")
+        assert 0 <= rank < world_size, f"{rank}/{world_size}"
         self.dataset, self.num_workers, self.position = dataset, num_workers, position
-        seed = dataset.reading.seed
-        self.stream = SceneStream(len(dataset), batch_size, seed, rank, world_size, position)
+        self._batches = partial(
+            scene_batches,
+            len(dataset),
+            batch_size,
+            seed=dataset.reading.seed,
+            rank=rank,
+            world_size=world_size,
+        )
 
     def __iter__(self) -> Generator[list[Example], None, None]:
-        """Batches from `position` on.
-
-        Where unreadable scenes are skipped a batch is smaller by them; an empty one is passed over.
+        """Yields batches from `position` on; skipped scenes make one smaller, or leave it out.
 
         Raises:
-            InputError: an unreadable scene, unless they are skipped; no scene is readable.
+            InputError: an unreadable scene, unless such are skipped; no scene is readable.
         """
-        self.stream.position = self.position
-        for results in _loader(self.dataset, self.stream, self.num_workers):
+        if self.num_workers:
+            # An exception keeps the iterator and its workers alive. Python sends them one SIGTERM,
+            # which they ignore, and waits without a limit. The last function registered runs
+            # first, so before Python's own.
+            atexit.unregister(_kill_workers)
+            atexit.register(_kill_workers)
+        loader = DataLoader(
+            _Results(self.dataset),
+            batch_sampler=self._batches(position=self.position),
+            num_workers=self.num_workers,
+            collate_fn=list,
+            worker_init_fn=_begin_worker,
+            generator=torch.Generator().manual_seed(self.dataset.reading.seed),
+        )
+        for results in loader:
             self.position += 1
             found = [self.dataset.accept(result) for result in results]
             batch = [example for example in found if example is not None]
@@ -101,7 +103,7 @@ class ExampleLoader:
 
 
 class _Results(Dataset[Example | Unreadable]):
-    """What a worker sends: errors come as values, which keep their fields on the way."""
+    """Examples as a worker sends them: errors are values, because raised ones lose their fields."""
 
     def __init__(self, dataset: SceneSet) -> None:
         self.dataset = dataset
@@ -110,53 +112,22 @@ class _Results(Dataset[Example | Unreadable]):
         return self.dataset.try_read(draw)
 
 
-def _loader(
-    dataset: SceneSet, batches: Sampler[list[ExampleDraw]], num_workers: int
-) -> DataLoader[Example | Unreadable]:
-    if num_workers:
-        _end_workers_at_exit()
-    generator = torch.Generator().manual_seed(dataset.reading.seed)
-    return DataLoader(
-        _Results(dataset),
-        batch_sampler=batches,
-        num_workers=num_workers,
-        collate_fn=list,
-        worker_init_fn=_begin_worker,
-        generator=generator,
-    )
-
-
 def _begin_worker(_worker: int) -> None:
-    """Seed a worker, and let it outlive the first SIGTERM and any SIGINT.
+    """Seeds a worker, and lets it outlive the first SIGTERM and any SIGINT.
 
-    Examples need no such seed; what a library draws in a worker is repeatable all the same. A
-    job that is told to stop ends its step first, for which it needs its workers, and the signal
-    often goes to all processes at once.
+    Examples don't depend on this seed; it makes draws inside of libraries repeatable. A stopped job
+    ends its step first and needs its workers for that, and the signal often goes to all processes.
     """
     seed = torch.initial_seed() % 2**32
     random.seed(seed)
     np.random.seed(seed)
-    signal.signal(signal.SIGTERM, _heed_the_next)
+    signal.signal(signal.SIGTERM, lambda *_: signal.signal(signal.SIGTERM, signal.SIG_DFL))
     signal.signal(signal.SIGINT, signal.SIG_IGN)
 
 
-def _heed_the_next(number: int, frame: FrameType | None) -> None:
-    signal.signal(signal.SIGTERM, signal.SIG_DFL)
-
-
-@cache
-def _end_workers_at_exit() -> None:
-    """Let the process end after any exception, which keeps the iterator and its workers alive.
-
-    Python sends such workers one SIGTERM, which they ignore, and waits for them without a limit.
-    The last function to register runs first, hence before Python's own.
-    """
-    atexit.register(_kill_workers)
-
-
 def _kill_workers() -> None:
-    """Kill the workers that are left; they only read."""
-    # torch takes a worker that ends for a failure.
+    """Kills the workers that are left; they only read."""
+    # torch reports the end of a worker as a failure.
     signal.signal(signal.SIGCHLD, signal.SIG_DFL)
     for child in multiprocessing.active_children():
         if child.daemon:

@@ -1,4 +1,4 @@
-"""Reads of one scene's clips only what is asked for, at the size of the examples."""
+"""Reads the needed parts of a scene's clips, at the size of the examples."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -16,22 +16,22 @@ from ...tokenizer.cosmos import COMPRESSION, latent_frames
 from ...tokenizer.statistics import LatentStatistics
 from .transforms import ExampleFit
 
-# Clips whose cameras each process keeps: a training opens the same ones in every epoch.
+# Opened clips that each process keeps: a training comes back to them in every epoch.
 KEPT_CLIPS = 2**13
 
 
-@dataclass
+@dataclass(kw_only=True)
 class ReadingConfig:
-    """What is read of a scene, and of which scenes; defaults as published.
+    """The parts of a scene that are read, and the scenes; defaults as published.
 
     Attributes:
         latents: inputs are the latents on disk; otherwise pictures.
         color: read the pictures of the targets.
         depth: read the depth maps of the targets.
-        skip_unreadable: leave out scenes that cannot be read, with a warning, and count them.
-        num_test_scenes: scenes held out for validation, and the most scenes of a test on all
-            (None: no such limit, and 16 held out).
-        seed: what all draws depend on.
+        skip_unreadable: leave out scenes that cannot be read, with a warning.
+        num_test_scenes: number of scenes held out for validation, and the most scenes of a test
+            on all (None: no limit, and 16 held out).
+        seed: of all draws.
     """
 
     latents: bool = True
@@ -48,18 +48,14 @@ class ReadingConfig:
 
 
 class SceneReader:
-    """The clips of one scene by trajectory, each opened once; sizes are (height, width)."""
+    """Reads the clips of one scene, each opened once; `image_size` is (height, width)."""
 
     def __init__(self, root: Path, key: str, image_size: tuple[int, int]) -> None:
         self.root, self.key, self.image_size = root, key, image_size
         self._clips: dict[str, ClipReader] = {}
 
     def clip(self, trajectory: str) -> ClipReader:
-        """The reader of one clip.
-
-        Raises:
-            InputError: a clip that is missing, damaged, or of another length than the first one.
-        """
+        """Opens a clip; `InputError` if it is missing, damaged, or not as long as the first one."""
         if trajectory not in self._clips:
             clip = _open(ClipPaths(self.root, trajectory, self.key))
             first = next(iter(self._clips.values()), clip)
@@ -70,18 +66,18 @@ class SceneReader:
         return self._clips[trajectory]
 
     def cameras(self, trajectory: str, frames: Sequence[int]) -> Cameras:
-        """The cameras of `frames` for pictures of the examples' size."""
+        """Returns the cameras of `frames` for pictures of the examples' size."""
         cameras = self.clip(trajectory).cameras(frames)
         return ExampleFit((cameras.height, cameras.width), self.image_size).cameras(cameras)
 
     def color(
         self, trajectory: str, frames: Sequence[int]
     ) -> UInt8[Tensor, "frame 3 h w"] | Float[Tensor, "frame 3 h w"]:
-        """The pictures of `frames`; see `ExampleFit.color` for their type."""
+        """Reads the pictures of `frames`; `ExampleFit.color` tells their type."""
         clip = self.clip(trajectory)
         pictures = clip.frames(frames)
         size = (pictures.shape[1], pictures.shape[2])
-        # The cameras are for the picture as it is stored, not for one turned by a tag.
+        # The cameras belong to the picture as stored, not to one turned by a rotation tag.
         if size != (clip.info.height, clip.info.width):
             value = f"frames of {size[0]}x{size[1]}"
             expected = f"{clip.info.height}x{clip.info.width} pixels, not turned"
@@ -89,18 +85,14 @@ class SceneReader:
         return ExampleFit(size, self.image_size).color(pictures)
 
     def depth(self, trajectory: str, frames: Sequence[int]) -> Float[Tensor, "frame h w"]:
-        """The depth maps of `frames`, 0 where unknown."""
+        """Reads the depth maps of `frames`, 0 where unknown."""
         depth = self.clip(trajectory).depth(frames)
         return ExampleFit((depth.shape[1], depth.shape[2]), self.image_size).depth(depth)
 
     def latents(
         self, trajectory: str, num_frames: int, statistics: LatentStatistics | None
     ) -> Float[Tensor, "channel latent_frame lh lw"]:
-        """Raw latents of a whole clip; those on disk are normalised where `statistics` are given.
-
-        Raises:
-            InputError: latents of another length or size than pictures of `num_frames` frames.
-        """
+        """Reads the latents of a clip of `num_frames`, denormalised if there are `statistics`."""
         clip = self.clip(trajectory)
         if clip.num_frames != num_frames:
             expected = f"{num_frames}: latents are always of whole clips"
@@ -117,10 +109,10 @@ class SceneReader:
 
 
 def _open(paths: ClipPaths) -> ClipReader:
-    """A reader of the clip, the one of last time where its files have not changed."""
+    """Opens a clip, or returns the reader of last time if the files have not changed."""
     stamps = []
     for path in (paths.rgb, paths.pose, paths.intrinsics):
-        # Clips in tar parts have no dates; what is missing is for `open_clip` to say.
+        # Clips in tar parts have no dates, and `open_clip` names missing files.
         if isinstance(path, PackedPath) or not path.is_file():
             return open_clip(paths)
         status = path.stat()
@@ -129,6 +121,5 @@ def _open(paths: ClipPaths) -> ClipReader:
 
 
 @lru_cache(maxsize=KEPT_CLIPS)
-def _open_once(paths: ClipPaths, stamps: tuple[tuple[int, int], ...]) -> ClipReader:
-    del stamps
+def _open_once(paths: ClipPaths, _stamps: tuple[tuple[int, int], ...]) -> ClipReader:
     return open_clip(paths)

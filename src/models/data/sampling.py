@@ -1,7 +1,7 @@
-"""What is drawn of a scene: the input trajectories with their frames, and the targets.
+"""The rules by which input trajectories, their frames and the targets of a scene are drawn.
 
-Training draws at random, from the generators that it is given; a test takes every frame. The rules
-are the published ones; where they surprise, a comment says so.
+Training draws at random from the given generators; a test takes every frame. The rules are the
+published ones; comments mark surprising ones.
 """
 
 from collections.abc import Sequence
@@ -26,9 +26,9 @@ Mode = Literal["train", "test"]
 TrajectorySampling = Literal["random", "random_bucket", "fixed", "empty"]
 
 
-@dataclass
+@dataclass(kw_only=True)
 class ExampleSamplingConfig:
-    """How inputs and targets of a scene are chosen; defaults as published.
+    """The choice of inputs and targets of a scene; defaults as published.
 
     Attributes:
         num_input_frames: frames of each input trajectory.
@@ -36,15 +36,15 @@ class ExampleSamplingConfig:
         max_trajectories: most input trajectories.
         vary_trajectories: training: their number is uniform between 1 and the most.
         trajectory_sampling: `fixed` takes `fixed_trajectories` in their order, `empty` the clips
-            that lie in the root itself.
-        fixed_trajectories: for `fixed`, which then sets the number of trajectories.
-        frame_sampling: training: how targets of static scenes lean towards late frames.
-        mirror: training: videos that are too short are played forwards and backwards.
-        targets_from_inputs: training, dynamic: targets are seen from input trajectories only.
+            in the root itself.
+        fixed_trajectories: for `fixed`; their number is the number of inputs.
+        frame_sampling: training: preference of static targets for late frames.
+        mirror: training: short videos are played forwards and backwards.
+        targets_from_inputs: training, dynamic: only input trajectories are targets.
         target_stride: test: one target every so many frames.
         target_frame: test: the time of a dynamic scene (None is frame 0).
-        freeze_time: test: the cameras of all frames look at this time; otherwise those of this
-            frame only.
+        freeze_time: test: the cameras of all frames see this time; otherwise only the cameras of
+            this frame.
     """
 
     num_input_frames: int = 121
@@ -72,10 +72,10 @@ class ExampleSamplingConfig:
 
 @dataclass(frozen=True)
 class Selection:
-    """What to read of a scene: `inputs[i]` are the frames of `trajectories[i]`.
+    """The parts of a scene to read: `inputs[i]` are the frames of `trajectories[i]`.
 
-    Every frame of `target_frames` is read from every trajectory of `target_trajectories`.
-    `time_frame` is the moment that a dynamic scene is asked for.
+    Every target frame is read from every target trajectory. `time_frame` is the moment of a dynamic
+    scene to reconstruct.
     """
 
     trajectories: tuple[str, ...]
@@ -88,7 +88,7 @@ class Selection:
 def draw_number(
     generator: np.random.Generator, sampling: ExampleSamplingConfig, available: int, mode: Mode
 ) -> int:
-    """How many of the `available` trajectories are inputs."""
+    """Draws how many of the `available` trajectories are inputs."""
     if sampling.trajectory_sampling == "fixed":
         return len(sampling.fixed_trajectories or [])
     number = sampling.max_trajectories
@@ -104,14 +104,10 @@ def draw_trajectories(
     available: Sequence[str],
     number: int,
 ) -> tuple[str, ...]:
-    """The names of `number` input trajectories out of those `available`, in random order.
-
-    Raises:
-        InputError: buckets that are not made of the available trajectories.
-    """
+    """Draws `number` input trajectories in random order; `InputError` if buckets don't fit them."""
     if sampling.trajectory_sampling == "fixed":
         return tuple(sampling.fixed_trajectories or [])
-    # The buckets are a rule for static scenes; inputs of dynamic ones are drawn without them.
+    # Buckets are a rule for static scenes only.
     if sampling.trajectory_sampling == "random_bucket" and spec.is_static:
         buckets = spec.buckets or [(name,) for name in available]
         if sorted(name for bucket in buckets for name in bucket) != sorted(available):
@@ -129,18 +125,36 @@ def draw_frames(
     num_frames: int,
     mode: Mode,
 ) -> Selection:
-    """The input and target frames for `trajectories` of `num_frames` frames each.
+    """Draws the input and target frames of `trajectories` with `num_frames` frames each.
 
     Raises:
         InputError: too few frames, a target frame that is not among them.
     """
+    count = sampling.num_input_frames
+    if num_frames < count and (mode == "test" or not sampling.mirror):
+        expected = f"clips of at least {count} frames"
+        raise InputError(spec.root, f"clips of {num_frames} frames", expected)
     if mode == "test":
-        return _test_frames(spec, sampling, trajectories, num_frames)
-    if num_frames < sampling.num_input_frames and not sampling.mirror:
-        raise InputError(spec.root, f"clips of {num_frames} frames", _at_least(sampling))
+        return _test_frames(spec, sampling, trajectories)
     if spec.is_static:
-        return _static_frames(generator, spec, sampling, trajectories, num_frames)
-    return _dynamic_frames(generator, spec, sampling, trajectories, num_frames)
+        return _static_frames(
+            generator, spec, sampling, trajectories=trajectories, num_frames=num_frames
+        )
+    # One moment, seen from as many trajectories as there are targets. A frame that mirroring
+    # repeats is drawn more often.
+    inputs = tuple(ping_pong(num_frames, count))
+    frame = inputs[int(generator.integers(len(inputs)))]
+    pool: Sequence[str] = trajectories
+    if not sampling.targets_from_inputs:
+        pool = [*(spec.source_trajectories or ()), *spec.target_trajectories]
+    names = draw_cycled(generator, pool, sampling.num_targets)
+    return Selection(
+        trajectories=trajectories,
+        inputs=(inputs,) * len(trajectories),
+        target_trajectories=tuple(names),
+        target_frames=(frame,),
+        time_frame=frame,
+    )
 
 
 def _static_frames(
@@ -150,10 +164,11 @@ def _static_frames(
     trajectories: tuple[str, ...],
     num_frames: int,
 ) -> Selection:
-    """Training: all trajectories have the same targets, which may be inputs as well."""
+    """Draws for training: all trajectories have the same targets, which may be inputs as well."""
     count = sampling.num_input_frames
     if num_frames > count:
-        frames = draw_spread(generator, num_frames, count, (spec.min_gap, spec.max_gap))
+        gaps = (spec.min_gap, spec.max_gap)
+        frames = draw_spread(generator, num_frames, count, gaps=gaps)
         pool = list(range(frames[0], frames[-1] + 1))
         inputs = [frames] * len(trajectories)
     else:
@@ -161,54 +176,36 @@ def _static_frames(
         most = ping_pong_starts(num_frames, count) if num_frames < count else 1
         starts = generator.integers(most, size=len(trajectories))
         inputs = [ping_pong(num_frames, count, int(start)) for start in starts]
-        # The first trajectory's, each once: mirrored frames are no further targets.
+        # Targets are the first trajectory's frames, each once although mirroring repeats them.
         pool = sorted(set(inputs[0]))
-    targets = draw_distinct(generator, pool, sampling.num_targets, sampling.frame_sampling)
-    return Selection(trajectories, tuple(map(tuple, inputs)), trajectories, tuple(targets))
-
-
-def _dynamic_frames(
-    generator: np.random.Generator,
-    spec: DatasetSpec,
-    sampling: ExampleSamplingConfig,
-    trajectories: tuple[str, ...],
-    num_frames: int,
-) -> Selection:
-    """Training: one moment, seen from as many trajectories as there are targets."""
-    inputs = tuple(ping_pong(num_frames, sampling.num_input_frames))
-    # Of the input frames as they are: a mirrored one is drawn the oftener.
-    frame = inputs[int(generator.integers(len(inputs)))]
-    pool: Sequence[str] = trajectories
-    if not sampling.targets_from_inputs:
-        pool = [*(spec.source_trajectories or ()), *spec.target_trajectories]
-    names = draw_cycled(generator, pool, sampling.num_targets)
-    return Selection(trajectories, (inputs,) * len(trajectories), tuple(names), (frame,), frame)
+    bias = sampling.frame_sampling
+    targets = draw_distinct(generator, pool, sampling.num_targets, bias=bias)
+    return Selection(
+        trajectories=trajectories,
+        inputs=tuple(map(tuple, inputs)),
+        target_trajectories=trajectories,
+        target_frames=tuple(targets),
+    )
 
 
 def _test_frames(
-    spec: DatasetSpec,
-    sampling: ExampleSamplingConfig,
-    trajectories: tuple[str, ...],
-    num_frames: int,
+    spec: DatasetSpec, sampling: ExampleSamplingConfig, trajectories: tuple[str, ...]
 ) -> Selection:
-    """All frames as inputs, every `target_stride`-th one of each trajectory as a target."""
+    """Takes all frames as inputs, every `target_stride`-th one of each trajectory as a target."""
     count, frame = sampling.num_input_frames, sampling.target_frame
-    if num_frames < count:
-        raise InputError(spec.root, f"clips of {num_frames} frames", _at_least(sampling))
     if frame is not None and not 0 <= frame < count:
         raise InputError("target frame", frame, f"a frame between 0 and {count - 1}")
     inputs = (tuple(range(count)),) * len(trajectories)
     targets = tuple(range(0, count, sampling.target_stride))
-    if spec.is_static:
-        # As published: as many targets as ever, all of them this one frame.
-        if frame is not None and not sampling.freeze_time:
-            targets = (frame,) * len(targets)
-        return Selection(trajectories, inputs, trajectories, targets)
-    frame = frame or 0
-    if not sampling.freeze_time:
-        targets = (frame,)
-    return Selection(trajectories, inputs, trajectories, targets, frame)
-
-
-def _at_least(sampling: ExampleSamplingConfig) -> str:
-    return f"clips of at least {sampling.num_input_frames} frames"
+    if not spec.is_static:
+        frame = frame or 0
+    if frame is not None and not sampling.freeze_time:
+        # As published: the number of static targets stays, all of them this one frame.
+        targets = (frame,) * (len(targets) if spec.is_static else 1)
+    return Selection(
+        trajectories=trajectories,
+        inputs=inputs,
+        target_trajectories=trajectories,
+        target_frames=targets,
+        time_frame=None if spec.is_static else frame,
+    )

@@ -1,4 +1,4 @@
-"""The scenes of a data set by key, which of them train and which validate."""
+"""The scenes of a data set by key, and their split into training and validation."""
 
 import hashlib
 from collections.abc import Sequence
@@ -15,11 +15,7 @@ LOGGER = get_logger(__name__)
 
 
 def with_sources(spec: DatasetSpec, sampling: ExampleSamplingConfig) -> DatasetSpec:
-    """`spec` with its source trajectories named: all that are there and no targets, if it has none.
-
-    Raises:
-        InputError: no such folder.
-    """
+    """Names the sources of `spec`, by default all folders but targets; `InputError` for no root."""
     if sampling.trajectory_sampling == "empty":
         return replace(spec, source_trajectories=("",))
     if spec.source_trajectories is not None:
@@ -30,17 +26,17 @@ def with_sources(spec: DatasetSpec, sampling: ExampleSamplingConfig) -> DatasetS
 
 
 def input_trajectories(spec: DatasetSpec, sampling: ExampleSamplingConfig) -> tuple[str, ...]:
-    """The trajectories that may be inputs, in their order."""
+    """Returns the trajectories that may be inputs, in order."""
     if sampling.trajectory_sampling == "fixed":
         return tuple(sampling.fixed_trajectories or ())
     return spec.source_trajectories or ()
 
 
 def used_trajectories(spec: DatasetSpec, sampling: ExampleSamplingConfig, mode: Mode) -> list[str]:
-    """The trajectories of which every scene must have a clip, each once.
+    """Returns the trajectories that every scene must have a clip of, each once.
 
     Raises:
-        InputError: one has no folder; the message lists those that have.
+        InputError: a trajectory without a folder; the message lists the existing ones.
     """
     names = [*input_trajectories(spec, sampling)]
     if mode == "train" and not spec.is_static and not sampling.targets_from_inputs:
@@ -55,10 +51,10 @@ def used_trajectories(spec: DatasetSpec, sampling: ExampleSamplingConfig, mode: 
 def find_scenes(
     spec: DatasetSpec, trajectories: Sequence[str], skip_unreadable: bool
 ) -> tuple[list[str], dict[str, str]]:
-    """The keys of the scenes in name order, and of those left out, with the reason.
+    """Returns the keys of the scenes in name order, and the skipped ones with the reason.
 
     Raises:
-        InputError: no scenes; unless they are to be skipped, a scene without one of its clips.
+        InputError: no scenes; without `skip_unreadable`, a scene without one of its clips.
     """
     if not skip_unreadable:
         return list_keys(spec.root, trajectories), {}
@@ -79,17 +75,14 @@ def find_scenes(
 
 
 def split_scenes(keys: Sequence[str], split: Split, num_validation: int) -> list[str]:
-    """The keys of one part, in their order; `train` and `validation` share none.
+    """Returns the keys of one part, in order; `train` and `validation` are disjoint.
 
-    Validation has `num_validation` scenes, at most half of all: those with the lowest hash, which
-    mostly stay the same when scenes are added.
+    Validation has `num_validation` scenes, at most half of all: the ones with the lowest hashes,
+    which mostly stay the same when scenes are added.
     """
     if split == "all":
         return list(keys)
     number = min(num_validation, len(keys) // 2)
-    held_out = set(sorted(keys, key=_hash)[:number])
+    by_hash = sorted(keys, key=lambda key: hashlib.sha256(key.encode()).hexdigest())
+    held_out = set(by_hash[:number])
     return [key for key in keys if (key in held_out) == (split == "validation")]
-
-
-def _hash(key: str) -> str:
-    return hashlib.sha256(key.encode()).hexdigest()

@@ -1,7 +1,7 @@
-"""From the size of a clip to that of the examples: the largest centred crop, then a resize.
+"""Fits clips to the size of the examples: the largest centred crop, then a resize.
 
 Sizes are (height, width). Pictures are resized bilinearly with antialiasing, depth to the nearest
-pixel, and the cameras follow: `fx' = fx sx`, `cx' = (cx - left) sx`, with `sx` new width / crop.
+pixel. Cameras follow: `fx' = fx sx`, `cx' = (cx - left) sx`, with `sx` = new width / crop width.
 """
 
 from dataclasses import dataclass
@@ -19,21 +19,21 @@ CHUNK = 8
 
 @dataclass(frozen=True)
 class ExampleFit:
-    """The way from pictures of size `source` to pictures of size `target`."""
+    """The crop and resize of pictures of size `source` to size `target`."""
 
     source: tuple[int, int]
     target: tuple[int, int]
 
     @property
     def crop(self) -> tuple[int, int]:
-        """The size of the largest box inside the source with the aspect of the target."""
+        """The size of the largest box in the source with the aspect ratio of the target."""
         (height, width), (new_height, new_width) = self.source, self.target
         if width * new_height > height * new_width:
             return height, max(height * new_width // new_height, 1)
         return max(width * new_height // new_width, 1), width
 
     def cameras(self, cameras: Cameras) -> Cameras:
-        """The cameras that see the fitted pictures; the box is exactly centred."""
+        """Returns the cameras of the fitted pictures; the box is exactly centred."""
         assert (cameras.height, cameras.width) == self.source, f"{cameras.height}x{cameras.width}"
         height, width = self.crop
         margins = (cameras.width - width, cameras.height - height)
@@ -44,19 +44,19 @@ class ExampleFit:
     def color(
         self, frames: UInt8[Tensor, "frame h w 3"]
     ) -> UInt8[Tensor, "frame 3 new_h new_w"] | Float[Tensor, "frame 3 new_h new_w"]:
-        """The fitted pictures: as they are if the size is, otherwise floats in [0, 1]."""
+        """Returns the fitted pictures: unchanged if the size is right, else floats in [0, 1]."""
         pictures = frames.movedim(-1, 1)
         if self.source == self.target:
             return pictures
         return torch.cat([self._resize(chunk.float() / 255) for chunk in pictures.split(CHUNK)])
 
     def depth(self, depth: Float[Tensor, "frame h w"]) -> Float[Tensor, "frame new_h new_w"]:
-        """The fitted depth maps; unknown depth (not finite, or not positive) becomes 0."""
+        """Returns the fitted depth maps; unknown depth (not finite, not positive) becomes 0."""
         depth = torch.where(torch.isfinite(depth) & (depth > 0), depth, 0.0)
         if self.source == self.target:
             return depth
         (height, width), (crop_height, crop_width) = self.source, self.crop
-        # Of an odd margin the box takes the even side, as rounding to even does it.
+        # Python rounds halves to even: an odd margin moves the box to the even side.
         top, left = round((height - crop_height) / 2), round((width - crop_width) / 2)
         box = depth[:, None, top : top + crop_height, left : left + crop_width]
         return F.interpolate(box, self.target, mode="nearest")[:, 0]
@@ -74,9 +74,10 @@ class ExampleFit:
 def _centred(
     pictures: Float[Tensor, "frame 3 h w"], dim: int, size: int
 ) -> Float[Tensor, "frame 3 cropped_h cropped_w"]:
-    """The middle `size` rows or columns; of an odd margin, halfway between the two middles.
+    """Returns the middle `size` rows or columns.
 
-    A box half a pixel off centre would contradict the cameras.
+    With an odd margin it averages the two middle boxes: a box half a pixel off centre would
+    contradict the cameras.
     """
     margin = pictures.shape[dim] - size
     low = pictures.narrow(dim, margin // 2, size)

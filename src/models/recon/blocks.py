@@ -1,6 +1,6 @@
-"""The two kinds of blocks of the decoder: bidirectional Mamba-2 and full attention, both pre-norm.
+"""The modules of the decoder's trunk: patch embedding, Mamba-2 blocks and attention blocks.
 
-Tokens keep their type through a block, which computes in the type of its parameters. Attribute
+Blocks are pre-norm. They compute in the type of their parameters, tokens keep theirs. Attribute
 names follow the published checkpoints.
 """
 
@@ -8,6 +8,7 @@ import math
 
 import torch
 import torch.nn.functional as F
+from einops import rearrange
 from jaxtyping import Float
 from torch import Tensor, nn
 from torch.nn.attention import SDPBackend, sdpa_kernel
@@ -22,22 +23,51 @@ TAPS = 4
 DT_RANGE = (1e-3, 1e-1)
 DT_FLOOR = 1e-4
 A_RANGE = (1.0, 16.0)
+Tokens = Float[Tensor, "batch token width"]
+
+
+class PatchEmbed(nn.Module):
+    """Embeds the 1 x patch x patch patches of a latent clip: a linear map, a LayerNorm."""
+
+    def __init__(self, channels: int, width: int, patch: int, zero: bool = False) -> None:
+        super().__init__()
+        kernel = (1, patch, patch)
+        # Only holds the published names and shapes: patches don't overlap, so `forward` multiplies.
+        self.proj = nn.Conv3d(channels, width, kernel, stride=kernel)
+        self.norm = nn.LayerNorm(width, eps=1e-5)
+        self.patch = patch
+        # A zero map and a LayerNorm of bias 0 add nothing: training starts without this input.
+        std = 0.0 if zero else math.sqrt(2 / (patch * patch * width))
+        nn.init.normal_(self.proj.weight, std=std)
+        assert self.proj.bias is not None
+        nn.init.zeros_(self.proj.bias)
+
+    def forward(
+        self, clip: Float[Tensor, "clip latent_frame channel h w"]
+    ) -> Float[Tensor, "clip token width"]:
+        """Returns the tokens in the order (latent frame, row, column) of patches."""
+        height, width = clip.shape[-2:]
+        assert height % self.patch == 0 and width % self.patch == 0, f"{height}x{width} latents"
+        p = self.patch
+        patches = rearrange(clip, "n t c (i p) (j q) -> n (t i j) (c p q)", p=p, q=p)
+        weight = self.proj.weight.flatten(1)
+        return self.norm(F.linear(patches.to(weight.dtype), weight, self.proj.bias))
 
 
 class DirectionalScan(nn.Module):
-    """What one direction of a bidirectional block owns: convolution, scan, gated norm."""
+    """Convolution, scan and gated norm of one direction of a bidirectional block."""
 
     def __init__(self, inner: int) -> None:
         super().__init__()
         heads = inner // HEAD
         channels = inner + 2 * STATE
         # Step sizes start log-uniform; the bias is their inverse softplus.
-        log_dt = torch.empty(heads).uniform_(*(math.log(limit) for limit in DT_RANGE))
+        log_dt = torch.empty(heads).uniform_(math.log(DT_RANGE[0]), math.log(DT_RANGE[1]))
         dt = log_dt.exp().clamp(min=DT_FLOOR)
         self.dt_bias = nn.Parameter(dt + torch.log(-torch.expm1(-dt)))
-        self.A_log = nn.Parameter(torch.empty(heads).uniform_(*A_RANGE).log())
+        self.A_log = nn.Parameter(torch.empty(heads).uniform_(A_RANGE[0], A_RANGE[1]).log())
         self.D = nn.Parameter(torch.ones(heads))
-        # Holds the parameters under their published names; `causal_conv` does the work.
+        # Only holds the parameters under their published names, for `causal_conv`.
         self.conv1d = nn.Conv1d(channels, channels, TAPS, groups=channels)
         self.norm = nn.RMSNorm(inner, eps=NORM_EPS)
 
@@ -48,22 +78,24 @@ class DirectionalScan(nn.Module):
         reverse: bool,
         backend: Backend,
     ) -> Float[Tensor, "batch token inner"]:
-        """`total` plus this direction's output; channels are `gate | x | B | C | dt`."""
+        """Returns `total` plus this direction's output; channels are `gate | x | B | C | dt`."""
         inner, heads = self.norm.weight.shape[0], len(self.D)
         gate, mixed, dt = projected.split([inner, inner + 2 * STATE, heads], dim=-1)
         assert self.conv1d.bias is not None
-        mixed = causal_conv(mixed, self.conv1d.weight, self.conv1d.bias, reverse, backend)
+        mixed = causal_conv(
+            mixed, self.conv1d.weight, self.conv1d.bias, reverse=reverse, backend=backend
+        )
         x, B, C = mixed.split([inner, STATE, STATE], dim=-1)
-        # Float32 whatever the trunk's type: decays multiply over the whole sequence.
+        # Always float32: decays multiply over the whole sequence.
         dt = F.softplus(dt.float() + self.dt_bias.float())
         A = -self.A_log.float().exp()
         x = x.unflatten(-1, (heads, HEAD))
-        y = selective_scan(x, dt, A, B, C, self.D.float(), reverse, backend)
-        return gated_norm(y.flatten(-2), gate, self.norm.weight, total, backend)
+        y = selective_scan(x, dt, A, B, C, self.D.float(), reverse=reverse, backend=backend)
+        return gated_norm(y.flatten(-2), gate, self.norm.weight, total=total, backend=backend)
 
 
 class BidirectionalMamba(nn.Module):
-    """Mamba-2 in both directions over one projection; the directions are summed, not averaged."""
+    """Mamba-2 in both directions over one projection; returns the sum of the directions."""
 
     def __init__(self, width: int, backend: Backend) -> None:
         super().__init__()
@@ -74,14 +106,12 @@ class BidirectionalMamba(nn.Module):
         self.out_proj = nn.Linear(inner, width, bias=False)
         self.backend: Backend = backend
 
-    def forward(
-        self, tokens: Float[Tensor, "batch token width"]
-    ) -> Float[Tensor, "batch token width"]:
-        """New features of each token, from all tokens before and after it."""
+    def forward(self, tokens: Tokens) -> Tokens:
+        """Mixes all tokens."""
         projected = self.in_proj(tokens)
         total = None
         for reverse, scan in zip((False, True), self.mamba_scans, strict=True):
-            total = scan(projected, total, reverse, self.backend)
+            total = scan(projected, total, reverse, backend=self.backend)
         assert total is not None
         return self.out_proj(total)
 
@@ -94,9 +124,7 @@ class MambaBlock(nn.Module):
         self.norm = nn.RMSNorm(width, eps=NORM_EPS)
         self.mamba = BidirectionalMamba(width, backend)
 
-    def forward(
-        self, tokens: Float[Tensor, "batch token width"]
-    ) -> Float[Tensor, "batch token width"]:
+    def forward(self, tokens: Tokens) -> Tokens:
         """The tokens after the block."""
         weight = self.norm.weight
         normed = F.rms_norm(tokens, weight.shape, weight.to(tokens.dtype), NORM_EPS)
@@ -113,10 +141,8 @@ class Attention(nn.Module):
         self.qkv = nn.Linear(width, 3 * width)
         self.proj = nn.Linear(width, width)
 
-    def forward(
-        self, tokens: Float[Tensor, "batch token width"]
-    ) -> Float[Tensor, "batch token width"]:
-        """New features of each token."""
+    def forward(self, tokens: Tokens) -> Tokens:
+        """Mixes all tokens."""
         parts = self.qkv(tokens).unflatten(-1, (3, self.heads, -1))
         query, key, value = parts.permute(2, 0, 3, 1, 4)
         with sdpa_kernel(_preferred_kernels(tokens.device), set_priority=True):
@@ -125,9 +151,9 @@ class Attention(nn.Module):
 
 
 def _preferred_kernels(device: torch.device) -> list[SDPBackend]:
-    """Attention kernels, the fastest first; those that can't take the inputs are passed over."""
+    """Returns attention kernels, the fastest first; torch skips those that don't fit the inputs."""
     kernels = [SDPBackend.FLASH_ATTENTION, SDPBackend.EFFICIENT_ATTENTION, SDPBackend.MATH]
-    # From Hopper on cuDNN is the fastest by a third at long sequences; before, flash is.
+    # From Hopper on, cuDNN is faster than flash by a third at long sequences.
     hopper = device.type == "cuda" and torch.cuda.get_device_capability(device) >= (9, 0)
     return [SDPBackend.CUDNN_ATTENTION, *kernels] if hopper else kernels
 
@@ -140,10 +166,8 @@ class Mlp(nn.Module):
         self.fc1 = nn.Linear(width, hidden)
         self.fc2 = nn.Linear(hidden, width)
 
-    def forward(
-        self, tokens: Float[Tensor, "batch token width"]
-    ) -> Float[Tensor, "batch token width"]:
-        """New features of each token, from that token alone."""
+    def forward(self, tokens: Tokens) -> Tokens:
+        """Maps each token by itself."""
         return self.fc2(F.gelu(self.fc1(tokens)))
 
 
@@ -157,9 +181,7 @@ class AttentionBlock(nn.Module):
         self.norm2 = nn.LayerNorm(width, eps=1e-6)
         self.mlp = Mlp(width, int(width * mlp_ratio))
 
-    def forward(
-        self, tokens: Float[Tensor, "batch token width"]
-    ) -> Float[Tensor, "batch token width"]:
+    def forward(self, tokens: Tokens) -> Tokens:
         """The tokens after the block."""
         dtype = self.norm1.weight.dtype
         tokens = tokens + self.attn(layer_norm(self.norm1, tokens).to(dtype))
@@ -169,13 +191,13 @@ class AttentionBlock(nn.Module):
 def layer_norm(
     norm: nn.LayerNorm, tokens: Float[Tensor, "*batch width"]
 ) -> Float[Tensor, "*batch width"]:
-    """The norm in the type of the tokens, whatever that of its parameters."""
+    """Applies the norm in the type of the tokens."""
     weight, bias = norm.weight.to(tokens.dtype), norm.bias.to(tokens.dtype)
     return F.layer_norm(tokens, norm.normalized_shape, weight, bias, norm.eps)
 
 
 def initialise(module: nn.Module) -> None:
-    """Linear maps start truncated-normal with deviation 0.02 and bias 0, those of Mamba too."""
+    """Starts all linear maps truncated-normal with deviation 0.02, and bias 0."""
     for part in module.modules():
         if isinstance(part, nn.Linear):
             nn.init.trunc_normal_(part.weight, std=0.02)

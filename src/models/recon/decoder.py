@@ -1,7 +1,7 @@
-"""LatentRecon: latents, Pluecker latents and rays of up to six trajectories -> Gaussians.
+"""The decoder: latents, Pluecker latents and rays of up to six trajectories -> Gaussians.
 
 Tokens of a scene are ordered (trajectory, latent frame, row, column), Gaussians (trajectory, frame,
-row, column). The scans run through the whole sequence, so the order of trajectories matters.
+row, column). Scans run through the whole sequence, so the order of trajectories matters.
 """
 
 import math
@@ -15,28 +15,27 @@ from torch.utils.checkpoint import checkpoint
 
 from ...gaussians import Gaussians
 from ...runtime import InputError
-from .blocks import AttentionBlock, MambaBlock, initialise, layer_norm
-from .embed import PatchEmbed
-from .heads import NOT_OPACITY, OPACITY, RAW_CHANNELS, HeadRange, activate
-from .prune import keep_indices
+from .blocks import AttentionBlock, MambaBlock, PatchEmbed, Tokens, initialise, layer_norm
+from .heads import NOT_OPACITY, OPACITY, RAW_CHANNELS, activate, keep_indices
 from .scan.seam import Backend
 from .upsample import TemporalUpsample
 
 Precision = Literal["parity", "fp32"]
-# The least and the largest value of each size: more would be built for hours, or in no memory.
+Rays = Float[Tensor, "batch traj frame 3 h w"]
+# The least and the largest value of each size; larger networks would not fit into memory.
 SIZES = {"depth": (1, 1000), "width": (1, 65536), "heads": (1, 65536), "patch": (1, 64)}
 SIZES |= {"latent_channels": (1, 4096), "time_compression": (1, 64), "attention_every": (0, 1000)}
 
 
-@dataclass
+@dataclass(kw_only=True)
 class DecoderConfig:
-    """Sizes and choices of the decoder; the defaults are those of the published weights."""
+    """Sizes and choices of the decoder; defaults as published."""
 
     depth: int = 16
     width: int = 512
     heads: int = 8
     mlp_ratio: float = 4.0
-    # Every so many blocks attention takes the place of Mamba; 0 for Mamba only.
+    # The last of so many blocks is attention instead of Mamba; 0 for Mamba only.
     attention_every: int = 8
     # Without Mamba every block is attention (an ablation).
     use_mamba: bool = True
@@ -49,8 +48,7 @@ class DecoderConfig:
     distance_shift: float = -1.65
     scale_cap: float = 0.3
     prune_ratio: float = 0.0
-    # `fp32`: head and sum over the blocks in float32; `parity`: all in the trunk's type, as
-    # published.
+    # `fp32`: head and residual sum in float32; `parity`: all in the trunk's type, as published.
     precision: Precision = "fp32"
     # Recompute the activations of Mamba blocks in the backward pass.
     checkpointing: bool = False
@@ -79,7 +77,7 @@ class DecoderConfig:
 
 @dataclass(frozen=True)
 class Decoded:
-    """Gaussians of a batch of scenes; after pruning, where they stood before it."""
+    """Gaussians of a batch of scenes; if pruned, their places before it."""
 
     gaussians: Gaussians
     keep_index: Int[Tensor, "batch kept"] | None = None
@@ -91,7 +89,6 @@ class LatentRecon(nn.Module):
     def __init__(self, config: DecoderConfig) -> None:
         super().__init__()
         self.config = config
-        self.limits = HeadRange(config.near, config.far, config.distance_shift, config.scale_cap)
         width, channels, patch = config.width, config.latent_channels, config.patch
         self.enc_blocks = nn.ModuleList(_block(config, index) for index in range(config.depth))
         self.enc_norm = nn.LayerNorm(width, eps=1e-6)
@@ -101,119 +98,91 @@ class LatentRecon(nn.Module):
         # Part of every checkpoint, static ones too.
         self.patch_time_embed = PatchEmbed(channels, width, patch, zero=True)
         self.patch_time_embed_tgt = PatchEmbed(channels, width, patch, zero=True)
-        self.deconv = TemporalUpsample(width, RAW_CHANNELS, patch, config.time_compression)
+        self.deconv = TemporalUpsample(
+            width, RAW_CHANNELS, patch=patch, stride=config.time_compression
+        )
 
     def forward(
         self,
         latents: Float[Tensor, "batch traj latent_frame c h w"],
         pluecker: Float[Tensor, "batch traj latent_frame c2 h w"],
-        origins: Float[Tensor, "batch traj frame 3 h w"],
-        directions: Float[Tensor, "batch traj frame 3 h w"],
+        origins: Rays,
+        directions: Rays,
         time: tuple[Tensor, Tensor] | None = None,
     ) -> Decoded:
-        """Gaussians of each scene, pruned where the configuration says so.
+        """Returns the Gaussians of each scene, pruned if the configuration says so.
 
         Args:
             latents: Raw (not normalised) latents of the clips.
             pluecker: Encoded Pluecker maps, moment then direction.
             origins: Ray origins at the resolution of the latents, in world units.
             directions: Unit ray directions.
-            time: Encoded source times (batch, latent_frame, c, h, w) and target time (one latent
-                frame), if and only if the decoder is dynamic.
+            time: For a dynamic decoder only: encoded source times (batch, latent_frame, c, h, w)
+                and target time (one latent frame).
         """
-        tokens = self.embed(latents, pluecker)
-        time_tokens = None if time is None else self.embed_time(*time)
-        return self.decode(tokens, origins, directions, time_tokens)
-
-    def embed(
-        self,
-        latents: Float[Tensor, "batch traj latent_frame c h w"],
-        pluecker: Float[Tensor, "batch traj latent_frame c2 h w"],
-    ) -> Float[Tensor, "batch traj token width"]:
-        """The part of the tokens that does not depend on the time; keep it for other times."""
-        trajectories = latents.shape[:2]
+        assert (time is not None) == self.config.use_time, "times and use_time disagree"
         tokens = self.patch_embed(latents.flatten(0, 1))
         tokens = tokens + self.patch_plucker_embed(pluecker.flatten(0, 1))
-        return tokens.unflatten(0, trajectories)
-
-    def embed_time(
-        self,
-        source: Float[Tensor, "batch latent_frame c h w"],
-        target: Float[Tensor, "batch 1 c h w"],
-    ) -> Float[Tensor, "batch token width"]:
-        """What the times add to the tokens of every trajectory."""
-        assert self.config.use_time, "a static decoder was given times"
-        target_tokens = self.patch_time_embed_tgt(target)
-        return self.patch_time_embed(source) + target_tokens.repeat(1, source.shape[1], 1)
-
-    def decode(
-        self,
-        tokens: Float[Tensor, "batch traj token width"],
-        origins: Float[Tensor, "batch traj frame 3 h w"],
-        directions: Float[Tensor, "batch traj frame 3 h w"],
-        time_tokens: Float[Tensor, "batch token width"] | None = None,
-    ) -> Decoded:
-        """Gaussians of embedded tokens."""
-        assert (time_tokens is not None) == self.config.use_time, "times and use_time disagree"
-        if time_tokens is not None:
-            tokens = tokens + time_tokens[:, None]
+        tokens = tokens.unflatten(0, latents.shape[:2])
+        if time is not None:
+            source, target = self.patch_time_embed(time[0]), self.patch_time_embed_tgt(time[1])
+            tokens = tokens + (source + target.repeat(1, time[0].shape[1], 1))[:, None]
         if self.config.precision == "fp32":
-            # The sum over the blocks is where a bfloat16 trunk loses most.
+            # A bfloat16 trunk loses most in the sum over the blocks.
             tokens = tokens.float()
-        batch, trajectories = tokens.shape[:2]
-        features = self.encode(tokens.flatten(1, 2))
-        features = features.reshape(batch * trajectories, *self._grid(directions), -1)
+        batch, trajectories, frames, _, height, width = directions.shape
+        steps, rest = divmod(frames - 1, self.config.time_compression)
+        assert rest == 0, f"{frames} frames of rays, compression {self.config.time_compression}"
+        grid = (steps + 1, height // self.config.patch, width // self.config.patch)
+        features = self._encode(tokens.flatten(1, 2)).reshape(batch * trajectories, *grid, -1)
         # Outside autocast: the head computes in the type of the tokens.
         with torch.autocast(features.device.type, enabled=False):
             return self._head(layer_norm(self.enc_norm, features), origins, directions)
 
-    def encode(
-        self, tokens: Float[Tensor, "batch token width"]
-    ) -> Float[Tensor, "batch token width"]:
-        """The tokens after all blocks."""
+    def _encode(self, tokens: Tokens) -> Tokens:
         for block in self.enc_blocks:
-            # Attention is not computed twice: it is most of the time and little of the memory.
+            # Attention takes most of the time but little memory: it is not computed twice.
             if self.config.checkpointing and isinstance(block, MambaBlock) and tokens.requires_grad:
                 tokens = checkpoint(block, tokens, use_reentrant=False)
             else:
                 tokens = block(tokens)
         return tokens
 
-    def _grid(self, directions: Float[Tensor, "batch traj frame 3 h w"]) -> tuple[int, int, int]:
-        """Latent frames, rows and columns of tokens under the rays."""
-        frames, _, height, width = directions.shape[2:]
-        latent_frames, rest = divmod(frames - 1, self.config.time_compression)
-        assert rest == 0, f"{frames} frames of rays at compression {self.config.time_compression}"
-        return latent_frames + 1, height // self.config.patch, width // self.config.patch
-
     def _head(
         self,
         features: Float[Tensor, "clip latent_frame i j width"],
-        origins: Float[Tensor, "batch traj frame 3 h w"],
-        directions: Float[Tensor, "batch traj frame 3 h w"],
+        origins: Rays,
+        directions: Rays,
     ) -> Decoded:
-        """Gaussians of the final features."""
-        batch = len(directions)
-        origins, directions = origins.to(features.dtype), directions.to(features.dtype)
-        if self.config.prune_ratio == 0:
+        """Returns the Gaussians of the final features."""
+        config, batch, keep = self.config, len(directions), None
+        rays = (origins.to(features.dtype), directions.to(features.dtype))
+        if config.prune_ratio == 0:
             raw = self.deconv(features).reshape(batch, -1, RAW_CHANNELS)
-            origins = origins.movedim(3, -1).reshape(batch, -1, 3)
-            directions = directions.movedim(3, -1).reshape(batch, -1, 3)
-            return Decoded(activate(raw, origins, directions, self.limits))
-        # Opacity first: the other channels are evaluated for the kept cells alone.
-        opacity = self.deconv(features, OPACITY).reshape(batch, -1)
-        keep = keep_indices(opacity, self.config.prune_ratio)
-        start = torch.arange(batch, device=keep.device)[:, None] * opacity.shape[1]
-        raw = self.deconv.at(features, (keep + start).flatten(), NOT_OPACITY)
-        raw = torch.cat((raw.unflatten(0, keep.shape), opacity.gather(1, keep)[..., None]), dim=-1)
-        origins, directions = _rays_at(origins, keep), _rays_at(directions, keep)
-        return Decoded(activate(raw, origins, directions, self.limits), keep)
+            rays = [field.movedim(3, -1).reshape(batch, -1, 3) for field in rays]
+        else:
+            # Opacity first: the other channels are evaluated for the kept cells alone.
+            opacity = self.deconv(features, OPACITY).reshape(batch, -1)
+            keep = keep_indices(opacity, config.prune_ratio)
+            start = torch.arange(batch, device=keep.device)[:, None] * opacity.shape[1]
+            raw = self.deconv.at(features, (keep + start).flatten(), NOT_OPACITY)
+            kept = opacity.gather(1, keep)[..., None]
+            raw = torch.cat((raw.unflatten(0, keep.shape), kept), dim=-1)
+            rays = [_rays_at(field, keep) for field in rays]
+        gaussians = activate(
+            raw,
+            origins=rays[0],
+            directions=rays[1],
+            near=config.near,
+            far=config.far,
+            distance_shift=config.distance_shift,
+            scale_cap=config.scale_cap,
+        )
+        return Decoded(gaussians, keep)
 
 
-def _rays_at(
-    field: Float[Tensor, "batch traj frame 3 h w"], index: Int[Tensor, "batch kept"]
-) -> Float[Tensor, "batch kept 3"]:
-    """The vectors of a ray field at flat indices over (trajectory, frame, row, column)."""
+def _rays_at(field: Rays, index: Int[Tensor, "batch kept"]) -> Float[Tensor, "batch kept 3"]:
+    """Returns the vectors at flat indices over (trajectory, frame, row, column)."""
     height, width = field.shape[-2:]
     frame, cell = index // (height * width), index % (height * width)
     scene = torch.arange(len(index), device=index.device)[:, None].expand_as(index)
@@ -222,7 +191,6 @@ def _rays_at(
 
 
 def _block(config: DecoderConfig, index: int) -> nn.Module:
-    """The block at `index`: attention every so many blocks, Mamba otherwise."""
     every = config.attention_every
     if not config.use_mamba or (every > 0 and index % every == every - 1):
         return AttentionBlock(config.width, config.heads, config.mlp_ratio)

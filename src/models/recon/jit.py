@@ -1,4 +1,4 @@
-"""Triton where it is installed; elsewhere a stand-in, so that kernel files can be imported."""
+"""Triton, or a stand-in that lets kernel files be imported where it is not installed."""
 
 import inspect
 from collections.abc import Callable
@@ -8,7 +8,7 @@ from typing import Any
 try:
     import triton
     import triton.language as tl
-except ImportError:  # Builds of torch for the CPU come without it.
+except ImportError:  # CPU builds of torch don't have it.
     triton, tl = None, SimpleNamespace(constexpr=int, tensor=object)
 
 __all__ = ["kernel", "tl"]
@@ -17,17 +17,17 @@ Variant = tuple[dict[str, int], int, int]
 
 
 def kernel(*variants: Variant) -> Callable[[Callable[..., None]], Any]:
-    """A decorator that makes a Triton kernel.
+    """Returns a decorator that makes a Triton kernel.
 
-    Each variant is (block sizes, warps, pipeline stages); the first call takes the fastest. Without
-    variants the caller gives the block sizes.
+    Each variant is (block sizes, warps, pipeline stages); the first call chooses the fastest.
+    Without variants the caller gives the block sizes.
     """
 
     def compiled(function: Callable[..., None]) -> Any:
-        """The kernel; without Triton the function itself, which nobody calls."""
+        """Returns the kernel; without Triton, the function itself, which is never called."""
         if triton is None:
             return function
-        # Triton reads the source: wrappers (the type checker of the tests) must come off.
+        # Triton reads the source, so wrappers (the type checker of the tests) are removed.
         program = triton.jit(inspect.unwrap(function))
         if not variants:
             return program

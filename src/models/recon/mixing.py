@@ -1,6 +1,6 @@
-"""The two steps around the scan: the causal convolution before it, the gated norm after it.
+"""The causal convolution before the scan, and the gated norm after it.
 
-Plain torch, differentiable; on CUDA and where no gradient is needed, one Triton kernel each.
+Plain torch, differentiable; on CUDA without gradients, one Triton kernel each.
 """
 
 import torch
@@ -20,11 +20,11 @@ def causal_conv(
     reverse: bool = False,
     backend: Backend = "auto",
 ) -> Float[Tensor, "batch length channel"]:
-    """`silu` of a depthwise convolution that sees each token and those before it.
+    """Returns `silu` of a depthwise convolution over each token and the tokens before it.
 
-    Reversed, it sees the tokens after it, the farthest under the first tap.
+    Reversed, it takes the tokens after it; the first tap weighs the farthest.
     """
-    if _fused(backend, sequence, weight, bias):
+    if _fused(backend, [sequence, weight, bias]):
         from .mixing_kernels import causal_conv as kernel
 
         return kernel(sequence, weight, bias, reverse)
@@ -42,11 +42,11 @@ def gated_norm(
     total: Float[Tensor, "batch length channel"] | None = None,
     backend: Backend = "auto",
 ) -> Float[Tensor, "batch length channel"]:
-    """`total` plus the RMS norm of the gated values `y silu(gate)`: gate first, norm second.
+    """Returns `total` plus the RMS norm of the gated values `y silu(gate)`.
 
-    `total` may be overwritten where no gradient is needed.
+    `total` may be overwritten if no gradient is needed.
     """
-    if _fused(backend, y, gate, weight, *(() if total is None else (total,))):
+    if _fused(backend, [y, gate, weight] if total is None else [y, gate, weight, total]):
         from .mixing_kernels import gated_norm as kernel
 
         return kernel(y, gate, weight, total, NORM_EPS)
@@ -54,8 +54,8 @@ def gated_norm(
     return normed if total is None else total + normed
 
 
-def _fused(backend: Backend, *tensors: Tensor) -> bool:
-    """Whether the Triton kernels, which have no backward, may take these tensors."""
+def _fused(backend: Backend, tensors: list[Tensor]) -> bool:
+    """Whether the Triton kernels, which have no backward, can take these tensors."""
     if torch.is_grad_enabled() and any(tensor.requires_grad for tensor in tensors):
         return False
     return choose_backend(backend, tensors[0].device) == "cuda"

@@ -1,7 +1,4 @@
-"""The causal convolution and the gated norm around the scan in Triton, one pass over memory each.
-
-For inference: neither has a backward. The torch forms are in `mixing.py`.
-"""
+"""Triton kernels of the functions in `mixing.py`, one pass over memory each; no backward."""
 
 import torch
 from jaxtyping import Float
@@ -18,7 +15,7 @@ def causal_conv(
     bias: Float[Tensor, " channel"],
     reverse: bool,
 ) -> Float[Tensor, "batch length channel"]:
-    """`silu` of the depthwise causal convolution, summed in float32."""
+    """Computes `mixing.causal_conv`, summed in float32."""
     batch, length, channels = sequence.shape
     assert sequence.stride(-1) == 1, f"contiguous rows expected, got {sequence.stride()}"
     out = torch.empty(sequence.shape, dtype=sequence.dtype, device=sequence.device)
@@ -41,7 +38,7 @@ def gated_norm(
     total: Float[Tensor, "batch length channel"] | None,
     eps: float,
 ) -> Float[Tensor, "batch length channel"]:
-    """`total` (overwritten) plus the RMS norm of `y silu(gate)`, computed in float32."""
+    """Computes `mixing.gated_norm` in float32; overwrites `total`."""
     batch, length, channels = y.shape
     assert y.is_contiguous() and gate.stride(-1) == 1, f"strides {y.stride()}, {gate.stride()}"
     out = torch.empty_like(y) if total is None else total
@@ -72,7 +69,7 @@ def _conv(  # noqa: PLR0913 (a kernel takes pointers, strides and sizes one by o
     BLOCK_L: tl.constexpr,
     BLOCK_C: tl.constexpr,
 ) -> None:
-    """A tile of tokens and channels; the taps' rows overlap and come from the cache."""
+    """Computes a tile of tokens and channels; the rows of the taps overlap in the cache."""
     channel = tl.program_id(0) * BLOCK_C + tl.arange(0, BLOCK_C)
     step = tl.program_id(1).to(tl.int64) * BLOCK_L + tl.arange(0, BLOCK_L)
     batch = tl.program_id(2).to(tl.int64)
@@ -82,7 +79,7 @@ def _conv(  # noqa: PLR0913 (a kernel takes pointers, strides and sizes one by o
     result += tl.load(bias + channel, mask=known, other=0).to(tl.float32)[None, :]
     for tap in tl.static_range(TAPS):
         seen = step + (TAPS - 1 - tap) if REVERSE else step - (TAPS - 1 - tap)
-        # Tokens beyond either end count as zeros, as in a padded convolution.
+        # Tokens outside the sequence count as zeros, as in a padded convolution.
         mask = ((seen >= 0) & (seen < length))[:, None] & known[None, :]
         at = sequence + seen[:, None] * step_stride + channel[None, :]
         factor = tl.load(weight + channel * TAPS + tap, mask=known, other=0).to(tl.float32)
@@ -107,7 +104,7 @@ def _norm(  # noqa: PLR0913
     ADD: tl.constexpr,
     BLOCK: tl.constexpr,
 ) -> None:
-    """One token: gate, norm, weight, and the sum with what is there."""
+    """Computes one token: gate, norm, weight, and the sum with the stored value."""
     step, batch = tl.program_id(0).to(tl.int64), tl.program_id(1).to(tl.int64)
     channel = tl.arange(0, BLOCK)
     known = channel < channels

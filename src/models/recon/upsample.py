@@ -1,9 +1,9 @@
-"""Tokens -> raw Gaussian channels, one cell per pixel frame and latent pixel.
+"""Tokens -> raw Gaussian channels, one cell for each frame and latent pixel.
 
-A transposed convolution whose temporal kernel (stride + 1) overlaps in one frame and whose spatial
-kernel (the patch) does not overlap. Written as one matrix product per token, whose columns are
-(tap, row in the patch, column in the patch, channel), and an overlap-add along time: tap `k` of
-latent frame `l` lands on frame `stride * l - stride / 2 + k`; what falls outside the clip is cut.
+It is a transposed convolution whose temporal kernel (stride + 1) overlaps in one frame and whose
+spatial kernel (the patch) does not overlap, computed as one matrix product with columns (tap, row
+in the patch, column in the patch, channel) and an overlap-add along time: tap `k` of latent frame
+`l` belongs to frame `stride * l - stride / 2 + k`; frames outside the clip are cut.
 """
 
 import torch
@@ -14,9 +14,9 @@ from torch import Tensor, nn
 
 
 class TemporalUpsample(nn.ConvTranspose3d):
-    """`t` latent frames of tokens -> `stride * (t - 1) + 1` frames, `patch` times finer cells.
+    """Turns `t` latent frames into `stride * (t - 1) + 1` frames with `patch` times finer cells.
 
-    Parameters, their names and their initialisation are those of the transposed convolution.
+    It has the parameters and the initialisation of the transposed convolution.
     """
 
     def __init__(self, width: int, channels: int, patch: int, stride: int) -> None:
@@ -31,22 +31,18 @@ class TemporalUpsample(nn.ConvTranspose3d):
         self.temporal = stride
         self.patch = patch
 
-    def frames(self, latent_frames: int) -> int:
-        """How many frames come out of so many latent frames."""
-        return self.temporal * (latent_frames - 1) + 1
-
     def forward(  # pyright: ignore[reportIncompatibleMethodOverride]
         self, tokens: Float[Tensor, "clip latent_frame i j width"], channels: slice = slice(None)
     ) -> Float[Tensor, "clip frame row column channel"]:
-        """The chosen raw channels of all cells, in the type of `tokens`."""
+        """Returns the chosen raw channels of all cells, in the type of `tokens`."""
         p, k = self.patch, self.temporal
         taps = self._taps(tokens, channels)
         body, last = taps[..., :-1, :, :, :], taps[..., -1, :, :, :]
         timeline = rearrange(body, "n t i j k p q c -> n (t k) (i p) (j q) c", k=k, p=p, q=p)
         last = rearrange(last, "n t i j p q c -> n t (i p) (j q) c")
         timeline[:, k::k] += last[:, :-1]
-        start = k // 2
-        clip = timeline[:, start : start + self.frames(tokens.shape[1])]
+        start, frames = k // 2, k * (tokens.shape[1] - 1) + 1
+        clip = timeline[:, start : start + frames]
         return clip + self._bias(channels).to(tokens.dtype)
 
     def at(
@@ -55,19 +51,19 @@ class TemporalUpsample(nn.ConvTranspose3d):
         cells: Int[Tensor, " cell"],
         channels: slice = slice(None),
     ) -> Float[Tensor, "cell channel"]:
-        """The chosen raw channels at some cells, flat indices over (clip, frame, row, column)."""
+        """Returns the chosen raw channels at flat indices over (clip, frame, row, column)."""
         p, k = self.patch, self.temporal
         clips, latent_frames, rows, columns, _ = tokens.shape
         taps = self._taps(tokens, channels)
-        size = (clips, self.frames(latent_frames), rows * p, columns * p)
-        clip, frame, row, column = _unravel(cells, size)
+        size = (clips, k * (latent_frames - 1) + 1, rows * p, columns * p)
+        clip, frame, row, column = torch.unravel_index(cells, size)
         frame = frame + k // 2
         latent_frame, tap = frame // k, frame % k
         token = ((clip * latent_frames + latent_frame) * rows + row // p) * columns + column // p
         inside = (row % p) * p + column % p
         flat = taps.reshape(-1, taps.shape[-1])
         raw = flat[(token * (k + 1) + tap) * p * p + inside] + self._bias(channels).to(flat.dtype)
-        # Where the first tap lands, the last tap of the latent frame before it lands too.
+        # The frame of a first tap also gets the last tap of the latent frame before.
         shared = (tap == 0).nonzero()[:, 0]
         before = token[shared] - rows * columns
         extra = flat[(before * (k + 1) + k) * p * p + inside[shared]]
@@ -76,7 +72,7 @@ class TemporalUpsample(nn.ConvTranspose3d):
     def _taps(
         self, tokens: Float[Tensor, "clip latent_frame i j width"], channels: slice
     ) -> Float[Tensor, "clip latent_frame i j tap p q channel"]:
-        """What each token gives to the cells that it covers."""
+        """Returns the contribution of each token to the cells that it covers."""
         weight = self.weight[:, channels].permute(2, 3, 4, 1, 0)
         product = F.linear(tokens, weight.flatten(0, 3).to(tokens.dtype))
         return product.unflatten(-1, weight.shape[:4])
@@ -84,10 +80,3 @@ class TemporalUpsample(nn.ConvTranspose3d):
     def _bias(self, channels: slice) -> Float[Tensor, " channel"]:
         assert self.bias is not None
         return self.bias[channels]
-
-
-def _unravel(
-    index: Int[Tensor, " cell"], size: tuple[int, int, int, int]
-) -> tuple[Int[Tensor, " cell"], ...]:
-    """Coordinates of flat indices into a tensor of `size`."""
-    return tuple(torch.unravel_index(index, size))

@@ -1,4 +1,4 @@
-"""Weights of the decoder on disk: the published checkpoint, and our safetensors with a config."""
+"""Reads and writes the decoder's weights: published checkpoints, and our safetensors + config."""
 
 from dataclasses import asdict, fields
 from pathlib import Path
@@ -15,25 +15,22 @@ from .decoder import DecoderConfig, LatentRecon
 
 WEIGHTS_NAME = "model.safetensors"
 CONFIG_NAME = "config.json"
-# Choices of a run rather than of the weights.
+# Settings of a run, not of the weights.
 NOT_STORED = {"backend", "checkpointing"}
-# A tensor of every decoder, by which prefixes of its names are told.
+# A tensor of every decoder, from which the prefix of names is found.
 MARKER = "enc_norm.weight"
 
 
 def load_decoder(
-    path: Path | str,
-    config: DecoderConfig | None = None,
-    device: torch.device | str = "cpu",
+    path: Path | str, config: DecoderConfig | None = None, device: torch.device | str = "cpu"
 ) -> LatentRecon:
-    """The decoder with the weights at `path`, in evaluation mode.
+    """Loads the decoder in evaluation mode, in float32.
 
     Args:
         path: A torch checkpoint (DeepSpeed's `{"module": ...}` or a plain state dict), or our
-            safetensors file, or the folder that holds it.
-        config: Sizes and choices; by default those stored beside a safetensors file, or the
-            published ones.
-        device: Where they go, in float32.
+            safetensors file, or its folder.
+        config: By default the one stored beside a safetensors file, or the published one.
+        device: The device of the weights.
 
     Raises:
         InputError: no such file, an unreadable one, or tensors that are missing, unexpected or of
@@ -59,7 +56,7 @@ def load_decoder(
 
 
 def save_decoder(model: LatentRecon, folder: Path | str) -> None:
-    """Write the weights and the configuration into `folder`, each file atomically."""
+    """Writes the weights and the configuration into `folder`, each file atomically."""
     folder = Path(folder)
     state = {name: part.detach().cpu().contiguous() for name, part in model.state_dict().items()}
     stored = {name: value for name, value in asdict(model.config).items() if name not in NOT_STORED}
@@ -69,7 +66,7 @@ def save_decoder(model: LatentRecon, folder: Path | str) -> None:
 
 
 def read_config(path: Path) -> DecoderConfig:
-    """The configuration stored beside our weights; `InputError` for unknown keys or values."""
+    """Reads the configuration beside our weights; `InputError` for unknown keys or wrong values."""
     if not path.is_file():
         raise InputError(path, "no such file", "the configuration beside the weights")
     values = read_json_object(path)

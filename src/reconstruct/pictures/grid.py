@@ -1,7 +1,7 @@
-"""Videos of several scenes at once, put together from the finished videos of each."""
+"""Videos of several scenes at once, joined from the finished videos of each."""
 
 import math
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import torch
@@ -10,33 +10,31 @@ from torch import Tensor
 
 from ...io.video.video import iterate_video, video_header, write_video
 from ...visualization.sheet import contact_sheet
-from ..outputs import OutputConfig, OutputTree
+from ..config import OutputConfig
+from ..outputs import File, OutputTree
 
 QUALITY = 5
 
 
 def write_grids(tree: OutputTree, indices: Sequence[int], config: OutputConfig) -> None:
-    """Write grids of `config.grid_scenes` scenes each: everything, renderings and, if any, inputs.
+    """Writes grids of `config.grid_scenes` scenes each: everything, renderings and inputs.
 
-    A video file of the grid appears for each kind that every one of its scenes has.
+    A grid is left out if one of its scenes has no such video.
     """
-    kinds: dict[str, Callable[[int], Path]] = {
-        "sample": tree.full,
-        "rgb": tree.main,
-        "input": tree.input,
-    }
+    kinds = {"sample": File.FULL, "rgb": File.MAIN, "input": File.INPUT}
     step = config.grid_scenes
     for number, start in enumerate(range(0, len(indices), step)):
-        for kind, path_of in kinds.items():
-            paths = [path_of(index) for index in indices[start : start + step]]
+        for kind, file in kinds.items():
+            paths = [tree.path(file, index) for index in indices[start : start + step]]
             if all(path.is_file() for path in paths):
-                write_video(tree.grid(kind, number), _tiled(paths), config.fps, QUALITY)
+                path = tree.root / f"grid/{kind}_grid_{number}.mp4"
+                write_video(path, _tiled(paths), config.fps, quality=QUALITY)
 
 
 def _tiled(paths: Sequence[Path]) -> Iterator[UInt8[Tensor, "1 sheet_h sheet_w 3"]]:
-    """The frames of several videos of one size next to each other, up to the shortest's end.
+    """Yields the frames of equally large videos next to each other, up to the shortest's end.
 
-    Square numbers make a square, others one row.
+    A square number of videos makes a square, any other one row.
     """
     side = math.isqrt(len(paths))
     columns = side if side * side == len(paths) else len(paths)

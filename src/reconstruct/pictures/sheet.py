@@ -1,4 +1,4 @@
-"""A scene on one sheet: its input, then a row for each trajectory, as clip, rendering and depth."""
+"""The sheet of a scene: its input, then a row for each trajectory with clip, rendering, depth."""
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -17,21 +17,19 @@ from ...visualization.depth import colorize_depth, depth_range
 from ...visualization.sheet import contact_sheet
 from ..rendering import RenderedTrajectory
 
-# Wider pictures are shown at this width, so that sheets of the full size stay files to look at.
+# Wider pictures are reduced to this width, so that the sheet stays a small file.
 WIDEST = 320
 
 
 def ends_and_middle(count: int) -> list[int]:
-    """The places of the first, the middle and the last of `count` things."""
+    """Returns the places of the first, the middle and the last of `count` things."""
     return [0, (count - 1) // 2, count - 1]
 
 
 def read_input(meta: Mapping[str, object], num_frames: int) -> list[UInt8[Tensor, "h w 3"]]:
-    """Pictures of what a clip was made from: one, or three of a video; none if it is not there.
+    """Reads the picture, or three frames of the video, that a clip was made from.
 
-    Args:
-        meta: of the clip, which names its input.
-        num_frames: of the clip.
+    `meta` is the description of the clip, which names its input; empty if that is gone.
     """
     path = Path(str(meta.get("input") or ""))
     if not path.is_file():
@@ -54,10 +52,10 @@ def scene_sheet(
     rendered: Sequence[RenderedTrajectory],
     reference: UInt8[Tensor, "target h w 3"] | None,
 ) -> UInt8[Tensor, "sheet_h sheet_w 3"]:
-    """The sheet: the input in the first row, a trajectory in each other one.
+    """Returns the sheet: the input in the first row, a trajectory in each other row.
 
-    From left to right, each as first, middle and last frame: the clip (where there is a
-    `reference`), the rendering, its depth (one scale for all, near is warm).
+    A row shows the first, middle and last frame of the clip (if there is a `reference`), of the
+    rendering, and of its depth (one scale for all, near is warm).
     """
     depths = [part.depth for part in rendered if part.depth is not None]
     limits = depth_range(torch.cat(depths)) if depths else None
@@ -82,7 +80,7 @@ def scene_sheet(
 def _small(
     pictures: Shaped[Tensor, "picture h w 3"],
 ) -> UInt8[Tensor, "picture small_h small_w 3"]:
-    """The pictures, reduced if they are wide."""
+    """Returns the pictures, reduced if they are wide."""
     height, width = pictures.shape[1:3]
     if width <= WIDEST:
         return pictures

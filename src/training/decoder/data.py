@@ -3,8 +3,8 @@
 from pathlib import Path
 
 from ...checkpoints import find_named, search_named
-from ...models.data.dataset import ClipDataset, SceneSet
-from ...models.data.mixture import Mixture
+from ...models.data.dataset import ClipDataset
+from ...models.data.mixture import Mixture, SceneSet
 from ...models.data.registry import DatasetSpec, resolve_dataset
 from ...models.data.scenes import Split, split_scenes
 from ...runtime import InputError, get_logger

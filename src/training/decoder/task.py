@@ -18,9 +18,10 @@ from ...evaluation.lpips import load_lpips
 from ...gaussians import Gaussians
 from ...geometry.cameras import Cameras
 from ...io.image.pixels import round_to_uint8
-from ...models.data.dataset import ExampleDraw, SceneSet
+from ...models.data.dataset import ExampleDraw
 from ...models.data.example import Example, Targets, unit_color
 from ...models.data.loader import ExampleLoader
+from ...models.data.mixture import SceneSet
 from ...models.recon.decoder import Decoded, LatentRecon
 from ...models.recon.scene_decoder import SceneDecoder, floating_type
 from ...models.recon.weights import load_decoder, save_decoder

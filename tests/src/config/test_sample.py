@@ -8,7 +8,7 @@ import pytest
 from src.config.loading import REPOSITORY, Layer, file_layer, leaves, load_config
 from src.config.sample import TABLE, SampleConfig, load_sample_config
 from src.config.translation import Translator
-from src.reconstruct.run import ReconstructConfig
+from src.reconstruct.config import ReconstructConfig
 from src.runtime import InputError
 
 DEFAULT = "configs/inference/default.yaml"

@@ -7,7 +7,7 @@ from pathlib import Path
 from tiny_scene import TinyInput, files_of
 
 from src.io.locks import process_lock
-from src.reconstruct.outputs import OutputTree
+from src.reconstruct.outputs import File, OutputTree
 from src.reconstruct.run import reconstruct
 
 
@@ -28,13 +28,13 @@ def wait_for(path: Path) -> None:
 def test_a_scene_in_other_hands_comes_last(static_input: TinyInput, tmp_path: Path) -> None:
     """A run that makes what another one is making, fails, stands still, or forgets it."""
     tree = OutputTree(static_input.results(tmp_path))
-    with process_lock(tree.lock(0), "nobody else"):
+    with process_lock(tree.path(File.LOCK, 0), "nobody else"):
         run = start(static_input, tmp_path)
-        wait_for(tree.meta(1))
+        wait_for(tree.path(File.META, 1))
         run.join(0.5)
-        assert run.is_alive() and not tree.meta(0).exists()
+        assert run.is_alive() and not tree.path(File.META, 0).exists()
     run.join(60)
-    assert not run.is_alive() and tree.meta(0).is_file()
+    assert not run.is_alive() and tree.path(File.META, 0).is_file()
     assert not [name for name in files_of(tree.root) if "/." in name]
 
 
@@ -43,9 +43,9 @@ def test_a_scene_that_another_run_has_made_stays(static_input: TinyInput, tmp_pa
     tree = OutputTree(static_input.results(tmp_path / "pair"))
     reconstruct(static_input.configure(tmp_path / "other"))
     other = static_input.results(tmp_path / "other")
-    with process_lock(tree.lock(0), "nobody else"):
+    with process_lock(tree.path(File.LOCK, 0), "nobody else"):
         run = start(static_input, tmp_path / "pair")
-        wait_for(tree.meta(1))
+        wait_for(tree.path(File.META, 1))
         for name in files_of(other):
             if not (tree.root / name).exists():
                 (tree.root / name).parent.mkdir(parents=True, exist_ok=True)
@@ -63,6 +63,6 @@ def test_the_lock_of_a_killed_run_does_not_stay(static_input: TinyInput, tmp_pat
     """A hidden file beside finished scenes, for ever."""
     tree = OutputTree(static_input.results(tmp_path))
     reconstruct(static_input.configure(tmp_path))
-    tree.lock(0).write_text("process 1 on nowhere")
+    tree.path(File.LOCK, 0).write_text("process 1 on nowhere")
     reconstruct(static_input.configure(tmp_path))
-    assert not tree.lock(0).exists()
+    assert not tree.path(File.LOCK, 0).exists()

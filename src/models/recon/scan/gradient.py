@@ -1,9 +1,10 @@
-"""The gradient of the selective scan, written with the scan itself.
+"""The gradient of the selective scan, computed by scans.
 
-With `W_ts = exp(g_{s+1} + ... + g_t) <dy_t, v_s>` and `v = dt x`: the gradient of `v` is the scan
-of `dy` in the other direction with keys and queries exchanged; `dC = W B` and `dB = W^T C`, inside
-a chunk by `W`, across chunks by the states that the two scans carry. The gradient of a log-decay
-sums `W_ts <c_t, b_s>` over the pairs that it lies between: both in the chunk, one of them, or none.
+With log-decays `g = dt A`, `v = dt x` and `W_ts = exp(g_{s+1} + ... + g_t) <dy_t, v_s>`: the
+gradient of `v` is the scan of `dy` in the other direction with keys and queries exchanged;
+`dC = W B` and `dB = W^T C`, inside a chunk by `W`, across chunks by the states of the two scans.
+The gradient of a log-decay sums `W_ts <c_t, b_s>` over the pairs of steps on its two sides: both,
+one or none of them in the same chunk.
 """
 
 from collections.abc import Callable
@@ -15,7 +16,7 @@ from torch import Tensor
 from .twin import cumulative_decay, into_chunks
 
 ChunkScan = Callable[..., tuple[Tensor, Tensor]]
-# Products of two steps that are held at once, over all chunks and heads.
+# Products of two steps that are in memory at once, over all chunks and heads.
 PAIRS_AT_ONCE = 2**26
 
 
@@ -26,13 +27,15 @@ def scan_gradients(
     reverse: bool,
     chunk: int,
 ) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor, Tensor]:
-    """Gradients of `arguments`, which are `x, dt, A, B, C, D`, where `dy` is that of the result.
+    """Returns the gradients of `arguments`, `x, dt, A, B, C, D`; `dy` is that of the result.
 
-    `chunk_scan` is the twin's function of this name, or one of the same signature.
+    `chunk_scan` is the twin's function, or a kernel of the same signature.
     """
     x, dt, A, B, C, D = arguments
     length, decay = x.shape[1], dt * A
-    crossing = _crossing_decay(decay, reverse)
+    # Log-decays of the opposite scan: a step back crosses the decay of the step ahead.
+    edge = torch.zeros_like(decay[:, :1])
+    crossing = torch.cat((edge, decay[:, :-1]) if reverse else (decay[:, 1:], edge), dim=1)
     _, entering = chunk_scan(x, dt, decay, B, C, reverse, chunk)
     dv, leaving = chunk_scan(dy, torch.ones_like(dt), crossing, C, B, not reverse, chunk)
     ddt = (x * dv).sum(-1, dtype=dt.dtype)
@@ -49,28 +52,19 @@ def scan_gradients(
     dC = pairs @ keys + _across(steps, reach, entering)
     dB = pairs.mT @ queries + _across(values, back, leaving)
 
-    # Sums of the pairs themselves, not differences of `<y, dy>` and `<v, dv>`, which are equal in
-    # theory and lose all digits to rounding where decays are strong.
+    # The pairs themselves are summed. Differences of `<y, dy>` and `<v, dv>` are equal in theory,
+    # but lose all digits to rounding where decays are strong.
     arriving = _with_states(steps, queries, reach, entering)
     departing = _with_states(values, keys, back, leaving)
     ddecay = cumulative_decay(inside + arriving, not reverse)
     ddecay = ddecay + cumulative_decay(departing, reverse) - departing
-    # Through the chunk and on to the first step behind it.
+    # Pairs around the chunk decay through it and on to the first step behind it.
     last = 0 if reverse else -1
     way = reach[:, :, last] + crossing[:, :, last]
-    ddecay = ddecay + _passing(entering, leaving, way)
+    meeting = torch.einsum("bchpn,bchpn->bch", entering, leaving)
+    ddecay = ddecay + (meeting * way.exp())[:, :, None]
     ddecay, dB, dC = (part.flatten(1, 2)[:, :length] for part in (ddecay, dB, dC))
     return dx, ddt + ddecay * A, (ddecay * dt).sum((0, 1)), dB, dC, dD
-
-
-def _crossing_decay(
-    decay: Float[Tensor, "batch length head"], reverse: bool
-) -> Float[Tensor, "batch length head"]:
-    """Log-decays as the opposite scan meets them: a step back crosses the decay ahead of it."""
-    edge = torch.zeros_like(decay[:, :1])
-    if reverse:
-        return torch.cat((edge, decay[:, :-1]), dim=1)
-    return torch.cat((decay[:, 1:], edge), dim=1)
 
 
 def _pair_products(
@@ -80,9 +74,9 @@ def _pair_products(
     reach: Float[Tensor, "batch chunk step head"],
     reverse: bool,
 ) -> tuple[Float[Tensor, "batch chunk step step"], Float[Tensor, "batch chunk step head"]]:
-    """`W` inside the chunks; what each step changes in the sums over pairs that it ends or begins.
+    """Returns `W` inside the chunks, and each step's change of the sum over pairs around it.
 
-    Some heads at once: all heads of a long sequence would fill the memory.
+    Takes some heads at once: all heads of a long sequence would fill the memory.
     """
     length = reach.shape[2]
     causal = torch.ones(length, length, dtype=torch.bool, device=reach.device).tril()
@@ -105,7 +99,7 @@ def _across(
     reach: Float[Tensor, "batch chunk step head"],
     states: Float[Tensor, "batch chunk head p state"],
 ) -> Float[Tensor, "batch chunk step state"]:
-    """What the steps and the states of other chunks give to the gradient of `B` or `C`."""
+    """Returns the part of the gradient of `B` or `C` that comes from other chunks."""
     decayed = steps * reach.exp()[..., None].to(steps.dtype)
     return decayed.flatten(-2) @ states.flatten(2, 3).to(steps.dtype)
 
@@ -116,16 +110,6 @@ def _with_states(
     reach: Float[Tensor, "batch chunk step head"],
     states: Float[Tensor, "batch chunk head p state"],
 ) -> Float[Tensor, "batch chunk step head"]:
-    """Sum of the pairs of each step with all steps of other chunks."""
+    """Returns the sum of the pairs of each step with all steps of other chunks."""
     read = (keys @ states.flatten(2, 3).mT.to(keys.dtype)).unflatten(-1, steps.shape[-2:])
     return (read * steps).sum(-1, dtype=reach.dtype) * reach.exp()
-
-
-def _passing(
-    entering: Float[Tensor, "batch chunk head p state"],
-    leaving: Float[Tensor, "batch chunk head p state"],
-    way: Float[Tensor, "batch chunk head"],
-) -> Float[Tensor, "batch chunk 1 head"]:
-    """Sum of the pairs that a chunk lies between; `way` is the log-decay through it."""
-    meeting = torch.einsum("bchpn,bchpn->bch", entering, leaving)
-    return (meeting * way.exp())[:, :, None]

@@ -1,8 +1,8 @@
-"""The selective scan in Triton (Dao & Gu 2024, section 6): same functions as the torch twin.
+"""The twin's `chunk_scan` in Triton (Dao & Gu 2024, section 6).
 
-Three kernels: what each chunk adds to the state; the states that enter the chunks; the outputs.
-Keys and queries are shared by all heads, so their products are made once, by a matrix product.
-Names: `t` and `s` are steps of a chunk (`t` sees `s`), `p` a head's channels, `n` the state's.
+Three kernels compute the contribution of each chunk to the state, the states that enter the chunks,
+and the outputs. All heads share keys and queries, whose products one matrix product makes. Indices:
+`t` and `s` are steps of a chunk (`t` sees `s`), `p` a head's channels, `n` the state's.
 """
 
 import torch
@@ -26,19 +26,19 @@ def chunk_scan(
     chunk: int = CHUNK,
     skip: Float[Tensor, " head"] | None = None,
 ) -> tuple[Float[Tensor, "batch length head p"], Float[Tensor, "batch chunk head p state"]]:
-    """The twin's `chunk_scan`, plus `skip * x` where given; states are rounded to the type of `x`.
+    """Computes the twin's `chunk_scan` plus `skip * x`; states are rounded to the type of `x`.
 
-    Heads of 16 or more channels, states of 256 or more, chunks of 128 or more; powers of two.
+    Heads need at least 16 channels, states 256 and chunks 128; all of them powers of two.
     """
     batch, length, heads, width = x.shape
     x, keys, queries = _rows(x.flatten(-2)), _rows(keys), _rows(queries)
-    # One product for all heads; a kernel that makes it for each head does 16 times the work.
+    # One product for all heads; a kernel for each head would do 16 times the work.
     scores = into_chunks(queries, chunk) @ into_chunks(keys, chunk).mT
     weight, steps = _by_head(weight, chunk), _by_head(decay, chunk)
     reach = steps.flip(-1).cumsum(-1).flip(-1) if reverse else steps.cumsum(-1)
     chunks, state = reach.shape[2], keys.shape[-1]
     skip = torch.zeros(heads, device=x.device) if skip is None else skip
-    # Float32 asks for all its bits, of which TF32 keeps 10; bfloat16 has no such choice.
+    # TF32 keeps only 10 bits of float32; for bfloat16 the choice changes nothing.
     precision = "ieee" if x.dtype == torch.float32 else "tf32"
 
     sizes = {"H": heads, "P": width, "N": state, "Q": chunk, "REVERSE": reverse}
@@ -63,7 +63,7 @@ def chunk_scan(
 
 
 def _rows(sequence: Float[Tensor, "batch length width"]) -> Float[Tensor, "batch length width"]:
-    """The sequence itself where its rows lie evenly: a slice of channels is not copied."""
+    """Returns the sequence itself if its rows are evenly spaced: no copy of a channel slice."""
     batch, length, _ = sequence.shape
     even = batch == 1 or sequence.stride(0) == length * sequence.stride(1)
     return sequence if even and sequence.stride(2) == 1 else sequence.contiguous()
@@ -72,7 +72,7 @@ def _rows(sequence: Float[Tensor, "batch length width"]) -> Float[Tensor, "batch
 def _by_head(
     steps: Float[Tensor, "batch length head"], chunk: int
 ) -> Float[Tensor, "batch head chunk step"]:
-    """One contiguous row for each head, in chunks filled up with zeros."""
+    """Returns one contiguous row for each head, in chunks padded with zeros."""
     padded = F.pad(steps.mT, (0, -steps.shape[1] % chunk))
     return padded.contiguous().unflatten(-1, (-1, chunk))
 
@@ -101,16 +101,16 @@ def _states(  # noqa: PLR0913 (a kernel takes pointers, strides and sizes one by
     BLOCK_N: tl.constexpr,
     BLOCK_S: tl.constexpr,
 ) -> None:
-    """What each chunk adds to the state at the edge where the scan leaves it."""
-    # Heads are neighbours in the grid: they share the keys, which then come from the cache.
+    """Computes the contribution of each chunk to the state at the edge where the scan leaves it."""
+    # Heads are neighbours in the grid, so that their shared keys come from the cache.
     head, block = tl.program_id(0) % H, tl.program_id(0) // H
-    # In 64 bits: offsets into long sequences exceed 2^31.
+    # 64 bits: offsets into long sequences exceed 2^31.
     chunk, batch = tl.program_id(1).to(tl.int64), tl.program_id(2).to(tl.int64)
     p, n = tl.arange(0, P), block * BLOCK_N + tl.arange(0, BLOCK_N)
     row = ((batch * H + head) * chunks + chunk) * Q
     x += (batch * length + chunk * Q) * x_step + head * P
     keys += (batch * length + chunk * Q) * key_step
-    # The way through the whole chunk is where the running sum ends.
+    # The running sum ends with the decay through the whole chunk.
     total = tl.load(reach + row + (0 if REVERSE else Q - 1))
     added = tl.zeros([P, BLOCK_N], dtype=tl.float32)
     for start in range(0, Q, BLOCK_S):
@@ -138,7 +138,7 @@ def _entering(  # noqa: PLR0913
     REVERSE: tl.constexpr,
     BLOCK: tl.constexpr,
 ) -> None:
-    """In place: what the chunks add becomes what enters them, in the order of the scan."""
+    """Replaces the contributions of the chunks by the states that enter them."""
     head, batch = tl.program_id(1), tl.program_id(2).to(tl.int64)
     first = chunks - 1 if REVERSE else 0
     step: tl.constexpr = -H * P * N if REVERSE else H * P * N
@@ -147,10 +147,10 @@ def _entering(  # noqa: PLR0913
     at += tl.program_id(0) * BLOCK + tl.arange(0, BLOCK)
     way = reach + ((batch * H + head) * chunks + first) * Q + (0 if REVERSE else Q - 1)
     kind = states.dtype.element_ty
-    # Carried in float32: only what is stored is rounded, so errors don't add up.
+    # The state stays in float32 and only stored copies are rounded, so errors don't add up.
     state = tl.zeros([BLOCK], dtype=tl.float32)
     for start in range(0, chunks, 4):
-        # Four loads are under way at once: each alone would wait for the memory.
+        # Four loads run at once: one alone would wait for the memory.
         in1, in2, in3 = start + 1 < chunks, start + 2 < chunks, start + 3 < chunks
         added0 = tl.load(at)
         added1 = tl.load(at + step, mask=in1, other=0)
@@ -200,7 +200,7 @@ def _outputs(  # noqa: PLR0913
     BLOCK_S: tl.constexpr,
     BLOCK_N: tl.constexpr,
 ) -> None:
-    """Outputs of some steps of a chunk: from the state that enters it, and from its own steps."""
+    """Computes outputs of a chunk from the state that enters it and from its own steps."""
     head, block = tl.program_id(0) % H, tl.program_id(0) // H
     chunk, batch = tl.program_id(1).to(tl.int64), tl.program_id(2).to(tl.int64)
     t, p = block * BLOCK_T + tl.arange(0, BLOCK_T), tl.arange(0, P)
@@ -220,14 +220,14 @@ def _outputs(  # noqa: PLR0913
     way_t = tl.load(reach + row + t)
     result *= tl.exp(way_t)[:, None]
 
-    # Steps that no step of this block sees are left out: half of all pairs.
+    # Steps that this block does not see are left out: half of all pairs.
     first = block * BLOCK_T if REVERSE else 0
     last = Q if REVERSE else (block + 1) * BLOCK_T
     for start in range(first, last, BLOCK_S):
         s = start + tl.arange(0, BLOCK_S)
         way_s, factor = tl.load(reach + row + s), tl.load(weight + row + s)
         seen = s[None, :] >= t[:, None] if REVERSE else s[None, :] <= t[:, None]
-        # Masked before the exponential: the other half would overflow.
+        # Masked before the exponential, which would overflow in the other half.
         way = tl.where(seen, way_t[:, None] - way_s[None, :], float("-inf"))
         pair = tl.load(scores + t[:, None] * Q + s[None, :]) * tl.exp(way) * factor[None, :]
         here = (chunk * Q + s < length)[:, None]

@@ -1,4 +1,4 @@
-"""The seam of the selective state space scan: Triton kernels on CUDA, plain torch elsewhere."""
+"""The selective state space scan by Triton kernels on CUDA, and by plain torch elsewhere."""
 
 import importlib.util
 from typing import Any, Literal
@@ -14,7 +14,7 @@ Backend = Literal["auto", "cuda", "torch"]
 
 
 def choose_backend(backend: Backend, device: torch.device) -> Literal["cuda", "torch"]:
-    """The backend for tensors on `device`; `auto` takes Triton where there are CUDA and Triton."""
+    """Returns the backend for tensors on `device`; `auto` takes Triton on CUDA if installed."""
     if backend != "auto":
         assert backend != "cuda" or device.type == "cuda", f"backend cuda for tensors on {device}"
         return backend
@@ -32,17 +32,17 @@ def selective_scan(
     reverse: bool = False,
     backend: Backend = "auto",
 ) -> Float[Tensor, "batch length head p"]:
-    """The scan `S_t = exp(dt_t A) S_{t-1} + dt_t x_t B_t^T`, `y_t = S_t C_t + D x_t` per head.
+    """Computes `S_t = exp(dt_t A) S_{t-1} + dt_t x_t B_t^T`, `y_t = S_t C_t + D x_t` per head.
 
     Args:
         x: Values of the heads; the result has their type.
         dt: Positive step sizes, float32.
         A: Negative decay rates, float32.
-        B: What each token writes to, shared by all heads.
-        C: What each token reads from, shared by all heads.
+        B: Keys that each token writes to, shared by all heads.
+        C: Queries that each token reads with, shared by all heads.
         D: Weights of the skip connection.
-        reverse: Runs from the last token to the first.
-        backend: `torch` is the twin, `cuda` the Triton kernels (Dao & Gu 2024, section 6).
+        reverse: From the last token to the first: `S_{t+1}` in the place of `S_{t-1}`.
+        backend: `torch` is the twin, `cuda` the Triton kernels.
     """
     if choose_backend(backend, x.device) == "torch":
         return selective_scan_reference(x, dt, A, B, C, D, reverse)
@@ -50,20 +50,13 @@ def selective_scan(
 
 
 class _KernelScan(torch.autograd.Function):
-    """Triton forward; the backward computes the states again instead of keeping them."""
+    """The Triton kernels with a backward that recomputes the states instead of keeping them."""
 
     @staticmethod
     def forward(
-        ctx: Any,
-        x: Tensor,
-        dt: Tensor,
-        A: Tensor,
-        B: Tensor,
-        C: Tensor,
-        D: Tensor,
-        reverse: bool,
+        ctx: Any, x: Tensor, dt: Tensor, A: Tensor, B: Tensor, C: Tensor, D: Tensor, reverse: bool
     ) -> Tensor:
-        """The outputs; the inputs alone are kept."""
+        """Returns the outputs; keeps only the inputs."""
         from .kernels import CHUNK, chunk_scan
 
         ctx.save_for_backward(x, dt, A, B, C, D)
@@ -72,7 +65,7 @@ class _KernelScan(torch.autograd.Function):
 
     @staticmethod
     def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor | None, ...]:
-        """Gradients of all inputs but `reverse`."""
+        """Returns the gradients of all inputs but `reverse`."""
         from .kernels import CHUNK, chunk_scan
 
         parts = scan_gradients(chunk_scan, ctx.saved_tensors, gradients[0], ctx.reverse, CHUNK)

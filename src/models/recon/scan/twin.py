@@ -1,10 +1,7 @@
-"""The selective state space scan (Mamba-2, SSD form) in plain torch: the twin of the CUDA kernels.
+"""The scan of `seam.py` (Mamba-2, SSD form) in plain torch: the twin of the Triton kernels.
 
-Per head, with log-decay `g <= 0`, weight `w`, key `b`, query `c`:
-`S_t = exp(g_t) S_{t-1} + w_t x_t b_t^T`, `y_t = S_t c_t`; reversed, `t + 1` takes the place of
-`t - 1`. Evaluated in chunks: inside a chunk as a masked matrix product, between chunks by the
-states that enter them. The reversed scan is the anti-causal form of the same products: nothing is
-flipped.
+Chunks are computed as masked matrix products, and linked by the states that enter them. The
+reversed scan is the anti-causal form of the same products, without a flip.
 """
 
 import torch
@@ -24,7 +21,7 @@ def selective_scan_reference(
     D: Float[Tensor, " head"],
     reverse: bool = False,
 ) -> Float[Tensor, "batch length head p"]:
-    """`selective_scan` in float32 (or float64, where `x` is), differentiable by autograd."""
+    """Computes `selective_scan` in float32 (float64 if `x` is), differentiable by autograd."""
     accurate = torch.promote_types(x.dtype, torch.float32)
     wide, dt = x.to(accurate), dt.to(accurate)
     y, _ = chunk_scan(wide, dt, dt * A.to(accurate), B.to(accurate), C.to(accurate), reverse)
@@ -40,7 +37,10 @@ def chunk_scan(
     reverse: bool = False,
     chunk: int = CHUNK,
 ) -> tuple[Float[Tensor, "batch length head p"], Float[Tensor, "batch chunk head p state"]]:
-    """The scan without its skip term, and the states that enter the chunks."""
+    """Returns the scan without its skip term, and the states that enter the chunks.
+
+    Per head: `S_t = exp(decay_t) S_{t-1} + weight_t x_t keys_t^T`, `y_t = S_t queries_t`.
+    """
     length = x.shape[1]
     values = into_chunks(x * weight[..., None], chunk)
     keys, queries = into_chunks(keys, chunk), into_chunks(queries, chunk)
@@ -48,15 +48,15 @@ def chunk_scan(
     reach = cumulative_decay(steps, reverse)
     total = steps.sum(dim=2)
 
-    # Within a chunk: what each step reads of the steps that it sees (Dao & Gu 2024, listing 1).
+    # Within a chunk: every step reads the steps that it sees (Dao & Gu 2024, listing 1).
     inside = (queries @ keys.mT)[:, :, None] * pair_decay(reach, reverse)
     y = torch.einsum("bchts,bcshp->bcthp", inside, values)
 
-    # Between chunks: values decayed from their steps to the edge where they leave the chunk.
+    # Between chunks: values decay from their steps to the edge where they leave the chunk.
     to_edge = torch.exp(total[:, :, None] - reach)
     outer = (values * to_edge[..., None]).flatten(-2).mT @ keys
     entering = entering_states(outer.unflatten(2, values.shape[-2:]), total, reverse)
-    # What entered the chunk is read after its decay up to the step.
+    # Entering states are read after their decay up to the step.
     across = queries @ entering.flatten(2, 3).mT
     y = y + across.unflatten(-1, values.shape[-2:]) * torch.exp(reach)[..., None]
     return y.flatten(1, 2)[:, :length], entering
@@ -65,7 +65,7 @@ def chunk_scan(
 def into_chunks(
     sequence: Float[Tensor, "batch length *rest"], chunk: int
 ) -> Float[Tensor, "batch chunk step *rest"]:
-    """The sequence cut into chunks, filled up with zeros, which neither add nor decay."""
+    """Cuts the sequence into chunks, padded with zeros, which neither add nor decay."""
     missing = -sequence.shape[1] % chunk
     if missing:
         sequence = F.pad(sequence, (0, 0) * (sequence.ndim - 2) + (0, missing))
@@ -75,7 +75,7 @@ def into_chunks(
 def cumulative_decay(
     steps: Float[Tensor, "batch chunk step head"], reverse: bool
 ) -> Float[Tensor, "batch chunk step head"]:
-    """Log-decay from the edge at which a state enters a chunk up to and with each step."""
+    """Returns the log-decay from the edge where a state enters a chunk through each step."""
     if not reverse:
         return steps.cumsum(dim=2)
     return steps.flip(2).cumsum(dim=2).flip(2)
@@ -84,11 +84,11 @@ def cumulative_decay(
 def pair_decay(
     reach: Float[Tensor, "batch chunk step head"], reverse: bool
 ) -> Float[Tensor, "batch chunk head step step"]:
-    """Decay on the way from step `s` (last) to step `t` of one chunk; 0 where `s` comes later."""
+    """Returns the decay from step `s` (last) to step `t` of a chunk; 0 where `s` comes later."""
     reach = reach.mT
     causal = torch.ones(2 * reach.shape[-1:], dtype=torch.bool, device=reach.device).tril()
     seen = causal.T if reverse else causal
-    # Masked before the exponential: the other half would overflow.
+    # Masked before the exponential, which would overflow in the other half.
     difference = reach[..., :, None] - reach[..., None, :]
     return difference.masked_fill(~seen, -torch.inf).exp()
 
@@ -98,10 +98,10 @@ def entering_states(
     total: Float[Tensor, "batch chunk head"],
     reverse: bool,
 ) -> Float[Tensor, "batch chunk head p state"]:
-    """What all earlier chunks (reversed: later ones) leave at the edge of each chunk."""
+    """Returns the state at the edge of each chunk, from all earlier (reversed: later) chunks."""
     factors = torch.exp(total)[..., None, None].unbind(dim=1)
     parts = list(zip(states.unbind(dim=1), factors, strict=True))
-    # A loop, since chunks are few: a product over all pairs of them would cost their square.
+    # A loop over the few chunks; a product over all pairs would cost their square.
     running = torch.zeros_like(states[:, 0])
     entering = []
     for state, factor in reversed(parts) if reverse else parts:

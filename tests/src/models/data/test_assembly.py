@@ -136,7 +136,9 @@ def test_a_repeated_frame_is_repeated(static_set: Build) -> None:
 
 def test_dynamic_scenes(dynamic_set: Build, dynamic_clips: Any, color_of: ColorOf) -> None:
     """Would catch targets at several times, or reversed trajectories mixed up with inputs."""
-    sampling = ExampleSamplingConfig(9, 12, max_trajectories=3, targets_from_inputs=False)
+    sampling = ExampleSamplingConfig(
+        num_input_frames=9, num_targets=12, max_trajectories=3, targets_from_inputs=False
+    )
     example = dynamic_set(sampling, "train")[ExampleDraw(0, epoch=3)]
     targets = example.targets
     assert set(example.trajectories) <= set(map(str, range(6)))

@@ -53,7 +53,7 @@ def test_scenes_are_listed_once_in_name_order(static_set: Build) -> None:
 def test_items_depend_on_seed_epoch_scene_and_step_alone(static_set: Build) -> None:
     """Would catch a global random state, an epoch that repeats the last, or workers that do."""
     sampling = ExampleSamplingConfig(
-        5, num_targets=3, max_trajectories=3, trajectory_sampling="random_bucket"
+        num_input_frames=5, num_targets=3, max_trajectories=3, trajectory_sampling="random_bucket"
     )
     build = lambda seed=42: static_set(sampling, "train", latents=False, seed=seed)  # noqa: E731
     dataset = build()
@@ -68,7 +68,7 @@ def test_items_depend_on_seed_epoch_scene_and_step_alone(static_set: Build) -> N
 
 def test_one_step_has_one_number_of_trajectories(static_set: Build) -> None:
     """Would catch batches that cannot be stacked, and a number that never changes."""
-    sampling = ExampleSamplingConfig(9, 2, max_trajectories=3)
+    sampling = ExampleSamplingConfig(num_input_frames=9, num_targets=2, max_trajectories=3)
     dataset = static_set(sampling, "train", color=False)
     numbers = []
     for step in range(12):
@@ -102,9 +102,9 @@ def test_tests_take_the_first_scenes_and_splits_are_disjoint(
     ("sampling", "size", "message"),
     [
         (fixed(), (16, 24), r"latents \[4, 2, 2, 4\].*\[4, 2, 2, 3\] for 9 frames of 16x24"),
-        (ExampleSamplingConfig(17), SIZE, "at least 17"),
-        (ExampleSamplingConfig(5), SIZE, "9 frames, expected 5"),
-        (ExampleSamplingConfig(9, target_frame=9), SIZE, "between 0 and 8"),
+        (ExampleSamplingConfig(num_input_frames=17), SIZE, "at least 17"),
+        (ExampleSamplingConfig(num_input_frames=5), SIZE, "9 frames, expected 5"),
+        (ExampleSamplingConfig(num_input_frames=9, target_frame=9), SIZE, "between 0 and 8"),
         (fixed(fixed_trajectories=["0", "9"]), SIZE, r"'9'.*among \['0', '1', '2'\]"),
     ],
 )
@@ -122,7 +122,10 @@ def test_a_folder_without_scenes_is_refused(tmp_path: Path, statistics: LatentSt
     for root in (tmp_path, tmp_path / "none"):
         with pytest.raises(InputError, match=str(root)):
             ClipDataset(
-                DatasetSpec(root, True), ExampleSamplingConfig(9), SIZE, statistics=statistics
+                DatasetSpec(root, True),
+                ExampleSamplingConfig(num_input_frames=9),
+                SIZE,
+                statistics=statistics,
             )
 
 
@@ -131,7 +134,9 @@ def test_clips_in_the_root_itself(
 ) -> None:
     """Would catch a search for trajectory folders where there are none."""
     shutil.copytree(static_clips.root / "1", tmp_path / "clips")
-    sampling = ExampleSamplingConfig(9, max_trajectories=6, trajectory_sampling="empty")
+    sampling = ExampleSamplingConfig(
+        num_input_frames=9, max_trajectories=6, trajectory_sampling="empty"
+    )
     spec = DatasetSpec(tmp_path / "clips", True)
     example = ClipDataset(spec, sampling, SIZE, statistics=statistics)[0]
     assert example.trajectories == ("",) and len(example.targets) == 9

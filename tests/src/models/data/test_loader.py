@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 
 from src.models.data.dataset import ClipDataset
-from src.models.data.loader import ExampleLoader, SceneStream
+from src.models.data.loader import ExampleLoader, scene_batches
 from src.models.data.reading import ReadingConfig
 from src.models.data.registry import DatasetSpec
 from src.models.data.sampling import ExampleSamplingConfig
@@ -24,7 +24,7 @@ from src.tokenizer.statistics import LatentStatistics
 
 def build(root: Path, statistics: LatentStatistics, skip: bool = False) -> ClipDataset:
     reading = ReadingConfig(skip_unreadable=skip)
-    sampling = ExampleSamplingConfig(9, 2, max_trajectories=3)
+    sampling = ExampleSamplingConfig(num_input_frames=9, num_targets=2, max_trajectories=3)
     spec = DatasetSpec(root, True)
     return ClipDataset(spec, sampling, (16, 32), "train", "all", statistics, reading)
 
@@ -37,8 +37,10 @@ def told(batch: list) -> list[tuple]:
 @pytest.mark.parametrize(("scenes", "batch", "world"), [(10, 2, 1), (7, 2, 3), (3, 4, 2)])
 def test_every_epoch_has_every_scene_once(scenes: int, batch: int, world: int) -> None:
     """Would catch scenes that two ranks share, or that are dropped with the last batch."""
-    streams = [SceneStream(scenes, batch, rank=r, world_size=world) for r in range(world)]
-    draws = [draw for step in range(21) for stream in streams for draw in stream.batch(step)]
+    streams = [
+        scene_batches(scenes, batch, seed=42, rank=r, world_size=world) for r in range(world)
+    ]
+    draws = [draw for _ in range(21) for stream in streams for draw in next(stream)]
     for epoch in range(len(draws) // scenes):
         part = draws[epoch * scenes : (epoch + 1) * scenes]
         assert sorted(draw.index for draw in part) == list(range(scenes))
@@ -49,17 +51,17 @@ def test_every_epoch_has_every_scene_once(scenes: int, batch: int, world: int) -
 
 def test_two_ranks_see_what_one_with_twice_the_batch_does() -> None:
     """Would catch a result that depends on the number of processes."""
-    one = SceneStream(11, 4, seed=3)
-    two = [SceneStream(11, 2, seed=3, rank=rank, world_size=2) for rank in range(2)]
-    for step in range(30):
-        assert one.batch(step) == two[0].batch(step) + two[1].batch(step)
+    one = scene_batches(11, 4, seed=3)
+    two = [scene_batches(11, 2, seed=3, rank=rank, world_size=2) for rank in range(2)]
+    for whole, *parts in islice(zip(one, *two, strict=True), 30):
+        assert whole == parts[0] + parts[1]
 
 
 def test_a_stream_goes_on_where_it_stopped() -> None:
     """Would catch a restart at the beginning of an epoch."""
-    whole = list(islice(SceneStream(5, 3, seed=1), 20))
-    assert list(islice(SceneStream(5, 3, seed=1, position=13), 7)) == whole[13:]
-    assert whole != list(islice(SceneStream(5, 3, seed=2), 20))
+    whole = list(islice(scene_batches(5, 3, seed=1), 20))
+    assert list(islice(scene_batches(5, 3, seed=1, position=13), 7)) == whole[13:]
+    assert whole != list(islice(scene_batches(5, 3, seed=2), 20))
 
 
 @pytest.mark.slow

@@ -10,9 +10,9 @@ from typing import Any
 
 import pytest
 
-from src.models.data.dataset import ClipDataset, ExampleDraw, SceneSet, Unreadable
-from src.models.data.loader import ExampleLoader, SceneStream
-from src.models.data.mixture import Mixture
+from src.models.data.dataset import ClipDataset, ExampleDraw, Unreadable
+from src.models.data.loader import ExampleLoader, scene_batches
+from src.models.data.mixture import Mixture, SceneSet
 from src.models.data.reading import ReadingConfig
 from src.models.data.registry import DATASETS, DatasetSpec
 from src.models.data.sampling import ExampleSamplingConfig
@@ -33,7 +33,7 @@ def open_set(static_clips: Any, statistics: LatentStatistics, tmp_path: Path) ->
         shutil.copytree(static_clips.root, root)
         for path in [path for path in root.rglob("*") if path.is_file() and path.stem not in keys]:
             path.unlink()
-        sampling = ExampleSamplingConfig(9, num_targets=2, max_trajectories=most)
+        sampling = ExampleSamplingConfig(num_input_frames=9, num_targets=2, max_trajectories=most)
         parts = (DatasetSpec(root, True), sampling, (16, 32), "train", "all", statistics)
         return ClipDataset(*parts, ReadingConfig(skip_unreadable=skip))
 
@@ -51,8 +51,11 @@ def test_an_epoch_has_every_scene_as_often_as_its_set_is_repeated(open_set: Open
     mixture = Mixture([(one, 3), (two, 4)])
     assert isinstance(mixture, SceneSet)
     assert len(mixture) == 3 * 2 + 4 * 1
-    streams = [SceneStream(len(mixture), 3, rank=rank, world_size=2) for rank in range(2)]
-    draws = [draw for step in range(10) for stream in streams for draw in stream.batch(step)]
+    streams = [
+        scene_batches(len(mixture), 3, seed=42, rank=rank, world_size=2) for rank in range(2)
+    ]
+    batches = [next(stream) for _ in range(10) for stream in streams]
+    draws = [draw for batch in batches for draw in batch]
     for epoch in range(6):
         part = [mixture.locate(draw) for draw in draws[epoch * 10 : epoch * 10 + 10]]
         counts = Counter((number, draw.index) for number, draw in part)
@@ -60,7 +63,7 @@ def test_an_epoch_has_every_scene_as_often_as_its_set_is_repeated(open_set: Open
         # A scene is never drawn from twice with the same numbers.
         assert {d.epoch for number, d in part if number == 0} == {*range(3 * epoch, 3 * epoch + 3)}
         assert {d.epoch for number, d in part if number == 1} == {*range(4 * epoch, 4 * epoch + 4)}
-    ours = [{(d.epoch, d.index) for d in stream.batch(0)} for stream in streams]
+    ours = [{(d.epoch, d.index) for d in batch} for batch in batches[:2]]
     assert not ours[0] & ours[1]
 
 
@@ -103,7 +106,7 @@ def test_a_scene_that_cannot_be_read_is_skipped_in_its_own_set(open_set: Open) -
     result = strict.try_read(ExampleDraw(0))
     assert strict.accept(result) is result
     with pytest.raises(InputError, match=r"a\.mp4: got x, expected y"):
-        strict.accept(Unreadable("0:2", "a.mp4", "x", "y"))
+        strict.accept(Unreadable("0:2", InputError("a.mp4", "x", "y")))
 
 
 def test_sets_that_make_no_batch_are_refused(

@@ -19,7 +19,7 @@ SIZE = (16, 32)
 
 def test_depth_that_is_asked_for_must_be_there(dynamic_set: Callable[..., ClipDataset]) -> None:
     """Would catch a depth loss that is silently zero."""
-    dataset = dynamic_set(ExampleSamplingConfig(9), depth=True)
+    dataset = dynamic_set(ExampleSamplingConfig(num_input_frames=9), depth=True)
     with pytest.raises(InputError, match=r"depth/clip\.zip"):
         dataset[0]
 

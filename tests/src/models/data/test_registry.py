@@ -62,7 +62,7 @@ def test_tar_parts_take_the_place_of_a_folder(
         with tarfile.open(tmp_path / f"part-{number}.tar", "w") as archive:
             for path in files[number::2]:
                 archive.add(path, path.relative_to(static_clips.root))
-    sampling = ExampleSamplingConfig(9, num_targets=2, max_trajectories=3)
+    sampling = ExampleSamplingConfig(num_input_frames=9, num_targets=2, max_trajectories=3)
     reading = ReadingConfig(depth=True)
     batches = []
     for root in (static_clips.root, tmp_path / "part-*.tar", str(tmp_path)):

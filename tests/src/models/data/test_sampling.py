@@ -35,7 +35,9 @@ def draw(
 def test_clips_of_the_right_length_are_taken_whole() -> None:
     """Would catch a clip of the right length that is mirrored or starts late."""
     for seed in range(5):
-        selection = draw(STATIC, ExampleSamplingConfig(9, num_targets=4), 9, "train", seed=seed)
+        selection = draw(
+            STATIC, ExampleSamplingConfig(num_input_frames=9, num_targets=4), 9, "train", seed=seed
+        )
         assert selection.inputs == (tuple(range(9)),) * 3
         assert len(set(selection.target_frames)) == 4
         assert set(selection.target_frames) <= set(range(9))
@@ -47,7 +49,9 @@ def test_clips_of_the_right_length_are_taken_whole() -> None:
 def test_short_static_clips_are_mirrored_from_a_start_of_their_own() -> None:
     """Would catch one start for all trajectories, and a target that comes twice."""
     selections = [
-        draw(STATIC, ExampleSamplingConfig(17, num_targets=5), 6, "train", seed=seed)
+        draw(
+            STATIC, ExampleSamplingConfig(num_input_frames=17, num_targets=5), 6, "train", seed=seed
+        )
         for seed in range(20)
     ]
     assert any(len(set(selection.inputs)) > 1 for selection in selections)
@@ -59,7 +63,9 @@ def test_short_static_clips_are_mirrored_from_a_start_of_their_own() -> None:
 
 def test_long_static_clips_have_targets_between_their_inputs() -> None:
     """Would catch targets beyond the range that the inputs show."""
-    sampling = ExampleSamplingConfig(5, num_targets=9, frame_sampling="exponential")
+    sampling = ExampleSamplingConfig(
+        num_input_frames=5, num_targets=9, frame_sampling="exponential"
+    )
     for seed in range(50):
         selection = draw(STATIC, sampling, 121, "train", seed=seed)
         first, last = selection.inputs[0][0], selection.inputs[0][-1]
@@ -70,7 +76,9 @@ def test_long_static_clips_have_targets_between_their_inputs() -> None:
 @pytest.mark.parametrize("from_inputs", [True, False])
 def test_dynamic_scenes_are_supervised_at_one_time(from_inputs: bool) -> None:
     """Would catch a time for each target, and reversed trajectories as inputs or left out."""
-    sampling = ExampleSamplingConfig(9, num_targets=12, targets_from_inputs=from_inputs)
+    sampling = ExampleSamplingConfig(
+        num_input_frames=9, num_targets=12, targets_from_inputs=from_inputs
+    )
     frames = set()
     for seed in range(60):
         selection = draw(DYNAMIC, sampling, 9, "train", seed=seed)
@@ -85,22 +93,39 @@ def test_dynamic_scenes_are_supervised_at_one_time(from_inputs: bool) -> None:
 
 def test_tests_take_every_frame() -> None:
     """Would catch a stride over the inputs, or targets of the first trajectory only."""
-    selection = draw(STATIC, ExampleSamplingConfig(9, target_stride=4, freeze_time=True), 9, "test")
+    selection = draw(
+        STATIC,
+        ExampleSamplingConfig(num_input_frames=9, target_stride=4, freeze_time=True),
+        9,
+        "test",
+    )
     assert selection.inputs == (tuple(range(9)),) * 3
     assert selection.target_frames == (0, 4, 8)
     assert selection.target_trajectories == selection.trajectories
-    one = draw(STATIC, ExampleSamplingConfig(9, target_stride=4, target_frame=2), 9, "test")
+    one = draw(
+        STATIC,
+        ExampleSamplingConfig(num_input_frames=9, target_stride=4, target_frame=2),
+        9,
+        "test",
+    )
     assert one.target_frames == (2, 2, 2)
 
 
 def test_tests_of_dynamic_scenes_freeze_the_time() -> None:
     """Would catch cameras that stop with the time, and a time of the camera's frame."""
-    sampling = ExampleSamplingConfig(9, target_stride=4, target_frame=6, freeze_time=True)
+    sampling = ExampleSamplingConfig(
+        num_input_frames=9, target_stride=4, target_frame=6, freeze_time=True
+    )
     frozen = draw(DYNAMIC, sampling, 9, "test")
     assert frozen.target_frames == (0, 4, 8) and frozen.time_frame == 6
-    single = draw(DYNAMIC, ExampleSamplingConfig(9, target_stride=4, target_frame=6), 9, "test")
+    single = draw(
+        DYNAMIC,
+        ExampleSamplingConfig(num_input_frames=9, target_stride=4, target_frame=6),
+        9,
+        "test",
+    )
     assert single.target_frames == (6,) and single.time_frame == 6
-    assert draw(DYNAMIC, ExampleSamplingConfig(9), 9, "test").time_frame == 0
+    assert draw(DYNAMIC, ExampleSamplingConfig(num_input_frames=9), 9, "test").time_frame == 0
 
 
 @pytest.mark.parametrize("spec", [STATIC, DYNAMIC])
@@ -108,15 +133,15 @@ def test_tests_of_dynamic_scenes_freeze_the_time() -> None:
 def test_an_impossible_target_time_is_refused(spec: DatasetSpec, frame: int) -> None:
     """Would catch a time that is clamped, or counted from the end."""
     with pytest.raises(InputError, match="between 0 and 8"):
-        draw(spec, ExampleSamplingConfig(9, target_frame=frame), 12, "test")
+        draw(spec, ExampleSamplingConfig(num_input_frames=9, target_frame=frame), 12, "test")
 
 
 def test_too_short_clips_are_refused_where_they_are_not_mirrored() -> None:
     """Would catch an item with fewer frames than the decoder expects."""
     with pytest.raises(InputError, match="5 frames.*at least 9"):
-        draw(STATIC, ExampleSamplingConfig(9, mirror=False), 5, "train")
+        draw(STATIC, ExampleSamplingConfig(num_input_frames=9, mirror=False), 5, "train")
     with pytest.raises(InputError, match="at least 9"):
-        draw(STATIC, ExampleSamplingConfig(9), 5, "test")
+        draw(STATIC, ExampleSamplingConfig(num_input_frames=9), 5, "test")
 
 
 def test_trajectories_by_strategy() -> None:

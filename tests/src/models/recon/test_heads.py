@@ -5,8 +5,10 @@ import math
 import pytest
 import torch
 
-from src.models.recon.heads import HeadRange, activate
-from src.models.recon.prune import keep_count, keep_indices
+from src.models.recon.heads import activate, keep_count, keep_indices
+
+# The published ranges.
+LIMITS = {"near": 0.1, "far": 500.0, "distance_shift": -1.65, "scale_cap": 0.3}
 
 
 def test_activations_at_zero_have_the_known_values() -> None:
@@ -14,7 +16,7 @@ def test_activations_at_zero_have_the_known_values() -> None:
     raw = torch.zeros(1, 12)
     raw[0, 7] = 2.0
     origin, direction = torch.tensor([[1.0, 2, 3]]), torch.tensor([[0.0, 0, 1]])
-    gaussians = activate(raw, origin, direction, HeadRange())
+    gaussians = activate(raw, origin, direction, **LIMITS)
     share = 1 / (1 + math.exp(1.65))
     depth = 0.1 * (1 - share) + 500 * share
     torch.testing.assert_close(gaussians.means, torch.tensor([[1.0, 2, 3 + depth]]))
@@ -30,12 +32,12 @@ def test_each_channel_moves_its_own_parameter() -> None:
     base = torch.zeros(1, 12)
     base[0, 7] = 1.0
     rays = torch.zeros(1, 3), torch.ones(1, 3)
-    before = activate(base, *rays, HeadRange()).packed()[0]
+    before = activate(base, *rays, **LIMITS).packed()[0]
     moved = {0: [0, 1, 2], 1: [11], 3: [13], 4: [4], 6: [6], 8: [7, 8], 10: [7, 10], 11: [3]}
     for channel, expected in moved.items():
         raw = base.clone()
         raw[0, channel] += 0.5
-        after = activate(raw, *rays, HeadRange()).packed()[0]
+        after = activate(raw, *rays, **LIMITS).packed()[0]
         assert (after != before).nonzero()[:, 0].tolist() == expected, channel
 
 
@@ -43,7 +45,7 @@ def test_ranges_hold_far_out() -> None:
     """Catches scales beyond their cap, depths beyond near and far, NaN rotations."""
     raw = torch.cat((torch.full((1, 12), -1e3), torch.full((1, 12), 1e3), torch.zeros(1, 12)))
     rays = torch.zeros(3, 3), torch.tensor([[0.0, 0, 1]] * 3)
-    gaussians = activate(raw, *rays, HeadRange(near=0.5, far=20.0, scale_cap=0.1))
+    gaussians = activate(raw, *rays, **LIMITS | {"near": 0.5, "far": 20.0, "scale_cap": 0.1})
     assert gaussians.packed().isfinite().all()
     assert gaussians.scales.max() <= 0.1
     torch.testing.assert_close(gaussians.means[:2, 2], torch.tensor([0.5, 20.0]))
@@ -54,8 +56,8 @@ def test_bfloat16_quantises_near_depths() -> None:
     raw = torch.zeros(2000, 12)
     raw[:, 0] = torch.linspace(-6, -4, 2000)
     rays = torch.zeros(2000, 3), torch.tensor([[0.0, 0, 1]] * 2000)
-    fine = activate(raw, *rays, HeadRange()).means[:, 2].unique()
-    coarse = activate(raw.bfloat16(), rays[0].bfloat16(), rays[1].bfloat16(), HeadRange())
+    fine = activate(raw, *rays, **LIMITS).means[:, 2].unique()
+    coarse = activate(raw.bfloat16(), rays[0].bfloat16(), rays[1].bfloat16(), **LIMITS)
     assert coarse.means.dtype == torch.bfloat16
     assert len(fine) > 1000 > 200 > len(coarse.means[:, 2].unique())
 

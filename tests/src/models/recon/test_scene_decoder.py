@@ -179,4 +179,4 @@ def test_unfit_times_are_refused(dynamic: bool, time: float | None) -> None:
     decoder = SceneDecoder(tiny_decoder(dynamic), tiny_tokenizer())
     prepared = decoder.prepare(example(raw_latents()))
     with pytest.raises(InputError, match="target time"):
-        decoder.decode(prepared, time)
+        decoder.gaussians(prepared, time)

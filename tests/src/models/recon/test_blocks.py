@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from src.models.recon.embed import PatchEmbed
+from src.models.recon.blocks import PatchEmbed
 
 
 def test_tokens_are_patches_in_row_major_order() -> None:

@@ -25,7 +25,7 @@ from src.runtime import InputError
 from src.training.checkpoints.files import RANDOM
 from src.training.checkpoints.targets import check_apart, check_replaceable, replaced_folder
 
-from .seeds import TEST
+from .seeds import TEST, TRAIN
 
 PARTS = ("tokenizer", "generator", "depth", "decoder_static", "decoder_dynamic")
 # Beside the weights of a part: where they come from.
@@ -143,9 +143,9 @@ def model_card(source: Path, folders: Mapping[str, Path], dtype: str) -> str:
     lines = [
         TITLE,
         "",
-        "Trained from scratch on procedural worlds (`nano/worlds`, seeds below 200,000) at 176x320"
+        f"Trained from scratch on procedural worlds (`nano/worlds`, seeds {TRAIN}) at 176x320"
         " pixels and 17 frames; no picture, video or weight of anybody else was used. They show"
-        " the method, not the published quality. `bash scripts/bash/train_nano.sh` makes them"
+        " the method, not the published quality. `python scripts/nano.py train` makes them"
         f" again; docs/nano.md tells of all their runs. All tensors are {dtype}.",
         "",
         "Licence: that of this repository (LICENSE).",

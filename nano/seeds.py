@@ -16,6 +16,10 @@ class SeedRanges:
     static: range
     dynamic: range
 
+    def __str__(self) -> str:
+        parts = (f"{part.start:,} to {part.stop - 1:,}" for part in (self.static, self.dynamic))
+        return " and ".join(parts)
+
     def of(self, dynamic: bool) -> range:
         """The range of one kind of worlds."""
         return self.dynamic if dynamic else self.static

@@ -26,7 +26,7 @@ from .tables import (
     static_table,
     tokenizer_table,
 )
-from .trainings import Training, trainings_table
+from .trainings import Training, find_trainings, parts_table, trainings_table
 
 BLOCK = re.compile(r"(<!-- begin (\w+) -->\n).*?(<!-- end \2 -->)", re.DOTALL)
 # Pictures in the repository: bytes at most, and pixels of the longer side.
@@ -41,6 +41,21 @@ TABLES: dict[str, Callable[[Any], str]] = {
     "static": static_table,
     "dynamic": dynamic_table,
 }
+
+
+def fill_document(runs: Path, document: Path, images: Path) -> None:
+    """Put figures, curves and sheets of runs into a document; pictures go into `images`.
+
+    Raises:
+        InputError: no such document.
+    """
+    content = read_evaluation(runs / "evaluation")
+    blocks = evaluation_blocks(content)
+    blocks |= training_blocks(find_trainings(runs / "training"), images, document)
+    blocks["minutes"] = parts_table(runs / "minutes.txt")
+    blocks["ablations"] = ablation_block(runs / "ablations")
+    blocks["sheets"] = sheets_block(content, runs / "evaluation", images, document)
+    fill_blocks(document, blocks)
 
 
 def fill_blocks(path: Path, blocks: Mapping[str, str]) -> None:

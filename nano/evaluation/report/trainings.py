@@ -91,7 +91,7 @@ def find_trainings(folder: Path) -> list[Training]:
 
 
 def parts_table(path: Path) -> str:
-    """The minutes of every part as `train_nano.sh` took them, from its lines `PART: N s`."""
+    """The minutes of every part as `nano.py train` took them, from its lines `PART: N s`."""
     lines = path.read_text(encoding="utf-8").splitlines() if path.is_file() else []
     pairs = [line.removesuffix(" s").split(": ") for line in lines]
     seconds: dict[str, int] = {}

@@ -203,7 +203,7 @@ def test_a_stopped_run_leaves_whole_worlds(
 def test_ctrl_c_leaves_whole_worlds(config: ClipsConfig) -> None:
     """A Ctrl-C that reaches all processes: a traceback, half a world, a writer that stays."""
     root = Path(config.output) / "static"
-    line = [sys.executable, str(REPOSITORY / "scripts/make_nano_clips.py"), "worlds=400"]
+    line = [sys.executable, str(REPOSITORY / "scripts/nano.py"), "clips", "worlds=400"]
     line += [f"output={config.output}", f"checkpoint_dir={config.checkpoint_dir}", "workers=2"]
     line += ["worlds_at_once=2"]
     done = interrupt(line, REPOSITORY, root / "5" / "meta" / "world_000001.json")

@@ -7,7 +7,7 @@ from argparse import Namespace
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
 
@@ -27,21 +27,19 @@ from .evaluation.evaluate import evaluate
 from .evaluation.figures.tokenizer import footage_figures, world_figures
 from .evaluation.report.document import fill_document
 from .evaluation.report.joining import join_evaluations
-from .evaluation.settings import ORDER, Settings
+from .evaluation.settings import Settings
 from .making.ablations import AblationConfig, ablate
 from .making.parts import MakingConfig, make
 from .release import export_weights, release
 
+T = TypeVar("T")
+
 
 def run_verb(arguments: Namespace) -> int:
-    """Run the verb of parsed arguments; returns the exit code of the command.
-
-    Raises:
-        InputError: a wrong argument, a missing or a damaged file.
-    """
+    """Run the verb of parsed arguments; returns the exit code, or raises `InputError`."""
     setup_logging()
     try:
-        VERBS[arguments.verb](arguments)
+        VERBS[f"{arguments.verb} {getattr(arguments, 'kind', '')}".strip()](arguments)
     except Stopped as error:
         sys.stderr.write(f"nano.py: {error}\n")
         return error.exit_code if isinstance(error, Interrupted) else 1
@@ -59,20 +57,16 @@ def _train(arguments: Namespace) -> None:
             minutes[name or names[0]] = float(number)
         except ValueError as error:
             raise InputError("--minutes", word, "[PART=]MINUTES") from error
-    config = MakingConfig(
-        **_chosen(arguments, "output release processes together start makers workers large"),
-        **_chosen(arguments, "stages worlds_static worlds_dynamic seeds clips"),
-        minutes=minutes,
-        settings=settings,
-    )
-    make(config, names)
+    # The sheets and figures of `photos` are a by-product.
+    seeds = 16 if arguments.seeds is None and "photos" in names else arguments.seeds
+    more = {"minutes": minutes, "settings": settings, "seeds": seeds}
+    make(_config(MakingConfig, arguments, **more), names)
 
 
 def _ablate(arguments: Namespace) -> None:
     names, settings = _split(arguments.words)
-    chosen = _chosen(arguments, "output steps worlds seeds clips")
     flags = shlex.split(arguments.evaluate)
-    ablate(AblationConfig(**chosen, settings=settings, flags=flags), names)
+    ablate(_config(AblationConfig, arguments, settings=settings, flags=flags), names)
 
 
 def _clips(arguments: Namespace) -> None:
@@ -85,14 +79,8 @@ def _evaluate_worlds(arguments: Namespace) -> None:
         _show(join_evaluations(arguments.join, arguments.output))
         return
     decoders = {"static": arguments.decoder_static, "dynamic": arguments.decoder_dynamic}
-    settings = Settings(
-        **_chosen(arguments, "nano output seeds frames stride minutes"),
-        what=tuple(arguments.what),
-        size=tuple(arguments.size),
-        sources=tuple(arguments.depth),
-        decoders={name: path for name, path in decoders.items() if path is not None},
-        trajectories=tuple(arguments.trajectories or ORDER),
-    )
+    decoders = {name: path for name, path in decoders.items() if path is not None}
+    settings = _config(Settings, arguments, decoders=decoders)
     auto = arguments.device == "auto"
     _show(evaluate(settings, default_device() if auto else torch.device(arguments.device)))
 
@@ -113,8 +101,9 @@ def _number(value: float | int | None) -> str:
 
 
 def _evaluate_tokenizer(arguments: Namespace) -> None:
-    chosen = _chosen(arguments, "photos videos worlds output")
-    figures = footage_figures(arguments.tokenizer, tuple(arguments.size), **chosen)
+    names = ("photos", "videos", "worlds", "output")
+    given = {name: getattr(arguments, name) for name in names}
+    figures = footage_figures(arguments.tokenizer, tuple(arguments.size), **given)
     _write_figures(figures, arguments.output)
 
 
@@ -122,12 +111,10 @@ def _export_tokenizer(arguments: Namespace) -> None:
     run, target = arguments.source, arguments.target
     _, layers = split_task([file_layer(run / "config.yaml")], ["tokenizer"])
     config = load_tokenizer_train_config(layers)
-    exported: dict[str, Any] = asdict(
-        export_tokenizer(config, run, target, getattr(torch, arguments.dtype))
-    )
+    exported = export_tokenizer(config, run, target, getattr(torch, arguments.dtype))
     count, report = arguments.held_out, arguments.report
-    exported["figures"] = world_figures(config.data, target, count, report) if count else {}
-    _write_figures(exported, report)
+    figures = world_figures(config.data, target, count, report) if count else {}
+    _write_figures({**asdict(exported), "figures": figures}, report)
 
 
 def _export_weights(arguments: Namespace) -> None:
@@ -136,13 +123,10 @@ def _export_weights(arguments: Namespace) -> None:
 
 
 def _export_decoder(arguments: Namespace) -> None:
-    path = export_checkpoint(
-        arguments.source,
-        arguments.target,
-        read=lambda folder: dict(load_decoder(folder).state_dict()),
-        average=arguments.average,
-    )
-    _say(str(path))
+    def read(folder: Path) -> dict[str, torch.Tensor]:
+        return dict(load_decoder(folder).state_dict())
+
+    _say(str(export_checkpoint(arguments.source, arguments.target, read, arguments.average)))
 
 
 def _release(arguments: Namespace) -> None:
@@ -163,10 +147,14 @@ def _split(words: Sequence[str]) -> tuple[list[str], list[str]]:
     return names, settings
 
 
-def _chosen(arguments: Namespace, names: str) -> dict[str, Any]:
-    """Returns arguments by name, without those that were not given."""
-    chosen = {name: getattr(arguments, name) for name in names.split()}
-    return {name: value for name, value in chosen.items() if value is not None}
+def _config(kind: type[T], arguments: Namespace, **more: object) -> T:
+    """Returns a configuration of the arguments that were given and of `more`."""
+    given = {
+        name: tuple(value) if isinstance(value, list) else value
+        for name, value in (vars(arguments) | more).items()
+        if value is not None and name in kind.__annotations__
+    }
+    return kind(**given)
 
 
 def _write_figures(figures: Mapping[str, Any], folder: Path | None) -> None:

@@ -45,12 +45,13 @@ seeds.csv (every figure of every world) and contact sheets. Parts evaluated apar
 its own --output) are joined by --join FOLDER ....
 
 evaluate tokenizer FOLDER: PSNR in dB over RGB. A window slides over a photograph in 17 frames; its
-first frame is also measured alone. Of a video (PATH:2 is every second frame) or a folder of its
-pictures the middle of 17 frames is taken. OUTPUT has figures.json and sheets: given | decoded.
+first frame is also measured alone. A video (PATH:2 takes every second frame) or a folder of its
+pictures gives 17 frames, cropped in the middle. OUTPUT has figures.json and sheets.
 """
 
 import argparse
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -59,6 +60,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 from src.entry import run_entry  # noqa: E402
 
 EVALUATED = ("tokenizer", "depth", "generator", "static", "dynamic")
+CLIP: Any = {"action": "append", "default": [], "dest": "clips", "metavar": "KEY=VALUE"}
 DTYPES = ("float16", "bfloat16", "float32")
 
 
@@ -67,7 +69,7 @@ def main() -> int:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    verbs = parser.add_subparsers(required=True, metavar="VERB")
+    verbs = parser.add_subparsers(dest="verb", required=True, metavar="VERB")
     _add_making(verbs)
     _add_evaluations(verbs)
     _add_exports(verbs)
@@ -83,18 +85,15 @@ def main() -> int:
     return run_verb(arguments)
 
 
-def _whole(text: str) -> int:
-    """Returns a number from 0 up."""
-    if not text.isdecimal():
-        raise argparse.ArgumentTypeError(f"{text!r}: expected a whole number")
-    return int(text)
+def _from(least: int) -> Callable[[str], int]:
+    """Returns a reader of whole numbers from `least` up."""
 
+    def read(text: str) -> int:
+        if not text.isdecimal() or int(text) < least:
+            raise argparse.ArgumentTypeError(f"{text!r}: expected a whole number from {least} up")
+        return int(text)
 
-def _positive(text: str) -> int:
-    """Returns a number from 1 up."""
-    if not _whole(text):
-        raise argparse.ArgumentTypeError(f"{text!r}: expected a whole number above 0")
-    return int(text)
+    return read
 
 
 def _minutes(text: str) -> float:
@@ -106,72 +105,53 @@ def _minutes(text: str) -> float:
 
 def _add_making(verbs: Any) -> None:
     """Add `train`, `ablate` and `clips`."""
-    train = verbs.add_parser("train", help="all parts from nothing, or some")
-    train.set_defaults(verb="train")
-    add = train.add_argument
+    add = verbs.add_parser("train", help="all parts from nothing, or some").add_argument
     add("words", nargs="*", metavar="PART|KEY=VALUE")
     add("--output", type=Path, default=Path("outputs/nano"), help="%(default)s")
     add("--release", type=Path, default=Path("assets/nano"), help="%(default)s")
-    add("--processes", type=_positive, default=1, metavar="N", help="of a training, a GPU each (1)")
+    add("--processes", type=_from(1), default=1, metavar="N", help="of a training, a GPU each (1)")
     add("--together", action="store_true", help="clips, then decoders, side by side on one GPU too")
     text = "of the only part, or of tokenizer, tokenizer_finish, depth, generator, photos, clips"
     add("--minutes", action="append", default=[], metavar="[PART=]N", help=text)
     text = "minutes of the decoder's stages; 0 skips one"
     add("--stages", type=float, nargs=9, metavar="N", help=text)
-    add("--worlds_static", type=_positive, default=1000, help="that become clips (%(default)s)")
-    add("--worlds_dynamic", type=_positive, default=520, help="that become clips (%(default)s)")
+    add("--worlds_static", type=_from(1), default=1000, help="that become clips (%(default)s)")
+    add("--worlds_dynamic", type=_from(1), default=520, help="that become clips (%(default)s)")
     text = "a release whose decoders stages 6 and 8 start from, if the stages before them are 0"
     add("--start", type=Path, help=text)
-    add("--makers", type=_positive, default=1, help="processes that make clips of one kind (1)")
-    add("--workers", type=_whole, help="processes of a maker that write clips (share the cores)")
+    add("--makers", type=_from(1), default=1, help="processes that make clips of one kind (1)")
+    add("--workers", type=_from(0), help="processes of a maker that write clips (share the cores)")
     add("--large", action="store_true", help="photos: 256x448 pixels instead of 176x320")
-    add("--seeds", type=_whole, help="held-out worlds to evaluate on (64; photos: 16)")
-    add(
-        "--clip",
-        action="append",
-        default=[],
-        dest="clips",
-        metavar="KEY=VALUE",
-        help="setting of the clips",
-    )
+    add("--seeds", type=_from(0), help="held-out worlds to evaluate on (64; photos: 16)")
+    add("--clip", **CLIP, help="a setting of the clips")
 
-    ablate = verbs.add_parser("ablate", help="the static decoder without one idea after another")
-    ablate.set_defaults(verb="ablate")
-    add = ablate.add_argument
+    add = verbs.add_parser("ablate", help="the static decoder without each idea").add_argument
     add("words", nargs="*", metavar="VARIANT|KEY=VALUE")
     add("--output", type=Path, default=Path("outputs/nano"), help="of `train`; %(default)s")
-    add("--steps", type=_positive, default=800, help="with six trajectories (%(default)s)")
-    add("--worlds", type=_positive, default=350, help="in the clips of `truth` (%(default)s)")
-    add("--seeds", type=_whole, default=64, help="held-out worlds (%(default)s); 0: none")
-    add(
-        "--clip",
-        action="append",
-        default=[],
-        dest="clips",
-        metavar="KEY=VALUE",
-        help="of the clips of `truth`",
-    )
+    add("--steps", type=_from(1), default=800, help="with six trajectories (%(default)s)")
+    add("--worlds", type=_from(1), default=350, help="in the clips of `truth` (%(default)s)")
+    add("--seeds", type=_from(0), default=64, help="held-out worlds (%(default)s); 0: none")
+    add("--clip", **CLIP, help="a setting of the clips of `truth`")
     add("--evaluate", default="", metavar='"FLAG ..."', help="of `evaluate worlds`")
 
-    clips = verbs.add_parser("clips", help="what the decoders learn from")
-    clips.set_defaults(verb="clips")
-    clips.add_argument("words", nargs="*", metavar="KEY=VALUE")
+    add = verbs.add_parser("clips", help="clips for the decoders").add_argument
+    add("words", nargs="*", metavar="KEY=VALUE")
 
 
 def _add_evaluations(verbs: Any) -> None:
     """Add `evaluate` and `report`."""
-    kinds = verbs.add_parser("evaluate", help="figures").add_subparsers(required=True)
-    worlds = kinds.add_parser("worlds", help="all weights on held-out worlds")
-    worlds.set_defaults(verb="evaluate worlds")
-    add = worlds.add_argument
-    add("--what", nargs="+", choices=EVALUATED, default=EVALUATED, help="default: all")
+    kinds = verbs.add_parser("evaluate", help="figures")
+    kinds = kinds.add_subparsers(dest="kind", required=True)
+    add = kinds.add_parser("worlds", help="all weights on held-out worlds").add_argument
+    add("--what", nargs="+", choices=EVALUATED, help="default: all")
     add("--nano", type=Path, default=Path("assets/nano"), help="the weights; default: assets/nano")
     add("--output", type=Path, default=Path("outputs/nano/evaluation"), help="%(default)s")
-    add("--seeds", type=_positive, default=64, help="worlds of each kind (%(default)s)")
+    add("--seeds", type=_from(1), default=64, help="worlds of each kind (%(default)s)")
     add("--frames", type=int, default=17, help="of every clip (%(default)s)")
     add("--size", type=int, nargs=2, default=(176, 320), metavar=("HEIGHT", "WIDTH"))
-    add("--stride", type=_positive, default=4, help="frames between rendered ones (%(default)s)")
-    add("--depth", nargs="+", choices=("true", "nano"), default=("true", "nano"))
+    add("--stride", type=_from(1), default=4, help="frames between rendered ones (%(default)s)")
+    text = "of the input: exact, or by the small network"
+    add("--depth", nargs="+", choices=("true", "nano"), dest="sources", help=text)
     add("--decoder_static", type=Path, help="instead of the one below --nano")
     add("--decoder_dynamic", type=Path, help="instead of the one below --nano")
     add("--trajectories", type=int, nargs="+", choices=range(6), help="that the decoders see")
@@ -179,19 +159,15 @@ def _add_evaluations(verbs: Any) -> None:
     add("--minutes", type=_minutes, help="start no further worlds after so many; default: no limit")
     add("--device", choices=("auto", "cpu", "cuda"), default="auto")
 
-    tokenizer = kinds.add_parser("tokenizer", help="on photographs, videos, held-out worlds")
-    tokenizer.set_defaults(verb="evaluate tokenizer")
-    add = tokenizer.add_argument
+    add = kinds.add_parser("tokenizer", help="on photographs, videos, held-out worlds").add_argument
     add("tokenizer", type=Path, metavar="FOLDER")
     add("--photos", type=Path, nargs="*", default=[], help="pictures, or folders of them")
     add("--videos", nargs="*", default=[], metavar="PATH[:STRIDE]", help="videos or folders")
-    add("--worlds", type=_whole, default=0, help="held-out worlds of a kind (%(default)s)")
+    add("--worlds", type=_from(0), default=0, help="held-out worlds of a kind (%(default)s)")
     add("--size", type=int, nargs=2, default=(176, 320), metavar=("HEIGHT", "WIDTH"))
     add("--output", type=Path, help="folder for figures.json and sheets")
 
-    report = verbs.add_parser("report", help="fill in docs/nano.md")
-    report.set_defaults(verb="report")
-    add = report.add_argument
+    add = verbs.add_parser("report", help="fill in docs/nano.md").add_argument
     add("--runs", type=Path, default=Path("outputs/nano"), help="OUTPUT of `train`; %(default)s")
     add("--document", type=Path, default=Path("docs/nano.md"), help="%(default)s")
     add("--images", type=Path, default=Path("docs/images"), help="%(default)s")
@@ -199,36 +175,29 @@ def _add_evaluations(verbs: Any) -> None:
 
 def _add_exports(verbs: Any) -> None:
     """Add `export` and `release`."""
-    kinds = verbs.add_parser("export", help="weights of a training").add_subparsers(required=True)
-    weights = kinds.add_parser("weights", help="of the newest checkpoint of any run of train.py")
-    weights.set_defaults(verb="export weights")
-    add = weights.add_argument
-    add("source", type=Path, metavar="RUN")
+    kinds = verbs.add_parser("export", help="weights of a training")
+    kinds = kinds.add_subparsers(dest="kind", required=True)
+    add = kinds.add_parser("weights", help="of any run of train.py").add_argument
+    add("source", type=Path, metavar="RUN", help="its newest checkpoint")
     add("target", type=Path, metavar="FOLDER")
     add("--raw", action="store_true", help="not the moving average")
 
     text = "of a tokenizer, with the statistics of its latents; prints figures of held-out worlds"
-    tokenizer = kinds.add_parser("tokenizer", help=text)
-    tokenizer.set_defaults(verb="export tokenizer")
-    add = tokenizer.add_argument
+    add = kinds.add_parser("tokenizer", help=text).add_argument
     add("source", type=Path, metavar="RUN")
     add("target", type=Path, metavar="TARGET")
     add("--dtype", choices=DTYPES, default="bfloat16", help="type of the weights (%(default)s)")
-    add("--held-out", type=_whole, default=64, help="worlds of a kind; 0: no figures")
+    add("--held-out", type=_from(0), default=64, help="worlds of a kind; 0: no figures")
     add("--report", type=Path, help="folder for figures.json and sheets of clips")
 
     text = "of a decoder's checkpoint-<step>, in the published layout (bfloat16)"
-    decoder = kinds.add_parser("decoder", help=text)
-    decoder.set_defaults(verb="export decoder")
-    add = decoder.add_argument
+    add = kinds.add_parser("decoder", help=text).add_argument
     add("source", type=Path, metavar="CHECKPOINT")
     add("target", type=Path, metavar="TARGET", help="receives a folder of the checkpoint's name")
     text = "the moving average of the weights, or not; by default where there is one"
     add("--average", action=argparse.BooleanOptionalAction, help=text)
 
-    release = verbs.add_parser("release", help="all weights in half precision, with a model card")
-    release.set_defaults(verb="release")
-    add = release.add_argument
+    add = verbs.add_parser("release", help="weights in half precision, model card").add_argument
     add("source", type=Path, metavar="OUTPUT", help="OUTPUT/evaluation is quoted in the card")
     add("target", type=Path, metavar="FOLDER")
     add("--dtype", choices=DTYPES, default="float16", help="%(default)s")

@@ -12,7 +12,7 @@ from pathlib import Path
 
 from src.runtime import InputError
 
-from .part import CONFIGS, Part, has_gpu, has_weights, is_evaluated, running
+from .part import CONFIGS, Part, has_gpu, has_weights, is_evaluated, running, visible_gpus
 from .parts import MULTI
 
 # The settings of each variant.
@@ -33,17 +33,9 @@ GPU = (
 
 @dataclass(frozen=True, kw_only=True)
 class AblationConfig:
-    """How the variants are trained and measured.
+    """How the variants are trained and measured: the options of `scripts/nano.py ablate --help`.
 
-    Attributes:
-        output: where `train` has put clips and tokenizer.
-        steps: of the stage with six trajectories; the one with pruning takes a quarter of them.
-        worlds: in the clips of `truth`.
-        seeds: held-out worlds to evaluate on; 0: none.
-        clips: further KEY=VALUE settings of the clips of `truth`.
-        settings: further KEY=VALUE settings of the trainings.
-        flags: further flags of `evaluate worlds`.
-        python: the interpreter of all commands.
+    `settings` and `clips` are KEY=VALUE settings; `python` is the interpreter of all commands.
     """
 
     output: Path = Path("outputs/nano")
@@ -57,21 +49,22 @@ class AblationConfig:
 
 
 def ablate(config: AblationConfig, variants: Sequence[str]) -> None:
-    """Train and measure variants, or all of them if none is named.
-
-    Raises:
-        InputError: an unknown variant.
-        Stopped: a command failed, or the process was told to stop.
-    """
+    """Train and measure variants, or all if none is named; raises `Stopped`."""
     for variant in variants:
         if variant not in VARIANTS:
             raise InputError("variant", variant, f"one of {', '.join(VARIANTS)}")
     folder = config.output / "ablations"
-    with running() as own:
+    folder.mkdir(parents=True, exist_ok=True)
+    with running() as processes:
         for variant in variants or VARIANTS:
-            log = folder / f"{variant}.log"
-            part = Part(name=variant, log=log, processes=own, python=config.python)
-            part.timed(partial(_make_variant, config), folder / "minutes.txt")
+            part = Part(
+                name=variant,
+                log=folder / f"{variant}.log",
+                processes=processes,
+                python=config.python,
+                gpus=visible_gpus(1),
+            )
+            part.timed(partial(_make_variant, config))
 
 
 def _make_variant(config: AblationConfig, part: Part) -> None:

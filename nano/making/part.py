@@ -1,4 +1,4 @@
-"""A part of the making: child processes that share a log and end with their parent."""
+"""A part of the making: commands that share a log, and end with the process that started them."""
 
 import os
 import shutil
@@ -10,7 +10,7 @@ import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor, wait
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from types import FrameType
 
@@ -23,7 +23,7 @@ from ..evaluation.evaluate import FIGURES
 LOGGER = get_logger(__name__)
 REPOSITORY = Path(__file__).resolve().parents[2]
 CONFIGS = REPOSITORY / "configs/nano/training"
-# Lines of a log that are repeated when a part without output on the terminal fails.
+# Last lines of a log that are repeated after a failure that the terminal has not shown.
 TAIL = 30
 
 
@@ -35,112 +35,88 @@ class Processes:
         self._lock, self._ended = threading.Lock(), False
 
     def run(
-        self, command: Sequence[str], log: Path, environment: Mapping[str, str], shown: bool
+        self, command: Sequence[str], log: Path, variables: Mapping[str, str], shown: bool
     ) -> int:
-        """Run a command to its end and append its output to a log; returns its exit code.
-
-        Args:
-            command: the program and its arguments.
-            log: the file.
-            environment: variables on top of those of this process.
-            shown: repeat the output on standard output.
-        """
+        """Run a command to its end, its output in the log (if `shown`: also on the terminal)."""
         with self._lock:
             if self._ended:
                 return -signal.SIGTERM
+            # In a process group of its own: a signal also reaches what the command starts.
             process = subprocess.Popen(
                 command,
-                env={**os.environ, **environment},
+                env={**os.environ, **variables},
                 stdin=subprocess.DEVNULL,
                 stdout=subprocess.PIPE,
                 stderr=subprocess.STDOUT,
-                # A signal to its group also reaches what the command starts.
                 process_group=0,
             )
             self._running.add(process)
         assert process.stdout is not None
-        with log.open("ab") as file:
+        with log.open("ab", buffering=0) as file:
             while chunk := os.read(process.stdout.fileno(), 1 << 16):
                 file.write(chunk)
-                file.flush()
                 if shown:
                     sys.stdout.write(chunk.decode(errors="replace"))
                     sys.stdout.flush()
-        code = process.wait()
-        self._running.discard(process)
-        return code
+        return process.wait()
 
     def end(self) -> None:
-        """Send SIGTERM to all children and wait for them; a training then writes a checkpoint."""
+        """End all children with SIGTERM, at which a training writes a checkpoint."""
         with self._lock:
-            self._ended, running = True, [*self._running]
-        for process in running:
-            with suppress(ProcessLookupError):
-                os.killpg(process.pid, signal.SIGTERM)
-        for process in running:
+            self._ended = True
+        for process in self._running:
+            if process.poll() is None:
+                with suppress(ProcessLookupError):
+                    os.killpg(process.pid, signal.SIGTERM)
+        for process in self._running:
             process.wait()
 
     def beside(self, works: Sequence[Callable[[], None]]) -> None:
-        """Run functions in threads of their own until all have ended.
-
-        Raises:
-            Stopped: some of them failed; names all of these.
-        """
+        """Call functions in threads of their own until all have ended; raises `Stopped`."""
         with ThreadPoolExecutor(len(works)) as pool:
             futures = [pool.submit(work) for work in works]
             try:
                 wait(futures)
             except BaseException:
-                # The pool waits for its threads, and these for their children.
+                # Leaving the pool waits for its threads, and these for their commands.
                 self.end()
                 raise
-        errors = [error for future in futures if (error := future.exception()) is not None]
-        for error in errors:
-            if not isinstance(error, Stopped):
-                raise error
-        if errors:
-            raise Stopped("; ".join(dict.fromkeys(map(str, errors))))
+        reasons = []
+        for future in futures:
+            try:
+                future.result()
+            except Stopped as error:
+                reasons.append(str(error))
+        if reasons:
+            raise Stopped("; ".join(dict.fromkeys(reasons)))
 
 
 @contextmanager
 def running() -> Iterator[Processes]:
-    """Child processes that end with the block.
-
-    Raises:
-        Interrupted: SIGTERM or SIGHUP came inside the block.
-    """
-    own = Processes()
+    """Child processes that end with the block; SIGTERM and SIGHUP raise `Interrupted` in it."""
+    processes = Processes()
 
     def stop(number: int, frame: FrameType | None) -> None:
         raise Interrupted(f"stopped ({signal.Signals(number).name})", number)
 
     before = {number: signal.signal(number, stop) for number in (signal.SIGTERM, signal.SIGHUP)}
     try:
-        yield own
+        yield processes
     finally:
-        own.end()
+        processes.end()
         for number, handler in before.items():
             signal.signal(number, handler)
 
 
 @dataclass(frozen=True, kw_only=True)
 class Part:
-    """A part in progress.
-
-    Attributes:
-        name: of the part.
-        log: the file for the output of its commands.
-        processes: where its commands run.
-        python: the interpreter.
-        gpus: the names of its GPUs in CUDA_VISIBLE_DEVICES.
-        shown: its output also goes to the terminal.
-    """
+    """A part in progress: `gpus` are names for CUDA_VISIBLE_DEVICES, `python` its interpreter."""
 
     name: str
     log: Path
     processes: Processes
-    python: str = sys.executable
-    gpus: Sequence[str] = field(default_factory=lambda: visible_gpus(1))
+    python: str
+    gpus: Sequence[str]
     shown: bool = True
 
     @property
@@ -151,36 +127,26 @@ class Part:
         processes = f"--nproc_per_node={len(self.gpus)}"
         return [self.python, "-m", "torch.distributed.run", "--standalone", processes]
 
-    def run(
-        self, *command: object, gpus: Sequence[str] | None = None, **environment: object
-    ) -> None:
-        """Run a command on the part's GPUs (or on `gpus`), with more environment variables.
-
-        Raises:
-            Stopped: its exit code is not 0.
-        """
-        devices = ",".join(self.gpus if gpus is None else gpus)
-        variables = {"CUDA_VISIBLE_DEVICES": devices}
-        variables |= {key: str(value) for key, value in environment.items()}
-        code = self.processes.run([*map(str, command)], self.log, variables, self.shown)
+    def run(self, *command: object, gpus: Sequence[str] | None = None, **variables: object) -> None:
+        """Run a command on the part's GPUs or on `gpus`; raises `Stopped` if it fails."""
+        variables["CUDA_VISIBLE_DEVICES"] = ",".join(self.gpus if gpus is None else gpus)
+        environment = {name: str(value) for name, value in variables.items()}
+        code = self.processes.run([*map(str, command)], self.log, environment, self.shown)
         if code:
-            raise Stopped(
-                f"FAILED in part {self.name} (exit code {code}), see {self.log}; "
-                "the same command goes on"
-            )
+            said = f"FAILED in part {self.name} (exit code {code}), see {self.log}"
+            raise Stopped(f"{said}; the same command goes on")
 
-    def train(self, *words: object, alone: bool = False) -> None:
-        """Run train.py on all GPUs of the part, or in one process."""
-        self.run(*([self.python] if alone else self.launch), REPOSITORY / "train.py", *words)
+    def train(self, *words: object, launch: Sequence[str] | None = None) -> None:
+        """Run train.py, in one process if no other `launch` is given."""
+        self.run(*(launch or [self.python]), REPOSITORY / "train.py", *words)
 
     def nano(self, *words: object, gpus: Sequence[str] | None = None) -> None:
         """Run a verb of scripts/nano.py."""
         self.run(self.python, REPOSITORY / "scripts/nano.py", *words, gpus=gpus)
 
-    def timed(self, work: Callable[["Part"], None], minutes: Path) -> None:
-        """Do the work of the part in a new log; adds the seconds to the file `minutes`."""
+    def timed(self, work: Callable[["Part"], None]) -> None:
+        """Do the work of the part with a new log; adds its seconds to minutes.txt beside it."""
         LOGGER.info("part %s, log: %s", self.name, self.log)
-        self.log.parent.mkdir(parents=True, exist_ok=True)
         self.log.write_bytes(b"")
         begin = time.monotonic()
         try:
@@ -190,10 +156,8 @@ class Part:
                 lines = self.log.read_text(errors="replace").splitlines()[-TAIL:]
                 LOGGER.error("the end of %s:\n%s", self.log, "\n".join(lines))
             raise
-        line = f"{self.name}: {time.monotonic() - begin:.0f} s"
-        LOGGER.info(line)
-        with minutes.open("a") as file:
-            file.write(f"{line}\n")
+        with self.log.with_name("minutes.txt").open("a") as file:
+            file.write(f"{self.name}: {time.monotonic() - begin:.0f} s\n")
 
 
 def visible_gpus(count: int) -> list[str]:
@@ -209,7 +173,7 @@ def has_gpu() -> bool:
 
 
 def has_weights(folder: Path) -> bool:
-    """Whether a folder holds finished weights."""
+    """Whether a folder holds finished weights, which the log then says."""
     if not (folder / "config.json").is_file():
         return False
     LOGGER.info("%s is there", folder)

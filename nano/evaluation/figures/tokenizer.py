@@ -31,15 +31,11 @@ def world_figures(
     report: Path | None = None,
     device: torch.device | None = None,
 ) -> dict[str, dict[str, float]]:
-    """Figures of still and of moving held-out worlds, and with `report` a sheet of each."""
-    figures, place = {}, device or default_device()
-    kinds: Sequence[tuple[str, PoolConfig]] = (
-        ("static", PoolConfig()),
-        ("dynamic", PoolConfig(dynamic=True)),
-    )
-    for name, kind in kinds:
-        seeds = VALIDATE.seeds(count, kind.dynamic)
-        clips = seeded_clips(seeds, kind, data, place).color[:, 0]
+    """Returns figures of still and moving held-out worlds; `report` receives a sheet of each."""
+    figures = {}
+    for name, dynamic in (("static", False), ("dynamic", True)):
+        seeds, kind = VALIDATE.seeds(count, dynamic), PoolConfig(dynamic=dynamic)
+        clips = seeded_clips(seeds, kind, data, device or default_device()).color[:, 0]
         measured = measure(folder, clips)
         figures[name] = measured.figures
         if report is not None and measured.picture is not None:
@@ -48,10 +44,7 @@ def world_figures(
 
 
 def measure(folder: Path, clips: UInt8[Tensor, "clip 3 frame h w"]) -> Validation:
-    """The figures of a tokenizer folder on clips, with a sheet of the first ones.
-
-    Arithmetic is float32 and goes the way that everybody else encodes and decodes.
-    """
+    """Returns the figures of a tokenizer folder on clips, in float32, with a sheet."""
     tokenizer, measurement = load_tokenizer(folder, clips.device), Measurement()
     for clip in clips.split(1):
         video = clip.float() / 127.5 - 1
@@ -67,18 +60,10 @@ def footage_figures(
     worlds: int = 0,
     output: Path | None = None,
 ) -> dict[str, Any]:
-    """Figures of a tokenizer folder on photographs, on videos and on `worlds` held-out worlds.
+    """Returns figures of a tokenizer on photographs, videos and `worlds` held-out worlds.
 
-    Args:
-        folder: of the tokenizer.
-        size: height and width.
-        photos: pictures, or folders of them.
-        videos: videos, or folders of their pictures, as PATH or PATH:STRIDE.
-        worlds: of each kind.
-        output: receives a sheet of each clip.
-
-    Raises:
-        InputError: unreadable footage, or a video that is too short.
+    Photographs may be folders of them; videos are PATH or PATH:STRIDE, a file or a folder of
+    pictures. `output` receives a sheet of each clip. Raises `InputError` for unreadable footage.
     """
     tokenizer = load_tokenizer(folder)
     figures: dict[str, Any] = {"size": size, "photographs": {}, "videos": {}}

@@ -170,8 +170,10 @@ def test_a_failure_is_loud(kitchen: Kitchen, caplog: pytest.LogCaptureFixture) -
         replace(kitchen.config, minutes={"base": 1.0})
 
 
-@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP, signal.SIGINT])
-@pytest.mark.parametrize("parts", [["depth"], ["clips"]])
+@pytest.mark.parametrize(
+    ("number", "parts"),
+    [(signal.SIGTERM, ["depth"]), (signal.SIGHUP, ["clips"]), (signal.SIGINT, ["clips"])],
+)
 def test_a_stopped_part_ends_with_its_commands_and_goes_on(
     kitchen: Kitchen, number: signal.Signals, parts: list[str]
 ) -> None:

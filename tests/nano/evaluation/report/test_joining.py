@@ -24,9 +24,9 @@ def write(
 ) -> Path:
     """An evaluation of some parts, each with a sheet in a colour of its own."""
     folder.mkdir()
-    stated = Settings(Path("a/nano"), folder, what, 4, **settings).jsonable()
+    stated = Settings(nano=Path("a/nano"), output=folder, what=what, seeds=4, **settings)
     content = {
-        "settings": stated,
+        "settings": stated.jsonable(),
         "worlds": {part: {"still": seen} for part in what},
         "hardware": "CPU",
         "seconds": {"still worlds": 1.5},

@@ -12,7 +12,7 @@ from pathlib import Path
 
 from src.runtime import InputError
 
-from .part import CONFIGS, Part, has_gpu, has_weights, is_evaluated, running, visible_gpus
+from .part import CONFIGS, PartRun, has_gpu, has_weights, is_evaluated, running, visible_gpus
 from .parts import MULTI
 
 # The settings of each variant.
@@ -57,7 +57,7 @@ def ablate(config: AblationConfig, variants: Sequence[str]) -> None:
     folder.mkdir(parents=True, exist_ok=True)
     with running() as processes:
         for variant in variants or VARIANTS:
-            part = Part(
+            part = PartRun(
                 name=variant,
                 log=folder / f"{variant}.log",
                 processes=processes,
@@ -67,7 +67,7 @@ def ablate(config: AblationConfig, variants: Sequence[str]) -> None:
             part.timed(partial(_make_variant, config))
 
 
-def _make_variant(config: AblationConfig, part: Part) -> None:
+def _make_variant(config: AblationConfig, part: PartRun) -> None:
     """Train one variant in two stages, export and measure it."""
     output, variant = config.output, part.name
     decoder = output / "ablations" / variant
@@ -91,7 +91,7 @@ def _make_variant(config: AblationConfig, part: Part) -> None:
         )
 
 
-def _train(config: AblationConfig, part: Part, folder: Path, steps: int, *resumed: str) -> None:
+def _train(config: AblationConfig, part: PartRun, folder: Path, steps: int, *resumed: str) -> None:
     """Train one stage, whose name is that of the folder."""
     settings = [word.format(output=config.output) for word in VARIANTS[part.name]]
     if part.name == "no_pruning" and not resumed:

@@ -109,7 +109,7 @@ def running() -> Iterator[Processes]:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Part:
+class PartRun:
     """A part in progress: `gpus` are names for CUDA_VISIBLE_DEVICES, `python` its interpreter."""
 
     name: str
@@ -144,7 +144,7 @@ class Part:
         """Run a verb of scripts/nano.py."""
         self.run(self.python, REPOSITORY / "scripts/nano.py", *words, gpus=gpus)
 
-    def timed(self, work: Callable[["Part"], None]) -> None:
+    def timed(self, work: Callable[["PartRun"], None]) -> None:
         """Do the work of the part with a new log; adds its seconds to minutes.txt beside it."""
         LOGGER.info("part %s, log: %s", self.name, self.log)
         self.log.write_bytes(b"")

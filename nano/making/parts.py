@@ -16,7 +16,7 @@ from ..seeds import TRAIN
 from .part import (
     CONFIGS,
     REPOSITORY,
-    Part,
+    PartRun,
     Processes,
     has_gpu,
     has_weights,
@@ -113,7 +113,7 @@ def _make_group(config: MakingConfig, processes: Processes, names: Sequence[str]
     half, works = (len(gpus) + 1) // 2, []
     for number, name in enumerate(names):
         first = number * half % len(gpus)
-        part = Part(
+        part = PartRun(
             name=name,
             log=config.output / f"{name}.log",
             processes=processes,
@@ -129,7 +129,7 @@ def _make_group(config: MakingConfig, processes: Processes, names: Sequence[str]
             work()
 
 
-def _tokenizer(config: MakingConfig, part: Part) -> None:
+def _tokenizer(config: MakingConfig, part: PartRun) -> None:
     """Train the tokenizer on crops in all colours, then on whole frames from these weights."""
     target, training = config.output / "tokenizer", config.output / "training"
     if has_weights(target):
@@ -151,7 +151,7 @@ def _tokenizer(config: MakingConfig, part: Part) -> None:
     shutil.copy(last / ORIGIN, target)
 
 
-def _network(name: str, config: MakingConfig, part: Part) -> None:
+def _network(name: str, config: MakingConfig, part: PartRun) -> None:
     """Train the depth network or the generator."""
     target, run = config.output / name, config.output / "training" / name
     if has_weights(target):
@@ -163,7 +163,7 @@ def _network(name: str, config: MakingConfig, part: Part) -> None:
     part.nano("export", "weights", run, target)
 
 
-def _photos(config: MakingConfig, part: Part) -> None:
+def _photos(config: MakingConfig, part: PartRun) -> None:
     """Train a tokenizer for photographs; the minutes are those of all calls together."""
     run, files = config.output / "run", ["--config", CONFIGS / "tokenizer_photos.yaml"]
     if config.large:
@@ -175,7 +175,7 @@ def _photos(config: MakingConfig, part: Part) -> None:
     part.nano("export", "tokenizer", run, target, "--dtype", "float16", *flags)
 
 
-def _clips(kind: str, config: MakingConfig, part: Part) -> None:
+def _clips(kind: str, config: MakingConfig, part: PartRun) -> None:
     """Make the clips of one kind; finished worlds are skipped."""
     dynamic, makers = kind == "dynamic", config.makers
     worlds = config.worlds_dynamic if dynamic else config.worlds_static
@@ -194,7 +194,7 @@ def _clips(kind: str, config: MakingConfig, part: Part) -> None:
 
 
 def _stages(
-    first: int, last: int, weights: Sequence[str], run: str, config: MakingConfig, part: Part
+    first: int, last: int, weights: Sequence[str], run: str, config: MakingConfig, part: PartRun
 ) -> None:
     """Train stages of the decoder that lead to `weights`; a `run` at their end is exported."""
     output = config.output
@@ -218,7 +218,7 @@ def _stages(
         part.nano("export", "weights", output / "training" / run, output / weights[0])
 
 
-def _evaluate(config: MakingConfig, part: Part) -> None:
+def _evaluate(config: MakingConfig, part: PartRun) -> None:
     """Measure all weights on held-out worlds."""
     output, target = config.output, config.output / "evaluation"
     if not is_evaluated(target, config.seeds, [output / name for name in WEIGHTS]):
@@ -226,7 +226,7 @@ def _evaluate(config: MakingConfig, part: Part) -> None:
         part.nano("evaluate", "worlds", *flags)
 
 
-def _release(config: MakingConfig, part: Part) -> None:
+def _release(config: MakingConfig, part: PartRun) -> None:
     """Write the weights in half precision, with a model card."""
     part.nano("release", config.output, config.release)
 
@@ -236,7 +236,7 @@ def _precision() -> list[str]:
     return [] if has_gpu() else ["loop.mixed_precision=no"]
 
 
-PARTS: dict[str, Callable[[MakingConfig, Part], None]] = {
+PARTS: dict[str, Callable[[MakingConfig, PartRun], None]] = {
     "tokenizer": _tokenizer,
     "depth": partial(_network, "depth"),
     "generator": partial(_network, "generator"),

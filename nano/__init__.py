@@ -1,6 +1,6 @@
-"""The small weights of this project: how they are made, measured and released.
+"""Makes, measures and releases the small weights of this project.
 
-Nothing of Lyra needs this package; `src` and `cosmos_predict1` do not know it.
+`src` and `cosmos_predict1` do not import this package.
 """
 
 from src.config.tasks import offer_task

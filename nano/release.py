@@ -1,12 +1,12 @@
-"""From the newest checkpoint of a run to a folder of weights, and from folders to a release.
+"""Exports the newest checkpoint of a run as a folder of weights, and these folders as a release.
 
-A release holds half-precision weights, the configuration of each part, and a model card with what
-they were made from and their digests.
+A release holds half-precision weights, the configuration of each part, and a model card with their
+origins and digests.
 """
 
 import hashlib
 import shutil
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
@@ -24,10 +24,10 @@ from src.runtime import InputError
 from src.training.checkpoints.files import RANDOM
 from src.training.checkpoints.targets import check_apart, check_replaceable, replaced_folder
 
-from .seeds import TEST
+from .seeds import TEST, TRAIN
 
 PARTS = ("tokenizer", "generator", "depth", "decoder_static", "decoder_dynamic")
-# Beside the weights of a part: where they come from.
+# The file with the origin of a part, beside its weights.
 ORIGIN = "origin.json"
 CARD, TITLE = "README.md", "# Nano: the small weights"
 MEGABYTE = 1e6
@@ -36,7 +36,7 @@ MOST_BYTES, MOST_FILE_BYTES = 40 * MEGABYTE, 16 * 2**20
 
 @dataclass(frozen=True)
 class Origin:
-    """The training that a part comes from."""
+    """The training of a part."""
 
     run: str
     step: int
@@ -45,11 +45,7 @@ class Origin:
 
 
 def newest_checkpoint(run: Path) -> Path:
-    """The newest sound checkpoint of a run.
-
-    Raises:
-        InputError: there is none.
-    """
+    """Returns the newest sound checkpoint of a run; `InputError` if there is none."""
     folder = newest_sound(run, digests=True)
     if folder is None:
         raise InputError(run, "no complete checkpoint-<step>", "the output folder of a training")
@@ -57,16 +53,16 @@ def newest_checkpoint(run: Path) -> Path:
 
 
 def export_weights(run: Path, target: Path, average: bool = True) -> Origin:
-    """Write a run's newest weights as they are used, averaged where it kept an average.
+    """Write the newest weights of a run, or their moving average if there is one.
 
     Args:
         run: the output folder of any training.
-        target: the folder of weights; an earlier export there is replaced as a whole.
-        average: take the moving average if there is one.
+        target: the folder of weights; replaces an earlier export as a whole.
+        average: prefer the moving average.
 
     Raises:
-        InputError: no sound checkpoint, an average of other weights, a target that is not apart
-            from the run or holds what no export wrote.
+        InputError: no sound checkpoint, an average of other weights, a target inside or around the
+            run, or one with files of another origin.
     """
     check_apart(run, target)
     folder = newest_checkpoint(run)
@@ -74,7 +70,8 @@ def export_weights(run: Path, target: Path, average: bool = True) -> Origin:
     averaged = average and AVERAGE in state["files"]
     mean = read_safetensors(folder / AVERAGE) if averaged else {}
     origin = Origin(run.name, state["step"], float(state.get("minutes", 0.0)), averaged)
-    paths = list(_weight_folder(folder))
+    # The others are for resuming the training.
+    paths = _files(folder, STATE, OPTIMIZER, RANDOM, AVERAGE)
     names = [*(path.name for path in paths), ORIGIN]
     check_replaceable(target, names, target / ORIGIN)
     with replaced_folder(target, names) as partial:
@@ -99,52 +96,52 @@ def release(
     """Write the weights of all parts below `source` in half precision; returns the model card.
 
     Raises:
-        InputError: a part that is missing, weights beyond the type's range, files larger than a
-            repository takes, a target that is not apart from the source or holds other things.
+        InputError: a missing part, weights beyond the range of the type, files too large for a
+            repository, a target inside or around the source, or one with other files.
     """
     check_apart(source, target)
     card, names = target / CARD, {}
     for part in parts:
         if not (source / part / "config.json").is_file():
             raise InputError(source / part, "no weights", f"a folder for each of {list(parts)}")
-        names[part] = [path.name for path in _files_of(source / part)]
+        names[part] = [path.name for path in _files(source / part, ORIGIN)]
         check_replaceable(target / part, names[part], card)
     if card.is_file() and not card.read_text(errors="replace").startswith(TITLE):
-        raise InputError(card, "a text of somebody else", f"a model card, {TITLE!r}")
+        raise InputError(card, "another text", f"a model card, {TITLE!r}")
     with ExitStack() as stack:
         folders = {}
         for part in parts:
             folders[part] = stack.enter_context(replaced_folder(target / part, names[part]))
-            _halve(_files_of(source / part), folders[part], dtype)
+            _halve(_files(source / part, ORIGIN), folders[part], dtype)
         _check_sizes([path for folder in folders.values() for path in weight_files(folder)])
         evaluation = source / "evaluation" / "evaluation.json"
         text = model_card(source, folders, str(dtype).removeprefix("torch."))
         text += _figures(evaluation) if evaluation.is_file() else ""
-        # Before the parts get their names: it says that they are ours if this is the last act.
+        # Written before the parts are renamed: it marks them as ours if a kill follows.
         with atomic_path(card) as temporary:
             temporary.write_text(text, encoding="utf-8")
     return card
 
 
 def weight_files(folder: Path) -> list[Path]:
-    """The weights of a part, in order."""
+    """Returns the weight files of a part, sorted."""
     return sorted(folder.glob("*.safetensors"))
 
 
 def model_card(source: Path, folders: Mapping[str, Path], dtype: str) -> str:
-    """What the weights are, how they were made, and their digests, as Markdown.
+    """Returns the model card: origin, sizes and digests of the weights.
 
     Args:
-        source: where the parts come from.
-        folders: the weights of the release by part.
+        source: the folder of the parts.
+        folders: the released weights by part.
         dtype: their type.
     """
     lines = [
         TITLE,
         "",
-        "Trained from scratch on procedural worlds (`nano/worlds`, seeds below 200,000) at 176x320"
+        f"Trained from scratch on procedural worlds (`nano/worlds`, seeds {TRAIN}) at 176x320"
         " pixels and 17 frames; no picture, video or weight of anybody else was used. They show"
-        " the method, not the published quality. `bash scripts/bash/train_nano.sh` makes them"
+        " the method, not the published quality. `python scripts/nano.py train` makes them"
         f" again; docs/nano.md tells of all their runs. All tensors are {dtype}.",
         "",
         "Licence: that of this repository (LICENSE).",
@@ -153,11 +150,10 @@ def model_card(source: Path, folders: Mapping[str, Path], dtype: str) -> str:
         "|---|---|---|---|---|---|",
     ]
     for part, folder in folders.items():
-        tensors = (tensor for path in weight_files(folder) for tensor in _tensors(path))
-        count = sum(tensor.numel() for tensor in tensors)
-        origin: Mapping[str, Any] = {}
-        if (source / part / ORIGIN).is_file():
-            origin = read_json_object(source / part / ORIGIN)
+        states = map(read_safetensors, weight_files(folder))
+        count = sum(tensor.numel() for state in states for tensor in state.values())
+        file = source / part / ORIGIN
+        origin: Mapping[str, Any] = read_json_object(file) if file.is_file() else {}
         known = [origin.get(name, "?") for name in ("run", "step", "minutes", "averaged")]
         known[2] = f"{known[2]:.1f}" if isinstance(known[2], float) else known[2]
         lines.append(f"| {part} | {count:,} | {' | '.join(map(str, known))} |")
@@ -169,12 +165,8 @@ def model_card(source: Path, folders: Mapping[str, Path], dtype: str) -> str:
     return "\n".join(lines) + "\n"
 
 
-def _tensors(path: Path) -> list[torch.Tensor]:
-    return list(read_safetensors(path).values())
-
-
 def _check_sizes(paths: Sequence[Path]) -> None:
-    """Check that weights are small enough to lie in a repository."""
+    """Check that weights are small enough for a repository."""
     sizes = {path: path.stat().st_size for path in paths}
     for path, size in sizes.items():
         if size > MOST_FILE_BYTES:
@@ -184,20 +176,13 @@ def _check_sizes(paths: Sequence[Path]) -> None:
         raise InputError("all weights of the release", value, "at most 40 MB")
 
 
-def _weight_folder(checkpoint: Path) -> Iterator[Path]:
-    """The files of a checkpoint that are its weights; the others are for going on training."""
-    for path in sorted(path for path in checkpoint.iterdir() if path.is_file()):
-        if path.name not in (STATE, OPTIMIZER, RANDOM, AVERAGE):
-            yield path
-
-
-def _files_of(part: Path) -> list[Path]:
-    """The files of a part that a release takes over."""
-    return sorted(path for path in part.iterdir() if path.is_file() and path.name != ORIGIN)
+def _files(folder: Path, *but: str) -> list[Path]:
+    """Returns the files of a folder `but` those of some names, sorted."""
+    return sorted(path for path in folder.iterdir() if path.is_file() and path.name not in but)
 
 
 def _halve(paths: Sequence[Path], target: Path, dtype: torch.dtype) -> None:
-    """Copy the files of a part, their floating-point tensors in another type."""
+    """Copy the files of a part with their floating-point tensors in another type."""
     limit = torch.finfo(dtype).max
     for path in paths:
         if path.suffix != ".safetensors":
@@ -214,7 +199,7 @@ def _halve(paths: Sequence[Path], target: Path, dtype: torch.dtype) -> None:
 
 
 def _figures(path: Path) -> str:
-    """What is asked of the weights, and what an evaluation on held-out worlds found."""
+    """Returns the targets of the weights, and the figures of an evaluation on held-out worlds."""
     lines = [
         "",
         f"On test worlds (seeds from {TEST.static.start:,} on), PSNR in dB; docs/nano.md has more:",

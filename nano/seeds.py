@@ -1,4 +1,4 @@
-"""The seeds of procedural worlds, and what each of them is for: one table.
+"""The seeds of procedural worlds, and the use of each of them: one table.
 
 A world is a function of its seed and of whether things move in it. Figures that are published come
 from the test seeds: nothing is trained, validated or chosen on these.
@@ -11,25 +11,25 @@ from src.runtime import InputError
 
 @dataclass(frozen=True, kw_only=True)
 class SeedRanges:
-    """The seeds of one use: of still worlds and of moving ones."""
+    """The seeds of one use, of still and of moving worlds."""
 
     static: range
     dynamic: range
+
+    def __str__(self) -> str:
+        parts = (f"{part.start:,} to {part.stop - 1:,}" for part in (self.static, self.dynamic))
+        return " and ".join(parts)
 
     def of(self, dynamic: bool) -> range:
         """The range of one kind of worlds."""
         return self.dynamic if dynamic else self.static
 
     def seeds(self, count: int, dynamic: bool, start: int = 0) -> range:
-        """`count` seeds of a kind, from number `start` of the range on."""
+        """Returns `count` seeds of a kind, from number `start` of the range on."""
         return self.of(dynamic)[start : start + count]
 
     def check(self, setting: str, first: int, count: int, dynamic: bool) -> None:
-        """Check that `count` worlds from seed `first` on are for this use.
-
-        Raises:
-            InputError: some are not.
-        """
+        """Check that `count` seeds from `first` on are of this use; raises `InputError`."""
         allowed = self.of(dynamic)
         if count and not (first in allowed and first + count - 1 in allowed):
             kind = "moving" if dynamic else "still"

@@ -7,7 +7,11 @@ every benchmark runs. Results, with date and hardware, belong into `docs/perform
 import argparse
 import importlib
 import platform
+import sys
 from pathlib import Path
+
+# Before `scripts/`, whose nano.py is not the package.
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 
 def main() -> None:

@@ -7,10 +7,11 @@ summary.json, summary.md and a plot of each metric over the frames. A second run
 changed. Videos of different lengths or sizes are errors unless --frames and --resize bring them
 together. LPIPS needs its weights in CHECKPOINT_DIR/lpips.
 
-`evaluate.py nano` evaluates the small weights on held-out worlds: see `evaluate.py nano --help`.
+`evaluate.py nano` is `nano.py evaluate worlds`: the small weights on held-out worlds.
 """
 
 import argparse
+import runpy
 import sys
 from pathlib import Path
 
@@ -27,9 +28,8 @@ def frame_count(text: str) -> int | str:
 def main() -> int:
     """Parse the arguments, compare, print the table."""
     if sys.argv[1:2] == ["nano"]:
-        import evaluate_nano
-
-        return evaluate_nano.main(sys.argv[2:])
+        sys.argv[1:2] = ["evaluate", "worlds"]
+        runpy.run_path(str(Path(__file__).with_name("nano.py")), run_name="__main__")
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )

@@ -1,4 +1,4 @@
-"""What a run of the clip maker is told."""
+"""The settings of the clip maker."""
 
 import os
 from collections.abc import Sequence
@@ -12,26 +12,25 @@ from src.runtime import InputError
 from ..seeds import TRAIN
 
 
-@dataclass
+@dataclass(kw_only=True)
 class ClipsConfig:
-    """Which worlds become clips, and how; sizes, steps and guidance are those of the weights.
+    """Which worlds become clips, and how. Sizes, steps and guidance come from the weights.
 
     Attributes:
-        output: folder of the clips; `static` or `dynamic` is added.
+        output: folder of the clips, in which `static` or `dynamic` is made.
         checkpoint_dir: holds generator, tokenizer and depth network.
-        dynamic: things move: twelve clips of a world, six of them from the reversed video.
+        dynamic: moving worlds: twelve clips of each, six of them from the reversed video.
         first_seed: of the first world; the others follow. None: the first for training.
-        worlds: how many.
-        depth: what the warps are made with: the depth network, the world's own depth, or each of
-            them for every other world.
-        targets: what clips show: what the generator makes, or the world itself.
+        worlds: number of worlds.
+        depth: depth of the warps: by the network, the world's own, or in turn.
+        targets: the clips show generated frames, or the world itself.
         archives: depth maps beside the clips, for the depth loss.
         seed: of the run, as the commands' --seed.
-        spread: distances of the cameras vary by this share more than the commands'.
+        spread: share by which the cameras' distances vary more than in the commands.
         worlds_at_once: worlds that are sampled together.
-        workers: processes that write clips; None for one a core. 0: none but this one.
-        max_minutes: start no more worlds after so long; None for no such limit.
-        timing: wait for the device after each part, to know its seconds.
+        workers: processes that write clips; None: one a core, 0: only this one.
+        max_minutes: start no more worlds after so long; None: no limit.
+        timing: wait for the device after each part, to measure its seconds.
     """
 
     output: str = "outputs/nano/clips"
@@ -70,10 +69,10 @@ class ClipsConfig:
 
     @property
     def processes(self) -> int:
-        """How many processes write clips."""
+        """The number of processes that write clips."""
         return (os.cpu_count() or 1) if self.workers is None else self.workers
 
 
 def load_clips_config(arguments: Sequence[str]) -> ClipsConfig:
-    """The configuration of `KEY=VALUE` arguments; see `load_config` for errors."""
+    """Reads `KEY=VALUE` arguments; raises as `load_config`."""
     return load_config(ClipsConfig, [command_line_layer(arguments)], KeyTable({}))

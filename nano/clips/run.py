@@ -1,7 +1,7 @@
-"""A run of the clip maker: worlds are built, sampled and written at the same time.
+"""A run of the clip maker, which builds, samples and writes worlds at the same time.
 
-One thread builds the next worlds, one hands finished clips to the writers; the one that speaks to
-the device waits for them only when they are behind.
+One thread builds the next worlds, one hands finished clips to the writers; the main thread uses the
+device, and waits for the others only when they are late.
 """
 
 import time
@@ -21,14 +21,13 @@ LOGGER = get_logger(__name__)
 
 
 def make_clips(config: ClipsConfig) -> int:
-    """Make the clips that are missing, or were made otherwise; returns how many.
+    """Make clips that are missing or were made with other settings; returns how many.
 
-    Worlds are complete when this ends, whatever ended it but SIGKILL; the next run with the same
-    worlds removes what that has left.
+    Every end but SIGKILL leaves whole worlds; the next run with the same worlds removes parts.
 
     Raises:
         InputError: missing or damaged weights.
-        Interrupted: told to stop by SIGTERM or SIGINT, after the worlds in progress.
+        Interrupted: SIGTERM or SIGINT came; the worlds in progress are finished.
     """
     begin = time.monotonic()
     with Terminations() as terminations:
@@ -36,11 +35,13 @@ def make_clips(config: ClipsConfig) -> int:
             maker = ClipMaker(config)
             missing = [seed for seed in config.seeds if not maker.is_made(seed)]
             try:
-                made = _make(maker, missing, writers, terminations, begin)
+                made = _make(
+                    maker, missing, writers=writers, terminations=terminations, begin=begin
+                )
                 with maker.clock("last clips"):
                     writers.finish()
             finally:
-                # Clips in the hands of the writers are no part of a world yet.
+                # Clips that wait for a writer do not count for their world yet.
                 writers.close()
                 dropped = maker.drop_partial(missing)
         seconds = time.monotonic() - begin
@@ -48,7 +49,7 @@ def make_clips(config: ClipsConfig) -> int:
         parts = sorted(maker.clock.take().items(), key=lambda item: -item[1])
         LOGGER.info("seconds: %s", ", ".join(f"{name} {value:.1f}" for name, value in parts))
         if dropped:
-            LOGGER.warning("%s: %d worlds in parts removed", maker.root, dropped)
+            LOGGER.warning("%s: %d incomplete worlds removed", maker.root, dropped)
         if terminations.seen:
             said = f"{maker.root}: told to stop ({terminations.name}) after {made} clips"
             raise Interrupted(said, terminations.number)
@@ -62,7 +63,7 @@ def _make(
     terminations: Terminations,
     begin: float,
 ) -> int:
-    """Hand the clips of all missing worlds, or of those there is time for, to the writers."""
+    """Hand the clips of missing worlds to the writers, as many as there is time for."""
     config, clock, made = maker.config, maker.clock, 0
     step = config.worlds_at_once
     groups = [missing[at : at + step] for at in range(0, len(missing), step)]
@@ -73,7 +74,7 @@ def _make(
             minutes = (time.monotonic() - begin) / 60
             late = config.max_minutes is not None and minutes >= config.max_minutes
             if late or terminations.seen:
-                LOGGER.warning("%d clips after %.1f minutes, not all of them", made, minutes)
+                LOGGER.warning("stopped early: %d clips after %.1f minutes", made, minutes)
                 break
             with clock("worlds"):
                 built = built or builder.submit(build_worlds, group, config.dynamic)

@@ -1,6 +1,7 @@
-"""Many short clips at once: what the commands warp, sample and decode one by one, as batches.
+"""Warps, samples and decodes many short clips as batches, where the commands do one by one.
 
-A clip comes out as it does alone, to rounding. Latents are `[clip, channel, latent_frame, lh, lw]`.
+A clip in a batch equals the clip alone, up to rounding. Latents are
+`[clip, channel, latent_frame, lh, lw]`.
 """
 
 from collections.abc import Sequence
@@ -34,7 +35,7 @@ DECODED_AT_ONCE = 48
 
 @dataclass(frozen=True)
 class ClipStarts:
-    """What clips are made from: their first frames, their warps, the seeds of their noise."""
+    """The input of clips: first frames, warps with their masks, seeds of the noise."""
 
     first: Float[Tensor, "clip 3 h w"]
     image: Float[Tensor, "clip frame 3 h w"]
@@ -43,7 +44,7 @@ class ClipStarts:
 
     @staticmethod
     def concatenate(parts: "Sequence[ClipStarts]") -> "ClipStarts":
-        """All clips of `parts`."""
+        """Joins the clips of `parts`."""
         return ClipStarts(
             torch.cat([part.first for part in parts]),
             torch.cat([part.image for part in parts]),
@@ -54,7 +55,7 @@ class ClipStarts:
 
 @dataclass(frozen=True)
 class BatchPlan:
-    """How clips are sampled: steps, guidance, frame rate, and how many go at once."""
+    """The settings of sampling: steps, guidance, frame rate, clips of a batch."""
 
     num_steps: int
     guidance: float
@@ -66,7 +67,7 @@ class BatchPlan:
 def scene_starts(
     scene: Scene, rigs: Sequence[Rig], seeds: Sequence[int], settings: CacheSettings
 ) -> ClipStarts:
-    """What the clips of one scene along some trajectories, equally long, are made from."""
+    """Warps one scene to the cameras of some trajectories, equally long."""
     count, paths = len(rigs[0]), len(rigs)
     assert all(len(rig) == count for rig in rigs) and len(seeds) == paths, f"{paths} trajectories"
     order = paired_frames(count, scene.first_frame.device)
@@ -98,7 +99,7 @@ def condition_clips(
 ) -> tuple[
     Float[Tensor, "clip channel 1 lh lw"], Float[Tensor, "clip warp_channel latent_frame lh lw"]
 ]:
-    """Latents of the first frames, and of the warps with their masks (one buffer, others zero)."""
+    """Returns latents of first frames, and of warps and masks (one buffer, others zero)."""
     encode = latent_encoder(generator.tokenizer)
     first = encode(starts.first[:, :, None].to(generator.device))
     known = encode(mask_video(starts.mask, starts.image.dtype))
@@ -115,7 +116,7 @@ def sample_clips(
     plan: BatchPlan,
     clock: Stopwatch | None = None,
 ) -> Float[Tensor, "clip channel latent_frame lh lw"]:
-    """The sampled latents of all clips, some at once; `clock` gets "encode" and "sample"."""
+    """Samples the latents of all clips in batches; times "encode" and "sample" with `clock`."""
     clock = clock or Stopwatch()
     latents = []
     for index in torch.arange(len(starts.seeds)).split(plan.at_once):
@@ -131,7 +132,7 @@ def sample_clips(
 def decode_clips(
     generator: Gen3C, latents: Float[Tensor, "clip channel latent_frame lh lw"]
 ) -> UInt8[Tensor, "clip frame h w 3"]:
-    """The frames of sampled latents, on the device."""
+    """Decodes latents into frames, on the device."""
     tokenizer = generator.tokenizer
     parts = [
         tokenizer.decode(tokenizer.denormalise(part)) for part in latents.split(DECODED_AT_ONCE)

@@ -1,7 +1,6 @@
-"""Procedural worlds as the scenes that the commands read: a picture, or a still camera's video.
+"""Procedural worlds as scenes of the commands: a picture, or a still camera's video.
 
-Depth is that of the small network, put to scale as the commands do it, or the world's own, which
-is kept in the world's unit.
+Depth is that of the small network, scaled as in the commands, or the world's own in its unit.
 """
 
 from collections.abc import Iterable, Iterator, Sequence
@@ -33,20 +32,20 @@ FRAMES_AT_ONCE = 128
 
 
 class ReplayedDepth:
-    """A backend that gives estimates made before, one a call."""
+    """A depth backend that returns estimates made before, one a call."""
 
     def __init__(self, name: DepthName, estimates: Iterable[DepthEstimate]) -> None:
         self.name, self.scene_scale = name, name == "truth"
         self._estimates: Iterator[DepthEstimate] = iter(estimates)
 
     def __call__(self, image: Float[Tensor, "3 h w"], region: Region = WHOLE) -> DepthEstimate:
-        """The next estimate."""
+        """Returns the next estimate."""
         return next(self._estimates)
 
 
 @dataclass(frozen=True)
 class WorldFilms:
-    """Frames of worlds with their depth, from cameras that all have one lens a world."""
+    """Frames of worlds with their depth; all cameras of a world have one lens."""
 
     color: UInt8[Tensor, "world frame h w 3"]
     depth: Float[Tensor, "world frame h w"]
@@ -60,7 +59,7 @@ def film_worlds(
     size: tuple[int, int],
     compile: bool | None = None,
 ) -> WorldFilms:
-    """Frames of worlds on their device; `times` are in [0, 1], `size` is (height, width)."""
+    """Renders worlds on their device; `times` are in [0, 1], `size` is (height, width)."""
     height, width = size
     intrinsics = world_cameras(worlds, width, height).intrinsics
     lenses = intrinsics[:, None].expand(-1, c2w.shape[1], -1).contiguous()
@@ -73,13 +72,13 @@ def film_worlds(
 def estimate_depths(
     network: NanoDepth, color: UInt8[Tensor, "frame h w 3"]
 ) -> Iterator[DepthEstimate]:
-    """The network's estimate of each frame, some frames at once; yields in order."""
+    """Yields the network's estimate of each frame, in order; batches the frames."""
     for part in color.split(FRAMES_AT_ONCE):
         yield from nano_estimates(network, part.movedim(-1, 1).float() / 255)
 
 
 def true_depths(films: WorldFilms, world: int) -> Iterator[DepthEstimate]:
-    """The world's own depth of each frame."""
+    """Yields the world's own depth of each frame."""
     for depth in films.depth[world]:
         yield DepthEstimate(
             depth, torch.ones_like(depth, dtype=torch.bool), films.intrinsics[world]
@@ -89,7 +88,7 @@ def true_depths(films: WorldFilms, world: int) -> Iterator[DepthEstimate]:
 def world_scene(
     color: UInt8[Tensor, "frame h w 3"], backend: ReplayedDepth, num_frames: int, fps: float
 ) -> Scene:
-    """The scene of a picture (one frame) or of a still camera's video of `num_frames` frames."""
+    """Returns the scene of one frame, or of a still camera's video of `num_frames` frames."""
     device, (height, width) = color.device, color.shape[1:3]
     if len(color) == 1:
         size = SceneSize(height, width, num_frames)
@@ -112,7 +111,7 @@ def world_scene(
 
 
 def depth_names(depth: Literal["nano", "truth", "mixed"], seeds: Sequence[int]) -> list[DepthName]:
-    """Which depth each world is warped with; `mixed` is the world's own for every other seed."""
+    """Returns the source of each world's depth; `mixed` takes the truth for odd seeds."""
     if depth == "mixed":
         return ["truth" if seed % 2 else "nano" for seed in seeds]
     return [depth] * len(seeds)

@@ -1,4 +1,4 @@
-"""What is asked of the small weights, and whether the figures reach it."""
+"""The targets of the small weights, and whether the figures reach them."""
 
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
@@ -17,7 +17,7 @@ DEFINITION = (
 
 @dataclass(frozen=True)
 class Check:
-    """One line of what is asked for; `value` and `least` in dB, None where it was not measured."""
+    """One target: `value` and `least` are in dB, None if not measured."""
 
     what: str
     value: float | None
@@ -25,56 +25,49 @@ class Check:
 
     @property
     def reached(self) -> bool | None:
-        """Whether it is; None where it was not measured."""
+        """Whether the value reaches the target; None if not measured."""
         if self.value is None or self.least is None:
             return None
         return self.value >= self.least
 
 
 def all_checks(figures: Mapping[str, Summary]) -> list[Check]:
-    """Every line, in the order of the parts."""
+    """Returns all checks, in the order of the parts."""
 
-    def psnr(name: str) -> float | None:
-        """A figure, None where it is missing."""
+    def psnr(name: str, margin: float = 0.0) -> float | None:
         value = figures.get(name, {}).get("psnr")
-        return None if value is None else float(value)
-
-    def above(name: str, margin: float) -> float | None:
-        """A figure and a margin."""
-        value = psnr(name)
         return None if value is None else value + margin
 
     checks = [Check("tokenizer", psnr("tokenizer.static.rgb"), 29.0)]
     checks += [Check(f"tokenizer, {c}", psnr(f"tokenizer.static.{c}"), 30.0) for c in ("cb", "cr")]
-    moving = [f"time_{time}" for time in _times(figures)]
     return [
         *checks,
         Check(
             "generated clips, visible pixels: 1.5 dB below the tokenizer's ceiling",
             psnr("generator.true.visible"),
-            above("ceiling.visible", -1.5),
+            psnr("ceiling.visible", -1.5),
         ),
         Check(
             "generated clips, hidden pixels: 3 dB above the nearest pixel",
             psnr("generator.true.hidden"),
-            above("nearest.true.hidden", 3.0),
+            psnr("nearest.true.hidden", 3.0),
         ),
         Check("Gaussians against decoded frames", psnr("static.decoded.true"), 25.0),
         *(
             Check(
                 f"Gaussians at the ends, {name} depth: 3 dB above the unprojected input",
                 psnr(f"static.ends.{name}"),
-                above(f"unprojected.ends.{name}", 3.0),
+                psnr(f"unprojected.ends.{name}", 3.0),
             )
             for name in ("true", "nano")
         ),
         *(
             Check(
-                f"moving scenes at {time.replace('_', ' ')}: 1.5 dB below still ones",
-                psnr(f"dynamic.{time}.true"),
-                above("static.ends.true", -1.5),
+                f"moving scenes at time {time}: 1.5 dB below still ones",
+                psnr(f"dynamic.time_{time}.true"),
+                psnr("static.ends.true", -1.5),
             )
-            for time in moving
+            for time in decoded_times(figures)
         ),
         Check(
             "moving pixels: better than the same Gaussians of time 0",
@@ -85,11 +78,11 @@ def all_checks(figures: Mapping[str, Summary]) -> list[Check]:
 
 
 def state_checks(figures: Mapping[str, Summary]) -> list[dict[str, object]]:
-    """Every line as an object of JSON, with `reached`."""
+    """Returns all checks as JSON objects, with `reached`."""
     return [{**asdict(check), "reached": check.reached} for check in all_checks(figures)]
 
 
-def _times(figures: Mapping[str, Summary]) -> list[int]:
-    """The times at which moving scenes were decoded."""
+def decoded_times(figures: Mapping[str, Summary]) -> list[int]:
+    """Returns the frames at whose times moving scenes were decoded."""
     parts = (name.split(".") for name in figures if name.startswith("dynamic.time_"))
     return sorted({int(part[1].removeprefix("time_")) for part in parts})

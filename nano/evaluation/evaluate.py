@@ -1,4 +1,4 @@
-"""The whole evaluation: worlds in groups through the networks, figures and sheets to the disk."""
+"""The whole evaluation: runs groups of worlds through the networks, writes figures and sheets."""
 
 import math
 import time
@@ -11,18 +11,18 @@ from src.io.atomic import atomic_path
 from src.io.json_object import write_json
 from src.runtime import get_logger, progress
 
+from ..clips.networks import Networks
 from .checks import DEFINITION, state_checks
 from .figures.moving import MovingWorlds
 from .figures.stills import StillWorlds
 from .ledger import Ledger
-from .networks import Networks
 from .report.sheets import Sheets
 from .settings import PARTS, Settings
 
 LOGGER = get_logger(__name__)
 # Worlds that go through the networks together; each has six clips.
 GROUP = {"cuda": 8, "cpu": 1}
-# The parts that see each kind of worlds.
+# The parts that use each kind of worlds.
 KINDS = {
     "still": ("tokenizer", "depth", "generator", "static"),
     "moving": ("tokenizer", "generator", "dynamic"),
@@ -32,16 +32,17 @@ FIGURES, TABLE = "evaluation.json", "seeds.csv"
 
 @torch.inference_mode()
 def evaluate(settings: Settings, device: torch.device) -> dict[str, object]:
-    """The content of `evaluation.json`, once everything is written.
+    """Write an evaluation; returns the content of `evaluation.json`.
 
-    Raises:
-        InputError: weights that are needed and missing, damaged or of another architecture.
+    Raises `InputError` if needed weights are missing, damaged or of another architecture.
     """
     ledger, sheets = Ledger(), Sheets(settings.pictured)
-    networks = Networks(settings, device)
-    parts = (settings, networks, ledger, sheets)
+    networks = Networks(settings.nano, device, settings.decoders)
     minutes = math.inf if settings.minutes is None else settings.minutes
-    works = {"still": StillWorlds(*parts).evaluate, "moving": MovingWorlds(*parts).evaluate}
+    works = {
+        "still": StillWorlds(settings, networks, ledger, sheets).evaluate,
+        "moving": MovingWorlds(settings, networks, ledger, sheets).evaluate,
+    }
     end = time.monotonic() + 60 * minutes
     seconds, seen = {}, {}
     for kind, work in works.items():
@@ -68,7 +69,7 @@ def evaluate(settings: Settings, device: torch.device) -> dict[str, object]:
 
 
 def write_evaluation(folder: Path, content: Mapping[str, object], table: str) -> None:
-    """Write figures and table of an evaluation, whose sheets are there."""
+    """Write the figures and the table of an evaluation."""
     write_json(folder / FIGURES, content)
     with atomic_path(folder / TABLE) as temporary:
         temporary.write_text(table, encoding="utf-8")
@@ -82,22 +83,19 @@ def _groups(settings: Settings, kind: str, device: torch.device) -> list[range]:
 def _in_groups(
     work: Callable[[range], None], groups: Sequence[range], kind: str, end: float
 ) -> tuple[int, float]:
-    """Let `work` see one group of worlds after another, beginning none after the moment `end`.
-
-    Returns how many worlds it saw and the seconds that it took.
-    """
+    """Evaluate groups of worlds until the moment `end`; returns their worlds and the seconds."""
     begin, seen = time.perf_counter(), 0
-    # Compiling the renderer takes longer than rendering so few worlds.
+    # Compiling the renderer would take longer than rendering these worlds.
     with torch.compiler.set_stance("force_eager"):
         for group in progress(groups, f"{kind} worlds", len(groups)):
             if time.monotonic() >= end:
                 break
             work(group)
-            # Queued work would look as if it took no time.
+            # Wait for queued work, which would not be timed otherwise.
             if torch.cuda.is_available():
                 torch.cuda.synchronize()
             seen += len(group)
     wished = sum(len(group) for group in groups)
     if seen < wished:
-        LOGGER.warning("the time is over: %d of %d %s worlds were seen", seen, wished, kind)
+        LOGGER.warning("out of time: %d of %d %s worlds were seen", seen, wished, kind)
     return seen, round(time.perf_counter() - begin, 1)

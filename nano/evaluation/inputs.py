@@ -1,11 +1,11 @@
-"""What held-out scenes are made from: their first frames (all of a moving one), depth, warps."""
+"""The inputs of held-out scenes: first frames (all frames of a moving one), depth and warps."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import TypeAlias
 
 import torch
-from jaxtyping import Bool, Float
+from jaxtyping import Bool
 from torch import Tensor
 
 from cosmos_predict1.diffusion.conditioning.cache import CacheSettings
@@ -15,22 +15,21 @@ from src.depth.backends.nano import NanoDepth
 from src.depth.estimate import DepthEstimate
 from src.geometry.cameras import Cameras, invert_rigid
 
+from ..clips.networks import Video
 from ..clips.sampling import ClipStarts, scene_starts
 from ..clips.scenes import ReplayedDepth, estimate_depths, world_scene
 from ..worlds.film import PooledClips
 
-# Noise of a clip; any other numbers would do.
+# Seeds of the noise of clips; any other numbers would do.
 CLIPS_OF_A_SEED = 8
 FPS = 24.0
 
-# RGB in [0, 1], and pixels of it.
-Video: TypeAlias = Float[Tensor, "clip 3 frame h w"]
 Mask: TypeAlias = Bool[Tensor, "clip frame h w"]
 
 
 @dataclass(frozen=True)
 class Group:
-    """Some worlds: their clips, the scenes of their inputs, and what these show of the clips."""
+    """Some worlds: their clips, the scenes of their inputs, and the warps of these."""
 
     pool: PooledClips
     truth: Video
@@ -40,36 +39,36 @@ class Group:
 
     @staticmethod
     def of(pool: PooledClips, filmed: PooledClips, moving: bool, cache: CacheSettings) -> "Group":
-        """Clips of worlds, whose inputs are the first (all, if moving) frames of `filmed`."""
+        """Returns a group whose inputs are the first (if moving: all) frames of `filmed`."""
         scenes = [_true_scene(pool, filmed, world, moving) for world in range(len(pool))]
         truth = pool.color.flatten(0, 1).float() / 255
         return Group(pool, truth, scenes, _starts(pool, scenes, cache), cache)
 
     @property
     def paths(self) -> int:
-        """Trajectories of each world."""
+        """The number of trajectories of a world."""
         return self.pool.c2w.shape[1]
 
     @property
     def visible(self) -> Mask:
-        """The pixels that the inputs show; of a group with exact depth."""
+        """The pixels that the inputs show, if depth is exact."""
         return self.starts.mask
 
     def estimated(self, network: NanoDepth) -> "Group":
-        """The same with depth, mask and lens of the small network, used as the commands use them.
+        """Returns the group with depth, mask and lens of the small network, as the commands do.
 
-        Its scale, of which a picture tells little, is brought to that of the world by the median
-        ratio, so that the same cameras see the same things.
+        The median ratio brings the depth to the world's scale, so that the same cameras see the
+        same things: a picture tells little of its scale.
         """
         scenes = [_estimated_scene(scene, network) for scene in self.scenes]
         return replace(self, scenes=scenes, starts=_starts(self.pool, scenes, self.cache))
 
     def clips(self, world: int) -> slice:
-        """Where the clips of a world are."""
+        """Returns the place of a world's clips."""
         return slice(world * self.paths, (world + 1) * self.paths)
 
     def cameras(self, world: int) -> Cameras:
-        """The cameras (trajectory, frame) of a world, with the lens of its scene."""
+        """Returns the cameras (trajectory, frame) of a world, with the lens of its scene."""
         c2w, (height, width) = self.pool.c2w[world], self.truth.shape[-2:]
         lens = self.scenes[world].sources.intrinsics[0].expand(*c2w.shape[:2], 4)
         return Cameras(c2w, lens, width, height)
@@ -97,7 +96,7 @@ def _estimated_scene(truth: Scene, network: NanoDepth) -> Scene:
 
 
 def _starts(pool: PooledClips, scenes: Sequence[Scene], cache: CacheSettings) -> ClipStarts:
-    """What the cameras of every trajectory of every world see of its scene."""
+    """Warps the scene of every world to the cameras of all its trajectories."""
     paths, count = pool.c2w.shape[1:3]
     parts = []
     for seed, scene, c2w in zip(pool.seeds, scenes, pool.c2w, strict=True):

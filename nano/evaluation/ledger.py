@@ -1,4 +1,4 @@
-"""Collects errors by name and seed; sums them up, and lists them."""
+"""A ledger of errors by name and seed, with its summaries and its table."""
 
 import csv
 import io
@@ -25,18 +25,18 @@ class Ledger:
     _seeds: dict[str, list[int]] = field(default_factory=dict)
 
     def add(self, name: str, seeds: Sequence[int], errors: ClipErrors) -> None:
-        """Take in the errors of clips, equally many of each seed, in the order of the seeds."""
+        """Add the errors of clips: equally many of each seed, in the order of the seeds."""
         each = len(errors.count) // len(seeds)
         self._seeds.setdefault(name, []).extend(s for s in seeds for _ in range(each))
         self._errors.setdefault(name, []).append(errors)
 
     def add_values(self, name: str, seeds: Sequence[int], values: Float[Tensor, " seed"]) -> None:
-        """Take in one number of each seed."""
+        """Add one number for each seed."""
         self._seeds.setdefault(name, []).extend(seeds)
         self._values.setdefault(name, []).extend(values.tolist())
 
     def figures(self) -> dict[str, Summary]:
-        """Every name with its summary."""
+        """Returns the summary of each name."""
         found: dict[str, Summary] = {
             name: ClipErrors.concatenate(parts).summary() for name, parts in self._errors.items()
         }
@@ -46,7 +46,7 @@ class Ledger:
         return found
 
     def table(self) -> str:
-        """CSV: a line for every name and seed, PSNR being the mean over the seed's clips."""
+        """Returns a CSV table: a line for each name and seed, PSNR as the mean over its clips."""
         numbers = {
             name: ClipErrors.concatenate(parts).psnr() for name, parts in self._errors.items()
         }

@@ -1,4 +1,4 @@
-"""What is evaluated, on which worlds, and where the results go."""
+"""The settings of an evaluation."""
 
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -8,11 +8,11 @@ from ..seeds import TEST
 PARTS = ("tokenizer", "depth", "generator", "static", "dynamic")
 # The order in which the demo configurations give the trajectories to the decoder.
 ORDER = (5, 0, 1, 2, 3, 4)
-# Where the depth of the input comes from: the world, or the small network.
+# The depth of the input: that of the world, or the estimate of the small network.
 SOURCES = ("true", "nano")
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Settings:
     """One evaluation.
 
@@ -20,15 +20,15 @@ class Settings:
         nano: checkpoint folder of the small weights.
         output: receives evaluation.json, seeds.csv and the sheets.
         what: some of `PARTS`.
-        seeds: how many worlds of each kind.
-        frames: of every clip.
+        seeds: number of worlds of each kind.
+        frames: length of each clip.
         size: height and width; multiples of 16.
-        stride: every so many frames are rendered from the Gaussians, and the farthest ones.
+        stride: step between the frames that are rendered, besides the farthest ones.
         sources: some of `SOURCES`.
         decoders: other decoders than those of `nano`, by `static` and `dynamic`.
-        trajectories: which ones the decoder sees, in this order.
-        pictured: how many worlds the sheets show.
-        minutes: after so many, no further worlds are begun; None: all worlds are seen.
+        trajectories: input of the decoder, in this order.
+        pictured: number of worlds on the sheets.
+        minutes: start no more worlds after so long; None: no limit.
     """
 
     nano: Path
@@ -45,11 +45,11 @@ class Settings:
     minutes: float | None = None
 
     def worlds(self, dynamic: bool) -> range:
-        """The seeds of the worlds, which nothing was trained or chosen on."""
+        """The seeds of the worlds: test seeds, which nothing was trained or chosen on."""
         return TEST.seeds(self.seeds, dynamic)
 
     def jsonable(self) -> dict[str, object]:
-        """All settings as values that JSON has, paths with forward slashes."""
+        """Returns all settings as JSON values, paths with forward slashes."""
         return {
             **asdict(self),
             "nano": self.nano.as_posix(),

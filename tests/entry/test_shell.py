@@ -70,10 +70,6 @@ def test_a_signal_to_the_script_alone_ends_what_it_has_started(
     [
         *(("train.sh", name) for name in ("DYNAMIC", "STEPS", "MINUTES")),
         *((f"scripts/bash/{kind}_sdg.sh", "GPUS") for kind in ("static", "dynamic")),
-        *(
-            ("scripts/bash/train_nano.sh", name)
-            for name in ("GPUS", "TOGETHER", "MAKERS", "WORKERS", "WORLDS_STATIC", "WORLDS_DYNAMIC")
-        ),
     ],
 )
 @pytest.mark.parametrize("value", ["PATH[$(touch owned)]", "two", "08", "-1"])

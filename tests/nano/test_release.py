@@ -10,6 +10,7 @@ from safetensors.torch import load_file, save_file
 
 from nano import release
 from nano.release import export_weights, newest_checkpoint
+from nano.seeds import TRAIN
 from src.depth.backends.nano import NanoDepth, NanoDepthConfig, load_nano_depth, save_nano_depth
 from src.runtime import InputError
 from src.training.checkpoints.files import Checkpoint, export_checkpoint, write_checkpoint
@@ -88,6 +89,7 @@ def test_a_release_is_half_as_large_and_says_what_it_is(run: Path, tmp_path: Pat
     assert "| moving | – | – | not measured |" in card
     weights = target / "depth" / "model.safetensors"
     assert hashlib.sha256(weights.read_bytes()).hexdigest() in card
+    assert f"seeds 0 to 99,999 and 100,000 to {TRAIN.dynamic[-1]:,})" in card
     assert "| depth | " in card and "1.5" in card and "float16" in card
     assert all(part.dtype == torch.float16 for part in load_file(weights).values())
     whole, half = (load_nano_depth(folder / "depth") for folder in (source, target))

@@ -1,1 +1,1 @@
-"""What is measured: one part of nano a file."""
+"""The figures: of a tokenizer, of still worlds, of moving worlds."""

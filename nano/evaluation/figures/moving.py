@@ -1,4 +1,4 @@
-"""The figures of moving worlds: their Gaussians at three moments, and whether things move there."""
+"""The figures of moving worlds: their Gaussians at three moments, and on moving pixels."""
 
 import torch
 from jaxtyping import Float
@@ -7,14 +7,14 @@ from torch import Tensor
 from src.evaluation.masked import moving_pixels
 from src.geometry.cameras import Cameras
 
+from ...clips.networks import Video
 from ...data.clips import world_trajectories
 from ...worlds.film import PooledClips, render_pool
 from ...worlds.rendering.render import render_worlds
 from ...worlds.scene import build_worlds
-from ..inputs import Group, Mask, Video
+from ..inputs import Group
 from ..made import Evaluation, MadeScene
-from .clips import filled_warps, record_clips, record_tokenizer
-from .reconstruction import as_example, farthest_frames, render_frames, unproject_gaussians
+from .reconstruction import farthest_frames, prepare_scene, render_frames, unproject_gaussians
 
 
 class MovingWorlds(Evaluation):
@@ -27,39 +27,26 @@ class MovingWorlds(Evaluation):
         return [0, last // 2, last]
 
     def evaluate(self, seeds: range) -> None:
-        """All figures of the worlds `seeds` that are asked for."""
+        """Keep all wanted figures of the worlds `seeds`."""
         settings, device, wants = self.settings, self.networks.device, self.settings.wants
         poses = torch.stack([world_trajectories(seed, settings.frames, False) for seed in seeds])
         pool = render_pool(seeds, poses, settings.size, True, device)
         if wants("tokenizer"):
             truth = pool.color.flatten(0, 1).float() / 255
-            record_tokenizer(self.ledger, "dynamic", seeds, self.networks.coded(truth), truth)
+            self.record_tokenizer("dynamic", seeds, self.networks.coded(truth), truth)
         if not wants("generator", "dynamic"):
             return
         still = torch.eye(4).expand(len(seeds), 1, settings.frames, 4, 4)
         filmed = render_pool(seeds, still, settings.size, True, device)
         exact = Group.of(pool, filmed, True, self.networks.cache)
-        moments = self._moments(pool) if wants("dynamic") else None
+        moments = self._moments(pool) if wants("dynamic") else ()
         for source in settings.sources:
-            group = exact.estimated(self.networks.depth) if source == "nano" else exact
-            latents = self.networks.generate(group.starts)
-            generated = self.networks.decode(latents)
-            if wants("generator"):
-                self._record_clips(source, group, generated, exact.visible)
-            for world in range(len(pool) if moments is not None else 0):
-                assert moments is not None
-                made = (latents, generated)
-                self._reconstruct(MadeScene.of(group, world, source, made, moments[world]))
-
-    def _record_clips(self, source: str, group: Group, generated: Video, visible: Mask) -> None:
-        """Keep the errors of generated clips, and of warps with filled holes."""
-        filled = filled_warps(group.starts)
-        for name, clips in (("generator", generated), ("nearest", filled)):
-            pair = (clips, group.truth)
-            record_clips(self.ledger, f"moving_{name}.{source}", group.pool.seeds, pair, visible)
+            made = self.generate(exact, source, moving=True)
+            for world, truth in enumerate(moments):
+                self._reconstruct(made.scene(world, truth))
 
     def _moments(self, pool: PooledClips) -> Float[Tensor, "world traj 3 time h w"]:
-        """The worlds as they are, from the end of each trajectory at each of the times."""
+        """Returns exact pictures from the end of each trajectory at each of the times."""
         height, width = self.settings.size
         ends = [farthest_frames(c2w) for c2w in pool.c2w]
         poses = torch.stack(
@@ -77,10 +64,9 @@ class MovingWorlds(Evaluation):
         return color.unflatten(1, (paths, len(times))).transpose(2, 3)
 
     def _reconstruct(self, made: MadeScene) -> None:
-        """Gaussians of one world at each time, against the decoded clips and the world itself."""
-        decoder, order = self.networks.dynamic_decoder, list(self.settings.trajectories)
-        raw = decoder.tokenizer.denormalise(made.latents[order])
-        prepared = decoder.prepare(as_example(raw, made.cameras[torch.tensor(order)]))
+        """Compare the Gaussians of one world at each time with the decoded clips and the world."""
+        decoder, order = self.networks.dynamic_decoder, self.settings.trajectories
+        prepared = prepare_scene(decoder, made.latents, made.cameras, order)
         ends = [[end] for end in farthest_frames(made.cameras.c2w)]
         shown, lifted = [], []
         for time in self.times:
@@ -98,14 +84,14 @@ class MovingWorlds(Evaluation):
             self.sheets.add_moments(made.truth, pictures)
 
     def _compare(self, made: MadeScene, pictures: Video, plain: Video) -> None:
-        """Keep the errors at each time, and those on what moves."""
+        """Keep the errors at each time, and those on moving pixels."""
         truth = made.truth
         self.record(made, "dynamic.ends", (pictures, truth))
         self.record(made, "moving_unprojected.ends", (plain, truth))
         for place, time in enumerate(self.times):
             at = slice(place, place + 1)
             self.record(made, f"dynamic.time_{time}", (pictures[:, :, at], truth[:, :, at]))
-        # What has moved since the start: had the scene stood still, it would look like time 0.
+        # Pixels that moved since the start; a scene that stood still would look like time 0.
         later, first = truth[:, :, 1:], truth[:, :, :1].expand_as(truth[:, :, 1:])
         moved = moving_pixels(later.transpose(1, 2), first.transpose(1, 2))
         self.record(made, "dynamic.moving", (pictures[:, :, 1:], later), moved)

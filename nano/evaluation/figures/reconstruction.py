@@ -1,6 +1,6 @@
-"""Latents in memory -> Gaussians -> pictures; and the plainest Gaussians there are, for comparison.
+"""Latents -> Gaussians -> pictures, and the unprojected input as a baseline.
 
-Cameras are (trajectory, frame); frames to be rendered are listed for each trajectory.
+Cameras are (trajectory, frame); the frames to render are listed for each trajectory.
 """
 
 from collections.abc import Sequence
@@ -15,18 +15,18 @@ from src.gaussians import Gaussians
 from src.geometry.cameras import Cameras, invert_rigid
 from src.geometry.projection import unproject
 from src.models.data.example import Example, Targets
-from src.models.recon.scene_decoder import SceneDecoder
+from src.models.recon.scene_decoder import PreparedDecoding, SceneDecoder
 from src.rendering.options import RasterizeOptions
 from src.rendering.rasterize import rasterize
 
 WHITE = (1.0, 1.0, 1.0)
-# Of an unprojected pixel: its deviation in pixels, and how opaque it is. Of deviations from 0.4 to
-# 0.85 this one comes closest to the worlds, on a white background.
+# Standard deviation in pixels, and opacity, of the Gaussian of an unprojected pixel. On a white
+# background this deviation comes closest to the worlds among those from 0.4 to 0.85.
 FOOTPRINT, OPACITY = 0.5, 0.99
 
 
 def as_example(latents: Float[Tensor, "traj c latent_frame lh lw"], cameras: Cameras) -> Example:
-    """What the decoder reads from disk otherwise; `latents` are raw ones."""
+    """Returns raw latents as an example, which the decoder otherwise reads from the disk."""
     nothing = torch.zeros(0, dtype=torch.long)
     targets = Targets(cameras[0][:0], nothing, nothing)
     names = tuple(str(number) for number in range(len(latents)))
@@ -34,20 +34,20 @@ def as_example(latents: Float[Tensor, "traj c latent_frame lh lw"], cameras: Cam
     return Example("held out", names, cameras, latents, None, times, None, targets)
 
 
-def decode_scene(
+def prepare_scene(
     decoder: SceneDecoder,
     latents: Float[Tensor, "traj c latent_frame lh lw"],
     cameras: Cameras,
     order: Sequence[int],
-) -> Gaussians:
-    """The Gaussians of a still scene, from the latents of the trajectories in `order`."""
+) -> PreparedDecoding:
+    """Returns the decoder's input, from the trajectories in `order`."""
     chosen = torch.tensor(order, device=latents.device)
     raw = decoder.tokenizer.denormalise(latents[chosen])
-    return decoder.gaussians(decoder.prepare(as_example(raw, cameras[chosen])))
+    return decoder.prepare(as_example(raw, cameras[chosen]))
 
 
 def farthest_frames(c2w: Float[Tensor, "traj frame 4 4"]) -> list[int]:
-    """For each trajectory the frame farthest from the first; circles end where they began."""
+    """Returns the frame of each trajectory that is farthest from the first: circles close."""
     away = (c2w[:, :, :3, 3] - c2w[:, :1, :3, 3]).norm(dim=-1)
     return away.argmax(dim=1).tolist()
 
@@ -58,7 +58,7 @@ def render_frames(
     frames: Sequence[Sequence[int]],
     background: tuple[float, float, float] = WHITE,
 ) -> Float[Tensor, "traj 3 frame h w"]:
-    """Pictures in [0, 1] from some frames of each trajectory, equally many."""
+    """Returns pictures in [0, 1] at some frames of each trajectory, equally many."""
     c2w = torch.cat([cameras.c2w[path, at] for path, at in enumerate(frames)])
     lens = torch.cat([cameras.intrinsics[path, at] for path, at in enumerate(frames)])
     chosen = replace(cameras, c2w=c2w, intrinsics=lens)
@@ -68,7 +68,7 @@ def render_frames(
 
 
 def unproject_gaussians(scene: Scene, frame: int = 0) -> Gaussians:
-    """A small ball for each pixel of a frame of the input, at its depth, as large as the pixel."""
+    """Returns a ball for each pixel of an input frame, at its depth and as large as the pixel."""
     source = scene.sources
     mask = source.depth[frame] > 0 if source.mask is None else source.mask[frame]
     depth, lens = source.depth[frame], source.intrinsics[frame]
@@ -81,6 +81,6 @@ def unproject_gaussians(scene: Scene, frame: int = 0) -> Gaussians:
 
 
 def mean_color(scene: Scene) -> tuple[float, float, float]:
-    """Of the first frame of the input: a background less glaring than white."""
+    """Returns the mean colour of the first frame, for a background less glaring than white."""
     red, green, blue = ((scene.sources.image[0] + 1) / 2).mean(dim=(1, 2)).tolist()
     return red, green, blue

@@ -1,17 +1,22 @@
 """The figures of still worlds: tokenizer, depth, generated clips, Gaussians, and the baselines."""
 
 import torch
+from jaxtyping import UInt8
+from torch import Tensor
+
+from src.geometry.cameras import Cameras
 
 from ...data.clips import world_trajectories
+from ...depth.data import is_sky
+from ...depth.losses import DepthSamples, depth_figures
+from ...depth.task import draw_sample
 from ...worlds.film import render_pool
 from ..inputs import Group, Mask
 from ..made import Evaluation, MadeScene
-from .clips import filled_warps, record_clips, record_tokenizer
-from .depth import record_depth
 from .reconstruction import (
-    decode_scene,
     farthest_frames,
     mean_color,
+    prepare_scene,
     render_frames,
     unproject_gaussians,
 )
@@ -21,7 +26,7 @@ class StillWorlds(Evaluation):
     """Evaluates still worlds; the input is the first frame."""
 
     def evaluate(self, seeds: range) -> None:
-        """All figures of the worlds `seeds` that are asked for."""
+        """Keep all wanted figures of the worlds `seeds`."""
         settings, wants = self.settings, self.settings.wants
         poses = torch.stack([world_trajectories(seed, settings.frames, False) for seed in seeds])
         pool = render_pool(seeds, poses, settings.size, False, self.networks.device)
@@ -29,45 +34,43 @@ class StillWorlds(Evaluation):
         if wants("tokenizer", "generator"):
             coded, truth = self.networks.coded(exact.truth), exact.truth
             if wants("tokenizer"):
-                record_tokenizer(self.ledger, "static", seeds, coded, truth)
+                self.record_tokenizer("static", seeds, coded, truth)
                 self.sheets.add_coded(truth, coded, exact.paths)
             if wants("generator"):
-                record_clips(self.ledger, "ceiling", seeds, (coded, truth), exact.visible)
+                self.record_clips("ceiling", seeds, (coded, truth), exact.visible)
         if wants("depth"):
-            self.sheets.add_depth(record_depth(self.networks, self.ledger, exact))
-        if wants("generator", "static"):
-            for source in settings.sources:
-                self._generate(exact, source)
+            self.sheets.add_depth(self._measure_depth(exact))
+        for source in settings.sources if wants("generator", "static") else ():
+            made = self.generate(exact, source, moving=False)
+            for world in range(len(seeds) if wants("static") else 0):
+                clips = exact.clips(world)
+                self._reconstruct(made.scene(world, exact.truth[clips]), exact.visible[clips])
 
-    def _generate(self, exact: Group, source: str) -> None:
-        """The clips that start from one source of depth, and their Gaussians."""
-        group = exact.estimated(self.networks.depth) if source == "nano" else exact
-        latents = self.networks.generate(group.starts)
-        generated, seeds = self.networks.decode(latents), group.pool.seeds
-        if self.settings.wants("generator"):
-            record_clips(
-                self.ledger,
-                f"generator.{source}",
-                seeds,
-                (generated, group.truth),
-                exact.visible,
-            )
-            filled = filled_warps(group.starts)
-            pair = (filled, group.truth)
-            record_clips(self.ledger, f"nearest.{source}", seeds, pair, exact.visible)
-            if source == "true":
-                shown = (group.truth, group.starts.image.transpose(1, 2), filled, generated)
-                self.sheets.add_generated(*shown, group.paths)
-        for world in range(len(seeds) if self.settings.wants("static") else 0):
-            clips = group.clips(world)
-            made = MadeScene.of(group, world, source, (latents, generated), group.truth[clips])
-            self._reconstruct(made, exact.visible[clips])
+    def _measure_depth(self, group: Group) -> UInt8[Tensor, "world 3 h w 3"]:
+        """Keep the errors of depth and lens of first frames; draws picture, estimate and truth.
+
+        The figures are those of `depth_figures`; the sky has no depth.
+        """
+        drawn = []
+        for world, seed in enumerate(group.pool.seeds):
+            sources = group.scenes[world].sources
+            height, width = sources.depth.shape[1:]
+            lens, pose = sources.intrinsics[:1], sources.w2c[:1]
+            sky = is_sky(Cameras(pose, lens, width, height), sources.depth[:1])
+            depth = sources.depth[:1].masked_fill(sky, 0)
+            log_focal = (lens[:, 0] / (height**2 + width**2) ** 0.5).log()
+            image = (sources.image[:1] + 1) / 2
+            samples = DepthSamples(image, depth, log_focal, [str(seed)])
+            prediction = self.networks.depth(image)
+            for name, value in depth_figures(prediction, samples).items():
+                self.ledger.add_values(f"depth.{name}", (seed,), torch.tensor([value]))
+            drawn.append(draw_sample(prediction, samples, 0))
+        return torch.stack(drawn)
 
     def _reconstruct(self, made: MadeScene, visible: Mask) -> None:
-        """Gaussians of one world, against the decoded clips and against the world itself."""
-        gaussians = decode_scene(
-            self.networks.static_decoder, made.latents, made.cameras, self.settings.trajectories
-        )
+        """Compare the Gaussians of one world with the decoded clips and with the world."""
+        decoder, order = self.networks.static_decoder, self.settings.trajectories
+        gaussians = decoder.gaussians(prepare_scene(decoder, made.latents, made.cameras, order))
         ends, count = farthest_frames(made.cameras.c2w), made.truth.shape[2]
         stride = self.settings.stride
         frames = sorted({*range(stride, count, stride), *ends})

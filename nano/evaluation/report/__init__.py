@@ -1,1 +1,1 @@
-"""What is written of it: tables, sheets, the blocks of docs/nano.md."""
+"""The report of an evaluation: tables, sheets, the blocks of docs/nano.md."""

@@ -1,12 +1,10 @@
-"""Puts what was measured into documents: between `<!-- begin NAME -->` and `<!-- end NAME -->`.
+"""Fills the blocks of a document between `<!-- begin NAME -->` and `<!-- end NAME -->`.
 
-The words around these blocks are written by hand and stay.
+The text around the blocks is written by hand and stays.
 """
 
-import io
-import json
 import re
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +12,7 @@ from jaxtyping import UInt8
 from torch import Tensor
 
 from src.io.atomic import atomic_path
+from src.io.json_object import read_json_object
 from src.runtime import InputError
 
 from ..evaluate import FIGURES
@@ -26,7 +25,7 @@ from .tables import (
     static_table,
     tokenizer_table,
 )
-from .trainings import Training, trainings_table
+from .trainings import Training, find_trainings, parts_table, trainings_table
 
 BLOCK = re.compile(r"(<!-- begin (\w+) -->\n).*?(<!-- end \2 -->)", re.DOTALL)
 # Pictures in the repository: bytes at most, and pixels of the longer side.
@@ -43,17 +42,23 @@ TABLES: dict[str, Callable[[Any], str]] = {
 }
 
 
-def fill_blocks(path: Path, blocks: Mapping[str, str]) -> None:
-    """Replace the blocks of a document; those that `blocks` lacks stay as they are.
+def fill_document(runs: Path, document: Path, images: Path) -> None:
+    """Fill a document with figures, curves and sheets of runs; pictures go into `images`."""
+    content = read_evaluation(runs / "evaluation")
+    blocks = evaluation_blocks(content)
+    blocks |= training_blocks(find_trainings(runs / "training"), images, document)
+    blocks["minutes"] = parts_table(runs / "minutes.txt")
+    blocks["ablations"] = ablation_block(runs / "ablations")
+    blocks["sheets"] = sheets_block(content, runs / "evaluation", images, document)
+    fill_blocks(document, blocks)
 
-    Raises:
-        InputError: no such document.
-    """
+
+def fill_blocks(path: Path, blocks: Mapping[str, str]) -> None:
+    """Replace blocks of a document; raises `InputError` if there is none."""
     if not path.is_file():
-        raise InputError(path, "no such file", "a document with blocks to be filled")
+        raise InputError(path, "no such file", "a document with blocks to fill")
 
     def replaced(match: re.Match[str]) -> str:
-        """A block with its new content."""
         if match[2] not in blocks:
             return match[0]
         return f"{match[1]}{blocks[match[2]].strip()}\n{match[3]}"
@@ -64,13 +69,13 @@ def fill_blocks(path: Path, blocks: Mapping[str, str]) -> None:
 
 
 def read_evaluation(folder: Path) -> dict[str, Any] | None:
-    """The evaluation in a folder, if there is one."""
+    """Returns the evaluation in a folder, or None."""
     path = folder / FIGURES
-    return json.loads(path.read_text(encoding="utf-8")) if path.is_file() else None
+    return read_json_object(path) if path.is_file() else None
 
 
 def evaluation_blocks(content: Mapping[str, Any] | None) -> dict[str, str]:
-    """The blocks of an evaluation: checks, a table for every part, and how it was measured."""
+    """Returns the blocks of an evaluation: checks, a table of each part, how it was measured."""
     if content is None:
         return dict.fromkeys(("checks", "evaluation", *TABLES), NOTHING)
     blocks = {name: table(content["figures"]) for name, table in TABLES.items()}
@@ -83,7 +88,7 @@ def evaluation_blocks(content: Mapping[str, Any] | None) -> dict[str, str]:
 
 
 def _seen_worlds(content: Mapping[str, Any]) -> str:
-    """How many worlds were seen; where the time did not suffice for all, of every part."""
+    """Returns how many worlds were seen, by part if the time was too short for all."""
     wished, seen = int(content["settings"]["seeds"]), content.get("worlds", {})
     if all(count == wished for kinds in seen.values() for count in kinds.values()):
         return f"{wished} worlds of each kind"
@@ -95,14 +100,14 @@ def _seen_worlds(content: Mapping[str, Any]) -> str:
 
 
 def ablation_block(folder: Path) -> str:
-    """The table of the ablations whose evaluations lie in `<name>_evaluation`."""
+    """Returns the table of the ablations, evaluated in `<name>_evaluation`."""
     paths = sorted(folder.glob(f"*{EVALUATED}/"))
     found = {path.name.removesuffix(EVALUATED): read_evaluation(path) for path in paths}
     return ablation_table({name: part["figures"] for name, part in found.items() if part})
 
 
 def training_blocks(trainings: Sequence[Training], images: Path, document: Path) -> dict[str, str]:
-    """The table of the trainings and their curves, which are written into `images`."""
+    """Returns the table of the trainings and links to their curves, written into `images`."""
     if not trainings:
         return dict.fromkeys(("trainings", "curves"), NOTHING)
     lines = []
@@ -116,7 +121,7 @@ def training_blocks(trainings: Sequence[Training], images: Path, document: Path)
 
 
 def sheets_block(content: Mapping[str, Any] | None, folder: Path, images: Path, at: Path) -> str:
-    """Links to the contact sheets of an evaluation, copied into `images` as small files."""
+    """Returns links to the sheets of an evaluation, copied into `images` as small files."""
     from PIL import Image
 
     parts = []
@@ -128,7 +133,7 @@ def sheets_block(content: Mapping[str, Any] | None, folder: Path, images: Path, 
 
 
 def write_picture(path: Path, picture: "UInt8[Tensor, 'h w 3'] | Any") -> None:
-    """Write a picture, as a JPEG with as little loss as its size allows where that is its name."""
+    """Write a PNG, or a JPEG of at most `MOST_BYTES`, by the name of the file."""
     from PIL import Image
 
     image = Image.fromarray(picture.numpy()) if isinstance(picture, Tensor) else picture
@@ -136,19 +141,11 @@ def write_picture(path: Path, picture: "UInt8[Tensor, 'h w 3'] | Any") -> None:
     with atomic_path(path) as temporary:
         if path.suffix == ".png":
             image.quantize(64).save(temporary, "PNG", optimize=True)
-        else:
-            temporary.write_bytes(_jpeg(image, QUALITIES))
-
-
-def _jpeg(image: Any, qualities: Iterable[int]) -> bytes:
-    data = b""
-    for quality in qualities:
-        buffer = io.BytesIO()
-        image.save(buffer, "JPEG", quality=quality)
-        data = buffer.getvalue()
-        if len(data) <= MOST_BYTES:
-            break
-    return data
+            return
+        for quality in QUALITIES:
+            image.save(temporary, "JPEG", quality=quality)
+            if temporary.stat().st_size <= MOST_BYTES:
+                break
 
 
 def _link(path: Path, document: Path, words: str) -> str:

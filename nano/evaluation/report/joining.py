@@ -1,6 +1,6 @@
-"""Joins evaluations of different parts, made beside each other, as if one run had made them.
+"""Joins evaluations of different parts into one, as if one run had made them.
 
-A part whose worlds two evaluations have seen counts the fewer ones of each kind.
+Of a part in two evaluations the smaller number of worlds counts.
 """
 
 import csv
@@ -21,7 +21,7 @@ from ..ledger import HEADER, Summary
 from ..settings import PARTS, SOURCES
 
 KEYS = ("settings", "worlds", "hardware", "seconds", "figures", "sheets")
-# Settings that make figures comparable, and the parts whose figures depend on them.
+# Settings that must agree, and the parts whose figures depend on them.
 USED = {
     "seeds": PARTS,
     "frames": PARTS,
@@ -31,13 +31,13 @@ USED = {
     "decoders.static": ("static",),
     "decoders.dynamic": ("dynamic",),
 }
-# The same computation on another device differs by less, another set of worlds by more.
+# Another device changes a figure by less, another set of worlds by more.
 TOLERANCE = 1e-5
 
 
 @dataclass(frozen=True)
 class Finished:
-    """An evaluation on the disk: its content, the rows of its table, its sheets as files."""
+    """An evaluation on the disk: its content, the rows of its table, the files of its sheets."""
 
     folder: Path
     content: Mapping[str, Any]
@@ -46,11 +46,7 @@ class Finished:
 
     @staticmethod
     def read(folder: Path) -> "Finished":
-        """The evaluation in a folder.
-
-        Raises:
-            InputError: a file that is missing, or not what an evaluation writes.
-        """
+        """Reads the evaluation in a folder; raises `InputError` for missing or other files."""
         path = folder / FIGURES
         content = read_json_object(path)
         missing = [key for key in KEYS if key not in content]
@@ -65,7 +61,7 @@ class Finished:
 
     @property
     def settings(self) -> dict[str, Any]:
-        """The settings, those of the decoders as `decoders.<name>`."""
+        """The settings, with the decoders as `decoders.<name>`."""
         stated = dict(self.content["settings"])
         decoders = stated.pop("decoders", {})
         return stated | {f"decoders.{name}": path for name, path in decoders.items()}
@@ -76,13 +72,12 @@ class Finished:
 
 
 def join_evaluations(folders: Sequence[Path], output: Path) -> dict[str, object]:
-    """The content of the `evaluation.json` in `output`, once everything is written.
+    """Write the joined evaluation into `output`; returns the content of its `evaluation.json`.
 
-    Of figures and sheets that several folders have, those of the first are taken.
+    A figure or a sheet in several folders is taken from the first of them.
 
     Raises:
-        InputError: a folder without an evaluation, evaluations whose figures cannot be compared,
-            two values of the same figure.
+        InputError: a folder without an evaluation, settings that differ, two values of a figure.
     """
     found = [Finished.read(folder) for folder in dict.fromkeys(folders)]
     figures, rows = _join_figures(found)
@@ -112,15 +107,16 @@ def join_evaluations(folders: Sequence[Path], output: Path) -> dict[str, object]
 
 
 def _join_settings(found: Sequence[Finished], output: Path) -> dict[str, Any]:
-    """Settings on which all agree; those that had no effect in some come from the others."""
+    """Returns common settings; one without effect in some evaluations comes from the others."""
     joined = _agreed([one.settings for one in found])
     for name in USED:
         users = [one for one in found if one.uses(name)]
         for one in users:
             expected, value = (each.settings.get(name) for each in (users[0], one))
             if value != expected:
-                what = f"{expected}, that of {users[0].folder}"
-                raise InputError(one.folder, f"{name} {value}", what)
+                raise InputError(
+                    one.folder, f"{name} {value}", f"{expected}, as in {users[0].folder}"
+                )
         if users and name in users[0].settings:
             joined[name] = users[0].settings[name]
     prefix = "decoders."
@@ -136,7 +132,7 @@ def _join_settings(found: Sequence[Finished], output: Path) -> dict[str, Any]:
 
 
 def _agreed(every: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
-    """The entries that all have, with the same value."""
+    """Returns the entries that are the same in all."""
     first, *others = every
     return {k: v for k, v in first.items() if all(k in o and o[k] == v for o in others)}
 
@@ -147,7 +143,7 @@ def _union(order: Sequence[str], every: Iterable[Sequence[str]]) -> list[str]:
 
 
 def _join_worlds(every: Sequence[Mapping[str, Mapping[str, int]]]) -> dict[str, dict[str, int]]:
-    """How many worlds of each kind all figures of a part have seen."""
+    """Returns the number of worlds of each kind behind all figures of a part."""
     joined: dict[str, dict[str, int]] = {}
     for part in PARTS:
         for worlds in every:
@@ -160,7 +156,7 @@ def _join_worlds(every: Sequence[Mapping[str, Mapping[str, int]]]) -> dict[str, 
 def _join_figures(
     found: Sequence[Finished],
 ) -> tuple[dict[str, Summary], list[tuple[str, str, str]]]:
-    """The figures of all, and the rows of the table that belong to them."""
+    """Returns the figures of all, and their rows of the table."""
     figures: dict[str, Summary] = {}
     rows: list[tuple[str, str, str]] = []
     for one in found:
@@ -168,7 +164,7 @@ def _join_figures(
         for name, figure in own.items():
             if name in figures and not _same(figure, figures[name]):
                 source = f"{one.folder}, figure {name}"
-                raise InputError(source, figure, f"{figures[name]}, as a folder before it has")
+                raise InputError(source, figure, f"{figures[name]}, as in a folder before it")
         rows += [row for row in one.rows if row[0] not in figures]
         figures |= {name: figure for name, figure in own.items() if name not in figures}
     return figures, rows
@@ -176,20 +172,17 @@ def _join_figures(
 
 def _same(ours: Summary, theirs: Summary) -> bool:
     """Whether two summaries agree, apart from rounding."""
-    if ours.keys() != theirs.keys():
-        return False
-    for name, value in ours.items():
-        other = theirs[name]
+
+    def agree(value: float | None, other: float | None) -> bool:
         if isinstance(value, float) and isinstance(other, float):
-            if not math.isclose(value, other, rel_tol=TOLERANCE, abs_tol=1e-9):
-                return False
-        elif value != other:
-            return False
-    return True
+            return math.isclose(value, other, rel_tol=TOLERANCE, abs_tol=1e-9)
+        return value == other
+
+    return ours.keys() == theirs.keys() and all(agree(ours[key], theirs[key]) for key in ours)
 
 
 def _read_table(path: Path) -> list[tuple[str, str, str]]:
-    """The rows below the header."""
+    """Returns the rows below the header."""
     if not path.is_file():
         raise InputError(path, "no such file", "the table of an evaluation")
     lines = list(csv.reader(io.StringIO(path.read_text(encoding="utf-8"))))

@@ -1,8 +1,9 @@
-"""Figures as Markdown tables; what was not measured is a dash."""
+"""Figures as Markdown tables, with a dash for each figure that was not measured."""
 
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
+from ..checks import decoded_times
 from ..ledger import Summary
 
 Figures = Mapping[str, Summary]
@@ -34,7 +35,7 @@ def decibels(figures: Figures, name: str) -> str:
 
 
 def checks_table(checks: Sequence[Mapping[str, Any]]) -> str:
-    """What is asked for, and whether it is reached."""
+    """The targets, and whether they are reached."""
     said = {True: "yes", False: "**no**", None: DASH}
     rows = [
         [c["what"], _number(c["value"]), _number(c["least"]), _margin(c), said[c["reached"]]]
@@ -45,17 +46,15 @@ def checks_table(checks: Sequence[Mapping[str, Any]]) -> str:
 
 def tokenizer_table(figures: Figures) -> str:
     """PSNR in RGB, luma and chroma."""
-    channels = ("rgb", "y", "cb", "cr")
-    kinds = {"static": "still worlds, moving camera", "dynamic": "moving worlds, moving camera"}
-    rows = [
-        [words, *(decibels(figures, f"tokenizer.{kind}.{name}") for name in channels)]
-        for kind, words in kinds.items()
-    ]
-    return markdown(("clips", "RGB", "Y", "Cb", "Cr"), rows)
+    rows = {
+        "still worlds, moving camera": "tokenizer.static",
+        "moving worlds, moving camera": "tokenizer.dynamic",
+    }
+    return _psnr_table(figures, ("clips", "RGB", "Y", "Cb", "Cr"), rows, ("rgb", "y", "cb", "cr"))
 
 
 def depth_table(figures: Figures) -> str:
-    """Mean and median over pictures of what `depth_figures` measures."""
+    """Mean and median over pictures of the figures of `depth_figures`."""
     words = {
         "absrel_scaled": "AbsRel, median ratio taken out",
         "delta_scaled": "share of pixels within 1.25, median ratio taken out",
@@ -73,16 +72,13 @@ def depth_table(figures: Figures) -> str:
 
 def generator_table(figures: Figures) -> str:
     """Generated clips between the tokenizer's ceiling and the nearest pixel."""
-    rows = [("the tokenizer's ceiling", "ceiling")]
+    rows = {"the tokenizer's ceiling": "ceiling"}
     for prefix, kind in (("", "still"), ("moving_", "moving")):
         for source, depth in SOURCES.items():
-            rows.append((f"generated, {kind}, {depth}", f"{prefix}generator.{source}"))
-            rows.append((f"nearest pixel, {kind}, {depth}", f"{prefix}nearest.{source}"))
-    parts = ("visible", "hidden", "all", "last")
-    cells = [
-        [text, *(decibels(figures, f"{name}.{part}") for part in parts)] for text, name in rows
-    ]
-    return markdown(("clips", "visible", "hidden", "all", "last frame"), cells)
+            rows[f"generated, {kind}, {depth}"] = f"{prefix}generator.{source}"
+            rows[f"nearest pixel, {kind}, {depth}"] = f"{prefix}nearest.{source}"
+    head = ("clips", "visible", "hidden", "all", "last frame")
+    return _psnr_table(figures, head, rows, ("visible", "hidden", "all", "last"))
 
 
 def static_table(figures: Figures) -> str:
@@ -100,12 +96,12 @@ def static_table(figures: Figures) -> str:
 
 
 def dynamic_table(figures: Figures) -> str:
-    """Gaussians of moving scenes, and the same on what moves."""
-    times = sorted(
-        {int(name.split(".")[1][5:]) for name in figures if name.startswith("dynamic.time_")}
-    )
+    """Gaussians of moving scenes, over all pixels and over moving ones."""
     rows = {"against the RGB decoder's frames, same moments": "dynamic.decoded"}
-    rows |= {f"against the world, ends, time {time}": f"dynamic.time_{time}" for time in times}
+    rows |= {
+        f"against the world, ends, time {time}": f"dynamic.time_{time}"
+        for time in decoded_times(figures)
+    }
     rows |= {
         "against the world, ends, all three times": "dynamic.ends",
         "unprojected input of the same time, ends": "moving_unprojected.ends",
@@ -132,11 +128,18 @@ def ablation_table(found: Mapping[str, Figures]) -> str:
 
 
 def _by_source(figures: Figures, rows: Mapping[str, str]) -> str:
+    return _psnr_table(figures, ("rendered Gaussians", *SOURCES.values()), rows, [*SOURCES])
+
+
+def _psnr_table(
+    figures: Figures, head: Sequence[str], rows: Mapping[str, str], parts: Sequence[str]
+) -> str:
+    """A table of the figures `NAME.PART`: `rows` maps text to NAME, each part is a column."""
     cells = [
-        [text, *(decibels(figures, f"{name}.{source}") for source in SOURCES)]
+        [text, *(decibels(figures, f"{name}.{part}") for part in parts)]
         for text, name in rows.items()
     ]
-    return markdown(("rendered Gaussians", *SOURCES.values()), cells)
+    return markdown(head, cells)
 
 
 def _number(value: float | None, digits: int = 2) -> str:

@@ -1,4 +1,4 @@
-"""What the journals of the trainings say: steps, minutes, figures, curves."""
+"""Steps, minutes, figures and curves of trainings, from their journals."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -22,7 +22,7 @@ ORDER = (
     *(f"{STAGES}704_1280_views_121_multi_6_{rest}" for rest in ("prune", "dynamic")),
     f"{STAGES}704_1280_views_121_multi_6_dynamic_prune",
 )
-# Held-out figures of tables begin so; losses, and what figures are compared with, do not.
+# Prefixes of the held-out figures in the table: no losses, no baselines.
 FIGURES = ("psnr", "gain", "absrel", "delta", "focal", "mask")
 # Points of a curve, each the mean of its part of the run.
 POINTS = 60
@@ -32,7 +32,7 @@ DRAWN = {"psnr": "PSNR in dB", "loss": "loss"}
 
 @dataclass(frozen=True)
 class Training:
-    """One run: the lines of its journal, and the folder below that of all runs."""
+    """One run: its folder below that of all runs, and the lines of its journal."""
 
     name: str
     records: list[dict[str, float]]
@@ -44,23 +44,18 @@ class Training:
 
     @property
     def minutes(self) -> float:
-        """The time that its steps took, validation and start apart."""
+        """The time of its steps, without validation and start."""
         seconds, before = 0.0, 0.0
         for record in self.records:
             if "seconds_step" in record:
                 before = before or record["step"] - 1
-                # A line stands for all steps since the one before it.
+                # A line covers all steps since the line before.
                 seconds += record["seconds_step"] * (record["step"] - before)
                 before = record["step"]
         return seconds / 60
 
-    @property
-    def first(self) -> int:
-        """The number of the first step that is on record."""
-        return int(min(record["step"] for record in self.records))
-
     def latest(self) -> dict[str, float]:
-        """The last value of every held-out figure of `FIGURES`."""
+        """Returns the last value of each held-out figure of `FIGURES`."""
         found: dict[str, float] = {}
         for record in self.records:
             found |= {k: v for k, v in record.items() if k.startswith("validation_")}
@@ -68,7 +63,7 @@ class Training:
         return {name: value for name, value in named.items() if name.startswith(FIGURES)}
 
     def curve(self) -> UInt8[Tensor, "h w 3"] | None:
-        """What was minimised (or its PSNR), over the run."""
+        """Returns the curve of the loss (or of PSNR) over the run."""
         for key, words in DRAWN.items():
             pairs = [(r["step"], r[key]) for r in self.records if key in r]
             if len(pairs) < 2:
@@ -84,26 +79,26 @@ class Training:
 
 
 def find_trainings(folder: Path) -> list[Training]:
-    """The runs in a folder, in the order of `ORDER`."""
+    """Returns the runs in a folder, in the order of `ORDER`."""
     names = [path.parent.name for path in folder.glob(f"*/{JOURNAL}")]
     found = (Training(name, read_journal(folder / name)) for name in sorted(names, key=_place))
     return [training for training in found if training.records]
 
 
 def parts_table(path: Path) -> str:
-    """The minutes of every part as `train_nano.sh` took them, from its lines `PART: N s`."""
+    """Returns the minutes of each part, from the lines `PART: N s` of `nano.py train`."""
     lines = path.read_text(encoding="utf-8").splitlines() if path.is_file() else []
-    pairs = [line.removesuffix(" s").split(": ") for line in lines]
     seconds: dict[str, int] = {}
-    for name, taken in pairs:
-        # A part that was stopped and called again has several lines.
+    for line in lines:
+        name, taken = line.removesuffix(" s").split(": ")
+        # A part has a line for each call.
         seconds[name] = seconds.get(name, 0) + int(taken)
     rows = [[name, f"{taken / 60:.1f}"] for name, taken in seconds.items()]
     return markdown(("part", "minutes of the machine"), rows) if rows else ""
 
 
 def trainings_table(trainings: Sequence[Training]) -> str:
-    """Steps, minutes and the last held-out figures of every run, and the sum."""
+    """Returns steps, minutes and last held-out figures of each run, and the sum of minutes."""
     rows = []
     for run in trainings:
         figures = ", ".join(f"{name} {value:.3g}" for name, value in run.latest().items())

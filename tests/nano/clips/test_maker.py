@@ -17,6 +17,7 @@ from tiny_scene import FRAMES, HEIGHT, WIDTH
 from cosmos_predict1.diffusion.conditioning.cache import CacheSettings, PointCache
 from cosmos_predict1.diffusion.config import sdg_config
 from cosmos_predict1.diffusion.flags import static_parser
+from cosmos_predict1.diffusion.model.text import prompt_contexts
 from cosmos_predict1.diffusion.run import run
 from cosmos_predict1.diffusion.sampling.pipeline import SamplingPlan
 from cosmos_predict1.diffusion.sampling.rollout import PreparedScene, roll_out
@@ -43,7 +44,9 @@ def weights(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture
 def config(weights: Path, tmp_path: Path) -> ClipsConfig:
-    return ClipsConfig(str(tmp_path / "clips"), str(weights), worlds=2, workers=0)
+    return ClipsConfig(
+        output=str(tmp_path / "clips"), checkpoint_dir=str(weights), worlds=2, workers=0
+    )
 
 
 def clips_of(root: Path, key: str) -> list[torch.Tensor]:
@@ -105,8 +108,9 @@ def test_moving_clips_are_those_of_one_scene_alone(config: ClipsConfig) -> None:
         backwards, seen = plan.shot.backwards, plan.scene
         assert torch.equal(seen.first_frame, scene.sources.image[-1 if backwards else 0])
         cache = PointCache(seen.sources, CacheSettings(drop_invalid=True), moving=True)
+        texts = prompt_contexts(maker.generator.network.config, None)
         first = maker.generator.first_latent(seen.first_frame)
-        prepared = PreparedScene(seen, cache, first, maker.texts)
+        prepared = PreparedScene(seen, cache, first, texts)
         settings = maker.settings
         sampling = SamplingPlan(settings.num_steps, settings.guidance, maker.fps, plan.seed)
         (rolled,) = roll_out(maker.generator, prepared, plan.rig, settings, sampling)
@@ -203,11 +207,11 @@ def test_a_stopped_run_leaves_whole_worlds(
 def test_ctrl_c_leaves_whole_worlds(config: ClipsConfig) -> None:
     """A Ctrl-C that reaches all processes: a traceback, half a world, a writer that stays."""
     root = Path(config.output) / "static"
-    line = [sys.executable, str(REPOSITORY / "scripts/make_nano_clips.py"), "worlds=400"]
+    line = [sys.executable, str(REPOSITORY / "scripts/nano.py"), "clips", "worlds=400"]
     line += [f"output={config.output}", f"checkpoint_dir={config.checkpoint_dir}", "workers=2"]
     line += ["worlds_at_once=2"]
     done = interrupt(line, REPOSITORY, root / "5" / "meta" / "world_000001.json")
-    assert done.returncode == 1 and "Traceback" not in done.stderr
+    assert done.returncode == 130 and "Traceback" not in done.stderr
     assert "told to stop (SIGINT)" in done.stderr.splitlines()[-1]
     worlds = [{path.stem for path in (root / name / "meta").iterdir()} for name in MULTI]
     assert 2 <= len(worlds[0]) < 400 and all(names == worlds[0] for names in worlds)

@@ -33,7 +33,7 @@ def test_all_parts_of_two_worlds(
 ) -> None:
     """Would catch a part that fails, and clips compared with those of another world or time."""
     monkeypatch.setitem(module.GROUP, "cpu", 2)
-    settings = Settings(weights, tmp_path, seeds=2, frames=9, size=(32, 48), pictured=2)
+    settings = Settings(nano=weights, output=tmp_path, seeds=2, frames=9, size=(32, 48), pictured=2)
     found = evaluate(settings, torch.device("cpu"))
     content = json.loads((tmp_path / "evaluation.json").read_text())
     assert content["figures"] == found["figures"]
@@ -69,7 +69,8 @@ def test_minutes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setattr(worlds, "evaluate", work)
     monkeypatch.setattr(module.time, "monotonic", lambda: clock[0])
     monkeypatch.setitem(module.GROUP, "cpu", 2)
-    settings = Settings(tmp_path, tmp_path / "out", ("depth", "tokenizer"), 4)
+    what = ("depth", "tokenizer")
+    settings = Settings(nano=tmp_path, output=tmp_path / "out", what=what, seeds=4)
     for minutes, still, moving in ((None, 4, 4), (0.6, 4, 0), (1.2, 4, 2), (0.1, 2, 0)):
         evaluate(replace(settings, minutes=minutes), torch.device("cpu"))
         content = json.loads((tmp_path / "out" / "evaluation.json").read_text())
@@ -87,11 +88,17 @@ def test_parts_that_are_not_there(weights: Path, tmp_path: Path) -> None:
     """Would catch networks that are loaded, and demanded, though nothing wants them."""
     (tmp_path / "nano").mkdir()
     (tmp_path / "nano" / "tokenizer").symlink_to(weights / "tokenizer")
-    parts = {"seeds": 1, "frames": 9, "size": (32, 48), "pictured": 1}
-    settings = Settings(tmp_path / "nano", tmp_path / "out", ("tokenizer",), **parts)
+    settings = Settings(
+        nano=tmp_path / "nano",
+        output=tmp_path / "out",
+        what=("tokenizer",),
+        seeds=1,
+        frames=9,
+        size=(32, 48),
+        pictured=1,
+    )
     figures = evaluate(settings, torch.device("cpu"))["figures"]
     names = {f"tokenizer.{kind}.{c}" for kind in ("static", "dynamic") for c in ("rgb", "cb")}
     assert isinstance(figures, dict) and names <= figures.keys() and len(figures) == 8
-    settings = Settings(tmp_path / "nano", tmp_path / "out", ("depth",), **parts)
     with pytest.raises(InputError, match="depth"):
-        evaluate(settings, torch.device("cpu"))
+        evaluate(replace(settings, what=("depth",)), torch.device("cpu"))

@@ -1,10 +1,11 @@
 """Evaluations of parts, crafted by hand, become one."""
 
 import json
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
-import evaluate_nano
 import pytest
 from PIL import Image
 
@@ -13,6 +14,7 @@ from nano.evaluation.report.joining import join_evaluations
 from nano.evaluation.settings import Settings
 from src.runtime import InputError
 
+NANO = Path(__file__).resolve().parents[4] / "scripts/nano.py"
 HEADER = "figure,seed,value\n"
 Figures = dict[str, dict[str, float]]
 
@@ -22,9 +24,9 @@ def write(
 ) -> Path:
     """An evaluation of some parts, each with a sheet in a colour of its own."""
     folder.mkdir()
-    stated = Settings(Path("a/nano"), folder, what, 4, **settings).jsonable()
+    stated = Settings(nano=Path("a/nano"), output=folder, what=what, seeds=4, **settings)
     content = {
-        "settings": stated,
+        "settings": stated.jsonable(),
         "worlds": {part: {"still": seen} for part in what},
         "hardware": "CPU",
         "seconds": {"still worlds": 1.5},
@@ -39,6 +41,12 @@ def write(
     for place, part in enumerate(what):
         Image.new("RGB", (4, 4), (40 * place, len(folder.name), seen)).save(folder / f"{part}.png")
     return folder
+
+
+def join(*folders: Path, output: Path) -> subprocess.CompletedProcess[str]:
+    """The command, with its output."""
+    words = ["evaluate", "worlds", "--join", *folders, "--output", output]
+    return subprocess.run([sys.executable, NANO, *words], capture_output=True, text=True)
 
 
 def change(folder: Path, **entries: Any) -> None:
@@ -64,8 +72,8 @@ def static(tmp_path: Path) -> Path:
 def test_parts_become_one(clips: Path, static: Path, tmp_path: Path) -> None:
     """Would catch a part, check, picture or line that is lost, and worlds that were not seen."""
     output = tmp_path / "all"
-    words = ["--join", str(static), str(clips), "--output", str(output)]
-    assert evaluate_nano.main(words) == 0
+    done = join(static, clips, output=output)
+    assert done.returncode == 0 and "MISSED       Gaussians against decoded frames" in done.stdout
     content = json.loads((output / "evaluation.json").read_text())
     settings = content["settings"]
     assert settings["what"] == ["tokenizer", "generator", "static"]
@@ -136,14 +144,11 @@ def test_other_decoders(static: Path, tmp_path: Path) -> None:
         join_evaluations([static, moving, other], tmp_path / "all")
 
 
-def test_what_is_no_evaluation(
-    clips: Path, static: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_what_is_no_evaluation(clips: Path, static: Path, tmp_path: Path) -> None:
     """Would catch a part that failed and is left out without a word."""
     output = tmp_path / "all"
-    words = ["--join", str(clips), str(tmp_path / "failed"), "--output", str(output)]
-    assert evaluate_nano.main(words) == 1
-    assert "failed/evaluation.json: got no such file" in capsys.readouterr().err
+    done = join(clips, tmp_path / "failed", output=output)
+    assert done.returncode == 1 and "failed/evaluation.json: got no such file" in done.stderr
     (clips / "generator.png").unlink()
     with pytest.raises(InputError, match=r"generator\.png"):
         join_evaluations([clips], output)

@@ -98,7 +98,7 @@ def test_two_steps_by_train_py_give_weights_that_load(tmp_path: Path) -> None:
     assert {"validation_psnr_y", "validation_psnr_cb", "validation_gain_cr"} <= figures.keys()
     assert (out / "validation" / "step-000002.png").is_file()
     target = tmp_path / "weights"
-    script = ["scripts/export_tokenizer.py", str(out), str(target), "--held-out", "1"]
+    script = ["scripts/nano.py", "export", "tokenizer", str(out), str(target), "--held-out", "1"]
     done = subprocess.run([sys.executable, *script], capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
     assert json.loads(done.stdout)["average"] is True

@@ -1,6 +1,9 @@
-"""The small networks, loaded when they are first needed."""
+"""The small networks, each loaded at its first use."""
 
+from collections.abc import Mapping
 from functools import cached_property
+from pathlib import Path
+from typing import TypeAlias
 
 import torch
 from jaxtyping import Float
@@ -18,37 +21,41 @@ from src.models.recon.scene_decoder import SceneDecoder, cast_trunk
 from src.models.recon.weights import load_decoder
 from src.tokenizer.cosmos import VideoTokenizer
 from src.tokenizer.loading import load_tokenizer
+from src.training.stopwatch import Stopwatch
 
-from ..clips.sampling import BatchPlan, ClipStarts, sample_clips
-from .inputs import Video
-from .settings import Settings
+from .sampling import BatchPlan, ClipStarts, sample_clips
+
+Video: TypeAlias = Float[Tensor, "clip 3 frame h w"]
+Latents: TypeAlias = Float[Tensor, "clip c latent_frame lh lw"]
 
 
 class Networks:
     """All parts of the small weights on one device."""
 
-    def __init__(self, settings: Settings, device: torch.device) -> None:
-        """Load nothing yet."""
-        self.settings, self.device = settings, device
+    def __init__(
+        self, folder: Path, device: torch.device, decoders: Mapping[str, Path] | None = None
+    ) -> None:
+        """`folder` holds the parts; `decoders` replace its `static` or `dynamic` one."""
+        self.folder, self.decoders, self.device = folder, decoders or {}, device
         self.hardware = HardwareConfig(device)
 
     @cached_property
     def tokenizer(self) -> VideoTokenizer:
         """The video autoencoder."""
-        folder = find_checkpoint("tokenizer", self.settings.nano)
+        folder = find_checkpoint("tokenizer", self.folder)
         return load_tokenizer(folder, self.device, self.hardware.dtype)
 
     @cached_property
     def generator(self) -> Gen3C:
         """The diffusion transformer with the tokenizer."""
-        folder = find_checkpoint("generator", self.settings.nano)
+        folder = find_checkpoint("generator", self.folder)
         network = load_generator(folder, self.device, self.hardware.dtype)
         return Gen3C(network, self.tokenizer, self.hardware)
 
     @cached_property
     def cache(self) -> CacheSettings:
-        """How the 3D cache is filtered, as the scripts for users and the weights set it."""
-        folder = search_checkpoint("generator", self.settings.nano)
+        """The filter of the 3D cache, as in the commands: it drops pixels without depth."""
+        folder = search_checkpoint("generator", self.folder)
         if folder is None:
             return CacheSettings(drop_invalid=True)
         threshold = read_config(folder).sampling.filter_points_threshold
@@ -57,7 +64,7 @@ class Networks:
     @cached_property
     def depth(self) -> NanoDepth:
         """Depth and lens of a picture."""
-        return load_nano_depth(find_checkpoint("depth", self.settings.nano), self.device)
+        return load_nano_depth(find_checkpoint("depth", self.folder), self.device)
 
     @cached_property
     def static_decoder(self) -> SceneDecoder:
@@ -70,23 +77,23 @@ class Networks:
         return self._decoder("dynamic")
 
     def coded(self, video: Video) -> Video:
-        """Videos after the tokenizer."""
+        """Returns videos after the tokenizer."""
         return self.decode(self.tokenizer.normalise(self.tokenizer.encode(2 * video - 1)))
 
-    def decode(self, latents: Float[Tensor, "clip c latent_frame lh lw"]) -> Video:
-        """Videos of normalised latents."""
+    def decode(self, latents: Latents) -> Video:
+        """Returns the videos of normalised latents."""
         video = self.tokenizer.decode(self.tokenizer.denormalise(latents))
         return ((video.float() + 1) / 2).clamp(0, 1)
 
-    def generate(self, starts: ClipStarts) -> Float[Tensor, "clip c latent_frame lh lw"]:
-        """Normalised latents of clips, sampled as the weights' configuration says."""
+    def generate(self, starts: ClipStarts, clock: Stopwatch | None = None) -> Latents:
+        """Returns normalised latents of clips, sampled as the weights' configuration says."""
         config = self.generator.network.config
         sampling = config.sampling
         plan = BatchPlan(sampling.num_steps, sampling.guidance, sampling.fps)
-        return sample_clips(self.generator, starts, prompt_contexts(config, None), plan)
+        return sample_clips(self.generator, starts, prompt_contexts(config, None), plan, clock)
 
     def _decoder(self, kind: str) -> SceneDecoder:
-        folder = self.settings.decoders.get(kind)
-        folder = folder or find_checkpoint(f"decoder_{kind}", self.settings.nano)
+        folder = self.decoders.get(kind)
+        folder = folder or find_checkpoint(f"decoder_{kind}", self.folder)
         model = load_decoder(folder, device=self.device).requires_grad_(False)
         return SceneDecoder(cast_trunk(model, self.hardware.dtype), self.tokenizer)

@@ -1,28 +1,29 @@
-"""How a flat canvas moves before a camera: a homography for each frame.
+"""Motion of flat canvases before a camera: a homography for each frame.
 
-A homography maps a frame's points, in half heights of the frame from its centre, to a canvas's, in
-half heights of that from its own.
+A homography maps points of a frame to points of a canvas, both in half heights from the centre.
 """
 
 import math
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 
 import torch
 from jaxtyping import Bool, Float
 from torch import Tensor
 
+from ..tensors import Rows
 from .draws import Draws
 
-# Heights of the canvas that a frame shows of it.
+# The part of a canvas that a frame shows, in heights of the canvas.
 NARROWEST, WIDEST = 0.25, 0.7
+# The share of still clips.
 STILL = 0.12
-# What a clip moves by, in half heights of the frame.
+# The way of a clip, in half heights of the frame.
 SLOWEST, FASTEST = 0.02, 2.0
 
 
 @dataclass(frozen=True)
-class CanvasMotion:
-    """Views of canvases that move evenly or along a bow: each row one layer of one clip."""
+class CanvasMotion(Rows):
+    """Views of canvases that move along a line or a bow; each row is one layer of one clip."""
 
     zoom: Float[Tensor, "n 2"]
     turn: Float[Tensor, "n 2"]
@@ -33,7 +34,7 @@ class CanvasMotion:
 
     @staticmethod
     def draw(draws: Draws, still: Bool[Tensor, " n"]) -> "CanvasMotion":
-        """Random views; those of still clips don't move."""
+        """Random views, which don't move where `still`."""
         moving = (~still).float()[:, None]
         zoom = draws.scale(1, low=NARROWEST, high=WIDEST)
         nearer = moving * draws.normal(1) * 0.15
@@ -52,12 +53,8 @@ class CanvasMotion:
             bow=draws.normal(1) * 0.4,
         )
 
-    def of(self, some: Bool[Tensor, " n"]) -> "CanvasMotion":
-        """The motion of some rows."""
-        return CanvasMotion(**{part.name: getattr(self, part.name)[some] for part in fields(self)})
-
     def at(self, times: Float[Tensor, "n frame"]) -> Float[Tensor, "n frame 3 3"]:
-        """The homographies at times, 0 to 1 from the first to the last frame."""
+        """The homographies at times in [0, 1], from the first to the last frame."""
         zoom, turn = (_between(part, times) for part in (self.zoom, self.turn))
         right, down = (_between(self.tilt[:, axis], times) for axis in (0, 1))
         # From the middle of the way, bent aside.

@@ -25,21 +25,17 @@ GREY, SOFT, NOISY, COMPRESSED, SHADED = 0.08, 0.4, 0.4, 0.3, 0.4
 
 
 class _Draws:
-    """Random numbers for the pictures of a batch."""
+    """Random numbers for a batch, of shape `size` for each picture."""
 
     def __init__(self, count: int, generator: torch.Generator) -> None:
         self.count, self.generator, self.device = count, generator, generator.device
 
     def uniform(self, low: float, high: float, *size: int) -> Float[Tensor, "count ..."]:
-        """Uniform numbers, `size` for each picture."""
-        shape = (self.count, *size)
-        unit = torch.rand(shape, generator=self.generator, device=self.device)
+        unit = torch.rand(self.count, *size, generator=self.generator, device=self.device)
         return low + (high - low) * unit
 
     def normal(self, *size: int) -> Float[Tensor, "count ..."]:
-        """Standard normal numbers, `size` for each picture."""
-        shape = (self.count, *size)
-        return torch.randn(shape, generator=self.generator, device=self.device)
+        return torch.randn(self.count, *size, generator=self.generator, device=self.device)
 
     def sometimes(self, chance: float) -> Float[Tensor, "count 1 1 1"]:
         """1 with probability `chance`, otherwise 0."""

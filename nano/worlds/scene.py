@@ -113,9 +113,11 @@ class Worlds(Rows):
         kept = [
             start + i for start, count in zip(starts, counts, strict=False) for i in range(count)
         ]
-        shown = [*kept, *range(starts[-1], starts[-1] + SHELL_MATERIALS)]
+        # The shell has one entry and several materials.
+        shell = range(starts[-1], starts[-1] + SHELL_MATERIALS)
         device = self.focal.device
-        entries = torch.tensor([*kept, starts[-1]]).to(device, non_blocking=True)
+        entries = torch.tensor([*kept, shell[0]]).to(device, non_blocking=True)
+        materials = torch.tensor([*kept, *shell]).to(device, non_blocking=True)
         return replace(
             self,
             counts=counts,
@@ -123,7 +125,7 @@ class Worlds(Rows):
             half=self.half[:, entries],
             yaw=self.yaw[:, entries],
             motion=self.motion[:, entries],
-            materials=self.materials[:, :, torch.tensor(shown).to(device, non_blocking=True)],
+            materials=self.materials[:, :, materials],
         )
 
     def at(self, index: Int[Tensor, " camera"], times: Float[Tensor, " camera"]) -> CastScene:

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 import torch
 
-from .tensors import Scalars, Vectors
+from .tensors import Scalars, Vectors, dot
 
 Triple = tuple[float, float, float]
 # Keeps the division by a direction's component finite; far below the rounding of any other value.
@@ -21,11 +21,6 @@ def scaled(triple: Triple, factor: float) -> Triple:
     """The three numbers times `factor`."""
     x, y, z = triple
     return x * factor, y * factor, z * factor
-
-
-def dot(a: Vectors, b: Vectors) -> Scalars:
-    """Inner products; fused, since memory traffic bounds the speed of ray casting."""
-    return torch.addcmul(torch.addcmul(a[0] * b[0], a[1], b[1]), a[2], b[2])
 
 
 def _slab(origin: Scalars, direction: Scalars, half: Scalars) -> tuple[Scalars, Scalars]:

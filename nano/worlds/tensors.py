@@ -1,9 +1,10 @@
-"""Names for shapes of tensors, and dataclasses whose tensors have a row for each thing."""
+"""Types of tensors and functions of vectors that all parts of the worlds share."""
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import TypeAlias, TypeVar
 
+import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
@@ -28,3 +29,28 @@ class Rows:
 
     def __getitem__(self: Table, index: Index) -> Table:
         return self.map(lambda tensor: tensor[index])
+
+
+def dot(a: Vectors, b: Vectors) -> Scalars:
+    """Inner products; fused, since memory traffic bounds the speed of ray casting."""
+    return torch.addcmul(torch.addcmul(a[0] * b[0], a[1], b[1]), a[2], b[2])
+
+
+def solid_axis() -> int:
+    """The dimension of the solids: before the rays (1), or after them (2) when compiled.
+
+    Eager kernels are fast with long inner loops; a compiler fuses a sum over the last dimension
+    with its terms, which are then never stored.
+    """
+    return 2 if torch.compiler.is_compiling() else 1
+
+
+def vectors(planes: Float[Tensor, "3 camera *solid_ray"]) -> Vectors:
+    """The three components of a tensor."""
+    x, y, z = planes.unbind(0)
+    return x, y, z
+
+
+def spread(planes: Float[Tensor, "3 camera ray"]) -> Vectors:
+    """The three planes, with a dimension for the solids."""
+    return vectors(planes.unsqueeze(solid_axis() + 1))

@@ -1,21 +1,31 @@
 """Clips of canvases: a background and up to two layers before it, each on a plane of its own.
 
-A clip depends on its seed, its size and the library, but not on the rest of the batch.
+A clip depends on its seed, its size and the library, but not on the rest of the batch. Each frame
+of a layer is a homography: it maps points of the frame to points of the canvas, both in half
+heights from the centre.
 """
 
+import math
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 import torch
 import torch.nn.functional as F
-from jaxtyping import Float, UInt8
+from jaxtyping import Bool, Float, UInt8
 from torch import Tensor
 
 from src.io.image.pixels import round_to_uint8
 
+from ..tensors import Rows
 from .draws import Draws
 from .library import Library
-from .motion import STILL, CanvasMotion
 
+# The part of a canvas that a frame shows, in heights of the canvas.
+NARROWEST, WIDEST = 0.25, 0.7
+# The share of still clips.
+STILL = 0.12
+# The way of a clip, in half heights of the frame.
+SLOWEST, FASTEST = 0.02, 2.0
 # The shares of clips with a first and with a second layer.
 LAYERS = (0.6, 0.3)
 # Samples of a pixel along each axis, each at a moment of its own.
@@ -26,6 +36,61 @@ BLURRED, LONGEST = 0.25, 0.6
 NOISY, LOUDEST = 0.3, 0.02
 # Points nearer than this lie behind the camera.
 NEAREST = 0.3
+
+
+@dataclass(frozen=True)
+class CanvasMotion(Rows):
+    """Views of canvases that move along a line or a bow; each row is one layer of one clip."""
+
+    zoom: Float[Tensor, "n 2"]
+    turn: Float[Tensor, "n 2"]
+    tilt: Float[Tensor, "n 2 2"]
+    start: Float[Tensor, "n 2"]
+    way: Float[Tensor, "n 2"]
+    bow: Float[Tensor, "n 1"]
+
+    @staticmethod
+    def draw(draws: Draws, still: Bool[Tensor, " n"]) -> "CanvasMotion":
+        """Random views, which don't move where `still`."""
+        moving = (~still).float()[:, None]
+        zoom = draws.scale(1, low=NARROWEST, high=WIDEST)
+        nearer = moving * draws.normal(1) * 0.15
+        turn = draws.normal(1) * 0.25
+        tilt = draws.normal(2, 1) * 0.12
+        heading = draws.uniform(1, high=2 * math.pi)
+        way = moving * zoom * draws.scale(1, low=SLOWEST, high=FASTEST)
+        return CanvasMotion(
+            zoom=torch.cat([zoom, zoom * nearer.exp()], 1),
+            turn=torch.cat([turn, turn + moving * draws.normal(1) * 0.06], 1),
+            tilt=torch.cat([tilt, tilt + moving[:, None] * draws.normal(2, 1) * 0.04], 2),
+            start=torch.cat(
+                [draws.uniform(1, low=-0.8, high=0.8), draws.uniform(1, low=-0.4, high=0.4)], 1
+            ),
+            way=way * torch.cat([heading.cos(), heading.sin() * 0.6], 1),
+            bow=draws.normal(1) * 0.4,
+        )
+
+    def at(self, times: Float[Tensor, "n frame"]) -> Float[Tensor, "n frame 3 3"]:
+        """The homographies at times in [0, 1], from the first to the last frame."""
+        zoom, turn = (_between(part, times) for part in (self.zoom, self.turn))
+        right, down = (_between(self.tilt[:, axis], times) for axis in (0, 1))
+        # From the middle of the way, bent aside.
+        along, aside = times - 0.5, self.bow * (times * times - times)
+        x = self.start[:, :1] + self.way[:, :1] * along - self.way[:, 1:] * aside
+        y = self.start[:, 1:] + self.way[:, 1:] * along + self.way[:, :1] * aside
+        cos, sin, one = turn.cos() * zoom, turn.sin() * zoom, torch.ones_like(zoom)
+        rows = (
+            torch.stack([cos + x * right, x * down - sin, x], -1),
+            torch.stack([sin + y * right, cos + y * down, y], -1),
+            torch.stack([right, down, one], -1),
+        )
+        return torch.stack(rows, -2)
+
+
+def _between(
+    ends: Float[Tensor, "n 2"], times: Float[Tensor, "n frame"]
+) -> Float[Tensor, "n frame"]:
+    return ends[:, :1] + (ends[:, 1:] - ends[:, :1]) * times
 
 
 @torch.no_grad()

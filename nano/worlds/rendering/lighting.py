@@ -11,10 +11,10 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from ..palettes import Color
-from ..shapes import Triple, dot, scaled
-from ..tensors import Planes, Rays, Scalars, Vectors
+from ..shapes import Triple, scaled
+from ..tensors import Planes, Rays, Scalars, Vectors, dot, solid_axis, spread
 from .materials import GAMMA
-from .raycast import CastScene, Part, solid_axis, spread
+from .raycast import CastScene, Part
 from .surface import Surface
 from .textures import Painted, smooth_step
 

@@ -12,32 +12,12 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from ..shapes import SHAPES, Shape, box_interval, sphere_interval
-from ..tensors import Planes, Rays, Rows, Scalars, Vectors
+from ..tensors import Planes, Rays, Rows, Scalars, Vectors, solid_axis, spread, vectors
 
 Solids: TypeAlias = Float[Tensor, "camera 8 _"]
 
 # Kinds in `CastScene.table`: the shapes in their order, then the shell.
 BOX, CYLINDER, SPHERE, SHELL = range(4)
-
-
-def solid_axis() -> int:
-    """The dimension of the solids: before the rays (1), or after them (2) when compiled.
-
-    Eager kernels are fast with long inner loops; a compiler fuses a sum over the last dimension
-    with its terms, which are then never stored.
-    """
-    return 2 if torch.compiler.is_compiling() else 1
-
-
-def vectors(planes: Float[Tensor, "3 camera *solid_ray"]) -> Vectors:
-    """The three components of a tensor."""
-    x, y, z = planes.unbind(0)
-    return x, y, z
-
-
-def spread(planes: Float[Tensor, "3 camera ray"]) -> Vectors:
-    """The three planes, with a dimension for the solids."""
-    return vectors(planes.unsqueeze(solid_axis() + 1))
 
 
 @dataclass(frozen=True)

@@ -35,14 +35,8 @@ class WorldFrames:
     depth: Float[Tensor, "world frame height width"]
 
 
-@dataclass(frozen=True)
-class _Blocks:
-    """Pixels in blocks of equal size; the index of padding is the number of pixels."""
-
-    camera: Int[Tensor, " block"]
-    index: Int[Tensor, "block pixel"]
-
-
+# The camera of each block of pixels, and the pixels; the index of padding is their number.
+Blocks: TypeAlias = tuple[Int[Tensor, " block"], Int[Tensor, "block pixel"]]
 Cast: TypeAlias = tuple[
     Float[Tensor, "3 block pixel"], Float[Tensor, "block ray"], Int[Tensor, "block ray"]
 ]
@@ -60,13 +54,13 @@ class _Caster:
     volume: Volume
     rays: int
 
-    def cast(self, blocks: _Blocks, grid: int) -> Cast:
+    def cast(self, blocks: Blocks, grid: int) -> Cast:
         """Mean colours of `grid` x `grid` samples in each pixel; t and solid of every sample."""
         width, height = self.size
-        rows = max(self.rays // (blocks.index.shape[1] * grid**2), 1)
-        steps = (torch.arange(grid, device=blocks.index.device) + 0.5) / grid
+        rows = max(self.rays // (blocks[1].shape[1] * grid**2), 1)
+        steps = (torch.arange(grid, device=self.pose.device) + 0.5) / grid
         pieces = []
-        for camera, index in zip(blocks.camera.split(rows), blocks.index.split(rows), strict=True):
+        for camera, index in zip(*(part.split(rows) for part in blocks), strict=True):
             index = index.clamp_max(width * height - 1)
             x = (index % width)[..., None, None] + steps
             y = (index // width)[..., None, None] + steps[:, None]
@@ -159,29 +153,24 @@ def _render(
         rays=rays,
     )
     pixels, rows = width * height, len(pose)
-    blocks = _all_blocks(rows, pixels, pose.device)
-    color, t, solid = caster.cast(blocks, 1)
+    # Every pixel of every camera, in order; the last block of each camera holds the padding.
+    parts = -(-pixels // BLOCK)
+    index = torch.arange(parts * -(-pixels // parts), device=pose.device).clamp_max(pixels)
+    camera = torch.arange(rows, device=pose.device).repeat_interleave(parts)
+    color, t, solid = caster.cast((camera, index.view(parts, -1).repeat(rows, 1)), grid=1)
     color = color.view(3, rows, -1)[..., :pixels]
     t, solid = (part.view(rows, -1)[:, :pixels] for part in (t, solid))
     if supersample > 1:
         edges = _edges(Hits(t, solid), caster.size, caster.intrinsics[:, 0])
-        chosen = _edge_blocks(edges, max(BLOCK // supersample**2, 1))
-        if len(chosen.camera) > 0:
-            fine, _, _ = caster.cast(chosen, supersample)
+        camera, index = _edge_blocks(edges, max(BLOCK // supersample**2, 1))
+        if len(camera) > 0:
+            fine, _, _ = caster.cast((camera, index), grid=supersample)
             # Padding is written to a pixel beyond the last.
             padded = functional.pad(color, (0, 1)).flatten(1)
-            place = chosen.camera[:, None] * (pixels + 1) + chosen.index
+            place = camera[:, None] * (pixels + 1) + index
             padded[:, place.flatten()] = fine.flatten(1)
             color = padded.view(3, rows, -1)[..., :pixels]
     return color.transpose(0, 1).contiguous(), t
-
-
-def _all_blocks(cameras: int, pixels: int, device: torch.device) -> _Blocks:
-    """Every pixel of every camera, in order; the last block of each camera holds the padding."""
-    parts = -(-pixels // BLOCK)
-    index = torch.arange(parts * -(-pixels // parts), device=device).clamp_max(pixels)
-    camera = torch.arange(cameras, device=device).repeat_interleave(parts)
-    return _Blocks(camera, index.view(parts, -1).repeat(cameras, 1))
 
 
 def _edges(
@@ -201,7 +190,7 @@ def _edges(
     return ((highest != lowest)[:, 0] | crease).flatten(1)
 
 
-def _edge_blocks(edges: Bool[Tensor, "camera pixel"], length: int) -> _Blocks:
+def _edge_blocks(edges: Bool[Tensor, "camera pixel"], length: int) -> Blocks:
     """The marked pixels of each camera in blocks of `length`."""
     (rows, pixels), device = edges.shape, edges.device
     counts = (edges.sum(1) + length - 1) // length
@@ -213,4 +202,4 @@ def _edge_blocks(edges: Bool[Tensor, "camera pixel"], length: int) -> _Blocks:
     padded = torch.full((total * length + 1,), pixels, device=device)
     padded[place.flatten()] = torch.arange(pixels, device=device).repeat(rows)
     camera = torch.arange(rows, device=device).repeat_interleave(counts, output_size=total)
-    return _Blocks(camera, padded[:-1].view(total, length))
+    return camera, padded[:-1].view(total, length)

@@ -5,10 +5,9 @@ from functools import partial
 import pytest
 import torch
 
-from nano.worlds.canvases.clips import canvas_clips
+from nano.worlds.canvases.clips import CanvasMotion, canvas_clips
 from nano.worlds.canvases.draws import Draws
 from nano.worlds.canvases.library import COMPOSITES, TEXTURES, Library, build_library
-from nano.worlds.canvases.motion import CanvasMotion
 
 SIZE = (32, 48)
 

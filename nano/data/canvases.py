@@ -91,7 +91,7 @@ class CanvasSource:
         seeds = (numbers + (self._canvases.seed << 32)).tolist()
         for start in range(0, len(seeds), AT_ONCE):
             some = slice(start, start + AT_ONCE)
-            color[some] = canvas_clips(seeds[some], self._library, frames, size)
+            color[some] = canvas_clips(seeds[some], self._library, frames=frames, size=size)
         return color
 
 

@@ -112,7 +112,7 @@ def _clips(
         """The world along one trajectory."""
         cameras = Cameras(c2w, intrinsics.contiguous(), width, height)
         batch = Cameras.stack([cameras]).to(device)
-        shown = render_worlds(worlds, batch, times, config.supersample)
+        shown = render_worlds(worlds, batch, times, supersample=config.supersample)
         color = round_to_uint8(shown.rgb[0]).movedim(1, -1).cpu()
         return Clip(cameras, FPS, color, depth=shown.depth[0].cpu())
 

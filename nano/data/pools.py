@@ -40,7 +40,7 @@ class PoolSource:
         """Render the pools; `seed` is that of the draws."""
         self._seed = [*seed]
         for kind in config.pools:
-            TRAIN.check("seeds of data.pools", kind.seed, kind.worlds, kind.dynamic)
+            TRAIN.check("seeds of data.pools", kind.seed, kind.worlds, dynamic=kind.dynamic)
         total = sum(kind.worlds for kind in config.pools)
         size = (config.frames, *config.image_size)
         self._color = torch.empty(total, 3, *size, dtype=torch.uint8, device=device)
@@ -52,7 +52,8 @@ class PoolSource:
         for kind in config.pools:
             some = slice(len(self._keys), len(self._keys) + kind.worlds)
             # One pool at a time, since its depth takes memory too.
-            pool = seeded_clips(range(kind.seed, kind.seed + kind.worlds), kind, config, device)
+            seeds = range(kind.seed, kind.seed + kind.worlds)
+            pool = seeded_clips(seeds, kind, config, device=device)
             self._color[some], self._c2w[some] = pool.color[:, 0], pool.c2w[:, 0]
             self._intrinsics[some] = pool.intrinsics
             self._keys += [f"world {seed} ({kind.palette})" for seed in pool.seeds]
@@ -105,7 +106,7 @@ def held_out_worlds(
 ) -> UInt8[Tensor, "clip 3 frame h w"]:
     """Clips of still worlds for validation, in all palettes."""
     seeds = VALIDATE.seeds(config.held_out, dynamic=False)
-    return seeded_clips(seeds, PoolConfig(), config, device).color[:, 0]
+    return seeded_clips(seeds, PoolConfig(), config, device=device).color[:, 0]
 
 
 def _trajectory(seed: int, frames: int) -> Float[Tensor, "{frames} 4 4"]:

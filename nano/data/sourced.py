@@ -46,7 +46,7 @@ def world_clips(
     kinds = ((config.static, config.static_seed), (config.dynamic, config.dynamic_seed))
     for dynamic, (count, given) in zip((False, True), kinds, strict=True):
         first = use.of(dynamic).start if given is None else given
-        use.check("seeds of the generator's worlds", first, count, dynamic)
+        use.check("seeds of the generator's worlds", first, count, dynamic=dynamic)
         seeds = range(first, first + count)[share[0] :: share[1]]
         for start in range(0, len(seeds), at_once):
             some = seeds[start : start + at_once]

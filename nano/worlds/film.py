@@ -80,7 +80,9 @@ def render_pool(
         # All trajectories of a world are rendered as one run of frames.
         c2w = pool.c2w[some].flatten(1, 2)
         cameras = Cameras(c2w, intrinsics[:, None].expand(*c2w.shape[:2], 4), width, height)
-        shown = render_worlds(worlds, cameras, times.expand(len(worlds), -1), supersample)
+        shown = render_worlds(
+            worlds, cameras, times.expand(len(worlds), -1), supersample=supersample
+        )
         color = round_to_uint8(shown.rgb).unflatten(1, (paths, frames))
         pool.color[some] = color.transpose(2, 3)
         pool.depth[some] = shown.depth.unflatten(1, (paths, frames))

@@ -86,13 +86,14 @@ def draw_layout(rng: np.random.Generator, family: str, saturation: float) -> Lay
     first = Standing(hero, rng.uniform(-0.3, 0.3) * hero.solids[0].half[0], distance)
     weights, farthest = (OUTDOORS, 3.4) if outdoors else (INDOORS, 2.5)
     standing = [first]
+    spread = math.tan(field_of_view / 2)
     total = int(rng.integers(FEWEST_SOLIDS, MOST_SOLIDS + 1))
     # Places are tried at random: in a crowded world some things find no place.
     for _ in range(TRIES):
         missing = total - sum(len(thing.prop.solids) for thing in standing)
         if missing <= 0:
             break
-        thing = _draw_standing(painter, weights, farthest, math.tan(field_of_view / 2))
+        thing = _draw_standing(painter, weights, farthest=farthest, spread=spread)
         if len(thing.prop.solids) <= missing and _fits(thing, standing, surroundings):
             standing.append(thing)
     return Layout(

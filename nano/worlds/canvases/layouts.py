@@ -50,7 +50,7 @@ def foliage(draws: Draws, sources: Sources) -> Pictures:
     fills = draw_fills(draws, count, len(sources), flat=1.1)
     fills = replace(fills, color=from_hsv(hue % 1, saturation, value), rim=fills.rim * 0.5)
     behind = sources[draws.below(len(sources))].float() / 255 * 0.7
-    return paint(shapes, fills, behind, sources)
+    return paint(shapes, fills, behind, sources=sources)
 
 
 def writing_shapes(draws: Draws) -> Shapes:
@@ -96,4 +96,5 @@ def writing(draws: Draws, sources: Sources) -> Pictures:
     fills = replace(fills, gain=one, ramp_x=zero, ramp_y=zero, rim=zero, color=color)
     canvas = sources[draws.below(len(sources))].float() / 255
     sheet = plain_background(draws, (sources.shape[2], sources.shape[3]))
-    return paint(shapes, fills, torch.where(draws.chance(0.3, 1, 1, 1), canvas, sheet), sources)
+    behind = torch.where(draws.chance(0.3, 1, 1, 1), canvas, sheet)
+    return paint(shapes, fills, behind, sources=sources)

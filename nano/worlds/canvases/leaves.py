@@ -110,7 +110,7 @@ def _fill(
     right, down = x - shape.x, y - shape.y
     cos, sin = fill.angle.cos() * fill.scale, fill.angle.sin() * fill.scale
     u, v = fill.x + right * cos - down * sin, fill.y + right * sin + down * cos
-    piece = _look_up(sources, fill.source, u, v)
+    piece = _look_up(sources, fill.source, u=u, v=v)
     color = torch.where(fill.flat[..., None] > 0, fill.color, piece)
     u, v = shape.local(x, y)
     light = fill.gain + fill.ramp_x * u.clamp(-1, 1) + fill.ramp_y * v.clamp(-1, 1)
@@ -154,7 +154,7 @@ def dead_leaves(
     behind = sources[draws.below(len(sources))].float() / 255
     shapes = scattered(draws, count, smallest=smallest, largest=largest, exponent=0.8)
     fills = draw_fills(draws, count, len(sources), flat=0.25)
-    color = paint(shapes, fills, behind, sources)
+    color = paint(shapes, fills, behind, sources=sources)
     grey = color.mean(1, keepdim=True)
     color = grey + (color - grey) * draws.uniform(1, 1, 1, low=0.15, high=0.9)
     middle = draws.uniform(1, 1, 1, low=0.2, high=0.7)

@@ -35,10 +35,10 @@ class WorldFrames:
     depth: Float[Tensor, "world frame height width"]
 
 
-# The camera of each block of pixels, and the pixels; the index of padding is their number.
-Blocks: TypeAlias = tuple[Int[Tensor, " block"], Int[Tensor, "block pixel"]]
+# The camera of each block, and its pixels; the index of a padded slot is the number of pixels.
+Blocks: TypeAlias = tuple[Int[Tensor, " block"], Int[Tensor, "block slot"]]
 Cast: TypeAlias = tuple[
-    Float[Tensor, "3 block pixel"], Float[Tensor, "block ray"], Int[Tensor, "block ray"]
+    Float[Tensor, "3 block slot"], Float[Tensor, "block ray"], Int[Tensor, "block ray"]
 ]
 
 

@@ -56,7 +56,7 @@ def shade(scene: CastScene, samples: Samples, volume: Volume) -> Shades:
     """Colours, camera z and solids of samples; `volume` is `noise_volume`."""
     origin, direction = samples.pose[:, :, 3].T, samples.directions()
     hits = trace(scene, origin, direction)
-    surface = surface_at(scene, origin, direction, hits)
+    surface = surface_at(scene, origin, direction, hits=hits)
     # The sky is painted by direction: as a point of the unit sphere.
     local = torch.where(surface.is_sky, surface.point / scene.dome, surface.local)
     rows = scene.materials.shape[1]
@@ -72,7 +72,7 @@ def shade(scene: CastScene, samples: Samples, volume: Volume) -> Shades:
         is_sky=surface.is_sky,
         volume=volume,
     )
-    return develop(illuminate(scene, surface, hits.solid, painted)), hits.t, hits.solid
+    return develop(illuminate(scene, surface, hits.solid, painted=painted)), hits.t, hits.solid
 
 
 @lru_cache(maxsize=1)

@@ -193,7 +193,7 @@ def paint(
         blend = torch.where(pattern == PATTERNS.index(name), function(spot), blend)
     tint = torch.where(pattern == PATTERNS.index("bricks"), brick_tint(spot), 1.0)
     color = torch.lerp(a, b, blend) * (tint * (1 + mottle * other))
-    sky = _sky(spot, (a, b), mottle, other)
+    sky = _sky(spot, (a, b), cloudiness=mottle, other=other)
     return Painted(torch.where(is_sky, sky, color).clamp(0, 1), glow)
 
 

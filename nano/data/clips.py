@@ -1,4 +1,4 @@
-"""A small set of clips of procedural worlds, for trainings that are given no data.
+"""A small set of clips of procedural worlds, for trainings without data.
 
 `<folder>/static` has the six trajectories of a still scene, `<folder>/dynamic` those of a moving
 one and the same six backwards, as if its video had been reversed: at any time of the scene the two
@@ -7,6 +7,7 @@ cameras of a trajectory stand at different places.
 
 import hashlib
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -29,7 +30,7 @@ from ..worlds.scene import build_worlds, world_cameras
 
 LOGGER = get_logger(__name__)
 FPS = 24
-# A tokenizer that has learned nothing still gives latents that depend on the pictures.
+# The latents of random weights still depend on the pictures.
 UNTRAINED = {
     "encoder_block_out_channels": (16, 16, 32, 32),
     "decode_block_out_channels": (16, 16, 32, 32),
@@ -39,7 +40,7 @@ LATENT_CHANNELS = 16
 
 
 def untrained_tokenizer(folder: Path, num_frames: int) -> Path:
-    """The folder of a random tokenizer, the same everywhere; written if it is not there."""
+    """The folder of a random tokenizer with fixed weights; written unless it is there."""
     if not (folder / "config.json").is_file():
         generator_state = torch.get_rng_state()
         torch.manual_seed(0)
@@ -47,20 +48,17 @@ def untrained_tokenizer(folder: Path, num_frames: int) -> Path:
         mean, std = torch.zeros(LATENT_CHANNELS, length), torch.ones(LATENT_CHANNELS, length)
         save_tokenizer(VideoTokenizer(UNTRAINED, mean, std), folder)
         torch.set_rng_state(generator_state)
-        LOGGER.warning("%s: a tokenizer with random weights, for want of a trained one", folder)
+        LOGGER.warning("%s: a tokenizer with random weights, since no trained one is given", folder)
     return folder
 
 
 def write_world_clips(
     config: WorldsConfig, dynamic: bool, size: tuple[int, int], tokenizer: Path
 ) -> Path:
-    """The folder of the clips with latents and exact depth; those that are there stay.
+    """Write the clips that are missing, with latents and exact depth; returns their folder.
 
-    Args:
-        config: which worlds.
-        dynamic: things move, and the reversed trajectories are written too.
-        size: height and width.
-        tokenizer: folder of the tokenizer that gives the latents.
+    `tokenizer` is the folder of the tokenizer for the latents, `size` height and width. Dynamic
+    worlds have reversed trajectories too.
     """
     root = Path(config.folder) / ("dynamic" if dynamic else "static")
     names = [str(number) for number in range((2 if dynamic else 1) * len(MULTI_TRAJECTORY))]
@@ -77,11 +75,9 @@ def write_world_clips(
     encoder = load_tokenizer(tokenizer, device, floating_type("auto", device))
     for seed, key in progress(missing.items(), f"clips of worlds for {root}", len(missing)):
         with core_pool(device) as pool:
-            clips = _clips(seed, config, dynamic, size, device, pool)
+            clips = _clips(seed, config, dynamic=dynamic, size=size, device=device, pool=pool)
         for name, clip in zip(names, clips, strict=True):
-            latents = _latents(encoder, clip)
-            meta = {**made, "seed": seed}
-            full = Clip(clip.cameras, FPS, clip.frames, latents, clip.depth, meta)
+            full = replace(clip, latents=_latents(encoder, clip), meta={**made, "seed": seed})
             write_clip(ClipPaths(root, name, key), full)
     return root
 
@@ -99,12 +95,13 @@ def world_trajectories(
 def _clips(
     seed: int,
     config: WorldsConfig,
+    *,
     dynamic: bool,
     size: tuple[int, int],
     device: torch.device,
     pool: ThreadPoolExecutor,
 ) -> list[Clip]:
-    """A world along all its trajectories; frame numbers are times of the scene."""
+    """A world along all its trajectories, without latents; frame numbers are times of the scene."""
     height, width = size
     worlds = build_worlds([seed], dynamic)
     intrinsics = world_cameras(worlds, width, height).intrinsics.expand(config.frames, 4)
@@ -114,8 +111,8 @@ def _clips(
     def clip(c2w: Float[Tensor, "frame 4 4"]) -> Clip:
         """The world along one trajectory."""
         cameras = Cameras(c2w, intrinsics.contiguous(), width, height)
-        batch = Cameras(c2w[None], intrinsics[None].contiguous(), width, height)
-        shown = render_worlds(worlds, batch.to(device), times, config.supersample)
+        batch = Cameras.stack([cameras]).to(device)
+        shown = render_worlds(worlds, batch, times, supersample=config.supersample)
         color = round_to_uint8(shown.rgb[0]).movedim(1, -1).cpu()
         return Clip(cameras, FPS, color, depth=shown.depth[0].cpu())
 
@@ -130,7 +127,7 @@ def _latents(tokenizer: VideoTokenizer, clip: Clip) -> Float[Tensor, "channel la
 
 
 def _fingerprint(folder: Path) -> str:
-    """A digest of all files of a folder: latents of other weights are made again."""
+    """A digest of the files of a tokenizer: other weights need other latents."""
     digest = hashlib.sha256()
     for path in sorted(path for path in folder.iterdir() if path.is_file()):
         digest.update(path.read_bytes())
@@ -138,5 +135,5 @@ def _fingerprint(folder: Path) -> str:
 
 
 def _is_made(paths: ClipPaths, made: dict[str, object]) -> bool:
-    """Whether a clip is there and was made alike."""
+    """Whether a clip is complete and has the settings `made`."""
     return is_finished(paths) and made.items() <= open_clip(paths).meta().items()

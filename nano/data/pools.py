@@ -20,7 +20,7 @@ from .canvases import CanvasSource, MixedSource
 def open_worlds(
     config: TokenizerDataConfig, device: torch.device, seed: Sequence[int]
 ) -> ClipSource:
-    """The clips of the configured worlds, and of canvases where these have a share.
+    """The clips of the configured worlds, mixed with those of canvases if these have a share.
 
     Raises:
         InputError: seeds that are not for training.
@@ -39,21 +39,21 @@ class PoolSource:
     ) -> None:
         """Render the pools; `seed` is that of the draws."""
         self._seed = [*seed]
-        kinds = config.pools
-        for kind in kinds:
-            TRAIN.check("seeds of data.pools", kind.seed, kind.worlds, kind.dynamic)
-        total = sum(kind.worlds for kind in kinds)
+        for kind in config.pools:
+            TRAIN.check("seeds of data.pools", kind.seed, kind.worlds, dynamic=kind.dynamic)
+        total = sum(kind.worlds for kind in config.pools)
         size = (config.frames, *config.image_size)
         self._color = torch.empty(total, 3, *size, dtype=torch.uint8, device=device)
         self._c2w = torch.empty(total, config.frames, 4, 4, device=device)
         self._intrinsics = torch.empty(total, 4, device=device)
         self._keys: list[str] = []
-        # A weight a clip, at the start and at the end of the run.
+        # The weight of each clip at the start and at the end of the run.
         weights = np.zeros((2, total))
-        for kind in kinds:
+        for kind in config.pools:
             some = slice(len(self._keys), len(self._keys) + kind.worlds)
-            # One pool after the other, so that the depth of one at most is there.
-            pool = world_clips(kind, config, device)
+            # One pool at a time, since its depth takes memory too.
+            seeds = range(kind.seed, kind.seed + kind.worlds)
+            pool = seeded_clips(seeds, kind, config, device=device)
             self._color[some], self._c2w[some] = pool.color[:, 0], pool.c2w[:, 0]
             self._intrinsics[some] = pool.intrinsics
             self._keys += [f"world {seed} ({kind.palette})" for seed in pool.seeds]
@@ -65,20 +65,19 @@ class PoolSource:
         early, late = self._weights
         weights = (1 - progress) * early + progress * late
         generator = np.random.default_rng([*self._seed, position])
-        return self._at(generator.choice(len(weights), count, p=weights).tolist())
+        return self._at(generator.choice(len(weights), count, p=weights))
 
     def spread(self, count: int) -> WholeClips:
-        """See `ClipSource`; clips that are never drawn at the end are left out."""
+        """See `ClipSource`; leaves out clips that are never drawn at the end."""
         late = self._weights[1].nonzero()[0]
-        return self._at(
-            late[np.linspace(0, len(late) - 1, min(count, len(late))).round().astype(int)].tolist()
-        )
+        places = np.linspace(0, len(late) - 1, min(count, len(late))).round().astype(int)
+        return self._at(late[places])
 
     def close(self) -> None:
-        """Nothing reads in the background."""
+        """Do nothing: no thread reads in the background."""
 
-    def _at(self, indices: list[int]) -> WholeClips:
-        which = torch.tensor(indices).to(self._color.device, non_blocking=True)
+    def _at(self, indices: np.ndarray) -> WholeClips:
+        which = torch.from_numpy(indices).to(self._color.device, non_blocking=True)
         color, c2w = self._color[which], self._c2w[which]
         height, width = color.shape[-2:]
         intrinsics = self._intrinsics[which][:, None].expand(*c2w.shape[:2], 4)
@@ -86,21 +85,20 @@ class PoolSource:
         return WholeClips(color, Cameras(c2w, intrinsics, width, height), keys)
 
 
-def world_clips(
-    kind: PoolConfig, config: TokenizerDataConfig, device: torch.device | str
-) -> PooledClips:
-    """The clips of one kind of worlds, each along one trajectory that its seed chooses."""
-    seeds = range(kind.seed, kind.seed + kind.worlds)
-    return seeded_clips(seeds, kind, config, device)
-
-
 def seeded_clips(
     seeds: Sequence[int], kind: PoolConfig, config: TokenizerDataConfig, device: torch.device | str
 ) -> PooledClips:
-    """Clips of the worlds `seeds` in the look of `kind`, whose own seeds don't matter."""
-    poses = torch.stack([_trajectory(seed, config.frames) for seed in seeds])[:, None]
-    look = (kind.palette, kind.saturation, config.supersample)
-    return render_pool(seeds, poses, config.image_size, kind.dynamic, device, *look)
+    """Clips of the worlds `seeds` in the style of `kind`, each along one random trajectory."""
+    return render_pool(
+        seeds,
+        torch.stack([_trajectory(seed, config.frames) for seed in seeds])[:, None],
+        size=config.image_size,
+        dynamic=kind.dynamic,
+        device=device,
+        palette=kind.palette,
+        saturation=kind.saturation,
+        supersample=config.supersample,
+    )
 
 
 def held_out_worlds(
@@ -108,11 +106,11 @@ def held_out_worlds(
 ) -> UInt8[Tensor, "clip 3 frame h w"]:
     """Clips of still worlds for validation, in all palettes."""
     seeds = VALIDATE.seeds(config.held_out, dynamic=False)
-    return seeded_clips(seeds, PoolConfig(), config, device).color[:, 0]
+    return seeded_clips(seeds, PoolConfig(), config, device=device).color[:, 0]
 
 
 def _trajectory(seed: int, frames: int) -> Float[Tensor, "{frames} 4 4"]:
-    """Camera-to-world poses of one of the six trajectories of a scene."""
+    """Camera-to-world poses of one of the six trajectories, which the seed chooses."""
     generator = np.random.default_rng(seed)
     kind = MULTI_TRAJECTORY[int(generator.integers(len(MULTI_TRAJECTORY)))]
     return invert_rigid(make_trajectory(kind.spec(float(generator.uniform())), frames))

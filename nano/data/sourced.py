@@ -1,34 +1,24 @@
 """Clips of procedural worlds with their sources, a few worlds at a time, on one device.
 
 Still worlds start from their first frame, moving ones from the clip of a still camera. With the
-time reversed, what moves goes backwards and the camera forwards.
+time reversed, things move backwards and the camera moves forwards.
 """
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, fields
 
 import torch
-from jaxtyping import Float
-from torch import Tensor
 
 from cosmos_predict1.diffusion.model.architecture import SamplingDefaults
 from cosmos_predict1.training.config import WorldSetConfig
 from cosmos_predict1.training.sources import SourcedClips
 from src.geometry.cameras import invert_rigid
+from src.geometry.trajectories import MULTI_TRAJECTORY
 
 from ..seeds import TRAIN, VALIDATE
 from ..worlds.film import PooledClips, render_pool
 from .clips import world_trajectories
 
-TRAJECTORIES = 6
-
-
-@dataclass(frozen=True)
-class _Choice:
-    """The chosen trajectories of some worlds; those from 6 on are reversed."""
-
-    poses: Float[Tensor, "world trajectory frame 4 4"]
-    numbers: list[list[int]]
+TRAJECTORIES = len(MULTI_TRAJECTORY)
 
 
 def world_clips(
@@ -42,12 +32,12 @@ def world_clips(
     """Yield the clips of the worlds, still ones first.
 
     Args:
-        config: which worlds.
+        config: the worlds.
         size: height, width and number of frames.
         device: renders and holds the clips.
-        share: the index of this process and the number of processes, each of which has its part.
-        at_once: how many worlds are rendered together.
-        held_out: for validation.
+        share: the index of this process and the number of processes, which share the worlds.
+        at_once: the number of worlds that are rendered together.
+        held_out: whether the clips are for validation.
 
     Raises:
         InputError: seeds that are not for this use.
@@ -56,54 +46,61 @@ def world_clips(
     kinds = ((config.static, config.static_seed), (config.dynamic, config.dynamic_seed))
     for dynamic, (count, given) in zip((False, True), kinds, strict=True):
         first = use.of(dynamic).start if given is None else given
-        use.check("seeds of the generator's worlds", first, count, dynamic)
+        use.check("seeds of the generator's worlds", first, count, dynamic=dynamic)
         seeds = range(first, first + count)[share[0] :: share[1]]
         for start in range(0, len(seeds), at_once):
             some = seeds[start : start + at_once]
-            yield _rendered(config, some, size, dynamic, device)
+            yield _rendered(config, some, size=size, dynamic=dynamic, device=device)
 
 
 def _rendered(
     config: WorldSetConfig,
     seeds: Sequence[int],
+    *,
     size: SamplingDefaults,
     dynamic: bool,
     device: torch.device,
 ) -> SourcedClips:
-    """The clips of some worlds of one kind."""
-    choice = _choose(seeds, size.num_frames, dynamic, config.trajectories)
-    poses = choice.poses
+    """The clips of some worlds of one kind, with all trajectories equally often."""
+    kinds, count, frames = (
+        TRAJECTORIES * (2 if dynamic else 1),
+        config.trajectories,
+        size.num_frames,
+    )
+    # Neighbours in this order differ in kind and, in moving worlds, in the direction of time.
+    order = torch.randperm(kinds, generator=torch.Generator().manual_seed(0)).tolist()
+    chosen = [[order[(seed * count + k) % kinds] for k in range(count)] for seed in seeds]
+    poses = torch.stack(
+        [
+            world_trajectories(seed, frames, dynamic)[numbers]
+            for seed, numbers in zip(seeds, chosen, strict=True)
+        ]
+    )
     if dynamic:
         # The clip of the still camera comes first.
-        still = torch.eye(4).expand(len(seeds), 1, size.num_frames, 4, 4)
+        still = torch.eye(4).expand(len(seeds), 1, frames, 4, 4)
         poses = torch.cat([still, poses], dim=1)
-    look = (config.palette, config.saturation)
-    pool = render_pool(seeds, poses, (size.height, size.width), dynamic, device, *look)
+    pool = render_pool(
+        seeds,
+        poses,
+        size=(size.height, size.width),
+        dynamic=dynamic,
+        device=device,
+        palette=config.palette,
+        saturation=config.saturation,
+    )
     rows = [
-        _clip(pool, world, place, number, dynamic)
-        for world, numbers in enumerate(choice.numbers)
+        _clip(pool, world=world, place=place, number=number, dynamic=dynamic)
+        for world, numbers in enumerate(chosen)
         for place, number in enumerate(numbers)
     ]
-    names = [field.name for field in fields(SourcedClips) if field.name != "keys"]
-    parts = (torch.cat([getattr(row, name) for row in rows]) for name in names)
-    return SourcedClips(*parts, keys=tuple(key for row in rows for key in row.keys))
+    names = [name for name in vars(rows[0]) if name != "keys"]
+    parts = {name: torch.cat([getattr(row, name) for row in rows]) for name in names}
+    return SourcedClips(**parts, keys=tuple(key for row in rows for key in row.keys))
 
 
-def _choose(seeds: Sequence[int], frames: int, dynamic: bool, count: int) -> _Choice:
-    """`count` trajectories of each world, all kinds of them equally often."""
-    kinds = TRAJECTORIES * (2 if dynamic else 1)
-    # Neighbours in this order differ in kind and, where there are two, in the direction of time.
-    order = torch.randperm(kinds, generator=torch.Generator().manual_seed(0)).tolist()
-    numbers = [[order[(seed * count + k) % kinds] for k in range(count)] for seed in seeds]
-    poses = [
-        world_trajectories(seed, frames, dynamic)[chosen]
-        for seed, chosen in zip(seeds, numbers, strict=True)
-    ]
-    return _Choice(torch.stack(poses), numbers)
-
-
-def _clip(pool: PooledClips, world: int, place: int, number: int, dynamic: bool) -> SourcedClips:
-    """One clip of a pool, with a clip dimension of 1."""
+def _clip(pool: PooledClips, *, world: int, place: int, number: int, dynamic: bool) -> SourcedClips:
+    """One clip of a pool, with a clip dimension of 1; its `number` is at least 6 if reversed."""
     place += dynamic
     video = pool.color[world, place].transpose(0, 1)
     c2w = pool.c2w[world, place]
@@ -114,13 +111,12 @@ def _clip(pool: PooledClips, world: int, place: int, number: int, dynamic: bool)
         source, depth, start = source[:1], depth[:1], c2w[:1]
     if number >= TRAJECTORIES:
         video, c2w, source, depth = (part.flip(0) for part in (video, c2w, source, depth))
-    intrinsics = pool.intrinsics[world].expand(len(video), 4)
     return SourcedClips(
-        video[None],
-        source[None],
-        depth[None].float(),
-        invert_rigid(start)[None],
-        invert_rigid(c2w)[None],
-        intrinsics[None],
-        (f"world {pool.seeds[world]}, trajectory {number}",),
+        video=video[None],
+        source=source[None],
+        depth=depth[None].float(),
+        source_w2c=invert_rigid(start)[None],
+        w2c=invert_rigid(c2w)[None],
+        intrinsics=pool.intrinsics[world].expand(1, len(video), 4),
+        keys=(f"world {pool.seeds[world]}, trajectory {number}",),
     )

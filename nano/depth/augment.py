@@ -1,11 +1,13 @@
-"""Frames as photographs might be: another lens, other colours, less sharp, with bars.
+"""Augmentation of frames towards photographs: lenses, colours, blur, compression, bars.
 
-Pictures are RGB in [0, 1]. Every picture of a batch has random numbers of its own; all of them come
-from one generator, on the device of the pictures.
+Pictures are RGB in [0, 1]. Every picture of a batch has random numbers of its own, all from one
+generator on the device of the pictures.
 """
 
 import math
+from dataclasses import replace
 from functools import lru_cache
+from typing import TypeAlias
 
 import torch
 import torch.nn.functional as F
@@ -15,30 +17,28 @@ from torch import Tensor
 from .config import DepthAugmentConfig
 from .losses import DepthSamples
 
+Pictures: TypeAlias = Float[Tensor, "batch 3 h w"]
+# The side of a compressed block in pixels.
 BLOCK = 8
-# How often each change is made.
+# The probability of each change.
 GREY, SOFT, NOISY, COMPRESSED, SHADED = 0.08, 0.4, 0.4, 0.3, 0.4
 
 
 class _Draws:
-    """Random numbers for the pictures of a batch."""
+    """Random numbers for a batch, of shape `size` for each picture."""
 
     def __init__(self, count: int, generator: torch.Generator) -> None:
         self.count, self.generator, self.device = count, generator, generator.device
 
     def uniform(self, low: float, high: float, *size: int) -> Float[Tensor, "count ..."]:
-        """Uniform numbers, `size` for each picture."""
-        shape = (self.count, *size)
-        unit = torch.rand(shape, generator=self.generator, device=self.device)
+        unit = torch.rand(self.count, *size, generator=self.generator, device=self.device)
         return low + (high - low) * unit
 
     def normal(self, *size: int) -> Float[Tensor, "count ..."]:
-        """Standard normal numbers, `size` for each picture."""
-        shape = (self.count, *size)
-        return torch.randn(shape, generator=self.generator, device=self.device)
+        return torch.randn(self.count, *size, generator=self.generator, device=self.device)
 
     def sometimes(self, chance: float) -> Float[Tensor, "count 1 1 1"]:
-        """1 for a share `chance` of the pictures, 0 for the others."""
+        """1 with probability `chance`, otherwise 0."""
         return (self.uniform(0, 1, 1, 1, 1) < chance).float()
 
 
@@ -48,52 +48,53 @@ def seen_part(
     config: DepthAugmentConfig,
     generator: torch.Generator,
 ) -> DepthSamples:
-    """A random part of each frame at `size`, perhaps mirrored; the focal length follows.
+    """A random crop of each frame at `size`, mirrored at random; the focal length follows.
 
-    The part is as wide or as high as the frame allows, times a share between `closest` and 1.
+    The crop is the largest one of its shape, times a share between `closest` and 1.
     """
     draws = _Draws(len(samples.names), generator)
-    # Short lenses are the usual ones, and worlds have none that are shorter than needed.
+    # Mostly large crops: short lenses are common, and the lenses of worlds are not too short.
     share = config.closest ** draws.uniform(0, 1).square()
     flip = 1 - 2 * (draws.uniform(0, 1) < 0.5).float()
     shift = draws.uniform(-config.shift, config.shift, 2)
-    return _part(samples, size, share, flip, shift)
+    return _part(samples, size, share=share, flip=flip, shift=shift)
 
 
 def whole_part(samples: DepthSamples, size: tuple[int, int]) -> DepthSamples:
-    """The middle of each frame at `size`, as much as its shape allows."""
+    """The largest centred crop of each frame, at `size`."""
     one = torch.ones_like(samples.log_focal)
-    return _part(samples, size, one, one, torch.zeros_like(one[:, None].expand(-1, 2)))
+    return _part(samples, size, share=one, flip=one, shift=one.new_zeros(len(one), 2))
 
 
 def _part(
     samples: DepthSamples,
     size: tuple[int, int],
+    *,
     share: Float[Tensor, " batch"],
     flip: Float[Tensor, " batch"],
     shift: Float[Tensor, "batch 2"],
 ) -> DepthSamples:
     height, width = samples.depth.shape[1:]
     fit = min(height / size[0], width / size[1])
-    # Sides of the part as shares of the frame's.
+    # The sides of the crop as shares of the frame's.
     sides = share[:, None] * share.new_tensor([fit * size[1] / width, fit * size[0] / height])
     middle = 2 * torch.minimum(shift.abs(), (1 - sides) / 2) * shift.sign()
     grid = _grid(torch.stack([sides[:, 0] * flip, sides[:, 1]], dim=1), middle, size)
     image = F.grid_sample(samples.image, grid, padding_mode="border", align_corners=False)
     depth = samples.depth[:, None].float()
     depth = F.grid_sample(depth, grid, "nearest", padding_mode="border", align_corners=False)
-    # In diagonals: a part of a share s of the frame has a lens 1 / s as long.
-    zoom = math.hypot(height, width) / (fit * math.hypot(*size)) / share
+    # In diagonals of the picture, a crop of share s has a focal length 1 / s as long.
+    zoom = math.hypot(height, width) / (fit * math.hypot(size[0], size[1])) / share
     log_focal = samples.log_focal + zoom.log()
-    return DepthSamples(image.clamp(0, 1), depth[:, 0], log_focal, samples.names)
+    return replace(samples, image=image.clamp(0, 1), depth=depth[:, 0], log_focal=log_focal)
 
 
 def _grid(
     sides: Float[Tensor, "batch 2"], middle: Float[Tensor, "batch 2"], size: tuple[int, int]
 ) -> Float[Tensor, "batch h w 2"]:
-    """Where the pixels of a part lie in the frame, both from -1 to 1.
+    """The points of the frame, in [-1, 1], for the pixels of a crop.
 
-    (`affine_grid` multiplies matrices, of which TF32 leaves 10 bits.)
+    (`affine_grid` would multiply matrices with the 10 bits of TF32.)
     """
     count, device = len(sides), sides.device
     y, x = (2 * (torch.arange(n, device=device) + 0.5) / n - 1 for n in size)
@@ -102,10 +103,8 @@ def _grid(
     return torch.stack([columns, rows], dim=-1)
 
 
-def change_colors(
-    image: Float[Tensor, "batch 3 h w"], strength: float, generator: torch.Generator
-) -> Float[Tensor, "batch 3 h w"]:
-    """The same scenes in another light, through another camera; `strength` in [0, 1]."""
+def change_colors(image: Pictures, strength: float, generator: torch.Generator) -> Pictures:
+    """The same scenes with other light, colours, sharpness and noise; `strength` is in [0, 1]."""
     draws = _Draws(len(image), generator)
     image = _shade(image, draws, strength)
     image = _recolor(image, draws, strength)
@@ -115,10 +114,8 @@ def change_colors(
     return _compress(image.clamp(0, 1), draws, strength)
 
 
-def _recolor(
-    image: Float[Tensor, "batch 3 h w"], draws: _Draws, strength: float
-) -> Float[Tensor, "batch 3 h w"]:
-    """Hue turned about grey, saturation, balance, brightness, contrast, gamma."""
+def _recolor(image: Pictures, draws: _Draws, strength: float) -> Pictures:
+    """Other hue, saturation, white balance, brightness, contrast and gamma."""
     angle = draws.uniform(-math.pi, math.pi) * strength
     saturation = (1 + strength * (draws.uniform(0, 1.8) - 1)) * (
         1 - draws.sometimes(GREY)[:, 0, 0, 0] * strength
@@ -137,7 +134,7 @@ def _recolor(
 def _about_grey(
     angle: Float[Tensor, " batch"], saturation: Float[Tensor, " batch"]
 ) -> Float[Tensor, "batch 3 3"]:
-    """Rotations about the grey axis (Rodrigues), chroma times `saturation`."""
+    """Rotations about the grey axis (Rodrigues), with chroma times `saturation`."""
     grey = torch.full((3, 3), 1 / 3, device=angle.device)
     cross = torch.tensor([[0.0, -1, 1], [1, 0, -1], [-1, 1, 0]], device=angle.device)
     cos, sin = angle.cos()[:, None, None], angle.sin()[:, None, None] / math.sqrt(3)
@@ -145,10 +142,8 @@ def _about_grey(
     return grey + saturation[:, None, None] * chroma
 
 
-def _shade(
-    image: Float[Tensor, "batch 3 h w"], draws: _Draws, strength: float
-) -> Float[Tensor, "batch 3 h w"]:
-    """Soft shadows and lights that follow no surface."""
+def _shade(image: Pictures, draws: _Draws, strength: float) -> Pictures:
+    """Soft shadows and lights that are independent of the surfaces."""
     rows = [
         F.interpolate(draws.normal(1, n, 2 * n), image.shape[2:], mode="bicubic") for n in (3, 8)
     ]
@@ -156,20 +151,16 @@ def _shade(
     return image * (dark * (rows[0] + 0.5 * rows[1])).exp()
 
 
-def _blur(
-    image: Float[Tensor, "batch 3 h w"], draws: _Draws, strength: float
-) -> Float[Tensor, "batch 3 h w"]:
-    """Softened, or oversharpened, by a mean of neighbours of one of two sizes."""
+def _blur(image: Pictures, draws: _Draws, strength: float) -> Pictures:
+    """Softened or oversharpened with a box filter of one of two sizes."""
     amount = draws.sometimes(SOFT) * draws.uniform(-0.7, 1, 1, 1, 1) * strength
     small, large = (F.avg_pool2d(image, n, 1, n // 2, count_include_pad=False) for n in (3, 5))
     soft = torch.where(draws.uniform(0, 1, 1, 1, 1) < 0.5, small, large)
     return image + amount * (soft - image)
 
 
-def _compress(
-    image: Float[Tensor, "batch 3 h w"], draws: _Draws, strength: float
-) -> Float[Tensor, "batch 3 h w"]:
-    """Blocks of 8 x 8 with rounded cosine coefficients, as JPEG has them, coarser for detail."""
+def _compress(image: Pictures, draws: _Draws, strength: float) -> Pictures:
+    """Rounded cosine coefficients of 8 x 8 blocks, as in JPEG, coarser for high frequencies."""
     height, width = image.shape[2:]
     assert height % BLOCK == 0 and width % BLOCK == 0, f"{height}x{width} not in {BLOCK}s"
     cosines = _cosines(image.device)
@@ -194,10 +185,7 @@ def _cosines(device: torch.device) -> Float[Tensor, "8 8"]:
 
 
 def add_borders(samples: DepthSamples, chance: float, generator: torch.Generator) -> DepthSamples:
-    """Some pictures with black or blurred bars, left and right or above and below.
-
-    Nothing is known of the depth there.
-    """
+    """Some pictures with black or blurred bars at opposite sides, where depth is unknown."""
     draws = _Draws(len(samples.names), generator)
     height, width = samples.depth.shape[1:]
     device = samples.depth.device
@@ -210,5 +198,4 @@ def add_borders(samples: DepthSamples, chance: float, generator: torch.Generator
     soft = F.interpolate(coarse, (height, width), mode="bilinear", align_corners=False)
     fill = soft * (draws.uniform(0, 1, 1, 1, 1) < 0.5)
     image = torch.where(bar[:, None], fill, samples.image)
-    depth = torch.where(bar, 0.0, samples.depth)
-    return DepthSamples(image, depth, samples.log_focal, samples.names)
+    return replace(samples, image=image, depth=torch.where(bar, 0.0, samples.depth))

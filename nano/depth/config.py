@@ -14,17 +14,17 @@ MOST_HELD_OUT = 64
 
 @dataclass(kw_only=True)
 class DepthDataConfig:
-    """Where single frames with depth come from.
+    """The single frames with depth.
 
     Attributes:
         root: a folder of clips with depth archives; None for frames of worlds.
-        worlds: how many of them, all processes together; a world is a place, seen from many.
-        dynamic_share: the share of them in which things move.
-        frames: of each world, or of each clip.
-        pool_size: height and width at which frames are kept; the network sees parts of them.
+        worlds: their number, over all processes.
+        dynamic_share: the share of worlds with moving things.
+        frames: frames of each world or clip.
+        pool_size: height and width of the stored frames, from which the network's input is cut.
         supersample: samples of a pixel at edges, along each axis.
         held_out: worlds, or scenes of the folder, that are kept for validation.
-        held_out_frames: of each of them.
+        held_out_frames: frames of each of these.
         seed: of the first world, and of all draws.
     """
 
@@ -49,13 +49,13 @@ class DepthDataConfig:
 
 @dataclass(kw_only=True)
 class DepthAugmentConfig:
-    """How frames are changed so that photographs are nothing new; probabilities and widths.
+    """The augmentation of frames.
 
     Attributes:
-        closest: least share of a frame's sides that is seen: the strongest zoom.
-        shift: most that the seen part's middle is off the frame's, as a share of its sides.
-        photometric: 0 leaves colours and sharpness as they are, 1 changes them strongly.
-        borders: how often the edges are black bars or blurred ones.
+        closest: the smallest crop, as a share of the frame's sides.
+        shift: the largest shift of a crop's centre, as a share of the frame's sides.
+        photometric: the strength of changes of colours and sharpness, in [0, 1].
+        borders: the probability of black or blurred bars.
     """
 
     closest: float = 0.5
@@ -71,7 +71,7 @@ class DepthAugmentConfig:
 
 @dataclass(kw_only=True)
 class DepthLossConfig:
-    """Weights of the terms; see `depth_losses.py`."""
+    """The weights of the terms in `losses.py`."""
 
     shape: float = 1.0
     scale: float = 0.2
@@ -106,7 +106,7 @@ class DepthTrainConfig:
     augment: DepthAugmentConfig = field(default_factory=DepthAugmentConfig)
     loss: DepthLossConfig = field(default_factory=DepthLossConfig)
     network: NanoDepthConfig = field(default_factory=NanoDepthConfig)
-    # Compile the network on CUDA: a minute at the start, then fewer and longer kernels.
+    # Compile the network on CUDA: takes a minute at the start, then trains faster.
     compile: bool = True
 
     def __post_init__(self) -> None:

@@ -1,11 +1,11 @@
-"""The loss of the depth network, and the figures by which depth is compared.
+"""The loss of the depth network, and figures of its depth.
 
-`error` is log depth minus true log depth. Depth of one picture has a scale that often cannot be
-known, so its mean error (the scale) and the rest (the shape) are weighted apart.
+`error` is log depth minus true log depth. The scale of one picture often cannot be known, so the
+mean error (scale) and the rest (shape) have separate weights.
 """
 
-from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import TypeAlias
 
 import torch
 import torch.nn.functional as F
@@ -16,59 +16,53 @@ from src.depth.backends.nano import NanoPrediction
 
 from .config import DepthLossConfig
 
-# Gradients are matched at strides 1, 2, 4, 8 (Ranftl et al. 2020, MiDaS).
-SCALES = 4
+Maps: TypeAlias = Float[Tensor, "batch h w"]
+Known: TypeAlias = Bool[Tensor, "batch h w"]
+# Strides at which gradients are compared (Ranftl et al. 2020, MiDaS).
+STRIDES = (1, 2, 4, 8)
 # The ratio of depths below which a pixel counts as right.
 RIGHT = 1.25
 
 
 @dataclass(frozen=True)
 class DepthSamples:
-    """Pictures with what is known of them.
+    """RGB pictures in [0, 1] with depth z and focal length, in diagonals of the picture.
 
-    Pictures are RGB in [0, 1]; depth is z, 0 where there is none (sky, bars); the focal length is
-    in diagonals of the picture.
+    Depth is 0 where it is unknown (sky, bars).
     """
 
     image: Float[Tensor, "batch 3 h w"]
-    depth: Float[Tensor, "batch h w"]
+    depth: Maps
     log_focal: Float[Tensor, " batch"]
     names: list[str]
 
     @property
-    def known(self) -> Bool[Tensor, "batch h w"]:
-        """Where there is depth."""
+    def known(self) -> Known:
+        """The pixels with known depth."""
         return self.depth > 0
 
 
-def log_error(
-    log_depth: Float[Tensor, "batch h w"], samples: DepthSamples
-) -> Float[Tensor, "batch h w"]:
-    """Log depth minus true log depth, 0 where this is unknown."""
+def log_error(log_depth: Maps, samples: DepthSamples) -> Maps:
+    """Log depth minus true log depth, 0 where the latter is unknown."""
     known = samples.known
     truth = torch.where(known, samples.depth, 1.0).log()
     return torch.where(known, log_depth.float() - truth, 0.0)
 
 
-def split_error(
-    error: Float[Tensor, "batch h w"], known: Bool[Tensor, "batch h w"]
-) -> tuple[Float[Tensor, " batch"], Float[Tensor, "batch h w"]]:
-    """The mean error of each picture, and the error without it; both 0 where nothing is known."""
+def split_error(error: Maps, known: Known) -> tuple[Float[Tensor, " batch"], Maps]:
+    """The mean error of each picture, and the error minus its mean; both 0 where unknown."""
     count = known.sum(dim=(1, 2)).clamp(min=1)
     scale = error.sum(dim=(1, 2)) / count
     return scale, torch.where(known, error - scale[:, None, None], 0.0)
 
 
-def gradient_loss(
-    error: Float[Tensor, "batch h w"], known: Bool[Tensor, "batch h w"]
-) -> Float[Tensor, ""]:
-    """Mean absolute difference of errors of neighbours, summed over strides 1, 2, 4 ...
+def gradient_loss(error: Maps, known: Known) -> Float[Tensor, ""]:
+    """The mean absolute difference between errors of neighbours, summed over `STRIDES`.
 
-    Edges of the depth are then where those of the truth are, and surfaces are smooth.
+    It aligns edges of the depth with true ones, and keeps surfaces smooth.
     """
     total = error.new_zeros(())
-    for scale in range(SCALES):
-        step = 2**scale
+    for step in STRIDES:
         part, there = error[:, ::step, ::step], known[:, ::step, ::step]
         for dim in (1, 2):
             length = part.shape[dim] - 1
@@ -81,7 +75,7 @@ def gradient_loss(
 def depth_network_loss(
     prediction: NanoPrediction, samples: DepthSamples, weights: DepthLossConfig
 ) -> dict[str, Tensor]:
-    """The weighted `loss` and its terms, means over known pixels and over pictures."""
+    """The weighted `loss` and its terms: means over known pixels and over pictures."""
     known = samples.known
     error = log_error(prediction.log_depth, samples)
     scale, shape = split_error(error, known)
@@ -97,13 +91,13 @@ def depth_network_loss(
 
 
 def depth_figures(prediction: NanoPrediction, samples: DepthSamples) -> dict[str, float]:
-    """How far the depth is off, means over the pictures of which some depth is known.
+    """Means of figures over the pictures with some known depth.
 
     `absrel` is the mean of |d - t| / t, `delta` the share of pixels with max(d / t, t / d) < 1.25;
-    `_scaled` after both got the median 1. `focal` is the mean ratio of the focal lengths less 1,
-    `mask` the share of pixels that are rightly known or unknown.
+    `_scaled` is after a scaling to the median of t. `focal` is the mean ratio of the focal lengths
+    less 1, `mask` the share of pixels rightly predicted as known or unknown.
     """
-    rows: list[Mapping[str, float]] = []
+    rows = []
     log_depth = prediction.log_depth.float()
     for index, known in enumerate(samples.known):
         if not known.any():

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Generator, Mapping
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -23,7 +24,7 @@ from .config import DepthTrainConfig
 from .data import FramePool, clip_frames, world_frames
 from .losses import DepthSamples, depth_figures, depth_network_loss
 
-# Pictures of a validation that are drawn, and how many go through the network at once.
+# Validation pictures on the sheet, and those that the network sees at once.
 PICTURED, AT_ONCE = 8, 16
 
 
@@ -33,17 +34,17 @@ class DepthObjective(Objective):
     network: NanoDepth
 
     def __init__(self, network: NanoDepth, config: DepthTrainConfig, clock: Stopwatch) -> None:
-        """Train `network`, compiled where that is asked for and possible."""
+        """Train `network`, compiled if configured and possible."""
         super().__init__()
         self.network, self.config, self.clock = network, config, clock
-        # The method, not the module: names of weights stay as they are.
+        # The method is compiled, not the module, whose weights would get other names.
         self._run: Callable[..., NanoPrediction] = network.forward
         device = next(network.parameters()).device
         if config.compile and can_compile(device, NanoDepth.forward):
             self._run = torch.compile(network.forward, dynamic=False)
 
     def forward(self, batch: DepthSamples, predict: bool = False) -> Mapping[str, Tensor]:
-        """The loss and its terms, or with `predict` what the network says of the pictures."""
+        """The loss and its terms, or with `predict` the fields of the network's prediction."""
         if predict:
             return {name: part.float() for name, part in vars(self.network(batch.image)).items()}
         with self.clock("network"):
@@ -53,7 +54,7 @@ class DepthObjective(Objective):
 
 
 class DepthBatches:
-    """Endless batches of changed frames; batch n depends on the settings, n and the rank alone."""
+    """Endless batches of augmented frames; batch n depends on settings, n and rank alone."""
 
     def __init__(self, pool: FramePool, config: DepthTrainConfig, share: Share) -> None:
         """Draw from `pool`."""
@@ -76,22 +77,21 @@ class DepthBatches:
         samples = take(self.pool, indices.tolist())
         samples = seen_part(samples, self.size, config.augment, generator)
         image = change_colors(samples.image, config.augment.photometric, generator)
-        changed = DepthSamples(image, samples.depth, samples.log_focal, samples.names)
-        return add_borders(changed, config.augment.borders, generator)
+        return add_borders(replace(samples, image=image), config.augment.borders, generator)
 
 
 class DepthTask:
     """Trains the network that `--depth nano` uses."""
 
     def __init__(self, config: DepthTrainConfig) -> None:
-        """Take the settings; nothing is read or rendered before `batches`."""
+        """Keep the settings; `batches` reads or renders the frames."""
         self.config = config
         self.root = None if config.data.root is None else Path(config.data.root)
         self.device = torch.device("cpu")
         self._held_out: FramePool | None = None
 
     def prepare(self) -> None:
-        """Nothing is missing: frames of worlds live in memory; see `Task.prepare`."""
+        """See `Task.prepare`; there is nothing to do, since frames are kept in memory."""
 
     def build(self, device: torch.device, clock: Stopwatch) -> DepthObjective:
         """The objective with a new network."""
@@ -100,80 +100,78 @@ class DepthTask:
         return DepthObjective(network, self.config, clock)
 
     def batches(self, share: Share, progress: Progress) -> DepthBatches:
-        """Changed frames, of other worlds or clips in each process."""
+        """Augmented frames; processes have different worlds or clips."""
         return DepthBatches(self._frames(share, held_out=False), self.config, share)
 
     def keys(self, batch: DepthSamples) -> list[str]:
-        """The world or the clip of each picture, and the frame."""
+        """The world or clip of each picture, and its frame."""
         return batch.names
 
     def validate(self, model: Model, share: Share) -> Validation:
-        """Figures of held-out frames as they are; a sheet of picture, predicted and true depth."""
+        """Figures of held-out frames, and a sheet of pictures, predicted and true depth."""
         if self.config.data.held_out == 0:
             return Validation()
         if self._held_out is None:
-            # The whole of it in each process: it is small, and all call the model equally often.
+            # Each process keeps all of them: they are few, and all call the model equally often.
             self._held_out = self._frames(Share(), held_out=True)
-        pool = self._held_out
+        pool, size = self._held_out, (self.config.network.height, self.config.network.width)
         parts: list[Validation] = []
         drawn = []
         step = AT_ONCE * share.world_size
         for first in range(0, len(pool), step):
             begin = first + AT_ONCE * share.rank
             indices = range(begin, min(begin + AT_ONCE, len(pool)))
-            samples = take(pool, [*indices] or [0])
-            samples = whole_part(samples, (self.config.network.height, self.config.network.width))
+            samples = whole_part(take(pool, [*indices] or [0]), size)
             prediction = NanoPrediction(**model(samples, predict=True))
             if not indices:
                 continue
-            # Pictures of which no depth is known, such as those of the sky, have no figures.
+            # Pictures without known depth, such as sky alone, have no figures.
             known = int(samples.known.flatten(1).any(dim=1).sum())
             parts.append(Validation(known, depth_figures(prediction, samples)))
             drawn += [draw_sample(prediction, samples, i) for i in range(len(indices))]
         return replace(joined(parts), picture=_sheet(drawn))
 
     def write_weights(self, folder: Path, weights: dict[str, Tensor]) -> None:
-        """Write them as `--depth nano` reads them."""
+        """Write weights as `--depth nano` reads them."""
         with without_memory():
             network = NanoDepth(self.config.network)
         network.load_state_dict(weights, assign=True)
         save_nano_depth(network, folder)
 
     def read_weights(self, path: Path) -> dict[str, Tensor]:
-        """Those of such a folder, of the configured network; see `load_nano_depth` for errors."""
+        """Reads weights of the configured network; raises as `load_nano_depth`."""
         network = load_nano_depth(path)
         if network.config != self.config.network:
             raise InputError(path, network.config, str(self.config.network))
         return dict(network.state_dict())
 
     def _frames(self, share: Share, held_out: bool) -> FramePool:
-        parts = (self.config.data, share, self.device, held_out)
-        return world_frames(*parts) if self.root is None else clip_frames(self.root, *parts)
+        read = world_frames if self.root is None else partial(clip_frames, self.root)
+        return read(self.config.data, share, self.device, held_out=held_out)
 
 
 def take(pool: FramePool, indices: list[int]) -> DepthSamples:
-    """Frames of a pool as they are."""
-    height, width = pool.depth.shape[1:]
+    """Samples of a pool's frames, without augmentation."""
     at = torch.tensor(indices, device=pool.color.device)
-    diagonal = float(np.hypot(height, width))
+    diagonal = float(np.hypot(pool.depth.shape[1], pool.depth.shape[2]))
     return DepthSamples(
-        pool.color[at].float() / 255,
-        pool.depth[at].float(),
-        (pool.focal[at] / diagonal).log(),
-        [pool.names[index] for index in indices],
+        image=pool.color[at].float() / 255,
+        depth=pool.depth[at].float(),
+        log_focal=(pool.focal[at] / diagonal).log(),
+        names=[pool.names[index] for index in indices],
     )
 
 
 def draw_sample(
     prediction: NanoPrediction, samples: DepthSamples, index: int
 ) -> UInt8[Tensor, "3 h w 3"]:
-    """A picture, its predicted depth and its true depth, in the same colours; unknown is black."""
+    """A picture, its predicted and its true depth, on one colour scale; unknown depth is black."""
     known = samples.known[index].cpu()
     truth, depth = samples.depth[index].cpu(), prediction.log_depth[index].float().exp().cpu()
     if known.any():
-        # Compared in shape: the scale is a figure of its own.
+        # Both get one scale, so that the sheet compares shapes.
         depth = depth * (truth[known].median() / depth[known].median())
-    # Logarithms, so that far ground leaves some colours to what is near.
+    # Logarithms leave more colours to near things.
     depth, truth = depth.log(), truth.log()
     values = truth[known] if known.any() else depth
     limits = (float(values.min()), float(values.max()))
@@ -187,7 +185,7 @@ def draw_sample(
 
 
 def _sheet(drawn: list[UInt8[Tensor, "3 h w 3"]]) -> UInt8[Tensor, "sheet_h sheet_w 3"] | None:
-    """Some of the samples, evenly chosen, a row each."""
+    """Evenly chosen samples, a row each."""
     if not drawn:
         return None
     chosen = np.unique(np.linspace(0, len(drawn) - 1, PICTURED).round().astype(int)).tolist()

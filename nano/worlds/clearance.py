@@ -1,6 +1,6 @@
 """Free space for cameras, and motions that keep it free.
 
-Everything is measured in units of the depth at the centre of the default camera's picture.
+The unit of length is the depth at the centre of the default camera's picture.
 """
 
 import math
@@ -17,7 +17,7 @@ from .layout import GAP, Layout, Standing
 from .motion import STILL, Motion, draw_motion
 from .props import Solid
 
-# How far from every surface the cameras' paths stay, and every solid from the default camera.
+# The least distance of the cameras' paths from surfaces, and of solids from the default camera.
 CLEARANCE, FREE_RADIUS = 0.1, 0.45
 REACHES = {"left": 0.6, "right": 0.6, "up": 0.3, "down": 0.15, "zoom_in": 0.45, "zoom_out": 0.6}
 TIMES = np.linspace(0, 1, 25)
@@ -27,9 +27,9 @@ HALVINGS = 4
 
 @lru_cache
 def camera_paths() -> Float[np.ndarray, "point 3"]:
-    """Camera centres that must lie free, relative to the default camera."""
+    """Camera centres that must lie in free space, in the default camera's axes."""
     specs = [TrajectorySpec(name, reach) for name, reach in REACHES.items()]
-    # The widest of the published spirals; straight ones are shorter than the reaches.
+    # The widest published spiral; the straight trajectories are shorter than the reaches.
     specs.append(MULTI_TRAJECTORY[-1].spec(1.0))
     poses = [invert_rigid(make_trajectory(spec, 13).double()) for spec in specs]
     return np.concatenate([pose[:, :3, 3].numpy() for pose in poses])
@@ -42,7 +42,7 @@ def scene_from_world(pitch: float) -> Float[np.ndarray, "3 3"]:
 
 
 def _gap(solid: Solid, motion: Motion, points: Float[np.ndarray, "point 3"]) -> float:
-    """Least distance of the points from the upright cylinder around the solid, at all times."""
+    """The least distance of points from the upright cylinder around a solid, over all times."""
     offsets = motion.offsets(TIMES) if motion is not STILL else np.zeros((1, 3))
     away = points[None] - (np.array(solid.center) + offsets)[:, None]
     side = np.hypot(away[..., 0], away[..., 2]) - solid.radius
@@ -51,7 +51,7 @@ def _gap(solid: Solid, motion: Motion, points: Float[np.ndarray, "point 3"]) -> 
 
 
 def is_clear(layout: Layout) -> bool:
-    """Whether the cameras' paths are free in a layout whose centre depth is 1."""
+    """Whether the cameras' paths are free in a layout with a centre depth of 1."""
     points = camera_paths() @ scene_from_world(layout.pitch).T
     if not layout.surroundings.shell.contains(points, CLEARANCE):
         return False
@@ -63,10 +63,10 @@ def is_clear(layout: Layout) -> bool:
 
 
 def set_in_motion(layout: Layout, rng: np.random.Generator) -> Layout:
-    """The layout with one to three things moving, off each other, the walls and the cameras.
+    """Returns the layout with one to three moving things, apart from each other, walls and cameras.
 
-    A motion that gets too near to something is halved, up to `HALVINGS` times; where none is short
-    enough, the next thing tries. If nothing can move, the hero hops a little.
+    A motion that comes too near to something is halved, up to `HALVINGS` times; if it stays too
+    long, the next thing is tried. If nothing can move, the hero hops a little.
     """
     wanted = int(rng.integers(1, MOST_MOVING + 1))
     for index in rng.permutation(len(layout.standing)).tolist():
@@ -88,16 +88,16 @@ def set_in_motion(layout: Layout, rng: np.random.Generator) -> Layout:
 
 
 def _is_hidden(layout: Layout, index: int) -> bool:
-    """Whether a thing's middle lies behind the hero, the first thing, for the default camera."""
+    """Whether a thing's middle is behind the hero, the first thing, for the default camera."""
     thing, hero = layout.standing[index], layout.standing[0]
     aside = abs(thing.x / thing.z - hero.x / hero.z)
     return index > 0 and thing.z > hero.z and aside < hero.prop.radius / hero.z
 
 
 def _with_motion(layout: Layout, index: int, motion: Motion) -> Layout:
-    standing = list(layout.standing)
-    standing[index] = replace(standing[index], motion=motion)
-    return replace(layout, standing=tuple(standing))
+    moved = replace(layout.standing[index], motion=motion)
+    before, after = layout.standing[:index], layout.standing[index + 1 :]
+    return replace(layout, standing=(*before, moved, *after))
 
 
 def _track(thing: Standing) -> Float[np.ndarray, "time 3"]:
@@ -105,7 +105,7 @@ def _track(thing: Standing) -> Float[np.ndarray, "time 3"]:
 
 
 def _is_apart(layout: Layout, index: int) -> bool:
-    """Whether thing `index` keeps off the others and inside the shell at all times."""
+    """Whether thing `index` stays apart from the others and inside the shell at all times."""
     thing = layout.standing[index]
     track = _track(thing)
     for other in layout.standing[:index] + layout.standing[index + 1 :]:
@@ -113,6 +113,6 @@ def _is_apart(layout: Layout, index: int) -> bool:
         if np.hypot(*between.T).min() < thing.prop.radius + other.prop.radius + GAP / 2:
             return False
     shell = layout.surroundings.shell
-    # Only the footprint matters: heights are taken at the shell's middle.
+    # Only the footprint matters: all heights are at the shell's middle.
     track[:, 1] += shell.center[1]
     return shell.contains(track, thing.prop.radius)

@@ -1,11 +1,11 @@
-"""Clips of procedural worlds, rendered into the memory of a device: training without files.
+"""Clips of procedural worlds, rendered into the memory of a device for trainings without files.
 
 A pool is `[world, trajectory, frame]`; frame i of n shows a dynamic world at the time i / (n - 1).
 """
 
 import time
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, fields, replace
+from collections.abc import Sequence
+from dataclasses import dataclass
 
 import torch
 from jaxtyping import Float, Float16, UInt8
@@ -16,11 +16,10 @@ from src.io.image.pixels import round_to_uint8
 from src.runtime import InputError, get_logger
 
 from .rendering.render import render_worlds
-from .scene import Worlds, build_worlds, world_cameras
+from .scene import build_worlds, world_cameras
 
 LOGGER = get_logger(__name__)
-# Clips that are rendered at once: bounds the memory beside the pool, about 12 MB of each at
-# 17 x 176 x 320 in float32.
+# Clips that are rendered at once: each takes about 12 MB beside the pool at 17 x 176 x 320.
 CLIPS_AT_ONCE = 32
 
 
@@ -37,16 +36,6 @@ class PooledClips:
     def __len__(self) -> int:
         return len(self.seeds)
 
-    def map(self, function: Callable[[Tensor], Tensor]) -> "PooledClips":
-        """The same worlds with `function` applied to each tensor."""
-        names = [field.name for field in fields(self) if field.name != "seeds"]
-        return replace(self, **{name: function(getattr(self, name)) for name in names})
-
-    def cameras(self, world: int, trajectory: int) -> Cameras:
-        """The cameras of one clip."""
-        c2w, (height, width) = self.c2w[world, trajectory], self.depth.shape[-2:]
-        return Cameras(c2w, self.intrinsics[world].expand(len(c2w), 4), width, height)
-
 
 def render_pool(
     seeds: Sequence[int],
@@ -58,18 +47,11 @@ def render_pool(
     saturation: float = 1.0,
     supersample: int = 2,
 ) -> PooledClips:
-    """The clips of the worlds `seeds`, a clip for each trajectory of `poses`.
+    """The clips of the worlds `seeds`, one for each trajectory of `poses`.
 
-    Args:
-        seeds: of the worlds.
-        poses: camera-to-world, in world coordinates: the identity is the world's own camera.
-        size: height and width.
-        dynamic: things move.
-        device: renders and holds the pool: 6,000 clips of 17 x 176 x 320 take 17 GB for colour and
-            11 GB for depth.
-        palette: of the worlds; see `World`.
-        saturation: of the worlds; see `World`.
-        supersample: samples of a pixel at edges, along each axis.
+    `poses` are camera-to-world (the identity is the world's default camera), `size` is height and
+    width; see `World` for `palette` and `saturation`, `render_worlds` for `supersample`. The pool
+    stays on `device`: 6,000 clips of 17 x 176 x 320 take 17 GB for colour and 11 GB for depth.
 
     Raises:
         InputError: no seed at all, an unknown palette, a negative saturation.
@@ -87,31 +69,23 @@ def render_pool(
         intrinsics=torch.empty(count, 4, device=device),
         seeds=tuple(int(seed) for seed in seeds),
     )
+    times = torch.linspace(0, 1, frames, device=device).repeat(paths)
     step = max(CLIPS_AT_ONCE // paths, 1)
-    groups = [pool.seeds[first : first + step] for first in range(0, count, step)]
-    first = 0
-    for worlds in _built(groups, dynamic, palette, saturation):
-        some = slice(first, first + len(worlds))
+    for first in range(0, count, step):
+        some = slice(first, first + step)
+        worlds = build_worlds(pool.seeds[some], dynamic, palette=palette, saturation=saturation)
         worlds = worlds.to(device)
         intrinsics = world_cameras(worlds, width, height).intrinsics
         pool.intrinsics[some] = intrinsics
-        # All trajectories of a world are one run of frames.
+        # All trajectories of a world are rendered as one run of frames.
         c2w = pool.c2w[some].flatten(1, 2)
         cameras = Cameras(c2w, intrinsics[:, None].expand(*c2w.shape[:2], 4), width, height)
-        times = torch.linspace(0, 1, frames, device=device).repeat(paths).expand(len(worlds), -1)
-        shown = render_worlds(worlds, cameras, times, supersample)
+        shown = render_worlds(
+            worlds, cameras, times.expand(len(worlds), -1), supersample=supersample
+        )
         color = round_to_uint8(shown.rgb).unflatten(1, (paths, frames))
         pool.color[some] = color.transpose(2, 3)
         pool.depth[some] = shown.depth.unflatten(1, (paths, frames))
-        first += len(worlds)
     seconds = time.perf_counter() - begin
     LOGGER.info("%d clips of %d worlds in %.1f s", count * paths, count, seconds)
     return pool
-
-
-def _built(
-    groups: Sequence[Sequence[int]], dynamic: bool, palette: str, saturation: float
-) -> Iterator[Worlds]:
-    """The worlds of each group of seeds, on the CPU."""
-    for seeds in groups:
-        yield build_worlds(seeds, dynamic, palette, saturation)

@@ -1,8 +1,8 @@
-"""One world before it becomes tensors: what stands where, what moves, how the camera is turned.
+"""Layouts of worlds, before they become tensors: things, their places and motions, the camera.
 
 Scene coordinates: the default camera's centre is the origin, y points down, the floor is level;
-the camera looks along +z, turned down by `pitch`. The hero stands near depth 1, the rest around it
-and off the cameras' paths.
+the camera looks along +z, turned down by `pitch`. The hero stands near depth 1, other things around
+it and off the cameras' paths.
 """
 
 import math
@@ -12,21 +12,22 @@ import numpy as np
 
 from .motion import STILL, Motion
 from .palettes import FAMILIES, draw_palette
-from .props import HEROES, INDOORS, OUTDOORS, Prop, Solid, draw_prop
+from .props import HEROES, INDOORS, OUTDOORS, Prop, Solid, Weights, draw_prop
 from .rendering.materials import Painter
 from .surroundings import Surroundings, draw_ground, draw_room
 
 FEWEST_SOLIDS, MOST_SOLIDS = 4, 10
 TRIES = 60
-# Between things, and between a thing and a wall.
+# The least gap between things, and between a thing and a wall.
 GAP = 0.03
+# The least distance of a thing from the default camera.
 NEAREST = 0.6
 INDOOR_SHARE = 0.6
 
 
 @dataclass(frozen=True)
 class Standing:
-    """A thing, where it stands, and how it moves."""
+    """A thing, its place, and its motion."""
 
     prop: Prop
     x: float
@@ -45,17 +46,16 @@ class Layout:
     field_of_view: float
 
     def scaled(self, factor: float) -> "Layout":
-        """The same still world when every length is multiplied by `factor`."""
-        standing = []
-        for thing in self.standing:
-            solids = tuple(solid.scaled(factor) for solid in thing.prop.solids)
-            standing.append(Standing(Prop(solids), thing.x * factor, thing.z * factor))
-        return replace(
-            self,
-            standing=tuple(standing),
-            surroundings=self.surroundings.scaled(factor),
-            floor=self.floor * factor,
+        """The same world without motions when every length is multiplied by `factor`."""
+        props = [
+            Prop(tuple(s.scaled(factor) for s in thing.prop.solids)) for thing in self.standing
+        ]
+        standing = tuple(
+            Standing(prop, thing.x * factor, thing.z * factor)
+            for prop, thing in zip(props, self.standing, strict=True)
         )
+        surroundings, floor = self.surroundings.scaled(factor), self.floor * factor
+        return replace(self, standing=standing, surroundings=surroundings, floor=floor)
 
     def placed(self) -> list[tuple[Solid, Motion]]:
         """Every solid in scene coordinates, with its motion."""
@@ -69,14 +69,14 @@ class Layout:
 
 
 def draw_layout(rng: np.random.Generator, family: str, saturation: float) -> Layout:
-    """A random still world whose centre depth is about 1; any palette where `family` is `mixed`."""
+    """A random still world with a centre depth of about 1; `mixed` is a family at random."""
     names = list(FAMILIES)
     chosen = names[int(rng.integers(len(names)))]
     outdoors = rng.random() >= INDOOR_SHARE
     palette = draw_palette(rng, chosen if family == "mixed" else family, outdoors)
     painter = Painter(rng, palette, saturation)
     hero = draw_prop(painter, HEROES, rng.uniform(0.09, 0.15))
-    # The picture's centre shows the hero's front, which is to be at depth 1.
+    # The centre of the picture shows the hero's front, which must be at depth 1.
     distance = 1 + 0.7 * hero.solids[0].half[2]
     aim = hero.height * rng.uniform(0.5, 0.8)
     slope = math.tan(math.radians(rng.uniform(5, 12) if outdoors else rng.uniform(9, 19)))
@@ -86,46 +86,49 @@ def draw_layout(rng: np.random.Generator, family: str, saturation: float) -> Lay
     first = Standing(hero, rng.uniform(-0.3, 0.3) * hero.solids[0].half[0], distance)
     weights, farthest = (OUTDOORS, 3.4) if outdoors else (INDOORS, 2.5)
     standing = [first]
+    spread = math.tan(field_of_view / 2)
     total = int(rng.integers(FEWEST_SOLIDS, MOST_SOLIDS + 1))
-    # Places are tried at random: in a crowded world some things find none.
+    # Places are tried at random: in a crowded world some things find no place.
     for _ in range(TRIES):
         missing = total - sum(len(thing.prop.solids) for thing in standing)
         if missing <= 0:
             break
-        thing = _draw_standing(painter, weights, farthest, math.tan(field_of_view / 2))
+        thing = _draw_standing(painter, weights, farthest=farthest, spread=spread)
         if len(thing.prop.solids) <= missing and _fits(thing, standing, surroundings):
             standing.append(thing)
-    pitch = math.atan2(floor - aim, distance)
-    return Layout(tuple(standing), surroundings, floor, pitch, field_of_view)
+    return Layout(
+        standing=tuple(standing),
+        surroundings=surroundings,
+        floor=floor,
+        pitch=math.atan2(floor - aim, distance),
+        field_of_view=field_of_view,
+    )
 
 
-def _draw_standing(
-    painter: Painter, weights: dict[str, float], farthest: float, spread: float
-) -> Standing:
-    """A thing somewhere in the picture, whose half width is `spread` times the depth."""
+def _draw_standing(painter: Painter, weights: Weights, farthest: float, spread: float) -> Standing:
+    """A thing anywhere in the picture; the picture's half width is `spread` times the depth."""
     rng = painter.rng
     z = rng.uniform(0.75, farthest)
     x = rng.uniform(-0.92, 0.92) * spread * z
-    # Far things are larger, so that they are not lost in the picture.
+    # Far things are larger, so that they stay visible.
     size = rng.uniform(0.07, 0.15) * (0.7 + 0.3 * z)
     return Standing(draw_prop(painter, weights, size), x, z)
 
 
 def _fits(thing: Standing, others: list[Standing], surroundings: Surroundings) -> bool:
-    """Whether a thing is apart from the others, in the room, and hides little of the hero."""
+    """Whether a thing is apart from the others, inside the room, and hides little of the hero."""
     x, z, radius = thing.x, thing.z, thing.prop.radius
     for other in others:
         if math.hypot(x - other.x, z - other.z) < radius + other.prop.radius + GAP:
             return False
     hero = others[0]
-    # On the picture's plane: what stands before the hero may cover no more than its edge.
+    # On the image plane: a thing before the hero may cover only its edge.
     aside = abs(x / z - hero.x / hero.z) - radius / z
     if z < hero.z + 0.1 and aside < 0.2 * hero.prop.radius:
         return False
     distance = math.hypot(x, z)
-    # Nothing fills the picture or stands at the camera.
+    # A thing must not fill the picture or stand at the camera.
     if radius / distance > 0.3 or distance - radius < NEAREST:
         return False
-    return surroundings.shell.contains(
-        np.array([[x, surroundings.shell.center[1], z]]), radius + GAP
-    )
+    place = np.array([[x, surroundings.shell.center[1], z]])
+    return surroundings.shell.contains(place, radius + GAP)

@@ -1,6 +1,6 @@
 """Smooth paths of moving solids, in closed form; a row of numbers for each solid.
 
-At time 0 every solid is at its place. `time` lies in [0, 1] by convention.
+At time 0 every solid is at its place; times lie in [0, 1].
 """
 
 import math
@@ -11,7 +11,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-Triple = tuple[float, float, float]
+from .shapes import Triple
 
 
 @dataclass(frozen=True)
@@ -31,7 +31,7 @@ class Motion:
     spin: float = 0.0
 
     def row(self) -> list[float]:
-        """The numbers of `displacement`."""
+        """The 11 numbers, in the order that `displacement` unpacks."""
         return [*self.sine, *self.cosine, self.rate, self.phase, self.hop, self.hops, self.spin]
 
     def offsets(self, times: Float[np.ndarray, " time"]) -> Float[np.ndarray, "time 3"]:
@@ -59,7 +59,7 @@ def displacement(
 
 
 def draw_motion(rng: np.random.Generator, reach: float, hops: bool) -> Motion:
-    """A random motion of about `reach` to either side; only with `hops` it may leave the floor."""
+    """A random motion of about `reach` to either side; with `hops` it may leave the floor."""
     heading, spin = rng.uniform(0, 2 * math.pi), rng.uniform(-2.5, 2.5)
     x, z = reach * math.cos(heading), reach * math.sin(heading)
     rate, phase = rng.uniform(0.4, 0.9), rng.uniform(-0.5, 0.5)
@@ -68,8 +68,9 @@ def draw_motion(rng: np.random.Generator, reach: float, hops: bool) -> Motion:
         return Motion(sine=(x, 0, z), rate=rate, phase=phase, spin=spin)
     if kind == 1:
         arc = 0.6 * (1 if spin > 0 else -1)
-        return Motion((arc * x, 0, arc * z), (-0.6 * z, 0, 0.6 * x), rate, phase, spin=spin)
+        sine, cosine = (arc * x, 0, arc * z), (-0.6 * z, 0, 0.6 * x)
+        return Motion(sine=sine, cosine=cosine, rate=rate, phase=phase, spin=spin)
     if kind == 2:
         return Motion(hop=rng.uniform(0.6, 1.0) * reach, hops=float(rng.integers(1, 3)), spin=spin)
-    half = (0.6 * x, 0, 0.6 * z)
-    return Motion(half, rate=rate, phase=phase, hop=0.5 * reach, hops=float(rng.integers(1, 4)))
+    hop, count = 0.5 * reach, float(rng.integers(1, 4))
+    return Motion(sine=(0.6 * x, 0, 0.6 * z), rate=rate, phase=phase, hop=hop, hops=count)

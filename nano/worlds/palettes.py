@@ -1,4 +1,4 @@
-"""Colour families: what the ground, walls, sky and objects of a world are painted with.
+"""Families of colours for the ground, walls, sky and objects of a world.
 
 Colours are sRGB triples in [0, 1].
 """
@@ -13,7 +13,7 @@ Range = tuple[float, float]
 
 OBJECT_COLORS = 7
 GOLDEN_RATIO = 0.618034
-# Share of the worlds whose walls all have one colour.
+# The share of worlds whose walls all have one colour.
 SAME_WALLS = 0.7
 LUMA = (0.299, 0.587, 0.114)
 
@@ -32,14 +32,14 @@ class Palette:
 
 @dataclass(frozen=True)
 class Paint:
-    """Ranges that a colour is drawn from; no hues means any hue."""
+    """The ranges of a random colour; without `hues` it has any hue."""
 
     saturation: Range
     value: Range
     hues: tuple[float, ...] = ()
 
     def draw(self, rng: np.random.Generator, hue: float | None = None) -> Color:
-        """A colour in the ranges, of `hue` where one is given."""
+        """A random colour in the ranges, or of the given `hue`."""
         if hue is None:
             hue = rng.random()
             if self.hues:
@@ -49,7 +49,7 @@ class Paint:
 
 @dataclass(frozen=True)
 class Family:
-    """The paints of a family; `accents` of the objects take the accent's paint."""
+    """The paints of a family; `accents` is the number of objects in the accent's paint."""
 
     ground: Paint
     wall: Paint
@@ -108,9 +108,9 @@ HORIZONS = (
 
 
 def draw_palette(rng: np.random.Generator, name: str, outdoors: bool) -> Palette:
-    """The palette of a world, of the family `name`.
+    """A random palette of the family `name`.
 
-    Hues of objects lie a golden section of the circle apart, so that a few already differ.
+    The hues of objects are a golden section of the circle apart, so that even a few differ.
     """
     family = FAMILIES[name]
     start = rng.random()
@@ -122,7 +122,7 @@ def draw_palette(rng: np.random.Generator, name: str, outdoors: bool) -> Palette
     wall, other_wall = family.wall.draw(rng), family.wall.draw(rng)
     walls = (wall, wall if rng.random() < SAME_WALLS else other_wall)
     ground = family.ground
-    # A ground of any hue is a painted floor; outdoors it mostly takes a natural one.
+    # A ground of any hue suits a painted floor; outdoors most have a natural hue.
     if outdoors and (not ground.hues and rng.random() < 0.6):
         ground = replace(ground, hues=(GRASS, GRASS, SAND, CLAY, STONE))
     sky = SKIES[int(rng.integers(len(SKIES)))]
@@ -138,7 +138,7 @@ def draw_palette(rng: np.random.Generator, name: str, outdoors: bool) -> Palette
 
 
 def saturate(color: Color, saturation: float) -> Color:
-    """The colour with its distance from the grey of its luma scaled, clipped to [0, 1]."""
+    """The colour with its distance from grey of the same luma scaled, clipped to [0, 1]."""
     luma = sum(weight * part for weight, part in zip(LUMA, color, strict=True))
     red, green, blue = (min(max(luma + (part - luma) * saturation, 0.0), 1.0) for part in color)
     return red, green, blue

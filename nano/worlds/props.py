@@ -1,22 +1,22 @@
-"""Things that stand in a world, each made of one to three solids, around its own foot at (0, 0).
+"""Things that stand in a world, made of one to three solids around their foot at (0, 0).
 
 Heights count upwards here; the layout turns them into scene coordinates.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
+from typing import TypeAlias
 
 import numpy as np
 
 from .palettes import shade
-from .rendering.materials import Material, Painter
-
-Triple = tuple[float, float, float]
+from .rendering.materials import Material, Painter, choose
+from .shapes import Triple, scaled
 
 
 @dataclass(frozen=True)
 class Solid:
-    """A box, cylinder or sphere: the place of its centre, half extents, turn and paint."""
+    """A box, cylinder or sphere: its centre, half extents, turn and paint."""
 
     shape: str
     center: Triple
@@ -31,13 +31,8 @@ class Solid:
 
     def scaled(self, factor: float) -> "Solid":
         """The same solid when every length is multiplied by `factor`."""
-        (x, y, z), (wide, tall, deep) = self.center, self.half
-        return replace(
-            self,
-            center=(x * factor, y * factor, z * factor),
-            half=(wide * factor, tall * factor, deep * factor),
-            material=self.material.scaled(factor),
-        )
+        center, half = scaled(self.center, factor), scaled(self.half, factor)
+        return replace(self, center=center, half=half, material=self.material.scaled(factor))
 
     @property
     def radius(self) -> float:
@@ -47,17 +42,15 @@ class Solid:
 
 @dataclass(frozen=True)
 class Prop:
-    """Solids that stand and move together; `radius` around the foot, `height` of the top."""
+    """Solids that stand and move together."""
 
     solids: tuple[Solid, ...]
 
     @property
     def radius(self) -> float:
         """Radius of the upright cylinder around the foot that holds every solid."""
-        return max(
-            solid.radius + float(np.hypot(solid.center[0], solid.center[2]))
-            for solid in self.solids
-        )
+        offsets = [float(np.hypot(solid.center[0], solid.center[2])) for solid in self.solids]
+        return max(part.radius + off for part, off in zip(self.solids, offsets, strict=True))
 
     @property
     def height(self) -> float:
@@ -66,22 +59,24 @@ class Prop:
 
 
 def _box(painter: Painter, half: Triple, base: float = 0.0) -> Solid:
-    yaw = painter.rng.uniform(-0.8, 0.8)
-    return Solid("box", (0.0, base + half[1], 0.0), half, yaw, painter.flat(half[1]))
+    yaw, center = painter.rng.uniform(-0.8, 0.8), (0.0, base + half[1], 0.0)
+    return Solid(shape="box", center=center, half=half, yaw=yaw, material=painter.flat(half[1]))
 
 
 def _cylinder(painter: Painter, radius: float, height: float, base: float = 0.0) -> Solid:
+    center, half = (0.0, base + height, 0.0), (radius, height, radius)
     material = painter.round(radius, height)
-    return Solid("cylinder", (0.0, base + height, 0.0), (radius, height, radius), 0.0, material)
+    return Solid(shape="cylinder", center=center, half=half, yaw=0.0, material=material)
 
 
 def _ball(painter: Painter, radius: float, base: float = 0.0) -> Solid:
+    center, half = (0.0, base + radius, 0.0), (radius, radius, radius)
     yaw, material = painter.rng.uniform(-3, 3), painter.round(radius, radius)
-    return Solid("sphere", (0.0, base + radius, 0.0), (radius, radius, radius), yaw, material)
+    return Solid(shape="sphere", center=center, half=half, yaw=yaw, material=material)
 
 
 def _rider(painter: Painter, room: float, base: float) -> Solid:
-    """Something small on a flat top with free radius `room`."""
+    """A small solid on a flat top with free radius `room`."""
     rng, size = painter.rng, room * painter.rng.uniform(0.6, 0.9)
     kind = rng.integers(3)
     if kind == 0:
@@ -109,14 +104,14 @@ def can(painter: Painter, size: float) -> Prop:
 
 
 def stack(painter: Painter, size: float) -> Prop:
-    """A block or a can with something smaller on it."""
+    """A block or a can with a smaller solid on it."""
     below = (block if painter.rng.random() < 0.6 else can)(painter, size).solids[0]
     room = min(below.half[0], below.half[2])
     return Prop((below, _rider(painter, room, below.top)))
 
 
 def table(painter: Painter, size: float) -> Prop:
-    """A slab on a leg with something on it."""
+    """A slab on a leg with a solid on it."""
     rng = painter.rng
     leg = _cylinder(painter, 0.25 * size, size * rng.uniform(0.5, 0.9))
     top = _box(painter, (1.2 * size, 0.1 * size, size * rng.uniform(0.8, 1.2)), leg.top)
@@ -124,16 +119,15 @@ def table(painter: Painter, size: float) -> Prop:
 
 
 def step(painter: Painter, size: float) -> Prop:
-    """A low slab with something on it."""
-    rng = painter.rng
-    slab = _box(painter, (1.3 * size, 0.2 * size, size * rng.uniform(0.8, 1.3)))
+    """A low slab with a solid on it."""
+    slab = _box(painter, (1.3 * size, 0.2 * size, size * painter.rng.uniform(0.8, 1.3)))
     return Prop((slab, _rider(painter, 0.75 * size, slab.top)))
 
 
 def panel(painter: Painter, size: float) -> Prop:
     """An upright slab."""
-    rng = painter.rng
-    return Prop((_box(painter, (1.2 * size, size * rng.uniform(1.0, 1.8), 0.15 * size)),))
+    tall = size * painter.rng.uniform(1.0, 1.8)
+    return Prop((_box(painter, (1.2 * size, tall, 0.15 * size)),))
 
 
 def pillar(painter: Painter, size: float) -> Prop:
@@ -156,27 +150,16 @@ def tree(painter: Painter, size: float) -> Prop:
     return Prop((trunk, replace(crown, material=replace(leaves, noise_frequency=1.6))))
 
 
-PROPS: dict[str, Callable[[Painter, float], Prop]] = {
-    "block": block,
-    "ball": ball,
-    "can": can,
-    "stack": stack,
-    "table": table,
-    "step": step,
-    "panel": panel,
-    "pillar": pillar,
-    "tree": tree,
-}
-INDOORS = {"block": 3, "ball": 3, "can": 2.5, "stack": 2, "table": 1.2, "step": 1, "panel": 0.8,
-           "pillar": 1}  # fmt: skip
-OUTDOORS = {"block": 3, "ball": 2, "can": 2, "stack": 2, "step": 1, "panel": 0.7, "pillar": 1.2,
-            "tree": 3}  # fmt: skip
-HEROES = {"block": 2, "ball": 2, "can": 2, "stack": 2.5, "table": 1.5, "step": 1, "tree": 0.7}
+Weights: TypeAlias = Mapping[Callable[[Painter, float], Prop], float]
+INDOORS: Weights = {
+    block: 3, ball: 3, can: 2.5, stack: 2, table: 1.2, step: 1, panel: 0.8, pillar: 1
+}  # fmt: skip
+OUTDOORS: Weights = {
+    block: 3, ball: 2, can: 2, stack: 2, step: 1, panel: 0.7, pillar: 1.2, tree: 3
+}  # fmt: skip
+HEROES: Weights = {block: 2, ball: 2, can: 2, stack: 2.5, table: 1.5, step: 1, tree: 0.7}
 
 
-def draw_prop(painter: Painter, weights: dict[str, float], size: float) -> Prop:
-    """A random thing, chosen by `weights`, of half width of about `size`."""
-    names = list(weights)
-    edges = np.cumsum(list(weights.values()))
-    name = names[int(np.searchsorted(edges, painter.rng.random() * edges[-1]))]
-    return PROPS[name](painter, size)
+def draw_prop(painter: Painter, weights: Weights, size: float) -> Prop:
+    """A random thing, chosen by `weights`, with a half width of about `size`."""
+    return list(weights)[choose(painter.rng, list(weights.values()))](painter, size)

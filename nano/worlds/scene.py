@@ -1,13 +1,13 @@
-"""Worlds: procedural scenes that are nothing but a seed, and batches of them as tensors.
+"""Worlds: procedural scenes that depend on a seed alone, and batches of them as tensors.
 
-World coordinates are those of the default camera: its pose is the identity, and the depth at its
-picture's centre is 1 at time 0. Scene coordinates are the same turned level.
+World coordinates are those of the default camera: its pose is the identity, and the depth at the
+centre of its picture is 1 at time 0. Scene coordinates are the same, turned level.
 """
 
 import itertools
 import math
 import operator
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -22,17 +22,18 @@ from .clearance import is_clear, scene_from_world, set_in_motion
 from .layout import Layout, draw_layout
 from .motion import STILL, displacement
 from .palettes import FAMILIES
-from .rendering.raycast import CastScene, make_scene, trace
+from .rendering.raycast import CastScene, trace
 from .rendering.surface import SHELL_MATERIALS
 from .shapes import SHAPES
+from .tensors import Rows
 
 PALETTES = ("mixed", *FAMILIES)
-# Keeps the draws of motions apart from those of layouts, which count attempts from 0.
+# The random stream of motions; those of layouts are numbered by attempt, from 0.
 MOTION_STREAM = 1 << 16
 NEAREST_CENTER, FARTHEST_CENTER = 0.75, 1.5
 # Solids of each shape in a batch, at least: what `shading.py` can compile.
 LEAST_COUNT = 2
-# Where padding stands, out of reach of shadows; its extents are negative.
+# The place of padding, out of reach of shadows; its extents are negative.
 NOWHERE = 1000.0
 
 
@@ -40,9 +41,9 @@ NOWHERE = 1000.0
 class World:
     """A procedural scene; equal values are equal scenes, on every machine.
 
-    `palette` is one of `PALETTES`, `mixed` draws one by the seed; another palette is another layout
-    too. `saturation` only scales the colours' distance from grey (0: none, 1: the palette's own,
-    above: stronger). A dynamic world at time 0 is the static world of its seed.
+    `palette` is one of `PALETTES`, where `mixed` draws one by the seed; it changes the layout too.
+    `saturation` only scales the colours' distance from grey (1: the palette's own). A dynamic world
+    at time 0 is the static world of its seed.
 
     Raises:
         InputError: a negative seed or saturation, an unknown palette.
@@ -62,20 +63,20 @@ class World:
             raise InputError("saturation of a world", self.saturation, "a finite number >= 0")
 
     def draft(self, attempt: int) -> Layout:
-        """The still layout of an attempt; the first that passes `is_clear` is the world's."""
+        """The still layout of an attempt; the world takes the first one that `is_clear`."""
         rng = np.random.default_rng([self.seed, attempt])
         return draw_layout(rng, self.palette, self.saturation)
 
     def animated(self, layout: Layout) -> Layout:
-        """The layout with the motions of this world, if it is dynamic."""
+        """The layout, with motions if this world is dynamic."""
         if not self.dynamic:
             return layout
         return set_in_motion(layout, np.random.default_rng([self.seed, MOTION_STREAM]))
 
 
 @dataclass(frozen=True)
-class Worlds:
-    """Worlds of one batch; solids are padded to `counts` boxes, cylinders and spheres.
+class Worlds(Rows):
+    """A batch of worlds; solids are padded to `counts` boxes, cylinders and spheres.
 
     `center`, `half`, `yaw` and `motion` end with the shell (see `CastScene`). `focal` is the focal
     length of the default camera in widths of the picture.
@@ -95,35 +96,28 @@ class Worlds:
     def __len__(self) -> int:
         return self.focal.shape[0]
 
-    def map(self, function: Callable[[Tensor], Tensor]) -> "Worlds":
-        """The same batch with `function` applied to each tensor."""
-        changed = {name: function(value) for name, value in vars(self).items() if name != "counts"}
-        return replace(self, **changed)
-
     def to(self, target: torch.device | torch.dtype | str) -> "Worlds":
         """The same batch on another device or in another floating-point type."""
         return self.map(lambda tensor: tensor.to(target))
 
-    def __getitem__(self, index: slice | Int[Tensor, " kept"]) -> "Worlds":
-        """The worlds at `index`, still padded alike."""
-        return self.map(lambda tensor: tensor[index])
-
     def sizes(self) -> list[tuple[int, int, int]]:
-        """How many boxes, cylinders and spheres each world has without padding."""
+        """The numbers of boxes, cylinders and spheres of each world, without padding."""
         solid = (self.half[:, :-1, 0] > 0).long().split(self.counts, dim=1)
         rows = torch.stack([part.sum(1) for part in solid], dim=1).tolist()
         return [(boxes, cylinders, spheres) for boxes, cylinders, spheres in rows]
 
     def trimmed(self, counts: tuple[int, int, int]) -> "Worlds":
-        """The same worlds padded to `counts` only, which are no more than those of this batch."""
+        """The same worlds padded to `counts`, which must not exceed those of this batch."""
         assert all(map(operator.le, counts, self.counts)), f"{counts} of {self.counts}"
         starts = (0, *itertools.accumulate(self.counts))
         kept = [
             start + i for start, count in zip(starts, counts, strict=False) for i in range(count)
         ]
-        shown = [*kept, *range(starts[-1], starts[-1] + SHELL_MATERIALS)]
+        # The shell has one entry and several materials.
+        shell = range(starts[-1], starts[-1] + SHELL_MATERIALS)
         device = self.focal.device
-        entries = torch.tensor([*kept, starts[-1]]).to(device, non_blocking=True)
+        entries = torch.tensor([*kept, shell[0]]).to(device, non_blocking=True)
+        materials = torch.tensor([*kept, *shell]).to(device, non_blocking=True)
         return replace(
             self,
             counts=counts,
@@ -131,47 +125,49 @@ class Worlds:
             half=self.half[:, entries],
             yaw=self.yaw[:, entries],
             motion=self.motion[:, entries],
-            materials=self.materials[:, :, torch.tensor(shown).to(device, non_blocking=True)],
+            materials=self.materials[:, :, materials],
         )
 
     def at(self, index: Int[Tensor, " camera"], times: Float[Tensor, " camera"]) -> CastScene:
         """The scenes of worlds `index` at `times`, a row for each."""
         offset, turn = displacement(self.motion[index], times[:, None])
-        return make_scene(
-            self.counts,
-            self.center[index] + offset,
-            self.half[index],
-            self.yaw[index] + turn,
-            self.dome[index],
-            self.materials[index],
-            self.light[index],
+        yaw = self.yaw[index] + turn
+        turned = torch.stack((yaw.cos(), yaw.sin()), dim=2)
+        numbers = torch.cat([self.center[index] + offset, self.half[index], turned], dim=2)
+        boxes, cylinders, spheres, shell = numbers.mT.contiguous().split([*self.counts, 1], dim=2)
+        return CastScene(
+            boxes=boxes,
+            cylinders=cylinders,
+            spheres=spheres,
+            shell_box=shell,
+            dome=self.dome[index, None],
+            materials=self.materials[index],
+            light=self.light[index],
         )
 
 
 def build_worlds(
     seeds: Sequence[int], dynamic: bool = False, palette: str = "mixed", saturation: float = 1.0
 ) -> Worlds:
-    """The worlds of `seeds` as one batch on the CPU (float32)."""
-    return pack_worlds([World(int(seed), dynamic, palette, saturation) for seed in seeds])
-
-
-def pack_worlds(worlds: Sequence[World]) -> Worlds:
-    """Worlds of any kind as one batch on the CPU (float32).
+    """The worlds of `seeds` as one batch on the CPU (float32).
 
     Raises:
-        InputError: no world at all.
+        InputError: no seed, or as of `World`.
     """
-    if not worlds:
+    if not len(seeds):
         raise InputError("worlds", "none", "at least one")
+    worlds = [
+        World(seed=int(seed), dynamic=dynamic, palette=palette, saturation=saturation)
+        for seed in seeds
+    ]
     layouts: dict[int, Layout] = {}
     attempt = 0
     while len(layouts) < len(worlds):
         pending = [index for index in range(len(worlds)) if index not in layouts]
-        # Drafts are rejected until one fits, each from a stream of its own: a world does not
-        # depend on its batch.
+        # Each attempt has a random stream of its own, so that a world does not depend on its batch.
         drafts = [worlds[index].draft(attempt) for index in pending]
         for index, draft, depth in zip(pending, drafts, _center_depths(drafts), strict=True):
-            # Scaled afterwards, so that the depth at the centre is 1 exactly.
+            # The depth at the centre becomes exactly 1.
             layout = draft.scaled(1 / depth)
             if NEAREST_CENTER <= depth <= FARTHEST_CENTER and is_clear(layout):
                 layouts[index] = worlds[index].animated(layout)
@@ -180,7 +176,7 @@ def pack_worlds(worlds: Sequence[World]) -> Worlds:
 
 
 def world_cameras(worlds: Worlds, width: int, height: int) -> Cameras:
-    """The default cameras of worlds, one each, on the worlds' device: pose identity."""
+    """The default camera of each world, with the identity as pose, on the worlds' device."""
     pose = torch.eye(4, dtype=worlds.focal.dtype, device=worlds.focal.device)
     focal = worlds.focal * width
     center = torch.tensor([width / 2, height / 2], dtype=focal.dtype, device=focal.device)
@@ -201,12 +197,11 @@ def _numbers(values: Sequence[object]) -> Float[Tensor, "..."]:
 
 def _pack(layouts: Sequence[Layout]) -> Worlds:
     """Layouts as tensors of float64."""
-    placed = [layout.placed() for layout in layouts]
     rows = [
-        [[(s, m) for s, m in solids if s.shape == shape.name] for shape in SHAPES]
-        for solids in placed
+        [[(s, m) for s, m in layout.placed() if s.shape == shape.name] for shape in SHAPES]
+        for layout in layouts
     ]
-    # Solids of one shape stand together, as many as the fullest world has.
+    # Solids of one shape stand together, padded to as many as the fullest world has.
     boxes, cylinders, spheres = (
         max(LEAST_COUNT, *(len(row[kind]) for row in rows)) for kind in range(3)
     )

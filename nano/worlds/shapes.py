@@ -1,31 +1,26 @@
-"""Boxes, upright cylinders and spheres: where a ray enters and leaves them, how far a point is.
+"""Boxes, upright cylinders and spheres: intersections with rays and distances to points.
 
 All coordinates are local: the origin is the shape's centre, y its vertical axis, `half` its half
 extents (the radius of a cylinder or sphere is `half` x). Everything broadcasts over any batch.
-A shape of negative extents is never hit: that is how batches are padded.
+Batches are padded with shapes of negative extents, which are never hit.
 """
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import TypeAlias
 
 import torch
-from jaxtyping import Float
-from torch import Tensor
 
-Scalars: TypeAlias = Float[Tensor, "*#batch"]
-Vectors: TypeAlias = tuple[Scalars, Scalars, Scalars]
-# What belongs to each ray of each camera: a number, or three planes x, y, z.
-Rays: TypeAlias = Float[Tensor, "camera ray"]
-Planes: TypeAlias = Float[Tensor, "3 camera ray"]
+from .tensors import Scalars, Vectors, dot
 
+Triple = tuple[float, float, float]
 # Keeps the division by a direction's component finite; far below the rounding of any other value.
 TINY = 1e-12
 
 
-def dot(a: Vectors, b: Vectors) -> Scalars:
-    """Inner products; fused, since memory traffic is what ray casting costs."""
-    return torch.addcmul(torch.addcmul(a[0] * b[0], a[1], b[1]), a[2], b[2])
+def scaled(triple: Triple, factor: float) -> Triple:
+    """The three numbers times `factor`."""
+    x, y, z = triple
+    return x * factor, y * factor, z * factor
 
 
 def _slab(origin: Scalars, direction: Scalars, half: Scalars) -> tuple[Scalars, Scalars]:
@@ -36,7 +31,7 @@ def _slab(origin: Scalars, direction: Scalars, half: Scalars) -> tuple[Scalars, 
 
 
 def box_interval(origin: Vectors, direction: Vectors, half: Vectors) -> tuple[Scalars, Scalars]:
-    """Ray parameters at which a box is entered and left; a hit is an entry before the exit."""
+    """Ray parameters of the entry into a box and of the exit; a ray that misses exits first."""
     x_near, x_far = _slab(origin[0], direction[0], half[0])
     y_near, y_far = _slab(origin[1], direction[1], half[1])
     z_near, z_far = _slab(origin[2], direction[2], half[2])
@@ -45,7 +40,7 @@ def box_interval(origin: Vectors, direction: Vectors, half: Vectors) -> tuple[Sc
 
 
 def _round(a: Scalars, b: Scalars, c: Scalars, radius: Scalars) -> tuple[Scalars, Scalars]:
-    """Solutions of `a t^2 + 2 b t + c = radius^2`; both at the closest approach where none is."""
+    """Solutions of `a t^2 + 2 b t + c = radius^2`; without one, twice the closest approach."""
     a = a + TINY
     inverse = a.reciprocal()
     # A negative radius (padding) must not become a positive square.
@@ -57,7 +52,7 @@ def _round(a: Scalars, b: Scalars, c: Scalars, radius: Scalars) -> tuple[Scalars
 def cylinder_interval(
     origin: Vectors, direction: Vectors, half: Vectors
 ) -> tuple[Scalars, Scalars]:
-    """Ray parameters at which an upright cylinder is entered and left, as for `box_interval`."""
+    """Ray parameters of the entry into an upright cylinder and of the exit."""
     (x, y, z), (dx, dy, dz) = origin, direction
     a, b, c = (
         torch.addcmul(p * q, r, s)
@@ -69,20 +64,20 @@ def cylinder_interval(
 
 
 def sphere_interval(origin: Vectors, direction: Vectors, half: Vectors) -> tuple[Scalars, Scalars]:
-    """Ray parameters at which a sphere is entered and left, as for `box_interval`."""
+    """Ray parameters of the entry into a sphere and of the exit."""
     along, start = dot(direction, direction), dot(origin, origin)
     return _round(along, dot(origin, direction), start, half[0])
 
 
 def box_distance(point: Vectors, half: Vectors) -> Scalars:
-    """Distance of points to a box, negative inside."""
+    """Signed distances of points to a box, negative inside."""
     x, y, z = (part.abs() - extent for part, extent in zip(point, half, strict=True))
     beyond = (x.clamp_min(0), y.clamp_min(0), z.clamp_min(0))
     return dot(beyond, beyond).sqrt() + torch.maximum(torch.maximum(x, z), y).clamp_max(0)
 
 
 def cylinder_distance(point: Vectors, half: Vectors) -> Scalars:
-    """Distance of points to an upright cylinder, negative inside."""
+    """Signed distances of points to an upright cylinder, negative inside."""
     x, y, z = point
     side = torch.addcmul(x * x, z, z).sqrt() - half[0]
     cap = y.abs() - half[1]
@@ -92,13 +87,13 @@ def cylinder_distance(point: Vectors, half: Vectors) -> Scalars:
 
 
 def sphere_distance(point: Vectors, half: Vectors) -> Scalars:
-    """Distance of points to a sphere, negative inside."""
+    """Signed distances of points to a sphere, negative inside."""
     return dot(point, point).sqrt() - half[0]
 
 
 @dataclass(frozen=True)
 class Shape:
-    """What the ray caster asks of a kind of solid; `turns` where yaw changes its outline."""
+    """A kind of solid for the ray caster; `turns` if yaw changes its outline."""
 
     name: str
     interval: Callable[[Vectors, Vectors, Vectors], tuple[Scalars, Scalars]]
@@ -106,7 +101,7 @@ class Shape:
     turns: bool
 
 
-# The order is that of the solids of a world.
+# In the order of the solids of a world.
 SHAPES = (
     Shape("box", box_interval, box_distance, turns=True),
     Shape("cylinder", cylinder_interval, cylinder_distance, turns=False),

@@ -1,7 +1,7 @@
-"""What encloses a world: a room with fixtures, or open ground under a sky; and its light.
+"""Surroundings of a world: a room with fixtures or open ground under a sky, and the light.
 
 Scene coordinates: the default camera's centre is the origin, y points down, the camera looks
-along +z; the floor lies at height `floor` > 0.
+along +z; the floor is at y = `floor` > 0.
 """
 
 import math
@@ -11,9 +11,10 @@ import numpy as np
 from jaxtyping import Float
 
 from .palettes import Color
-from .props import Solid, Triple
+from .props import Solid
 from .rendering.lighting import Light
 from .rendering.materials import FLOORS, GAMMA, GROUNDS, OBJECTS, WALLS, Material, Painter
+from .shapes import Triple, scaled
 
 # Open ground ends where the sky begins: every depth is finite and exact.
 SKY_RADIUS = 20.0
@@ -35,17 +36,12 @@ class Shell:
 
     def scaled(self, factor: float) -> "Shell":
         """The same shell when every length is multiplied by `factor`; the sky keeps its radius."""
-        (x, y, z), (wide, tall, deep) = self.center, self.half
-        return Shell(
-            (x * factor, y * factor, z * factor),
-            (wide * factor, tall * factor, deep * factor),
-            self.yaw,
-            self.dome,
-            tuple(material.scaled(factor) for material in self.materials),
-        )
+        center, half = scaled(self.center, factor), scaled(self.half, factor)
+        materials = tuple(material.scaled(factor) for material in self.materials)
+        return replace(self, center=center, half=half, materials=materials)
 
     def contains(self, points: Float[np.ndarray, "point 3"], margin: float) -> bool:
-        """Whether all points lie inside the box, and off its faces by `margin`."""
+        """Whether all points lie inside the box, at least `margin` from its faces."""
         x, y, z = (points - np.array(self.center)).T
         cos, sin = math.cos(self.yaw), math.sin(self.yaw)
         local = np.stack((cos * x - sin * z, y, sin * x + cos * z))
@@ -54,7 +50,7 @@ class Shell:
 
 @dataclass(frozen=True)
 class Surroundings:
-    """The shell, what is fixed to it, and the light."""
+    """The shell, the solids fixed to it, and the light."""
 
     shell: Shell
     fixtures: tuple[Solid, ...]
@@ -67,17 +63,22 @@ class Surroundings:
 
 
 def _linear(color: Color, gain: float, whiteness: float = 0.0) -> Color:
-    """A palette's colour as light: linear, drawn to white, times `gain`."""
+    """A palette's colour as light: linear, mixed with white, times `gain`."""
     red, green, blue = (gain * (part**GAMMA + (1 - part**GAMMA) * whiteness) for part in color)
     return red, green, blue
 
 
 def _sun(rng: np.random.Generator, lowest: float, highest: float) -> Triple:
-    """A far place of the sun, to the side or behind, `lowest` to `highest` degrees up."""
+    """A far position of the sun, to the side or behind, `lowest` to `highest` degrees up."""
     height, side = math.radians(rng.uniform(lowest, highest)), math.radians(rng.uniform(45, 155))
     side *= 1 if rng.random() < 0.5 else -1
     level = 100 * math.cos(height)
     return level * math.sin(side), -100 * math.sin(height), level * math.cos(side)
+
+
+def _turned(x: float, z: float, yaw: float) -> tuple[float, float]:
+    """A point (x, z) of a turned box in scene directions."""
+    return math.cos(yaw) * x + math.sin(yaw) * z, math.cos(yaw) * z - math.sin(yaw) * x
 
 
 def draw_ground(painter: Painter, floor: float) -> Surroundings:
@@ -86,25 +87,25 @@ def draw_ground(painter: Painter, floor: float) -> Surroundings:
     ground = painter.tone(palette.ground)
     horizon, zenith = painter.tone(palette.horizon), painter.tone(palette.zenith)
     surface = painter.draw(GROUNDS, ground)
-    # Below the horizon there are none to be seen.
+    # At a negative level no hill is visible.
     hills = rng.uniform(0.02, 0.1) if rng.random() < 0.7 else -1.0
     sky = Material(
-        "sky",
-        zenith,
-        horizon,
+        pattern="sky",
+        a=zenith,
+        b=horizon,
         level=hills,
         noise_frequency=rng.uniform(0.12, 0.3),
         mottle=rng.uniform(0.3, 0.9) if rng.random() < 0.7 else 0.0,
         glow=1.0,
         offset=tuple(rng.uniform(0, 1, 3).tolist()),
     )
-    # The box holds the sky, but not more: its size costs the floor's depth precision.
+    # The box just holds the sky: a larger one costs precision of the floor's depth.
     shell = Shell(
-        (0.0, floor - 0.8 * SKY_RADIUS, 0.0),
-        (1.6 * SKY_RADIUS, 0.8 * SKY_RADIUS, 1.6 * SKY_RADIUS),
-        0.0,
-        SKY_RADIUS,
-        (surface, surface, surface, surface, sky),
+        center=(0.0, floor - 0.8 * SKY_RADIUS, 0.0),
+        half=(1.6 * SKY_RADIUS, 0.8 * SKY_RADIUS, 1.6 * SKY_RADIUS),
+        yaw=0.0,
+        dome=SKY_RADIUS,
+        materials=(surface, surface, surface, surface, sky),
     )
     strength = rng.uniform(1.5, 2.2)
     light = Light(
@@ -125,25 +126,25 @@ def draw_room(painter: Painter, floor: float) -> Surroundings:
     rng, palette = painter.rng, painter.palette
     wide, deep, tall = rng.uniform((1.4, 1.9, 0.6), (2.4, 2.6, 0.95)).tolist()
     yaw, behind = rng.uniform(-0.6, 0.6), rng.uniform(0.95, 1.3)
-    # The camera stands off the wall behind it, in the room's own axes.
-    x, z = rng.uniform(-0.35, 0.35), deep - behind
-    center = (
-        math.cos(yaw) * x + math.sin(yaw) * z,
-        floor - tall,
-        math.cos(yaw) * z - math.sin(yaw) * x,
-    )
+    # The camera's distance from the wall behind it is `behind`, in the room's own axes.
+    x, z = _turned(rng.uniform(-0.35, 0.35), deep - behind, yaw)
     ground = painter.draw(FLOORS, painter.tone(palette.ground))
     walls = [painter.draw(WALLS, painter.tone(color)) for color in palette.walls]
     ceiling = painter.plain(painter.tone(palette.ceiling))
     # Walls of one colour have one pattern.
     other = walls[0] if palette.walls[0] == palette.walls[1] else walls[1]
-    materials = (ground, ceiling, walls[0], other, ceiling)
-    shell = Shell(center, (wide, tall, deep), yaw, NO_SKY, materials)
+    shell = Shell(
+        center=(x, floor - tall, z),
+        half=(wide, tall, deep),
+        yaw=yaw,
+        dome=NO_SKY,
+        materials=(ground, ceiling, walls[0], other, ceiling),
+    )
     return Surroundings(shell, _fixtures(painter, shell, floor), _indoor_light(painter, shell))
 
 
 def _indoor_light(painter: Painter, shell: Shell) -> Light:
-    """A lamp under the ceiling, or the sun through windows out of sight."""
+    """A lamp under the ceiling, or sunlight."""
     rng, palette = painter.rng, painter.palette
     wall, ground = painter.tone(palette.walls[0]), painter.tone(palette.ground)
     tint = (1.0, rng.uniform(0.86, 1.0), rng.uniform(0.7, 0.95))
@@ -170,17 +171,21 @@ def _fixtures(painter: Painter, shell: Shell, floor: float) -> tuple[Solid, ...]
     if rng.random() < 0.4:
         half = (rng.uniform(0.35, 0.7), 0.004, rng.uniform(0.3, 0.55))
         place = (rng.uniform(-0.3, 0.3), floor - 0.004, rng.uniform(1.0, 1.4))
-        material = painter.draw(OBJECTS, painter.item(), mixing=0.3)
+        rug = replace(painter.draw(OBJECTS, painter.item(), mixing=0.3), aspect=1.0)
         yaw = shell.yaw if rng.random() < 0.6 else rng.uniform(-1, 1)
-        fixtures.append(Solid("box", place, half, yaw, replace(material, aspect=1.0)))
+        fixtures.append(Solid(shape="box", center=place, half=half, yaw=yaw, material=rug))
     if rng.random() < 0.5:
-        horizon, zenith = (
-            painter.tone(painter.palette.horizon),
-            painter.tone(painter.palette.zenith),
-        )
         half = (rng.uniform(0.2, 0.4), rng.uniform(0.2, 0.32), 0.012)
-        pane = Material("gradient", zenith, horizon, frequency=0.5 / half[1], softness=1.0)
-        fixtures.append(_hung(painter, shell, half, replace(pane, mottle=0.0, glow=0.9)))
+        pane = Material(
+            pattern="gradient",
+            a=painter.tone(painter.palette.zenith),
+            b=painter.tone(painter.palette.horizon),
+            frequency=0.5 / half[1],
+            softness=1.0,
+            mottle=0.0,
+            glow=0.9,
+        )
+        fixtures.append(_hung(painter, shell, half, pane))
     if rng.random() < 0.5:
         half = (rng.uniform(0.15, 0.3), rng.uniform(0.12, 0.25), 0.015)
         material = painter.draw(OBJECTS, painter.item(), mixing=0.7)
@@ -189,17 +194,15 @@ def _fixtures(painter: Painter, shell: Shell, floor: float) -> tuple[Solid, ...]
 
 
 def _hung(painter: Painter, shell: Shell, half: Triple, material: Material) -> Solid:
-    """A flat thing on one of the walls that the camera can see."""
+    """A flat thing on one of the walls that the camera sees."""
     rng, (wide, tall, deep) = painter.rng, shell.half
     along, height = rng.uniform(-0.6, 0.6), rng.uniform(-0.15, 0.25) * tall
     if rng.random() < 0.6:
         x, z, turn = along * wide, deep - half[2], 0.0
     else:
-        x, z, turn = (
-            (wide - half[2]) * (1 if rng.random() < 0.5 else -1),
-            abs(along) * deep,
-            math.pi / 2,
-        )
-    cos, sin = math.cos(shell.yaw), math.sin(shell.yaw)
-    x, z = cos * x + sin * z + shell.center[0], cos * z - sin * x + shell.center[2]
-    return Solid("box", (x, shell.center[1] - height, z), half, shell.yaw + turn, material)
+        side = 1 if rng.random() < 0.5 else -1
+        x, z, turn = (wide - half[2]) * side, abs(along) * deep, math.pi / 2
+    x, z = _turned(x, z, shell.yaw)
+    place = (x + shell.center[0], shell.center[1] - height, z + shell.center[2])
+    yaw = shell.yaw + turn
+    return Solid(shape="box", center=place, half=half, yaw=yaw, material=material)

@@ -1,7 +1,7 @@
-"""Random numbers as a function of a seed, of a call and of a place: no batch, no device matters.
+"""Random numbers that depend on a seed, a call and a place, but not on the batch or the device.
 
 A generator's numbers depend on how many were drawn before, and differ between devices. Here each
-32-bit number is a hash (Wellons 2018, "lowbias32", applied twice) of where it stands.
+32-bit number is a hash of its place (Wellons 2018, "lowbias32", applied twice).
 """
 
 import math
@@ -16,13 +16,13 @@ STRIDE = 0x9E3779B9
 
 
 class Draws:
-    """The numbers of some seeds: each call gives further ones, a row for each seed.
+    """Random numbers of several seeds: each call returns new ones, a row for each seed.
 
     Two batches that call for the same shapes in the same order get the same rows for a seed.
     """
 
     def __init__(self, seeds: Int[Tensor, " n"]) -> None:
-        """Begin the numbers of `seeds`, integers in [0, 2**62), on their device."""
+        """Start from `seeds`, integers in [0, 2**62); their device is that of the numbers."""
         self.device, self._calls = seeds.device, 0
         self._keys = _hashed(_hashed(seeds & MASK) + (seeds >> 32))
 
@@ -45,7 +45,7 @@ class Draws:
         return self.uniform(*shape, low=math.log(low), high=math.log(high)).exp()
 
     def normal(self, *shape: int) -> Float[Tensor, "n ..."]:
-        """Normal numbers (Box and Muller)."""
+        """Standard normal numbers (Box and Muller)."""
         radius = (-2 * (1 - self.uniform(*shape)).log()).sqrt()
         return radius * (2 * math.pi * self.uniform(*shape)).cos()
 
@@ -54,7 +54,7 @@ class Draws:
         return (self.bits(*shape) * count) >> 32
 
     def chance(self, share: float, *shape: int) -> Bool[Tensor, "n ..."]:
-        """True for a `share` of the places."""
+        """True with probability `share`."""
         return self.uniform(*shape) < share
 
 

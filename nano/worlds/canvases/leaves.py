@@ -4,25 +4,28 @@ Sizes follow a power law, as those of the objects in photographs do (Lee, Mumfor
 """
 
 import math
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
+from typing import TypeAlias
 
 import torch
 import torch.nn.functional as F
 from jaxtyping import Float, Int, UInt8
 from torch import Tensor
 
-from .colors import draw_colors, plane
+from ..tensors import Rows
 from .draws import Draws
 from .shapes import BOX, Shapes, topmost
-from .textures import Size, noise, points
+from .textures import Pictures, Size, draw_colors, draw_plain, noise, points
 
-# Pixels are computed at so many times the canvas's size along each axis.
+# The canvases from which fills are cut.
+Sources: TypeAlias = UInt8[Tensor, "m 3 source_h source_w"]
+# Pixels are computed at this multiple of the canvas's size along each axis.
 SUPERSAMPLE = 2
 
 
 @dataclass(frozen=True)
-class Fills:
-    """What shapes show: a piece of a canvas (turned, scaled, in another light) or one colour."""
+class Fills(Rows):
+    """Fills of shapes: a piece of a canvas (turned, scaled, in another light) or one colour."""
 
     source: Int[Tensor, "*shape"]
     x: Float[Tensor, "*shape"]
@@ -37,13 +40,9 @@ class Fills:
     color: Float[Tensor, "*shape 3"]
     flat: Float[Tensor, "*shape"]
 
-    def at(self, index: tuple[Tensor, ...]) -> "Fills":
-        """The fills at an index."""
-        return Fills(**{part.name: getattr(self, part.name)[index] for part in fields(self)})
-
 
 def draw_fills(draws: Draws, count: int, sources: int, flat: float) -> Fills:
-    """Fills of `count` shapes a picture; a share `flat` of them has one colour."""
+    """Fills of `count` shapes of each picture; a share `flat` of them has one colour."""
     return Fills(
         source=draws.below(sources, count),
         x=draws.uniform(count, high=1.6),
@@ -60,7 +59,7 @@ def draw_fills(draws: Draws, count: int, sources: int, flat: float) -> Fills:
 
 
 def scattered(draws: Draws, count: int, smallest: float, largest: float, exponent: float) -> Shapes:
-    """Shapes anywhere, radii with a density of r**-(exponent + 1), small ones mostly on top."""
+    """Shapes anywhere; radii have a density of r**-(exponent + 1), small ones are mostly on top."""
     low, high = smallest**-exponent, largest**-exponent
     radius = (low + draws.uniform(count) * (high - low)) ** (-1 / exponent)
     order = -radius.log() + draws.normal(count) * 0.6
@@ -72,7 +71,7 @@ def scattered(draws: Draws, count: int, smallest: float, largest: float, exponen
         x=draws.uniform(count, low=-0.1, high=1.8),
         y=draws.uniform(count, low=-0.1, high=1.1),
         radius=radius,
-        # Most of what people build stands upright.
+        # Most buildings and furniture stand upright.
         angle=torch.where(upright, 0.05 * (angle - math.pi), angle),
         aspect=draws.scale(count, low=0.4, high=2.5),
         kind=kind,
@@ -80,24 +79,19 @@ def scattered(draws: Draws, count: int, smallest: float, largest: float, exponen
     )
 
 
-def paint(
-    shapes: Shapes,
-    fills: Fills,
-    background: Float[Tensor, "n 3 h w"],
-    sources: UInt8[Tensor, "m 3 source_h source_w"],
-) -> Float[Tensor, "n 3 h w"]:
-    """Pictures of the shapes with their fills before a background, without jagged edges."""
-    height, width = (side * SUPERSAMPLE for side in background.shape[-2:])
+def paint(shapes: Shapes, fills: Fills, background: Pictures, sources: Sources) -> Pictures:
+    """Antialiased pictures of the shapes with their fills before a background."""
+    size = (background.shape[2] * SUPERSAMPLE, background.shape[3] * SUPERSAMPLE)
+    row, column = points(size, background.device)
     painted = []
-    # One by one: the supersampled picture has many numbers a pixel.
-    for one, behind in enumerate(background):
-        index = (torch.tensor([one], device=behind.device),)
-        shape, fill = shapes.at(index), fills.at(index)
-        top = topmost(shape, (height, width))[0]
-        row, column = points((height, width), behind.device)
+    # One picture at a time, because the supersampled one needs much memory.
+    for one in range(len(background)):
+        some = slice(one, one + 1)
+        shape, fill = shapes[some], fills[some]
+        top = topmost(shape, size)[0]
         here = (torch.zeros_like(top), top.clamp_min(0))
-        color = _fill(shape.at(here), fill.at(here), sources, column[0], row[0])
-        large = F.interpolate(behind[None], scale_factor=SUPERSAMPLE, mode="bilinear")[0]
+        color = _fill(shape[here], fill[here], sources, x=column[0], y=row[0])
+        large = F.interpolate(background[some], scale_factor=SUPERSAMPLE, mode="bilinear")[0]
         color = torch.where(top >= 0, color.movedim(-1, 0), large)
         painted.append(F.avg_pool2d(color, SUPERSAMPLE))
     return torch.stack(painted).clamp(0, 1)
@@ -105,23 +99,18 @@ def paint(
 
 def coverage(shapes: Shapes, size: Size) -> Float[Tensor, "n 1 h w"]:
     """The share of each pixel that shapes cover."""
-    height, width = (side * SUPERSAMPLE for side in size)
-    covered = (topmost(shapes, (height, width)) >= 0).float()
-    return F.avg_pool2d(covered[:, None], SUPERSAMPLE)
+    covered = topmost(shapes, (size[0] * SUPERSAMPLE, size[1] * SUPERSAMPLE)) >= 0
+    return F.avg_pool2d(covered.float()[:, None], SUPERSAMPLE)
 
 
 def _fill(
-    shape: Shapes,
-    fill: Fills,
-    sources: UInt8[Tensor, "m 3 source_h source_w"],
-    x: Float[Tensor, "1 w"],
-    y: Float[Tensor, "h 1"],
+    shape: Shapes, fill: Fills, sources: Sources, x: Float[Tensor, "1 w"], y: Float[Tensor, "h 1"]
 ) -> Float[Tensor, "h w 3"]:
-    """The colours of pixels of which shape and fill are known."""
+    """The colours of pixels at `x` and `y`; `shape` and `fill` have a row for each pixel."""
     right, down = x - shape.x, y - shape.y
     cos, sin = fill.angle.cos() * fill.scale, fill.angle.sin() * fill.scale
     u, v = fill.x + right * cos - down * sin, fill.y + right * sin + down * cos
-    piece = _look_up(sources, fill.source, u, v)
+    piece = _look_up(sources, fill.source, u=u, v=v)
     color = torch.where(fill.flat[..., None] > 0, fill.color, piece)
     u, v = shape.local(x, y)
     light = fill.gain + fill.ramp_x * u.clamp(-1, 1) + fill.ramp_y * v.clamp(-1, 1)
@@ -130,12 +119,12 @@ def _fill(
 
 
 def _look_up(
-    sources: UInt8[Tensor, "m 3 source_h source_w"],
+    sources: Sources,
     which: Int[Tensor, "h w"],
     u: Float[Tensor, "h w"],
     v: Float[Tensor, "h w"],
 ) -> Float[Tensor, "h w 3"]:
-    """The colours of sources at points in heights of them, linear between pixels, mirrored."""
+    """Bilinear colours of sources at points in heights of the source, mirrored outside."""
     height, width = sources.shape[-2:]
     x, y = (_mirrored(p * height - 0.5, side) for p, side in ((u, width), (v, height)))
     left, above = x.floor().long(), y.floor().long()
@@ -156,17 +145,16 @@ def _mirrored(position: Float[Tensor, "*shape"], side: int) -> Float[Tensor, "*s
 
 
 def dead_leaves(
-    draws: Draws, sources: UInt8[Tensor, "m 3 h w"], count: int, smallest: float, largest: float
-) -> Float[Tensor, "n 3 h w"]:
-    """Leaves of radii from `smallest` to `largest` heights, filled with pieces of `sources`."""
+    draws: Draws, sources: Sources, count: int, smallest: float, largest: float
+) -> Pictures:
+    """Leaves of radii from `smallest` to `largest`, filled with pieces of `sources`, in one light.
+
+    One light: all colours get less saturation, less contrast and the same tint.
+    """
     behind = sources[draws.below(len(sources))].float() / 255
-    shapes = scattered(draws, count, smallest, largest, exponent=0.8)
+    shapes = scattered(draws, count, smallest=smallest, largest=largest, exponent=0.8)
     fills = draw_fills(draws, count, len(sources), flat=0.25)
-    return _toned(paint(shapes, fills, behind, sources), draws)
-
-
-def _toned(color: Float[Tensor, "n 3 h w"], draws: Draws) -> Float[Tensor, "n 3 h w"]:
-    """Pieces of many canvases in one light: less saturated, with less contrast, tinted."""
+    color = paint(shapes, fills, behind, sources=sources)
     grey = color.mean(1, keepdim=True)
     color = grey + (color - grey) * draws.uniform(1, 1, 1, low=0.15, high=0.9)
     middle = draws.uniform(1, 1, 1, low=0.2, high=0.7)
@@ -174,7 +162,7 @@ def _toned(color: Float[Tensor, "n 3 h w"], draws: Draws) -> Float[Tensor, "n 3 
     return (color * (1 + 0.12 * draws.normal(3, 1, 1))).clamp(0, 1)
 
 
-def plain_background(draws: Draws, size: Size) -> Float[Tensor, "n 3 h w"]:
-    """Noise, or for half of the seeds one colour."""
-    color = plane(draw_colors(draws))
+def plain_background(draws: Draws, size: Size) -> Pictures:
+    """Noise or, for half of the seeds, one colour."""
+    color = draw_plain(draws)
     return torch.where(draws.chance(0.5, 1, 1, 1), noise(draws, size), color)

@@ -1,8 +1,9 @@
-"""A library of canvases and of masks: all that clips are made of."""
+"""A library of canvases and of masks, from which clips are composed."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
+from typing import TypeAlias
 
 import torch
 from jaxtyping import Float, UInt8
@@ -13,39 +14,57 @@ from src.io.image.pixels import round_to_uint8
 from .draws import Draws
 from .layouts import foliage, foliage_shapes, writing, writing_shapes
 from .leaves import coverage, dead_leaves, scattered
-from .textures import Size, bricks, clouds, gradient, noise, power_law, stripes
+from .textures import Pictures, Size, bricks, clouds, gradient, noise, power_law, stripes
 
-Texture = Callable[[Draws, Size], Tensor]
-Composite = Callable[[Draws, Tensor], Tensor]
+Masks: TypeAlias = Float[Tensor, "n 1 h w"]
 # Canvases that are computed at once.
 AT_ONCE = 8
-# Seeds of a library.
+# The most canvases and masks of one library: each has a seed of its own.
 ROOM = 1 << 24
 
-# Name, share of the library, how it is made. Textures come first: the others show pieces of them.
-TEXTURES: tuple[tuple[float, Texture], ...] = (
+
+def blobs(draws: Draws, size: Size) -> Masks:
+    """The places where smooth noise is high."""
+    field = power_law(draws, size, 1, steepest=2.4, flattest=1.6)
+    return ((field - draws.uniform(1, 1, 1, low=-0.3, high=1.2)) * 40 + 0.5).clamp(0, 1)
+
+
+def unions(draws: Draws, size: Size) -> Masks:
+    """A few large shapes."""
+    return coverage(scattered(draws, 7, smallest=0.05, largest=0.4, exponent=0.3), size)
+
+
+def clumps(draws: Draws, size: Size) -> Masks:
+    """Foliage, with the sky between its leaves."""
+    return coverage(foliage_shapes(draws, 1500), size)
+
+
+def signs(draws: Draws, size: Size) -> Masks:
+    """Strokes of writing."""
+    return coverage(writing_shapes(draws), size)
+
+
+# Shares of a library. Textures come first: composites show pieces of all canvases before them.
+TEXTURES: Sequence[tuple[float, Callable[..., Pictures]]] = (
     (0.16, noise),
     (0.05, clouds),
     (0.04, gradient),
     (0.07, stripes),
     (0.06, bricks),
 )
-
-
-def composites(size: Size) -> tuple[tuple[float, Composite], ...]:
-    """What is made of all canvases before it, with its share."""
-    return (
-        (0.20, partial(dead_leaves, count=160, smallest=0.015, largest=0.5)),
-        (0.06, partial(writing, size=size)),
-        (0.10, partial(foliage, size=size)),
-        (0.14, partial(dead_leaves, count=1200, smallest=0.004, largest=0.2)),
-        (0.12, partial(dead_leaves, count=400, smallest=0.008, largest=0.5)),
-    )
+COMPOSITES: Sequence[tuple[float, Callable[..., Pictures]]] = (
+    (0.20, partial(dead_leaves, count=160, smallest=0.015, largest=0.5)),
+    (0.06, writing),
+    (0.10, foliage),
+    (0.14, partial(dead_leaves, count=1200, smallest=0.004, largest=0.2)),
+    (0.12, partial(dead_leaves, count=400, smallest=0.008, largest=0.5)),
+)
+MASKS: Sequence[Callable[..., Masks]] = (blobs, unions, clumps, signs)
 
 
 @dataclass(frozen=True)
 class Library:
-    """Pictures, and masks of what lies before others."""
+    """Pictures, and masks for the layers before them."""
 
     canvases: UInt8[Tensor, "canvas 3 h w"]
     masks: UInt8[Tensor, "mask 1 h w"]
@@ -55,62 +74,22 @@ class Library:
 def build_library(
     seed: int, canvases: int, masks: int, size: Size, device: torch.device | str
 ) -> Library:
-    """About so many canvases and masks, at least one of each kind, as a function of `seed`."""
+    """The library of a seed: about so many canvases and masks, at least one of each kind."""
     first = seed * ROOM
-    made = torch.empty(0, 3, *size, dtype=torch.uint8, device=device)
-    for share, texture in TEXTURES:
-        count = max(round(canvases * share), 1)
-        made = torch.cat([made, _draw(partial(_plain, texture, size), first, count, device)])
-        first += count
-    for share, composite in composites(size):
-        count = max(round(canvases * share), 1)
-        below = made
-        made = torch.cat(
-            [made, _draw(lambda d, c=composite, b=below: c(d, b), first, count, device)]
-        )
-        first += count
-    parts = []
-    for draw in (_blobs, _unions, _clumps, _signs):
-        count = max(masks // 4, 1)
-        parts.append(_draw(partial(draw, size=size), first, count, device))
-        first += count
-    return Library(made, torch.cat(parts))
 
+    def made(draw: Callable[[Draws], Tensor], count: float) -> UInt8[Tensor, "_ c h w"]:
+        """The pictures of the next seeds."""
+        nonlocal first
+        start, first = first, first + max(round(count), 1)
+        seeds = torch.arange(start, first, device=device).split(AT_ONCE)
+        return torch.cat([round_to_uint8(draw(Draws(some))) for some in seeds])
 
-def _plain(texture: Texture, size: Size, draws: Draws) -> Float[Tensor, "n 3 h w"]:
-    return texture(draws, size)
-
-
-def _draw(
-    draw: Callable[[Draws], Tensor], first: int, count: int, device: torch.device | str
-) -> UInt8[Tensor, "{count} c h w"]:
-    """Pictures of the seeds from `first` on."""
-    seeds = torch.arange(first, first + count, device=device)
-    parts = [to_bytes(draw(Draws(some))) for some in seeds.split(AT_ONCE)]
-    return torch.cat(parts)
-
-
-def to_bytes(color: Float[Tensor, "*shape"]) -> UInt8[Tensor, "*shape"]:
-    """Numbers in [0, 1] as 8 bits; what is beyond is clipped."""
-    return round_to_uint8(color)
-
-
-def _blobs(draws: Draws, size: Size) -> Float[Tensor, "n 1 h w"]:
-    """Where steep noise is high."""
-    field = power_law(draws, size, 1, steepest=2.4, flattest=1.6)
-    return ((field - draws.uniform(1, 1, 1, low=-0.3, high=1.2)) * 40 + 0.5).clamp(0, 1)
-
-
-def _unions(draws: Draws, size: Size) -> Float[Tensor, "n 1 h w"]:
-    """A few large shapes."""
-    return coverage(scattered(draws, 7, smallest=0.05, largest=0.4, exponent=0.3), size)
-
-
-def _clumps(draws: Draws, size: Size) -> Float[Tensor, "n 1 h w"]:
-    """Foliage, with the sky between its leaves."""
-    return coverage(foliage_shapes(draws, size, 1500), size)
-
-
-def _signs(draws: Draws, size: Size) -> Float[Tensor, "n 1 h w"]:
-    """Strokes."""
-    return coverage(writing_shapes(draws, size), size)
+    pictures = torch.cat(
+        [made(partial(texture, size=size), canvases * share) for share, texture in TEXTURES]
+    )
+    for share, composite in COMPOSITES:
+        new = made(partial(composite, sources=pictures), canvases * share)
+        pictures = torch.cat([pictures, new])
+    return Library(
+        pictures, torch.cat([made(partial(mask, size=size), masks // 4) for mask in MASKS])
+    )

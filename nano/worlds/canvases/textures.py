@@ -1,19 +1,47 @@
 """Plain canvases: power-law noise, clouds, gradients, stripes and grids, bricks.
 
-A texture is a function of random numbers and a size; pictures are `[n, 3, h, w]` in [0, 1]. Lengths
-are in heights of the picture, so that a seed shows the same at every size but for finest detail.
+A texture is a function of random numbers and a size; colours are RGB in [0, 1]. Lengths are in
+heights of the picture, so that a seed looks the same at every size, except for the finest detail.
 """
 
 import math
+from typing import TypeAlias
 
 import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from .colors import draw_colors, plane
 from .draws import Draws
 
 Size = tuple[int, int]
+Pictures: TypeAlias = Float[Tensor, "n 3 h w"]
+# The share of strong colours; the others are muted.
+STRONG = 0.25
+
+
+def draw_colors(draws: Draws, *shape: int) -> Float[Tensor, "n ... 3"]:
+    """Random colours, mostly muted."""
+    hue, value = draws.uniform(*shape), draws.uniform(*shape, low=0.03)
+    muted, strong = draws.uniform(*shape, high=0.4), draws.uniform(*shape, low=0.4)
+    saturation = torch.where(draws.chance(STRONG, *shape), strong, muted)
+    return from_hsv(hue, saturation, value)
+
+
+def draw_plain(draws: Draws) -> Float[Tensor, "n 3 1 1"]:
+    """Pictures of one pixel in a random colour."""
+    return draw_colors(draws)[..., None, None]
+
+
+def from_hsv(
+    hue: Float[Tensor, "*shape"],
+    saturation: Float[Tensor, "*shape"],
+    value: Float[Tensor, "*shape"],
+) -> Float[Tensor, "*shape 3"]:
+    """RGB of hue (in turns), saturation and value."""
+    turn = torch.tensor([5.0, 3.0, 1.0], device=hue.device)
+    k = (turn + 6 * hue[..., None]) % 6
+    fall = torch.minimum(k, 4 - k).clamp(0, 1)
+    return value[..., None] * (1 - saturation[..., None] * fall)
 
 
 def points(
@@ -28,9 +56,9 @@ def points(
 def power_law(
     draws: Draws, size: Size, channels: int, steepest: float = 2.0, flattest: float = 0.9
 ) -> Float[Tensor, "n channel h w"]:
-    """Noise of mean 0 and deviation 1 whose amplitudes fall as frequency to a random power.
+    """Noise of mean 0 and deviation 1, whose amplitude falls as 1 / frequency**p for a random p.
 
-    Photographs have about 1. The spectrum is stretched in a random direction.
+    In photographs p is about 1. The spectrum is stretched in a random direction.
     """
     height, width = size
     along = torch.fft.fftfreq(height, device=draws.device)[:, None]
@@ -46,32 +74,30 @@ def power_law(
     return noise / noise.std((2, 3), keepdim=True).clamp_min(1e-6)
 
 
-def noise(draws: Draws, size: Size) -> Float[Tensor, "n 3 h w"]:
+def noise(draws: Draws, size: Size) -> Pictures:
     """Noise around a colour, with more luma than chroma."""
     field = power_law(draws, size, 3)
     luma = field[:, :1]
     field = luma + (field - field.mean(1, True)) * draws.uniform(1, 1, 1, low=0.05, high=0.6)
-    mean = plane(draw_colors(draws))
+    mean = draw_plain(draws)
     room = torch.minimum(mean, 1 - mean).clamp_min(0.1)
     return (mean + field * room * draws.scale(1, 1, 1, low=0.03, high=0.6)).clamp(0, 1)
 
 
-def clouds(draws: Draws, size: Size) -> Float[Tensor, "n 3 h w"]:
-    """Two colours, one of which covers the other where steep noise is high; darker below."""
+def clouds(draws: Draws, size: Size) -> Pictures:
+    """Two colours: the second covers the first where smooth noise is high."""
     field = power_law(draws, size, 1, steepest=2.2, flattest=1.5)
     hardness = draws.scale(1, 1, 1, low=0.7, high=4.0)
     cover = ((field - draws.normal(1, 1, 1) * 0.7) * hardness).sigmoid()
     row, _ = points(size, draws.device)
-    sky = plane(draw_colors(draws)) * (
-        1 + draws.uniform(1, 1, 1, low=-0.4, high=0.4) * row[:, None]
-    )
-    white = 1 - draws.uniform(1, 1, 1, high=0.5) * (1 - plane(draw_colors(draws)))
+    sky = draw_plain(draws) * (1 + draws.uniform(1, 1, 1, low=-0.4, high=0.4) * row[:, None])
+    white = 1 - draws.uniform(1, 1, 1, high=0.5) * (1 - draw_plain(draws))
     shade = 1 + 0.12 * power_law(draws, size, 1)
     return (sky * (1 - cover) + white * shade * cover).clamp(0, 1)
 
 
-def gradient(draws: Draws, size: Size) -> Float[Tensor, "n 3 h w"]:
-    """Two colours that run into each other along a direction or around a point, with grain."""
+def gradient(draws: Draws, size: Size) -> Pictures:
+    """A blend of two colours along a direction or around a point, with grain."""
     row, column = points(size, draws.device)
     angle = draws.uniform(1, 1, high=2 * math.pi)
     line = (column - 0.8) * angle.cos() + (row - 0.5) * angle.sin()
@@ -79,13 +105,13 @@ def gradient(draws: Draws, size: Size) -> Float[Tensor, "n 3 h w"]:
     spot = (down * down + right * right).sqrt() - 0.5
     t = torch.where(draws.chance(0.5, 1, 1), line, spot) * draws.scale(1, 1, low=1.5, high=6.0)
     t = t.sigmoid()[:, None]
-    first, second = plane(draw_colors(draws)), plane(draw_colors(draws))
+    first, second = draw_plain(draws), draw_plain(draws)
     grain = power_law(draws, size, 1) * draws.scale(1, 1, 1, low=0.004, high=0.06)
     return (first * (1 - t) + second * t + grain).clamp(0, 1)
 
 
-def stripes(draws: Draws, size: Size) -> Float[Tensor, "n 3 h w"]:
-    """Stripes, or for half of the seeds the bars of a grid; soft or hard, in two colours."""
+def stripes(draws: Draws, size: Size) -> Pictures:
+    """Stripes or, for half of the seeds, a grid; soft or hard, in two colours."""
     row, column = points(size, draws.device)
     angle = draws.uniform(1, 1, high=math.pi)
     u, v = column * angle.cos() + row * angle.sin(), row * angle.cos() - column * angle.sin()
@@ -96,13 +122,13 @@ def stripes(draws: Draws, size: Size) -> Float[Tensor, "n 3 h w"]:
     other = (_wave(v / (period * ratio)) - duty) * hardness
     grid = torch.maximum(one, other)
     mask = torch.where(draws.chance(0.5, 1, 1), grid, one).tanh()[:, None] / 2 + 0.5
-    first, second = plane(draw_colors(draws)), plane(draw_colors(draws))
+    first, second = draw_plain(draws), draw_plain(draws)
     grain = 1 + power_law(draws, size, 1) * draws.scale(1, 1, 1, low=0.02, high=0.25)
     return ((first * mask + second * (1 - mask)) * grain).clamp(0, 1)
 
 
-def bricks(draws: Draws, size: Size) -> Float[Tensor, "n 3 h w"]:
-    """Bricks, tiles or shingles in bond: each of a lightness of its own, with joints and dirt."""
+def bricks(draws: Draws, size: Size) -> Pictures:
+    """Bricks, tiles or shingles in bond: the lightness differs from brick to brick."""
     row, column = points(size, draws.device)
     angle = draws.normal(1, 1) * 0.15
     u, v = column * angle.cos() + row * angle.sin(), row * angle.cos() - column * angle.sin()
@@ -115,12 +141,12 @@ def bricks(draws: Draws, size: Size) -> Float[Tensor, "n 3 h w"]:
     gap = torch.minimum((0.5 - (u - u.floor() - 0.5).abs()) * ratio, 0.5 - (v - course - 0.5).abs())
     soft = (1.2 / size[0] / height).clamp_min(joint / 3)
     stone = ((gap - joint) / soft + 0.5).clamp(0, 1)[:, None]
-    # A number for each brick from where it lies.
+    # A pseudo-random number for each brick.
     place = (u.floor() * 12.9898 + course * 78.233).sin() * 437.5453
     own = (place - place.floor() - 0.5)[:, None]
-    color = plane(draw_colors(draws)) * (1 + own * draws.uniform(1, 1, 1, low=0.1, high=0.9))
+    color = draw_plain(draws) * (1 + own * draws.uniform(1, 1, 1, low=0.1, high=0.9))
     dirt = 1 + power_law(draws, size, 1) * draws.scale(1, 1, 1, low=0.04, high=0.3)
-    mortar = plane(draw_colors(draws)) * 0.8
+    mortar = draw_plain(draws) * 0.8
     return ((color * stone + mortar * (1 - stone)) * dirt).clamp(0, 1)
 
 

@@ -1,7 +1,7 @@
-"""Soft light: a lamp or the sun with soft shadows, light from the sky and back from the floor.
+"""Soft light: a lamp or the sun with soft shadows, and light from the sky and from the floor.
 
-Colours are a function of the surface point alone (haze is measured from the scene's origin), so
-every camera sees the same colour there. Light is linear until `develop`.
+Colours depend on the surface point alone (haze is measured from the scene's origin), so all
+cameras see the same colour there. Light is linear until `develop`.
 """
 
 from dataclasses import dataclass, replace
@@ -11,13 +11,14 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from ..palettes import Color
-from ..shapes import Planes, Rays, Scalars, Vectors, dot
+from ..shapes import Triple, scaled
+from ..tensors import Planes, Rays, Scalars, Vectors, dot, solid_axis, spread
 from .materials import GAMMA
-from .raycast import CastScene, Part, solid_axis, spread
+from .raycast import CastScene, Part
 from .surface import Surface
-from .textures import Painted
+from .textures import Painted, smooth_step
 
-# Contact shading: how dark, and over which part of the solid's smallest half extent.
+# Contact shading: its strength, its reach in smallest half extents, and its longest reach.
 CONTACT, CONTACT_REACH, LONGEST_REACH = 0.9, 0.6, 0.08
 CORNER, CORNER_REACH = 0.35, 0.16
 # Width of the darkening where a solid touches the lit side of a surface.
@@ -29,7 +30,7 @@ EXPOSURE, CONTRAST = 1.7, 0.35
 class Light:
     """The light of one world, in scene units and linear colours."""
 
-    position: tuple[float, float, float]
+    position: Triple
     color: Color
     above: Color
     below: Color
@@ -40,25 +41,23 @@ class Light:
 
     def scaled(self, factor: float) -> "Light":
         """The same light when every length of the scene is multiplied by `factor`."""
-        x, y, z = (part * factor for part in self.position)
-        return replace(
-            self, position=(x, y, z), density=self.density / factor, reach=self.reach * factor
-        )
+        position, density = scaled(self.position, factor), self.density / factor
+        return replace(self, position=position, density=density, reach=self.reach * factor)
 
     def row(self) -> list[float]:
-        """The numbers, in the order that `illuminate` unpacks."""
+        """The 18 numbers, in the order that `illuminate` unpacks."""
         colors = [*self.position, *self.color, *self.above, *self.below, *self.haze]
         return [*colors, self.density, self.softness, self.reach]
 
 
 def _occlusion(
-    part: Part, point: Vectors, normal: Vectors, light: Vectors, softness: Scalars
+    part: Part, *, point: Vectors, normal: Vectors, light: Vectors, softness: Scalars
 ) -> tuple[Scalars, Scalars]:
-    """What each solid hides: of the lamp, and of the light from all around (in [0, 1]).
+    """Shadow of the lamp and shading of the light from all around, by each solid.
 
-    The former is the signed distance to the solid from the point where the ray to the lamp is
-    deepest in it (or nearest to it), over the width that the lamp's cone has there: -1 is full
-    shadow, 0 its outline, 1 full light.
+    The shadow is a signed distance: from the point where the ray to the lamp is deepest in the
+    solid (or nearest to it) to its surface, over the width of the lamp's cone there. -1 is full
+    shadow, 0 its outline, 1 full light. The shading lies in [0, 1].
     """
     start, along = part.local(point), part.turned(light)
     near, far = part.shape.interval(start, along, part.half)
@@ -76,7 +75,7 @@ def _occlusion(
 
 
 def _openness(scene: CastScene, surface: Surface) -> Rays:
-    """What walls, floor and ceiling leave of the light from all around, in [0, 1]."""
+    """The share of the light from all around that walls, floor and ceiling leave, in [0, 1]."""
     shell, normal = scene.shell, spread(surface.normal)
     position, facing = shell.local(spread(surface.point)), shell.turned(normal)
     hidden = torch.zeros_like(surface.u).unsqueeze(solid_axis())
@@ -89,26 +88,26 @@ def _openness(scene: CastScene, surface: Surface) -> Rays:
 def _visibility(
     scene: CastScene,
     surface: Surface,
+    *,
     solid: Int[Tensor, "camera ray"],
     light: Planes,
     softness: Float[Tensor, "camera 1"],
 ) -> tuple[Rays, Rays]:
-    """How much of the lamp and of the light from all around reaches the surface, in [0, 1]."""
+    """The shares of the lamp's light and of the light from all around that reach the surface."""
     clear, contact = torch.ones_like(surface.u), torch.zeros_like(surface.u)
     point, normal, along = spread(surface.point), spread(surface.normal), spread(light)
     axis = solid_axis()
     for part in scene.parts:
-        beside, near = _occlusion(part, point, normal, along, softness[:, None])
+        beside, near = _occlusion(
+            part, point=point, normal=normal, light=along, softness=softness[:, None]
+        )
         index = torch.arange(near.shape[axis], device=solid.device) + part.start
         # Convex solids neither shade their own lit side nor touch themselves.
         own = solid.unsqueeze(axis) == (index if axis == 2 else index[:, None])
         clear = torch.minimum(clear, beside.masked_fill(own, 1).amin(axis))
         contact = contact + near.masked_fill(own, 0).sum(axis)
-    direct = (0.5 + 0.5 * clear).clamp(0, 1)
-    # A smooth step: half shadows begin and end without an edge.
-    return direct * direct * (3 - 2 * direct), (-CONTACT * contact).exp() * _openness(
-        scene, surface
-    )
+    around = (-CONTACT * contact).exp() * _openness(scene, surface)
+    return smooth_step(0.5 + 0.5 * clear), around
 
 
 def illuminate(
@@ -121,9 +120,9 @@ def illuminate(
     towards = position - surface.point
     distance = (towards * towards).sum(0).sqrt()
     along = towards / distance
-    direct, around = _visibility(scene, surface, solid, along, softness)
+    direct, around = _visibility(scene, surface, solid=solid, light=along, softness=softness)
     facing = (along * surface.normal).sum(0).clamp_min(0)
-    # The inverse square beyond `reach`, without its pole at the lamp.
+    # The inverse square law beyond `reach`, without its pole at the lamp.
     lamp = facing * direct / (1 + (distance / reach).square())
     # The y axis points down: a normal of y = -1 faces the sky.
     ambient = torch.lerp(below, above, 0.5 - 0.5 * surface.normal[1]) * around

@@ -1,4 +1,4 @@
-"""What a surface is painted with: a pattern between two colours, as one row of numbers.
+"""Materials of surfaces: a pattern between two colours, as one row of numbers.
 
 Lengths are scene units, frequencies repeats per unit. Colours are sRGB here and linear in the row.
 """
@@ -9,18 +9,17 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from ..palettes import Color, Palette, saturate, shade
+from ..palettes import Color, Palette, Range, saturate, shade
+from ..shapes import Triple
 
 PATTERNS = ("gradient", "noise", "marble", "wood", "stripes", "bricks", "dots", "sky")
 # Close to the sRGB curve, without its linear piece at black.
 GAMMA = 2.2
 
-Range = tuple[float, float]
-
 
 @dataclass(frozen=True)
 class Material:
-    """A pattern's parameters; which of them a pattern reads is told in `textures.py`."""
+    """The parameters of a pattern; `textures.py` shows which of them a pattern reads."""
 
     pattern: str
     a: Color
@@ -34,7 +33,7 @@ class Material:
     noise_frequency: float = 0.6
     mottle: float = 0.05
     glow: float = 0.0
-    offset: tuple[float, float, float] = (0.0, 0.0, 0.0)
+    offset: Triple = (0.0, 0.0, 0.0)
 
     def scaled(self, factor: float) -> "Material":
         """The same look when every length of the scene is multiplied by `factor`."""
@@ -53,7 +52,7 @@ class Material:
 
 @dataclass(frozen=True)
 class Recipe:
-    """A pattern with the ranges of its parameters, and how often it is chosen."""
+    """A pattern, its relative frequency, and the ranges of its parameters."""
 
     pattern: str
     weight: float
@@ -75,7 +74,7 @@ OBJECTS = (
     Recipe("bricks", 0.09, (3.5, 6), aspect=2.2, level=(0.04, 0.07), softness=(0.03, 0.05)),
     Recipe("dots", 0.09, (5, 9), level=(0.22, 0.34), softness=(0.05, 0.1)),
 )
-# What can close around the round side of a cylinder or cover a sphere without a seam.
+# Patterns without a seam around cylinders and spheres.
 ROUND = tuple(recipe for recipe in OBJECTS if recipe.pattern not in ("bricks", "dots"))
 FLOORS = (
     Recipe("noise", 0.25, noise_frequency=(0.3, 0.7), contrast=(0.1, 0.25)),
@@ -98,9 +97,15 @@ WALLS = (
 )
 
 
+def choose(rng: np.random.Generator, weights: Sequence[float]) -> int:
+    """A random index, with probabilities in proportion to `weights`."""
+    ends = np.cumsum(weights)
+    return int(np.searchsorted(ends, rng.random() * ends[-1]))
+
+
 @dataclass(frozen=True)
 class Painter:
-    """Draws materials in the colours of one world."""
+    """Random materials in the colours of one world."""
 
     rng: np.random.Generator
     palette: Palette
@@ -117,20 +122,19 @@ class Painter:
 
     def plain(self, color: Color) -> Material:
         """One colour with a faint mottle."""
-        return Material("gradient", color, color, mottle=0.03)
+        return Material(pattern="gradient", a=color, b=color, mottle=0.03)
 
     def draw(self, recipes: Sequence[Recipe], color: Color, mixing: float = 0.0) -> Material:
-        """A material of `color` and a partner: its own shade, or another colour (`mixing`)."""
+        """A material of `color` and another colour (probability `mixing`) or its own shade."""
         rng = self.rng
-        weights = np.cumsum([recipe.weight for recipe in recipes])
-        recipe = recipes[int(np.searchsorted(weights, rng.random() * weights[-1]))]
+        recipe = recipes[choose(rng, [recipe.weight for recipe in recipes])]
         contrast = rng.uniform(*recipe.contrast) * (1 if rng.random() < 0.4 else -1)
         partner = self.item() if rng.random() < mixing else shade(color, contrast)
         x, y, z = rng.uniform(0, 1, 3).tolist()
         return Material(
-            recipe.pattern,
-            color,
-            partner,
+            pattern=recipe.pattern,
+            a=color,
+            b=partner,
             frequency=rng.uniform(*recipe.frequency),
             aspect=recipe.aspect,
             angle=0.0 if rng.random() < 0.6 else rng.uniform(0, math.pi),
@@ -157,7 +161,7 @@ class Painter:
 
 
 def _fit(material: Material, height: float) -> Material:
-    """Gradients run once over the solid's height, whatever it is."""
+    """The material, of which a gradient runs once over the solid's height."""
     if material.pattern != "gradient":
         return material
     return replace(material, frequency=0.5 / height, softness=1.0)

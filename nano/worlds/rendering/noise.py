@@ -1,4 +1,4 @@
-"""Solid noise: two smooth periodic random fields in space, sampled anywhere."""
+"""Two smooth periodic random fields in space."""
 
 from functools import lru_cache
 
@@ -16,7 +16,7 @@ LOWEST_CYCLES, HIGHEST_CYCLES, FALL_OFF = 2, 9, 2.6
 
 @lru_cache
 def noise_volume(device: torch.device) -> Float[Tensor, "1 2 side side side"]:
-    """Both fields over one period, clipped to [-2, 2], of about unit variance; the ends repeat."""
+    """Both fields over one period, of about unit variance in [-2, 2]; the ends are equal."""
     rng = np.random.default_rng(SEED)
     cycles = np.fft.fftfreq(SIZE, 1 / SIZE)
     x, y, z = np.meshgrid(cycles, cycles, cycles, indexing="ij")

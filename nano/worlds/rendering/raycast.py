@@ -1,10 +1,9 @@
-"""Rays against the solids of scenes: what is hit where.
+"""Intersections of rays with the solids of scenes.
 
 Points and directions are three planes `(x, y, z)` in scene coordinates (y down, floor level). Row
 `camera` of a scene is one frame: its solids stand where they are at the frame's time.
 """
 
-from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TypeAlias
 
@@ -12,41 +11,13 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from ..shapes import (
-    SHAPES,
-    Planes,
-    Rays,
-    Scalars,
-    Shape,
-    Vectors,
-    box_interval,
-    sphere_interval,
-)
+from ..shapes import SHAPES, Shape, box_interval, sphere_interval
+from ..tensors import Planes, Rays, Rows, Scalars, Vectors, solid_axis, spread, vectors
 
 Solids: TypeAlias = Float[Tensor, "camera 8 _"]
 
 # Kinds in `CastScene.table`: the shapes in their order, then the shell.
 BOX, CYLINDER, SPHERE, SHELL = range(4)
-
-
-def solid_axis() -> int:
-    """Where the dimension of the solids stands: before the rays, or after them when compiled.
-
-    Eager kernels like long inner loops; a compiler fuses a sum over the last dimension with all
-    that it is made of, so that nothing of its size is ever stored.
-    """
-    return 2 if torch.compiler.is_compiling() else 1
-
-
-def vectors(planes: Float[Tensor, "3 camera *solid_ray"]) -> Vectors:
-    """The three components of a tensor, as the shapes take them."""
-    x, y, z = planes.unbind(0)
-    return x, y, z
-
-
-def spread(planes: Float[Tensor, "3 camera ray"]) -> Vectors:
-    """The three planes, with a dimension for the solids."""
-    return vectors(planes.unsqueeze(solid_axis() + 1))
 
 
 @dataclass(frozen=True)
@@ -75,29 +46,36 @@ class Part:
 
 
 @dataclass(frozen=True)
-class CastScene:
-    """Worlds at given times, a row per camera.
+class CastScene(Rows):
+    """Worlds at given times, a row for each camera.
 
-    `solids` are the boxes, cylinders and spheres, `shell` what encloses a world: the inside of a
-    box (floor, ceiling, walls) cut by the inside of a sphere of radius `dome` about the origin (the
-    sky). Each is centre, half extents, cosine and sine of the yaw. `materials` has a column for
-    each solid, then those of the shell; `light` is `Light.row` of each camera.
+    A shell encloses each world: the inside of a box (floor, ceiling, walls) cut by the inside of a
+    sphere of radius `dome` about the origin (the sky). Each solid and the shell's box is centre,
+    half extents, cosine and sine of the yaw. `materials` has a column for each solid, then those
+    of the shell; `light` is `Light.row` of each camera.
     """
 
-    solids: tuple[Solids, Solids, Solids]
+    boxes: Solids
+    cylinders: Solids
+    spheres: Solids
     shell_box: Float[Tensor, "camera 8 1"]
     dome: Float[Tensor, "camera 1"]
     materials: Float[Tensor, "camera 20 material"]
     light: Float[Tensor, "camera 18"]
 
     @property
+    def solids(self) -> tuple[Solids, Solids, Solids]:
+        """The solids of each shape, in the order of `SHAPES`."""
+        return self.boxes, self.cylinders, self.spheres
+
+    @property
     def size(self) -> int:
-        """How many solids a ray is tested against."""
+        """The number of solids, padding included."""
         return sum(numbers.shape[2] for numbers in self.solids)
 
     @property
     def parts(self) -> tuple[Part, ...]:
-        """The solids of each shape that there is."""
+        """The solids of each shape, without empty shapes."""
         parts, start = [], 0
         for shape, numbers in zip(SHAPES, self.solids, strict=True):
             if numbers.shape[2] > 0:
@@ -107,53 +85,27 @@ class CastScene:
 
     @property
     def shell(self) -> Part:
-        """The box of the shell; its index is that after the last solid."""
+        """The box of the shell; its index follows the last solid's."""
         return _part(SHAPES[BOX], self.size, self.shell_box)
 
     @property
     def table(self) -> Float[Tensor, "camera 9 entry"]:
-        """The numbers of all solids and, last, of the shell; below them their kinds."""
+        """The numbers and, in the last row, the kinds of all solids and of the shell."""
         groups = [*self.solids, self.shell_box]
         kinds = [torch.full_like(numbers[:, :1], kind) for kind, numbers in enumerate(groups)]
         return torch.cat([torch.cat(groups, dim=2), torch.cat(kinds, dim=2)], dim=1)
 
-    def map(self, function: Callable[[Tensor], Tensor]) -> "CastScene":
-        """The same scene with `function` applied to each tensor."""
-        boxes, cylinders, spheres = self.solids
-        return CastScene(
-            (function(boxes), function(cylinders), function(spheres)),
-            function(self.shell_box),
-            function(self.dome),
-            function(self.materials),
-            function(self.light),
-        )
-
 
 def _part(shape: Shape, start: int, numbers: Solids) -> Part:
-    # Beside the solids a dimension for the rays.
+    # A dimension for the rays stands beside that of the solids.
     columns = numbers.movedim(1, 0).unsqueeze(4 - solid_axis())
-    return Part(shape, start, vectors(columns[:3]), vectors(columns[3:6]), columns[6], columns[7])
-
-
-def make_scene(
-    counts: tuple[int, int, int],
-    center: Float[Tensor, "camera entry 3"],
-    half: Float[Tensor, "camera entry 3"],
-    yaw: Float[Tensor, "camera entry"],
-    dome: Float[Tensor, " camera"],
-    materials: Float[Tensor, "camera 20 material"],
-    light: Float[Tensor, "camera 18"],
-) -> CastScene:
-    """A scene of `counts` boxes, cylinders and spheres and, as the last entry, the shell."""
-    turn = torch.stack((yaw.cos(), yaw.sin()), dim=2)
-    numbers = torch.cat([center, half, turn], dim=2).mT.contiguous()
-    boxes, cylinders, spheres, shell = numbers.split([*counts, 1], dim=2)
-    return CastScene((boxes, cylinders, spheres), shell, dome[:, None], materials, light)
+    center, half = vectors(columns[:3]), vectors(columns[3:6])
+    return Part(shape, start, center=center, half=half, cos=columns[6], sin=columns[7])
 
 
 @dataclass(frozen=True)
 class Hits:
-    """The nearest surface along each ray: ray parameter, and solid (their number: the shell)."""
+    """The nearest surface along each ray: ray parameter and solid (the shell follows the last)."""
 
     t: Rays
     solid: Int[Tensor, "camera ray"]
@@ -162,10 +114,10 @@ class Hits:
 def trace(scene: CastScene, origin: Float[Tensor, "3 camera"], direction: Planes) -> Hits:
     """Nearest hits of rays that start inside the shell and outside every solid.
 
-    The parameter `t` counts in lengths of `direction`: camera z, where its own camera z is 1.
+    The ray parameter `t` is the camera z of the hit if that of `direction` is 1.
     """
     start, along, axis = spread(origin[..., None]), spread(direction), solid_axis()
-    # Seen from inside, the shell is where rays leave its volumes, whichever comes first.
+    # Rays that start inside hit the shell where they leave its box or its sphere.
     _, shell = box_interval(scene.shell.local(start), scene.shell.turned(along), scene.shell.half)
     radius = scene.dome[:, None]
     _, sky = sphere_interval(start, along, (radius, radius, radius))
@@ -173,7 +125,7 @@ def trace(scene: CastScene, origin: Float[Tensor, "3 camera"], direction: Planes
     solid = torch.full_like(t, scene.size, dtype=torch.int64)
     for part in scene.parts:
         near, far = part.shape.interval(part.local(start), part.turned(along), part.half)
-        # Missed, or behind the origin, which lies in no solid.
+        # A miss, or a hit behind the origin, which lies in no solid.
         entry = near.masked_fill((near >= far) | (near <= 0), torch.inf)
         nearest, index = entry.min(dim=axis)
         solid = torch.where(nearest < t, index + part.start, solid)

@@ -1,8 +1,8 @@
 """Frames of worlds: colour, antialiased where surfaces meet, and exact depth.
 
-A pixel's centre lies at +0.5. Its depth is the camera z of the ray through the centre alone. Its
-colour is one sample where the pixel and its neighbours lie on one smooth surface, whose pattern is
-already band-limited, and the mean of `supersample ** 2` samples elsewhere.
+A pixel's centre lies at +0.5; its depth is the camera z of the ray through the centre. Its colour
+is one sample if the pixel and its neighbours lie on one smooth surface, whose pattern is already
+band-limited, and otherwise the mean of `supersample ** 2` samples.
 """
 
 from dataclasses import dataclass, replace
@@ -19,10 +19,9 @@ from src.runtime import can_compile
 from ..scene import LEAST_COUNT, Worlds
 from .noise import noise_volume
 from .raycast import CastScene, Hits
-from .shading import BLOCK, Lens, Shader, compiled_shade, shade
+from .shading import BLOCK, Samples, Shader, Volume, compiled_shade, shade
 
-# Largest tensor of the computation, in numbers: one that stays in a CPU's cache, or one that
-# keeps a GPU busy.
+# Numbers of the largest tensor: small enough for a CPU's cache, large enough to keep a GPU busy.
 CPU_NUMBERS, GPU_NUMBERS = 1 << 17, 1 << 24
 # A change of slope (in units of depth over width) beyond which a crease is antialiased.
 CREASE = 0.1
@@ -36,73 +35,45 @@ class WorldFrames:
     depth: Float[Tensor, "world frame height width"]
 
 
-@dataclass(frozen=True)
-class _Blocks:
-    """Pixels in blocks of equal size; the index of a pixel that is padding is their number."""
-
-    camera: Int[Tensor, " block"]
-    index: Int[Tensor, "block pixel"]
-
-
+# The camera of each block, and its pixels; the index of a padded slot is the number of pixels.
+Blocks: TypeAlias = tuple[Int[Tensor, " block"], Int[Tensor, "block slot"]]
 Cast: TypeAlias = tuple[
-    Float[Tensor, "3 block pixel"], Float[Tensor, "block ray"], Int[Tensor, "block ray"]
+    Float[Tensor, "3 block slot"], Float[Tensor, "block ray"], Int[Tensor, "block ray"]
 ]
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class _Caster:
-    """Casts rays into some scenes of some cameras, `rays` of them at a time."""
+    """Casts rays of cameras, a row of `scene`, `pose` and `intrinsics` each; `rays` at a time."""
 
     scene: CastScene
-    lens: Lens
+    pose: Float[Tensor, "camera 3 4"]
+    intrinsics: Float[Tensor, "camera 4"]
     size: tuple[int, int]
     shader: Shader
-    volume: Float[Tensor, "1 2 side side side"]
+    volume: Volume
     rays: int
 
-    @staticmethod
-    def of(
-        worlds: Worlds,
-        cameras: Cameras,
-        times: Float[Tensor, "world frame"],
-        shader: Shader,
-        rays: int,
-    ) -> "_Caster":
-        """Of the frames of worlds: a row for each frame of the first world, of the second ..."""
-        which = torch.arange(len(worlds), device=times.device).repeat_interleave(times.shape[1])
-        pose = cameras.c2w.flatten(0, 1)[:, :3]
-        pose = compose(worlds.scene_from_world[which], pose)
-        lens = Lens(pose[:, :, 3], pose[:, :, :3], cameras.intrinsics.flatten(0, 1))
-        return _Caster(
-            scene=worlds.at(which, times.flatten()),
-            lens=lens,
-            size=(cameras.width, cameras.height),
-            shader=shader,
-            volume=noise_volume(times.device).to(pose.dtype),
-            rays=rays,
-        )
-
-    def cast(self, blocks: _Blocks, grid: int) -> Cast:
+    def cast(self, blocks: Blocks, grid: int) -> Cast:
         """Mean colours of `grid` x `grid` samples in each pixel; t and solid of every sample."""
-        rows = max(self.rays // (blocks.index.shape[1] * grid**2), 1)
-        pairs = zip(blocks.camera.split(rows), blocks.index.split(rows), strict=True)
-        pieces = [self._some(_Blocks(camera, index), grid) for camera, index in pairs]
-        color, t, solid = (torch.cat(parts, dim=-2) for parts in zip(*pieces, strict=True))
-        return color, t, solid
-
-    def _some(self, blocks: _Blocks, grid: int) -> Cast:
         width, height = self.size
-        index = blocks.index.clamp_max(width * height - 1)
-        steps = (torch.arange(grid, device=index.device) + 0.5) / grid
-        x = (index % width)[..., None, None] + steps
-        y = (index // width)[..., None, None] + steps[:, None]
-        points = torch.stack([part.expand(*index.shape, grid, grid) for part in (x, y)])
-        points = points.flatten(2).to(self.lens.origin.dtype)
-        scene = self.scene.map(lambda tensor: tensor[blocks.camera])
-        lens = self.lens.map(lambda tensor: tensor[blocks.camera])
-        spacing = torch.full_like(lens.intrinsics[:, :1], 1 / grid)
-        color, t, solid = self.shader(scene, lens, points, spacing, self.volume)
-        color = color.unflatten(2, (-1, grid * grid)).mean(3)
+        rows = max(self.rays // (blocks[1].shape[1] * grid**2), 1)
+        steps = (torch.arange(grid, device=self.pose.device) + 0.5) / grid
+        pieces = []
+        for camera, index in zip(*(part.split(rows) for part in blocks), strict=True):
+            index = index.clamp_max(width * height - 1)
+            x = (index % width)[..., None, None] + steps
+            y = (index // width)[..., None, None] + steps[:, None]
+            points = [part.expand(*index.shape, grid, grid).flatten(1) for part in (x, y)]
+            samples = Samples(
+                pose=self.pose[camera],
+                intrinsics=self.intrinsics[camera],
+                points=torch.stack(points, dim=1).to(self.pose.dtype),
+                spacing=torch.full_like(self.intrinsics[camera, :1], 1 / grid),
+            )
+            color, t, solid = self.shader(self.scene[camera], samples, self.volume)
+            pieces.append((color.unflatten(2, (-1, grid * grid)).mean(3), t, solid))
+        color, t, solid = (torch.cat(parts, dim=-2) for parts in zip(*pieces, strict=True))
         return color, t, solid
 
 
@@ -117,12 +88,11 @@ def render_worlds(
     """Frames of every world: `cameras` are (world, frame), times in [0, 1] (ignored when still).
 
     Cameras must lie in the free space of the worlds. All tensors are on one device; the frames of
-    a world don't depend on what else is in the batch (up to rounding).
+    a world don't depend on the rest of the batch, up to rounding.
 
-    With `compile` the first call of a process takes a minute or so (less when a former process left
-    its kernels in the compiler's cache), whatever the sizes of it and of later calls, which then
-    take a fraction of the time. The default is to compile on CUDA alone; say `False` for a few
-    frames. Pictures differ by rounding alone.
+    With `compile` the first call of a process takes about a minute, less if the compiler's cache
+    has the kernels; later calls of any size take a fraction of the time. The default is to compile
+    on CUDA only; pass `False` for a few frames. Compiled pictures differ only by rounding.
     """
     count, frames = times.shape
     assert cameras.c2w.shape[:2] == (count, frames), (
@@ -142,14 +112,15 @@ def render_worlds(
     rgb, depth = [], []
     for first in range(0, count, step):
         some = slice(first, first + step)
-        # Padding costs as much as solids that are there.
+        # Padding costs as much as real solids.
         boxes, cylinders, spheres = (max(least, *kind) for kind in zip(*sizes[some], strict=True))
         group = worlds[some].trimmed((boxes, cylinders, spheres))
         for start in range(0, frames, at_once):
             part = (some, slice(start, start + at_once))
             here = replace(cameras, c2w=cameras.c2w[part], intrinsics=cameras.intrinsics[part])
-            caster = _Caster.of(group, here, times[part], shader, rays)
-            color, z = _render(caster, supersample)
+            color, z = _render(
+                group, here, times[part], supersample=supersample, shader=shader, rays=rays
+            )
             rgb.append(color)
             depth.append(z)
     size = (cameras.height, cameras.width)
@@ -160,34 +131,46 @@ def render_worlds(
 
 
 def _render(
-    caster: _Caster, supersample: int
+    worlds: Worlds,
+    cameras: Cameras,
+    times: Float[Tensor, "world frame"],
+    *,
+    supersample: int,
+    shader: Shader,
+    rays: int,
 ) -> tuple[Float[Tensor, "camera 3 pixel"], Float[Tensor, "camera pixel"]]:
-    """Colours and depths of all pixels of some cameras."""
-    width, height = caster.size
-    pixels, rows = width * height, len(caster.lens.origin)
-    blocks = _all_blocks(rows, pixels, caster.lens.origin.device)
-    color, t, solid = caster.cast(blocks, 1)
+    """Colours and depths of all pixels; the frames of the first world, then of the second ..."""
+    which = torch.arange(len(worlds), device=times.device).repeat_interleave(times.shape[1])
+    pose = compose(worlds.scene_from_world[which], cameras.c2w.flatten(0, 1)[:, :3])
+    width, height = cameras.width, cameras.height
+    caster = _Caster(
+        scene=worlds.at(which, times.flatten()),
+        pose=pose,
+        intrinsics=cameras.intrinsics.flatten(0, 1),
+        size=(width, height),
+        shader=shader,
+        volume=noise_volume(times.device).to(pose.dtype),
+        rays=rays,
+    )
+    pixels, rows = width * height, len(pose)
+    # Every pixel of every camera, in order; the last block of each camera holds the padding.
+    parts = -(-pixels // BLOCK)
+    index = torch.arange(parts * -(-pixels // parts), device=pose.device).clamp_max(pixels)
+    camera = torch.arange(rows, device=pose.device).repeat_interleave(parts)
+    color, t, solid = caster.cast((camera, index.view(parts, -1).repeat(rows, 1)), grid=1)
     color = color.view(3, rows, -1)[..., :pixels]
     t, solid = (part.view(rows, -1)[:, :pixels] for part in (t, solid))
     if supersample > 1:
-        edges = _edges(Hits(t, solid), caster.size, caster.lens.intrinsics[:, 0])
-        chosen = _edge_blocks(edges, max(BLOCK // supersample**2, 1))
-        if len(chosen.camera) > 0:
-            fine, _, _ = caster.cast(chosen, supersample)
-            # What is padding goes to a pixel beyond the last.
+        edges = _edges(Hits(t, solid), caster.size, caster.intrinsics[:, 0])
+        camera, index = _edge_blocks(edges, max(BLOCK // supersample**2, 1))
+        if len(camera) > 0:
+            fine, _, _ = caster.cast((camera, index), grid=supersample)
+            # Padding is written to a pixel beyond the last.
             padded = functional.pad(color, (0, 1)).flatten(1)
-            place = chosen.camera[:, None] * (pixels + 1) + chosen.index
+            place = camera[:, None] * (pixels + 1) + index
             padded[:, place.flatten()] = fine.flatten(1)
             color = padded.view(3, rows, -1)[..., :pixels]
     return color.transpose(0, 1).contiguous(), t
-
-
-def _all_blocks(cameras: int, pixels: int, device: torch.device) -> _Blocks:
-    """Every pixel of every camera, in order; the last blocks of each camera hold the padding."""
-    parts = -(-pixels // BLOCK)
-    index = torch.arange(parts * -(-pixels // parts), device=device).clamp_max(pixels)
-    camera = torch.arange(cameras, device=device).repeat_interleave(parts)
-    return _Blocks(camera, index.view(parts, -1).repeat(cameras, 1))
 
 
 def _edges(
@@ -207,16 +190,16 @@ def _edges(
     return ((highest != lowest)[:, 0] | crease).flatten(1)
 
 
-def _edge_blocks(edges: Bool[Tensor, "camera pixel"], length: int) -> _Blocks:
+def _edge_blocks(edges: Bool[Tensor, "camera pixel"], length: int) -> Blocks:
     """The marked pixels of each camera in blocks of `length`."""
     (rows, pixels), device = edges.shape, edges.device
     counts = (edges.sum(1) + length - 1) // length
     ends = counts.cumsum(0)
     total = int(ends[-1])
     place = edges.cumsum(1) - 1 + (ends - counts)[:, None] * length
-    # Pixels that aren't marked write to a slot beyond the last.
+    # Unmarked pixels are written to a slot beyond the last.
     place = torch.where(edges, place, total * length)
     padded = torch.full((total * length + 1,), pixels, device=device)
     padded[place.flatten()] = torch.arange(pixels, device=device).repeat(rows)
     camera = torch.arange(rows, device=device).repeat_interleave(counts, output_size=total)
-    return _Blocks(camera, padded[:-1].view(total, length))
+    return camera, padded[:-1].view(total, length)

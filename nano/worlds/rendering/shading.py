@@ -1,11 +1,11 @@
 """Samples of worlds: colour and exact depth along rays, as one pure function of tensors.
 
-Eager, each operation writes its result to memory, which is what takes the time on a GPU. Compiled,
-all of them become a few kernels that keep everything between them in registers.
+Eager operations write their results to memory, which takes most of the time on a GPU. Compiled,
+they become a few kernels that keep all intermediate results in registers.
 """
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
 
 import torch
@@ -13,7 +13,7 @@ from jaxtyping import Float, Int
 from torch import Tensor
 from torch.nn import functional
 
-from ..shapes import Planes, Rays
+from ..tensors import Planes, Rays, Rows
 from .lighting import develop, illuminate
 from .raycast import CastScene, trace
 from .surface import surface_at
@@ -21,59 +21,58 @@ from .textures import paint
 
 # Rays are cast in blocks of one camera each: the length of all inner loops.
 BLOCK = 1024
-# Sizes 0 and 1 are compiled for themselves: everything that varies is padded to this.
+# A compiler specialises for the sizes 0 and 1: all sizes that vary are padded to this one.
 LEAST_SIZE = 2
+
+Volume = Float[Tensor, "1 2 side side side"]
 
 
 @dataclass(frozen=True)
-class Lens:
-    """Rays of cameras in scene coordinates; a row for each camera."""
+class Samples(Rows):
+    """Image points in pixels, `spacing` pixels apart, and the cameras that see them.
 
-    origin: Float[Tensor, "camera 3"]
-    rotation: Float[Tensor, "camera 3 3"]
+    `pose` is camera-to-scene without its last row.
+    """
+
+    pose: Float[Tensor, "camera 3 4"]
     intrinsics: Float[Tensor, "camera 4"]
+    points: Float[Tensor, "camera 2 ray"]
+    spacing: Float[Tensor, "camera 1"]
 
-    def map(self, function: Callable[[Tensor], Tensor]) -> "Lens":
-        """The same lenses with `function` applied to each tensor."""
-        return Lens(function(self.origin), function(self.rotation), function(self.intrinsics))
-
-    def directions(self, points: Float[Tensor, "2 camera ray"]) -> Planes:
-        """Directions of camera z 1 through image points in pixels."""
+    def directions(self) -> Planes:
+        """Ray directions of camera z 1, in scene coordinates."""
         fx, fy, cx, cy = self.intrinsics[:, :, None].unbind(1)
-        x, y = (points[0] - cx) / fx, (points[1] - cy) / fy
-        columns = self.rotation.permute(1, 2, 0)[..., None].unbind(1)
+        x, y = (self.points[:, 0] - cx) / fx, (self.points[:, 1] - cy) / fy
+        columns = self.pose.permute(1, 2, 0)[..., None].unbind(1)
         return columns[0] * x + columns[1] * y + columns[2]
 
 
-# Colours in [0, 1], camera z and the solid that is hit.
+# Colours in [0, 1], camera z and the solids that are hit.
 Shades = tuple[Planes, Rays, Int[Tensor, "camera ray"]]
-Shader = Callable[[CastScene, Lens, Tensor, Tensor, Tensor], Shades]
+Shader = Callable[[CastScene, Samples, Tensor], Shades]
 
 
-def shade(
-    scene: CastScene,
-    lens: Lens,
-    points: Float[Tensor, "2 camera ray"],
-    spacing: Float[Tensor, "camera 1"],
-    volume: Float[Tensor, "1 2 side side side"],
-) -> Shades:
-    """Colours, camera z and solids of image points in pixels, `spacing` pixels apart.
-
-    `volume` is that of `noise_volume`.
-    """
-    origin, direction = lens.origin.T, lens.directions(points)
+def shade(scene: CastScene, samples: Samples, volume: Volume) -> Shades:
+    """Colours, camera z and solids of samples; `volume` is `noise_volume`."""
+    origin, direction = samples.pose[:, :, 3].T, samples.directions()
     hits = trace(scene, origin, direction)
-    surface = surface_at(scene, origin, direction, hits)
+    surface = surface_at(scene, origin, direction, hits=hits)
     # The sky is painted by direction: as a point of the unit sphere.
     local = torch.where(surface.is_sky, surface.point / scene.dome, surface.local)
     rows = scene.materials.shape[1]
     materials = scene.materials.gather(2, surface.material[:, None].expand(-1, rows, -1))
-    # Radians between neighbouring samples, from which patterns know how wide a sample is.
-    angle = spacing / lens.intrinsics[:, :1]
-    u_width, v_width = surface.widths
-    along = (surface.u, surface.v, u_width * angle, v_width * angle)
-    painted = paint(materials, local, along, surface.is_sky, volume)
-    return develop(illuminate(scene, surface, hits.solid, painted)), hits.t, hits.solid
+    # The angle between neighbouring samples, in radians, gives the width of a sample.
+    angle = samples.spacing / samples.intrinsics[:, :1]
+    widths = (surface.widths[0] * angle, surface.widths[1] * angle)
+    painted = paint(
+        materials,
+        local=local,
+        coordinates=(surface.u, surface.v),
+        widths=widths,
+        is_sky=surface.is_sky,
+        volume=volume,
+    )
+    return develop(illuminate(scene, surface, hits.solid, painted=painted)), hits.t, hits.solid
 
 
 @lru_cache(maxsize=1)
@@ -81,37 +80,27 @@ def _compiled() -> Shader:
     return torch.compile(shade, fullgraph=True)
 
 
-def compiled_shade(
-    scene: CastScene,
-    lens: Lens,
-    points: Float[Tensor, "2 camera ray"],
-    spacing: Float[Tensor, "camera 1"],
-    volume: Float[Tensor, "1 2 side side side"],
-) -> Shades:
+def compiled_shade(scene: CastScene, samples: Samples, volume: Volume) -> Shades:
     """The same as `shade`; the first call compiles it, for any number of cameras and solids.
 
     There must be at least `LEAST_SIZE` solids of each shape.
     """
-    rows, rays = points.shape[1:]
+    rows, _, rays = samples.points.shape
     assert rays <= BLOCK, f"{rays} rays of a camera"
     if rows < LEAST_SIZE:
-        twice = torch.zeros(LEAST_SIZE, dtype=torch.int64, device=points.device)
-        scene, lens = (
-            scene.map(lambda tensor: tensor[twice]),
-            lens.map(lambda tensor: tensor[twice]),
-        )
-        points, spacing = points[:, twice], spacing[twice]
-    boxes, cylinders, spheres = (_loose(numbers, 0, 2) for numbers in scene.solids)
+        twice = torch.zeros(LEAST_SIZE, dtype=torch.int64, device=samples.points.device)
+        scene, samples = scene[twice], samples[twice]
     scene = CastScene(
-        solids=(boxes, cylinders, spheres),
+        boxes=_loose(scene.boxes, 0, 2),
+        cylinders=_loose(scene.cylinders, 0, 2),
+        spheres=_loose(scene.spheres, 0, 2),
         shell_box=_loose(scene.shell_box, 0),
         dome=_loose(scene.dome, 0),
         materials=_loose(scene.materials, 0, 2),
         light=_loose(scene.light, 0),
     )
-    lens = lens.map(lambda tensor: _loose(tensor, 0))
-    points = _loose(functional.pad(points, (0, BLOCK - rays)), 1)
-    color, t, solid = _compiled()(scene, lens, points, _loose(spacing, 0), volume)
+    samples = replace(samples, points=functional.pad(samples.points, (0, BLOCK - rays)))
+    color, t, solid = _compiled()(scene, samples.map(lambda part: _loose(part, 0)), volume)
     return color[:, :rows, :rays], t[:rows, :rays], solid[:rows, :rays]
 
 

@@ -9,24 +9,24 @@ import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
-from ..shapes import Planes, Rays, Vectors
+from ..tensors import Planes, Rays
 from .raycast import CYLINDER, SHELL, SPHERE, CastScene, Hits
 
 # Surfaces of the shell, in the order of its materials.
 FLOOR, CEILING, WALL_X, WALL_Z, SKY = range(5)
 SHELL_MATERIALS = 5
-# A surface seen along itself is taken to be this steep.
+# The least cosine of a ray with a normal in the width of a pixel: edge-on it would be infinite.
 LEAST_SLANT = 0.05
 
 
 @dataclass(frozen=True)
 class Surface:
-    """What is known of the surface where rays hit it.
+    """The surface where rays hit it.
 
     `local` is the point in the solid's own coordinates. `u` and `v` are arc lengths along the
-    surface; `v` is vertical, except on horizontal faces. `widths` are the extents, along u and
-    along v, of what a ray covers there, for each radian that it is wide. `material` is the column
-    in `CastScene.materials`.
+    surface; `v` is vertical, except on horizontal faces. `widths` are the extents along u and v
+    that a ray covers there, for each radian of its width. `material` is the column in
+    `CastScene.materials`.
     """
 
     point: Planes
@@ -42,14 +42,14 @@ class Surface:
 def surface_at(
     scene: CastScene, origin: Float[Tensor, "3 camera"], direction: Planes, hits: Hits
 ) -> Surface:
-    """The surface where rays hit it."""
+    """The surface at `hits`."""
     solid, point = hits.solid, origin[..., None] + hits.t * direction
     index = solid[:, None].expand(-1, scene.table.shape[1], -1)
     gathered = scene.table.gather(2, index).unbind(1)
     center, half, (cos, sin, kind) = gathered[:3], gathered[3:6], gathered[6:]
     moved = [part - middle for part, middle in zip(point, center, strict=True)]
     x, y, z = cos * moved[0] - sin * moved[2], moved[1], sin * moved[0] + cos * moved[2]
-    # The face is the one whose plane is nearest: the hit itself is off by rounding.
+    # The face is the one with the nearest plane, since rounding moves the hit off the surface.
     gap_x, gap_y, gap_z = (
         (extent - part.abs()).abs() for part, extent in zip((x, y, z), half, strict=True)
     )
@@ -58,11 +58,17 @@ def surface_at(
     is_curved = is_sphere | (is_cylinder & ((half[0] - radial).abs() < gap_y))
     on_y = (is_cylinder & ~is_curved) | ((gap_y < gap_x) & (gap_y <= gap_z))
     on_x = ~on_y & (gap_x <= gap_z)
-    nx, ny, nz = _normal((x, y, z), (is_curved, is_sphere, is_shell), on_x, on_y)
+    # Outward unit normals in local axes; those of the shell point inwards.
+    height = y * is_sphere
+    scale = (x * x + height * height + z * z).clamp_min(1e-12).rsqrt()
+    sign = 1 - 2 * is_shell.to(x.dtype)
+    flat = (x.sign() * (on_x * sign), y.sign() * (on_y * sign), z.sign() * (~(on_x | on_y) * sign))
+    curved = (x * scale, height * scale, z * scale)
+    nx, ny, nz = (torch.where(is_curved, a, b) for a, b in zip(curved, flat, strict=True))
     normal = torch.stack((cos * nx + sin * nz, ny, cos * nz - sin * nx))
     reached = (point * point).sum(0).sqrt() > 0.999 * scene.dome
     is_sky = is_shell & reached
-    # Around a curved side u is the arc, so that patterns keep their scale on it.
+    # Around a curved side u is the arc length, so that patterns keep their scale.
     u = torch.where(is_curved, torch.atan2(x, z) * half[0], torch.where(on_x, z, x))
     v = torch.where(on_y & ~is_curved, z, y)
     face = torch.where(on_y, (y < 0) * CEILING, torch.where(on_x, WALL_X, WALL_Z))
@@ -73,7 +79,13 @@ def surface_at(
         local=torch.stack((x, y, z)),
         u=u,
         v=v,
-        widths=_widths(hits.t, direction, normal, (cos, sin), (on_x, on_y, is_curved)),
+        widths=_widths(
+            hits.t,
+            direction=direction,
+            normal=normal,
+            turn=(cos, sin),
+            faces=(on_x, on_y, is_curved),
+        ),
         material=solid + face * is_shell,
         is_sky=is_sky,
     )
@@ -81,39 +93,25 @@ def surface_at(
 
 def _widths(
     t: Rays,
+    *,
     direction: Planes,
     normal: Planes,
     turn: tuple[Rays, Rays],
-    flags: tuple[Tensor, Tensor, Tensor],
+    faces: tuple[Tensor, Tensor, Tensor],
 ) -> tuple[Rays, Rays]:
-    """A small cone meets a plane in an ellipse, long where the ray runs: its extents along u, v."""
+    """The extents along u and v of the ellipse where a small cone meets the surface.
+
+    `turn` is the cosine and sine of the yaw; `faces` tells which points are on x, on y and curved.
+    """
     cos, sin = turn
-    on_x, on_y, is_curved = flags
+    on_x, on_y, is_curved = faces
     length = (direction * direction).sum(0).sqrt()
     ahead = direction / length
     slant = (normal * ahead).sum(0)
     x, y, z = (ahead - slant * normal) / slant.abs().clamp_min(LEAST_SLANT)
     x, z = cos * x - sin * z, sin * x + cos * z
-    # Around a round side the axes are not known: the longest extent serves both.
+    # Around a curved side u and v follow no fixed axes: the longest extent serves both.
     longest = (x * x + y * y + z * z) * is_curved
     u, v = torch.where(on_x, z, x), torch.where(on_y, z, y)
     u, v = torch.maximum(u * u, longest), torch.maximum(v * v, longest)
     return t * length * (1 + u).sqrt(), t * length * (1 + v).sqrt()
-
-
-def _normal(
-    local: Vectors,
-    flags: tuple[Tensor, Tensor, Tensor],
-    on_x: Bool[Tensor, "camera ray"],
-    on_y: Bool[Tensor, "camera ray"],
-) -> Vectors:
-    """Outward unit normals in local axes; those of the shell point inwards."""
-    is_curved, is_sphere, is_shell = flags
-    x, y, z = local
-    height = y * is_sphere
-    scale = (x * x + height * height + z * z).clamp_min(1e-12).rsqrt()
-    sign = 1 - 2 * is_shell.to(x.dtype)
-    flat = (x.sign() * (on_x * sign), y.sign() * (on_y * sign), z.sign() * (~(on_x | on_y) * sign))
-    curved = (x * scale, height * scale, z * scale)
-    nx, ny, nz = (torch.where(is_curved, a, b) for a, b in zip(curved, flat, strict=True))
-    return nx, ny, nz

@@ -1,9 +1,9 @@
-"""Colours of surface points: the patterns that materials are made of.
+"""Colours of surface points: the patterns of materials.
 
 A pattern blends a material's colours `a` and `b` by a number in [0, 1]. It reads the surface
 coordinates u and v (arc lengths), the point in its solid's own coordinates, and noise there. Edges
 are at least as soft as a pixel is wide, and repeats narrower than a pixel fade to their mean: one
-sample a pixel is enough within a face.
+sample of a pixel is enough within a face.
 """
 
 import math
@@ -14,7 +14,7 @@ import torch
 from jaxtyping import Bool, Float
 from torch import Tensor
 
-from ..shapes import Planes, Rays
+from ..tensors import Planes, Rays
 from .materials import PATTERNS
 from .noise import sample_noise
 
@@ -24,10 +24,13 @@ BRICK_STEP, ROW_STEP, TINT = 0.7549, 0.5698, 0.16
 # Elevations are sines; clouds begin above the highest hill.
 HILL_TONE, HILL_SIZE, HIGHEST_HILL = 0.62, 3.0, 0.14
 
+# The numbers 7 to 13 of `Material.row`.
+PARAMETERS = ("frequency", "aspect", "cos", "sin", "level", "softness", "warp")
+
 
 @dataclass(frozen=True)
 class Spot:
-    """Where a pattern is evaluated, and the parameters of the material there.
+    """Points at which a pattern is evaluated, and the parameters of their materials.
 
     `u_width` and `v_width` are the extents of a pixel on the surface, in scene units.
     """
@@ -52,25 +55,25 @@ class Spot:
 
 
 def _faded(blend: Rays, width: Rays, mean: float) -> Rays:
-    """`blend`, drawn to `mean` where a pixel is about as wide (in repeats) as a repeat."""
-    return mean + (blend - mean) * _smooth(1.6 - 2 * width)
+    """`blend`, which fades to `mean` where a pixel, `width` repeats wide, is about a repeat."""
+    return mean + (blend - mean) * smooth_step(1.6 - 2 * width)
 
 
-def _smooth(value: Rays) -> Rays:
-    """Clamped to [0, 1], with slope 0 at both ends."""
+def smooth_step(value: Rays) -> Rays:
+    """A smooth step from 0 to 1, with slope 0 at both ends."""
     value = value.clamp(0, 1)
     return value * value * (3 - 2 * value)
 
 
 def gradient(spot: Spot) -> Rays:
-    """A slope along the height, `softness` wide; a narrow one parts a wall in two bands."""
+    """A ramp along the height, `softness` wide; a narrow one divides a wall into two bands."""
     height = spot.local[1] * spot.frequency - spot.level
-    return _smooth(0.5 + height / torch.maximum(spot.softness, spot.v_width * spot.frequency))
+    return smooth_step(0.5 + height / torch.maximum(spot.softness, spot.v_width * spot.frequency))
 
 
 def soft_noise(spot: Spot) -> Rays:
     """Clouds."""
-    return _smooth(0.5 + 0.35 * spot.noise)
+    return smooth_step(0.5 + 0.35 * spot.noise)
 
 
 def stripes(spot: Spot) -> Rays:
@@ -78,12 +81,12 @@ def stripes(spot: Spot) -> Rays:
     place = (spot.u * spot.cos + spot.v * spot.sin) * spot.frequency + spot.warp * spot.noise
     width = (spot.u_width * spot.cos.abs() + spot.v_width * spot.sin.abs()) * spot.frequency
     edge = torch.maximum(spot.softness, width)
-    # A sine that is cut off: its flanks are `edge` repeats wide.
+    # A clamped sine: its flanks are `edge` repeats wide.
     return _faded((0.5 + (TAU * place).sin() / (TAU * edge)).clamp(0, 1), width, 0.5)
 
 
 def marble(spot: Spot) -> Rays:
-    """Veins: waves through the solid, bent by noise."""
+    """Veins: waves through the solid that noise bends."""
     x, y, z = spot.local
     place = (x * spot.cos + z * spot.sin + 0.6 * y) * spot.frequency + 2 * spot.warp * spot.noise
     return _faded(0.5 + 0.5 * (TAU * place).sin(), spot.width(), 0.5)
@@ -110,7 +113,7 @@ def bricks(spot: Spot) -> Rays:
     across = 0.5 - (column - column.floor() - 0.5).abs()
     along = (0.5 - (row - row.floor() - 0.5).abs()) / spot.aspect
     u_width, v_width = spot.u_width * spot.frequency, spot.v_width * spot.frequency
-    # A joint narrower than a pixel keeps its share of it.
+    # A joint narrower than a pixel covers its share of the pixel.
     upright = _joint(across, spot.level, torch.maximum(spot.softness, u_width))
     level = _joint(along, spot.level, torch.maximum(spot.softness, v_width))
     return torch.maximum(_faded(upright, u_width, 0.1), _faded(level, v_width * spot.aspect, 0.1))
@@ -119,14 +122,14 @@ def bricks(spot: Spot) -> Rays:
 def _joint(distance: Rays, half: Rays, edge: Rays) -> Rays:
     """Coverage by a line of half width `half`, `distance` from its middle, blurred by `edge`."""
     share = (2 * half / edge).clamp_max(1)
-    return share * _smooth(0.5 + (torch.maximum(half, 0.5 * edge) - distance) / edge)
+    return share * smooth_step(0.5 + (torch.maximum(half, 0.5 * edge) - distance) / edge)
 
 
 def brick_tint(spot: Spot) -> Rays:
     """A brightness in [1 - TINT, 1 + TINT] for each brick."""
     column, row = _lattice(spot)
     place = column.floor() * BRICK_STEP + row.floor() * ROW_STEP
-    # A triangle wave, since a jump would tell devices apart by their rounding.
+    # A triangle wave: at a jump, rounding would make devices differ.
     wave = 4 * (place - place.floor() - 0.5).abs() - 1
     return _faded(1 + TINT * wave, spot.width() * spot.aspect, 1.0)
 
@@ -138,7 +141,7 @@ def dots(spot: Spot) -> Rays:
     distance = (across * across + along * along).sqrt()
     width = spot.width()
     edge = torch.maximum(spot.softness, width)
-    return _faded(_smooth(0.5 + (spot.level - distance) / edge), width, 0.25)
+    return _faded(smooth_step(0.5 + (spot.level - distance) / edge), width, 0.25)
 
 
 PATTERN_FUNCTIONS: dict[str, Callable[[Spot], Rays]] = {
@@ -154,7 +157,7 @@ PATTERN_FUNCTIONS: dict[str, Callable[[Spot], Rays]] = {
 
 @dataclass(frozen=True)
 class Painted:
-    """Linear colours in [0, 1], and how much each point shines by itself (0 or 1)."""
+    """Linear colours in [0, 1], and the share of light that each point emits (0 to 1)."""
 
     color: Planes
     glow: Rays
@@ -162,38 +165,43 @@ class Painted:
 
 def paint(
     materials: Float[Tensor, "camera 20 ray"],
+    *,
     local: Planes,
-    along: tuple[Rays, Rays, Rays, Rays],
+    coordinates: tuple[Rays, Rays],
+    widths: tuple[Rays, Rays],
     is_sky: Bool[Tensor, "camera ray"],
     volume: Float[Tensor, "1 2 side side side"],
 ) -> Painted:
-    """The colours of surface points with the given materials, with noise out of `volume`.
+    """The colours of surface points with materials as of `Material.row`.
 
-    `local` is the point in the solid's own coordinates, for the sky a unit direction; `along` is
-    u, v and the extents of a pixel along them.
+    `local` is the point in the solid's own coordinates, or for the sky a unit direction;
+    `coordinates` are u and v, `widths` the extents of a pixel along them; `volume` is
+    `noise_volume`.
     """
     numbers = materials.movedim(1, 0)
     pattern, a, b = numbers[0], numbers[1:4], numbers[4:7]
     noise_frequency, mottle, glow = numbers[14:17].unbind(0)
     place = torch.where(is_sky, _sky_position(local), local)
-    position = place * noise_frequency + numbers[17:]
-    noise, other = sample_noise(volume, position)
-    spot = Spot(local, *along, noise, *numbers[7:14].unbind(0))
+    noise, other = sample_noise(volume, place * noise_frequency + numbers[17:])
+    (u, v), (u_width, v_width) = coordinates, widths
+    parameters = dict(zip(PARAMETERS, numbers[7:14].unbind(0), strict=True))
+    spot = Spot(local=local, u=u, v=v, u_width=u_width, v_width=v_width, noise=noise, **parameters)
     blend = torch.zeros_like(noise)
-    # Every pattern everywhere, then a choice: a gather of each pattern's points costs more,
-    # and its sizes would break the compiled graph.
+    # Every pattern is computed everywhere: a gather of each pattern's points costs more, and its
+    # sizes would break the compiled graph.
     for name, function in PATTERN_FUNCTIONS.items():
         blend = torch.where(pattern == PATTERNS.index(name), function(spot), blend)
     tint = torch.where(pattern == PATTERNS.index("bricks"), brick_tint(spot), 1.0)
     color = torch.lerp(a, b, blend) * (tint * (1 + mottle * other))
-    sky = _sky(spot, (a, b), mottle, other)
+    sky = _sky(spot, (a, b), cloudiness=mottle, other=other)
     return Painted(torch.where(is_sky, sky, color).clamp(0, 1), glow)
 
 
 def _sky_position(direction: Planes) -> Planes:
-    """Where clouds and hills are looked up in the noise: hills by the compass, whatever the height.
+    """The points of the noise for directions of the sky.
 
-    Clouds lie on a plane above, so they shrink towards the horizon.
+    Hills depend on the compass direction alone. Clouds lie on a plane above, so they shrink
+    towards the horizon.
     """
     x, y, z = direction
     compass = HILL_SIZE * (x * x + z * z).clamp_min(1e-6).rsqrt()
@@ -202,11 +210,15 @@ def _sky_position(direction: Planes) -> Planes:
 
 
 def _sky(spot: Spot, colors: tuple[Planes, Planes], cloudiness: Rays, other: Rays) -> Planes:
-    """From colour `b` at the horizon to `a` at the zenith, clouds, and hills as high as `level`."""
+    """A blend from the zenith's to the horizon's colour, with clouds and hills up to `level`."""
     zenith, horizon = colors
     elevation = -spot.local[1]
-    clear = torch.lerp(horizon, zenith, _smooth(elevation * 1.6 + 0.02).sqrt())
-    cloud = cloudiness * _smooth(0.9 * spot.noise - 0.1) * _smooth(6 * (elevation - HIGHEST_HILL))
+    clear = torch.lerp(horizon, zenith, smooth_step(elevation * 1.6 + 0.02).sqrt())
+    cloud = (
+        cloudiness
+        * smooth_step(0.9 * spot.noise - 0.1)
+        * smooth_step(6 * (elevation - HIGHEST_HILL))
+    )
     clear = torch.lerp(clear, torch.ones_like(clear), cloud)
     hill = (spot.level * (0.6 + 0.35 * other) - elevation) / 0.004
-    return torch.lerp(clear, HILL_TONE * (0.7 * horizon + 0.3 * zenith), _smooth(hill))
+    return torch.lerp(clear, HILL_TONE * (0.7 * horizon + 0.3 * zenith), smooth_step(hill))

@@ -65,9 +65,9 @@ def test_what_is_there_is_not_made_again(
     made = []
     clips = world_clips._clips
 
-    def counted(seed: int, *rest: object) -> list:
+    def counted(seed: int, config: WorldsConfig, **rest: object) -> list:
         made.append(seed)
-        return clips(seed, *rest)
+        return clips(seed, config, **rest)
 
     monkeypatch.setattr(world_clips, "_clips", counted)
     write_world_clips(worlds, False, SIZE, folder)

@@ -41,7 +41,7 @@ def test_every_clip_is_its_world_along_its_trajectory_at_its_times(
             # Edges of things may round to the other side.
             assert (shown - alone.rgb[0]).abs().mean() < 0.005
             assert ((pool.depth[index, path] - alone.depth[0]).abs() < 0.01).float().mean() > 0.98
-            assert pool.cameras(index, path).c2w.equal(c2w)
+            assert pool.c2w[index, path].equal(c2w)
 
 
 def test_one_frame_and_a_still_camera_show_the_world_at_its_start() -> None:

@@ -4,7 +4,7 @@ from torch import Tensor
 
 from nano.worlds.rendering.materials import PATTERNS
 from nano.worlds.rendering.raycast import trace
-from nano.worlds.scene import PALETTES, World, Worlds, build_worlds, pack_worlds, world_cameras
+from nano.worlds.scene import PALETTES, World, Worlds, build_worlds, world_cameras
 from src.geometry.cameras import compose, invert_rigid
 from src.runtime import InputError
 
@@ -140,14 +140,6 @@ def test_palettes_and_saturation_leave_the_geometry(still_worlds: Worlds) -> Non
         torch.testing.assert_close(strong.focal[seed], still_worlds.focal[seed])
         sizes = [w.half[seed][(w.half[seed] > 0).all(-1)] for w in (strong, still_worlds)]
         torch.testing.assert_close(*sizes)
-
-
-def test_worlds_of_different_kinds_share_a_batch() -> None:
-    """Catches a batch that forgets which of its worlds move."""
-    worlds = pack_worlds([World(5), World(5, dynamic=True)])
-    assert worlds.motion[0].abs().max() == 0
-    assert worlds.motion[1].abs().max() > 0
-    assert len(worlds[:1]) == 1 and worlds[:1].counts == worlds.counts
 
 
 @pytest.mark.parametrize(

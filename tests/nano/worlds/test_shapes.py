@@ -3,7 +3,8 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from nano.worlds.shapes import SHAPES, Shape, Vectors
+from nano.worlds.shapes import SHAPES, Shape
+from nano.worlds.tensors import Vectors
 
 RAYS, STEPS, REACH = 400, 4001, 6.0
 

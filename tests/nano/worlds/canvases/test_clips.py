@@ -5,10 +5,9 @@ from functools import partial
 import pytest
 import torch
 
-from nano.worlds.canvases.clips import canvas_clips
+from nano.worlds.canvases.clips import CanvasMotion, canvas_clips
 from nano.worlds.canvases.draws import Draws
-from nano.worlds.canvases.library import TEXTURES, Library, build_library, composites, to_bytes
-from nano.worlds.canvases.motion import CanvasMotion
+from nano.worlds.canvases.library import COMPOSITES, TEXTURES, Library, build_library
 
 SIZE = (32, 48)
 
@@ -20,17 +19,13 @@ def library() -> Library:
 
 def test_a_canvas_is_its_seed_s_whatever_the_batch(library: Library) -> None:
     """A kind whose pictures change with their neighbours, or are not finite colours."""
-    kinds = [partial(_texture, texture) for _, texture in TEXTURES]
-    kinds += [lambda d, c=composite: c(d, library.canvases) for _, composite in composites(SIZE)]
+    kinds = [partial(texture, size=SIZE) for _, texture in TEXTURES]
+    kinds += [partial(composite, sources=library.canvases) for _, composite in COMPOSITES]
     for kind in kinds:
         pair, one = kind(Draws(torch.tensor([4, 11]))), kind(Draws(torch.tensor([11])))
         torch.testing.assert_close(pair[1:], one, rtol=0, atol=1e-5)
         assert pair.shape == (2, 3, *SIZE) and pair.min() >= 0 and pair.max() <= 1
         assert not torch.equal(pair[0], pair[1])
-
-
-def _texture(texture, draws: Draws) -> torch.Tensor:  # noqa: ANN001
-    return texture(draws, SIZE)
 
 
 def test_a_clip_is_its_seed_s_whatever_the_batch(library: Library) -> None:
@@ -58,8 +53,3 @@ def test_still_clips_stand_still_and_others_move() -> None:
     homography = CanvasMotion.draw(draws, still).at(torch.linspace(0, 1, 5).expand(50, 5))
     change = (homography - homography[:, :1]).abs().amax(dim=(1, 2, 3))
     assert change[still].max() < 1e-6 and change[~still].min() > 1e-3
-
-
-def test_numbers_beyond_the_range_are_clipped() -> None:
-    """Bright light that turns black where 8 bits overflow."""
-    assert to_bytes(torch.tensor([-1.0, 0.5, 2.0])).tolist() == [0, 128, 255]

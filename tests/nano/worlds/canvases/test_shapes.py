@@ -17,7 +17,7 @@ def test_windows_find_what_brute_force_finds() -> None:
     wanted = torch.full((2, height, width), -1)
     for index in range(60):
         for picture in range(2):
-            one = shapes.at((torch.tensor(picture), torch.tensor(index)))
+            one = shapes[torch.tensor(picture), torch.tensor(index)]
             hit = one.inside(column, row)
             wanted[picture][hit] = index
     assert torch.equal(top, wanted)

@@ -2,8 +2,9 @@ import torch
 from torch import Tensor
 
 from nano.worlds.rendering.lighting import _occlusion, develop
-from nano.worlds.rendering.raycast import Part, spread, vectors
+from nano.worlds.rendering.raycast import Part
 from nano.worlds.shapes import SHAPES, Shape
+from nano.worlds.tensors import spread, vectors
 
 COUNT = 3000
 
@@ -33,7 +34,13 @@ def test_shadows_have_their_outline_exactly_where_the_middle_of_the_lamp_is_hidd
         light = light / light.norm(dim=0)
         normal = torch.zeros_like(points)
         softness = torch.full((1, 1, 1), 0.1, dtype=torch.float64)
-        clear, _ = _occlusion(part, spread(points), spread(normal), spread(light), softness)
+        clear, _ = _occlusion(
+            part,
+            point=spread(points),
+            normal=spread(normal),
+            light=spread(light),
+            softness=softness,
+        )
         steps = torch.linspace(0, 5, 1500, dtype=torch.float64)
         marched = points[..., None] + light[..., None] * steps
         inside = part.shape.distance(part.local(spread(marched.flatten(2))), part.half) < 0
@@ -54,8 +61,9 @@ def test_contact_shading_fades_with_distance_and_spares_surfaces_that_face_away(
     up = torch.zeros_like(points)
     up[1] = -1
     softness = torch.full((1, 1, 1), 0.1, dtype=torch.float64)
-    _, facing = _occlusion(part, spread(points), spread(up), spread(up), softness)
-    _, turned = _occlusion(part, spread(points), spread(-up), spread(up), softness)
+    place = {"point": spread(points), "light": spread(up), "softness": softness}
+    _, facing = _occlusion(part, normal=spread(up), **place)
+    _, turned = _occlusion(part, normal=spread(-up), **place)
     assert (facing[0, 0].diff() < 0).all()
     assert facing[0, 0, 0] > 0.9 and facing[0, 0, -1] < 0.01
     assert turned.max() == 0

@@ -20,10 +20,17 @@ def rendered(material: Material, points: torch.Tensor, factor: float) -> torch.T
     local = (points * factor)[:, None]
     rays = local.shape[1:]
     width = torch.full(rays, 0.003 * factor, dtype=torch.float64)
-    along = (local[0], local[1], width, width)
     materials = row[None, :, None].expand(1, -1, rays[1])
     volume = noise_volume(torch.device("cpu")).double()
-    return paint(materials, local, along, torch.zeros(rays, dtype=torch.bool), volume).color
+    painted = paint(
+        materials,
+        local=local,
+        coordinates=(local[0], local[1]),
+        widths=(width, width),
+        is_sky=torch.zeros(rays, dtype=torch.bool),
+        volume=volume,
+    )
+    return painted.color
 
 
 def test_scaled_materials_look_the_same_on_a_scaled_scene() -> None:

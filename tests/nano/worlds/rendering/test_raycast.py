@@ -1,8 +1,9 @@
 import torch
 from torch import Tensor
 
-from nano.worlds.rendering.raycast import CastScene, make_scene, trace
+from nano.worlds.rendering.raycast import CastScene, trace
 from nano.worlds.rendering.surface import CEILING, FLOOR, SKY, WALL_X, WALL_Z, surface_at
+from nano.worlds.scene import Worlds
 
 MARCH_STEPS = 400
 
@@ -12,15 +13,19 @@ def tiny_scene(dome: float = 50.0) -> CastScene:
     center = [[0.4, 0.1, 2], [1e3, 1e3, 1e3], [-0.6, 0.2, 1.5], [0, -0.4, 1.8], [0.1, -0.5, 0.3]]
     half = [[0.3, 0.4, 0.2], [-1, -1, -1], [0.2, 0.3, 0.2], [0.25, 0.25, 0.25], [2, 1, 3]]
     yaw = [0.5, 0.0, 1.0, -0.7, 0.3]
-    return make_scene(
-        (2, 1, 1),
-        torch.tensor([center], dtype=torch.float64),
-        torch.tensor([half], dtype=torch.float64),
-        torch.tensor([yaw], dtype=torch.float64),
-        torch.tensor([dome], dtype=torch.float64),
-        torch.zeros(1, 20, 4 + 5, dtype=torch.float64),
-        torch.zeros(1, 18, dtype=torch.float64),
+    worlds = Worlds(
+        counts=(2, 1, 1),
+        center=torch.tensor([center], dtype=torch.float64),
+        half=torch.tensor([half], dtype=torch.float64),
+        yaw=torch.tensor([yaw], dtype=torch.float64),
+        motion=torch.zeros(1, 5, 11, dtype=torch.float64),
+        dome=torch.tensor([dome], dtype=torch.float64),
+        materials=torch.zeros(1, 20, 4 + 5, dtype=torch.float64),
+        light=torch.zeros(1, 18, dtype=torch.float64),
+        scene_from_world=torch.eye(3, dtype=torch.float64)[None],
+        focal=torch.ones(1, dtype=torch.float64),
     )
+    return worlds.at(torch.tensor([0]), torch.zeros(1, dtype=torch.float64))
 
 
 def distance(scene: CastScene, points: Tensor) -> Tensor:

@@ -17,7 +17,8 @@ from .config import ClipSettings, SdgConfig
 from .model.architecture import TransformerConfig
 from .model.text import PromptEncoder, prompt_contexts
 from .outputs import beside
-from .sampling.pipeline import Context, Gen3C
+from .sampling.pipeline import Gen3C
+from .sampling.recipe import Context
 from .sampling.rollout import PreparedScene
 from .scenes.inputs import SceneInput
 from .scenes.scene import (

@@ -28,7 +28,8 @@ from .model.architecture import TransformerConfig, read_config
 from .origins import Origins
 from .outputs import WriteError
 from .preparation import Depths, Prompts, ScenePreparation, make_pictures
-from .sampling.pipeline import SamplingPlan, load_gen3c
+from .sampling.pipeline import load_gen3c
+from .sampling.recipe import SamplingPlan
 from .sampling.rollout import PreparedScene, roll_out
 from .scenes.input_check import check_input
 from .scenes.inputs import SceneInput, scene_inputs
@@ -198,11 +199,17 @@ def _make_clip(
     """Generate the clip of one shot and write it, piece by piece."""
     config, settings = clips.config, clips.settings
     files, scene = clips.files(job), prepared.scene
-    drawn, published = clips.drawn(job), config.sampling.published_draws
+    drawn = clips.drawn(job)
     spec = shot_spec(job.shot, config.cameras, drawn)
     rig = shot_rig(spec, scene.rig, settings.height, settings.width)
     meta = clips.record(job) | scene.record | _provenance(job, drawn.seed)
-    plan = SamplingPlan(settings.num_steps, settings.guidance, scene.fps, drawn.seed, published)
+    plan = SamplingPlan(
+        num_steps=settings.num_steps,
+        guidance=settings.guidance,
+        fps=scene.fps,
+        seeds=(drawn.seed,),
+        published_noise=config.sampling.published_draws,
+    )
     steps = settings.num_steps * settings.pieces
     title = f"{files.key} {job.shot.folder}".strip()
     with (

@@ -52,7 +52,9 @@ def unit_video(video: UInt8[Tensor, "*batch 3 h w"]) -> Float[Tensor, "*batch 3 
 def cache_settings(config: WarpConfig, defaults: SamplingDefaults) -> CacheSettings:
     """The settings of the 3D cache that the commands use with weights of these `defaults`."""
     threshold = defaults.filter_points_threshold if config.threshold is None else config.threshold
-    return CacheSettings(threshold, config.foreground_masking, drop_invalid=True)
+    return CacheSettings(
+        threshold=threshold, foreground_masking=config.foreground_masking, drop_invalid=True
+    )
 
 
 def warp_clips(clips: SourcedClips, settings: CacheSettings) -> Warps:

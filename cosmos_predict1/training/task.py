@@ -19,9 +19,9 @@ from src.training.task import Model, Progress, Share, Validation
 
 from ..diffusion.model.network import Gen3CTransformer, load_generator, save_generator
 from ..diffusion.model.text import PromptEncoder, prompt_contexts
+from ..diffusion.sampling.recipe import SamplingPlan
 from .config import GeneratorTrainConfig, network_config
 from .folder_clips import folder_clips, list_clips, split_clips
-from .initial import initialise
 from .latents import ClipEncoder, EncodedClips, LatentBatch, LatentBatches, encode_all
 from .lora import (
     adapted_state,
@@ -32,13 +32,14 @@ from .lora import (
     read_adapters,
     write_adapters,
 )
-from .objective import GeneratorObjective
+from .objective import GeneratorObjective, initialise
 from .sources import SourcedClips, cache_settings
 from .validation import Sampler, evaluate
 
 LOGGER = get_logger(__name__)
 # Held-out clips that are sampled together.
 SAMPLED_AT_ONCE = 16
+VALIDATION_SEED = 0
 # What another package offers where there is no folder of clips.
 WORLDS = "worlds for the generator"
 
@@ -120,8 +121,18 @@ class GeneratorTask:
         assert self._tokenizer is not None, "validate before build"
         config, size = self.config.validation, self.network_config.sampling
         guidances = config.guidances or [size.guidance]
-        channels = self.network_config.warp_channels
-        sampler = Sampler(model, self._tokenizer, size.num_steps, guidances, channels)
+        sampler = Sampler(
+            model=model,
+            tokenizer=self._tokenizer,
+            plan=SamplingPlan(
+                num_steps=size.num_steps,
+                guidance=guidances[0],
+                fps=size.fps,
+                seeds=(VALIDATION_SEED,),
+            ),
+            guidances=guidances,
+            warp_channels=self.network_config.warp_channels,
+        )
         return evaluate(sampler, self._held_out, share, config.pictured)
 
     def write_weights(self, folder: Path, weights: dict[str, Tensor]) -> None:

@@ -221,7 +221,7 @@ class ClipMaker:
         """What the generator makes of the plans."""
         # Drop what has no depth out of the way of others, as the commands do.
         defaults = self.generator.network.config.sampling
-        cache = CacheSettings(defaults.filter_points_threshold, drop_invalid=True)
+        cache = CacheSettings(threshold=defaults.filter_points_threshold, drop_invalid=True)
         parts = []
         with self.clock("warps"):
             groups = scene_groups(plans)

@@ -52,7 +52,7 @@ class Networks:
         if folder is None:
             return CacheSettings(drop_invalid=True)
         threshold = read_config(folder).sampling.filter_points_threshold
-        return CacheSettings(threshold, drop_invalid=True)
+        return CacheSettings(threshold=threshold, drop_invalid=True)
 
     @cached_property
     def depth(self) -> NanoDepth:

@@ -104,7 +104,9 @@ def test_the_filter_is_that_of_the_weights_unless_asked_for() -> None:
     for flags, expected in (([], 0.2), (["--filter_points_threshold", "0.1"], 0.1)):
         arguments = static_parser("").parse_args(["--input_image_path", "a.png", *flags])
         config = with_weights(sdg_config(arguments), network)
-        assert config.cache == CacheSettings(expected, False, drop_invalid=True)
+        assert config.cache == CacheSettings(
+            threshold=expected, foreground_masking=False, drop_invalid=True
+        )
 
 
 def test_the_centre_depth_is_that_of_the_weights_unless_asked_for() -> None:

@@ -74,7 +74,7 @@ def inference_warps(clips: SourcedClips, index: int) -> Warps:
 
 def test_settings_are_those_of_the_commands() -> None:
     """Warps that are filtered otherwise than those of a user of the weights."""
-    assert CacheSettings(0.2, True, drop_invalid=True) == SETTINGS
+    assert CacheSettings(threshold=0.2, foreground_masking=True, drop_invalid=True) == SETTINGS
     assert cache_settings(WarpConfig(threshold=0.1), SIZE).threshold == 0.1
 
 

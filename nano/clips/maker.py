@@ -100,7 +100,7 @@ class ClipMaker:
         self.clock = Stopwatch(self.device, config.timing)
         self.root = Path(config.output) / ("dynamic" if config.dynamic else "static")
         folders = {part: find_checkpoint(part, config.checkpoint_dir) for part in PARTS}
-        hardware = HardwareConfig(self.device)
+        hardware = HardwareConfig(device=self.device)
         dtype = hardware.dtype
         network = load_generator(folders["generator"], self.device, dtype)
         tokenizer = load_tokenizer(folders["tokenizer"], self.device, dtype)

@@ -30,7 +30,7 @@ class Networks:
     def __init__(self, settings: Settings, device: torch.device) -> None:
         """Load nothing yet."""
         self.settings, self.device = settings, device
-        self.hardware = HardwareConfig(device)
+        self.hardware = HardwareConfig(device=device)
 
     @cached_property
     def tokenizer(self) -> VideoTokenizer:

@@ -12,7 +12,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 Denoise = Callable[[Tensor, float], Tensor]
-Progress = Callable[[int, Tensor], None]
+Progress = Callable[[int, Tensor], object]
 
 
 def sample(

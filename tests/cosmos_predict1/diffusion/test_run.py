@@ -364,8 +364,8 @@ def test_clips_that_disappear_are_an_error(
     picture = write_picture(tmp_path / "a.png")
     original = sdg._make_clip
 
-    def remove_after(*arguments: Any) -> None:
-        original(*arguments)
+    def remove_after(*arguments: Any, **named: Any) -> None:
+        original(*arguments, **named)
         shutil.rmtree(tmp_path / "out")
 
     monkeypatch.setattr(sdg, "_make_clip", remove_after)

@@ -159,8 +159,8 @@ def test_broken_weights_are_named(weights: Path, tmp_path: Path) -> None:
 
 def test_computation_is_float32_on_a_cpu() -> None:
     """Bfloat16 convolutions on a processor, which take minutes."""
-    assert HardwareConfig(torch.device("cpu")).dtype == torch.float32
-    assert HardwareConfig(torch.device("cuda")).dtype == torch.bfloat16
+    assert HardwareConfig(device=torch.device("cpu")).dtype == torch.float32
+    assert HardwareConfig(device=torch.device("cuda")).dtype == torch.bfloat16
 
 
 @pytest.mark.parametrize("part", ["network", "tokenizer"])

@@ -22,7 +22,15 @@ from src.io.image.image import read_image
 
 PIECES = 3
 COUNT = PIECES * (FRAMES - 1) + 1
-SETTINGS = ClipSettings(HEIGHT, WIDTH, COUNT, FRAMES, 24.0, 1, 1.0)
+SETTINGS = ClipSettings(
+    height=HEIGHT,
+    width=WIDTH,
+    num_frames=COUNT,
+    piece_frames=FRAMES,
+    fps=24.0,
+    num_steps=1,
+    guidance=1.0,
+)
 PLAN = SamplingPlan(num_steps=1, guidance=1.0, fps=24.0, seeds=(2**32 - 1,))
 
 

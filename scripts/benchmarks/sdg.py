@@ -39,7 +39,9 @@ SMALL = replace(
     attention_head_dim=12,
     num_layers=2,
     adaln_lora_dim=4,
-    sampling=SamplingDefaults(64, 96, 9, 24.0, STEPS, 1.0),
+    sampling=SamplingDefaults(
+        height=64, width=96, num_frames=9, fps=24.0, num_steps=STEPS, guidance=1.0
+    ),
 )
 SMALL_TOKENIZER = {
     "encoder_block_out_channels": (8, 8, 16, 16),

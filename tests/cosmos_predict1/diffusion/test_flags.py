@@ -188,7 +188,15 @@ def test_a_malformed_spiral_is_refused(value: str) -> None:
 
 def test_settings_default_to_the_weights() -> None:
     """Published constants that override what the small weights were trained for."""
-    defaults = SamplingDefaults(176, 320, 17, 12.0, 6, 0.5, "none")
+    defaults = SamplingDefaults(
+        height=176,
+        width=320,
+        num_frames=17,
+        fps=12.0,
+        num_steps=6,
+        guidance=0.5,
+        text_encoder="none",
+    )
     settings = clip_settings(SamplingConfig(), TransformerConfig(sampling=defaults), 16, False)
     assert (settings.height, settings.width, settings.num_frames) == (176, 320, 17)
     assert (settings.num_steps, settings.guidance, settings.fps) == (6, 0.5, 12.0)

@@ -68,7 +68,6 @@ class Depths:
 
     def __init__(self, config: SdgConfig) -> None:
         self._config = config
-        # The backend's name, the folder of its weights, its device.
         self._wanted = (config.inputs.depth, config.checkpoint_dir, config.hardware.device)
 
     def load(self, scenes: Sequence[SceneInput]) -> None:

@@ -10,10 +10,10 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 import torch
-
-from src.config.loading import file_layer
 from src.config.tokenizer import load_tokenizer_train_config
 from src.config.training import split_task
+
+from src.config.loading import file_layer
 from src.io.json_object import write_json
 from src.models.recon.weights import load_decoder
 from src.runtime import InputError, default_device, setup_logging

@@ -11,7 +11,15 @@ from cosmos_predict1.diffusion.model.network import Gen3CTransformer, save_gener
 from src.depth.backends.nano import NanoDepth, NanoDepthConfig, save_nano_depth
 from src.tokenizer.loading import save_tokenizer
 
-SAMPLING = SamplingDefaults(HEIGHT, WIDTH, FRAMES, 24.0, 2, 1.0, "none")
+SAMPLING = SamplingDefaults(
+    height=HEIGHT,
+    width=WIDTH,
+    num_frames=FRAMES,
+    fps=24.0,
+    num_steps=2,
+    guidance=1.0,
+    text_encoder="none",
+)
 NETWORK = TransformerConfig(
     num_attention_heads=2,
     attention_head_dim=12,

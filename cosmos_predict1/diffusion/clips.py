@@ -1,4 +1,4 @@
-"""The jobs of a run and their clips on disk: which are finished, missing, or in other hands."""
+"""The jobs of a run and their clips on disk: finished, missing, or being written by another run."""
 
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
@@ -25,33 +25,37 @@ class Job:
 
     @property
     def group(self) -> tuple[str, bool]:
-        """Jobs of one group share everything but the cameras."""
+        """The key of the jobs that share everything but the cameras."""
         return self.scene.key, self.shot.backwards
 
 
 @dataclass(frozen=True)
 class Clips:
-    """The clips of a run on disk: where they lie, and which are still to be made."""
+    """The clips of a run on disk."""
 
     config: SdgConfig
     settings: ClipSettings
     origins: Origins
 
     def files(self, job: Job) -> ShotFiles:
-        """Where the clips of a job lie."""
-        return ShotFiles(self.config.output, job.shot, job.scene.key, self.settings.pieces)
+        """The files of a job's clips."""
+        return ShotFiles(
+            root=self.config.output,
+            shot=job.shot,
+            key=job.scene.key,
+            pieces=self.settings.pieces,
+        )
 
     def drawn(self, job: Job) -> Draw:
-        """What is random about a job's shot."""
+        """The random draw of a job's shot."""
         sampling = self.config.sampling
         if sampling.published_draws:
             return published_draw(sampling.seed)
         return draw(sampling.seed, job.scene.key, job.shot.folder)
 
     def record(self, job: Job) -> dict[str, object]:
-        """What a clip is made from and what the flags decide; a later run has to agree with it."""
+        """The inputs, weights and flags of a clip, which a later run has to agree with."""
         config = self.config
-        drawn = self.drawn(job)
         chosen: dict[str, object] = {
             **asdict(self.settings),
             **asdict(config.cache),
@@ -65,18 +69,18 @@ class Clips:
             chosen["published_draws"] = True
         return {
             "settings": chosen,
-            "trajectory": describe(shot_spec(job.shot, config.cameras, drawn)),
+            "trajectory": describe(shot_spec(job.shot, config.cameras, self.drawn(job))),
             "prompt": job.scene.prompt,
             "negative_prompt": config.sampling.negative_prompt,
             "made_from": self.origins.of(job.scene),
         }
 
     def is_finished(self, job: Job) -> bool:
-        """Whether the clips of a job are there; see `ShotFiles.is_finished` for errors."""
+        """Whether the clips of a job are there; raises as `ShotFiles.is_finished`."""
         return self.files(job).is_finished(self.record(job), self.config.overwrite)
 
     def missing(self, jobs: Sequence[Job]) -> list[Job]:
-        """The jobs whose clips are still to be made."""
+        """Returns the jobs without finished clips; removes stale locks of the others."""
         missing = []
         for job in jobs:
             if not self.is_finished(job):
@@ -86,9 +90,9 @@ class Clips:
         return missing
 
     def without_held(self, missing: list[Job]) -> list[Job]:
-        """The jobs that are missing, once some of them are not in the hands of another run.
+        """Wait while other runs write all of the missing clips; returns the jobs still missing.
 
-        While another run writes all that is missing, no network need be loaded.
+        A run that has nothing to do in the meantime need not load the networks.
         """
         while missing and all(self._is_held(job) for job in missing):
             LOGGER.info("another run writes what is missing; waiting for it")

@@ -1,11 +1,10 @@
-"""What a run of the generator is told, checked; made from the flags of `flags.py`."""
+"""The checked settings of a run of the generator, made from the flags of `flags.py`."""
 
 import os
 from argparse import Namespace
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Literal
 
 import torch
 
@@ -17,11 +16,16 @@ from .conditioning.cache import CacheSettings
 from .model.architecture import RopePrecision, TransformerConfig
 
 FEWEST_FRAMES = 9
+# Flags whose names are those of `SamplingConfig`.
+SAMPLING_FLAGS = (
+    *("height", "width", "fps", "num_steps", "guidance", "seed", "negative_prompt"),
+    *("noise_aug_strength", "filter_points_threshold", "published_draws"),
+)
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class InputConfig:
-    """What the scenes are made from; `image` of the dynamic command is a video."""
+    """The inputs of the scenes; `image` of the dynamic command is a video."""
 
     image: str | None = None
     vipe: str | None = None
@@ -35,9 +39,9 @@ class InputConfig:
     text_to_image_model: str = ""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class CameraConfig:
-    """Which trajectories there are of each scene."""
+    """The trajectories of each scene."""
 
     trajectory: str = "left"
     rotation: str = "center_facing"
@@ -57,9 +61,9 @@ class CameraConfig:
             raise InputError("--total_movement_distance_factor", self.factor, "a number > 0")
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class SamplingConfig:
-    """How clips are sampled; None for what the weights' configuration says."""
+    """How clips are sampled; None stands for the value of the weights' configuration."""
 
     height: int | None = None
     width: int | None = None
@@ -86,9 +90,9 @@ class SamplingConfig:
             raise InputError("--guidance", self.guidance, "a number >= 0")
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class HardwareConfig:
-    """Where the networks work, and which rest on the CPU meanwhile."""
+    """The device of the networks; offloaded ones stay on the CPU while they don't work."""
 
     device: torch.device
     offload_transformer: bool = False
@@ -104,13 +108,13 @@ class HardwareConfig:
 
     @property
     def dtype(self) -> torch.dtype:
-        """The type in which the networks compute."""
+        """The type of the networks."""
         return torch.float32 if self.device.type == "cpu" else torch.bfloat16
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class SdgConfig:
-    """A whole run: which scenes, which trajectories, how, and where to; see `with_weights`."""
+    """A whole run; `with_weights` fills in the values that the weights decide."""
 
     moving: bool
     inputs: InputConfig
@@ -124,9 +128,9 @@ class SdgConfig:
     overwrite: bool = False
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class ClipSettings:
-    """What all clips of a run have in common; `fps` None is that of the input video.
+    """The settings that all clips of a run share; `fps` None is that of the input video.
 
     A clip of `num_frames` is sampled in pieces of `piece_frames`, which share a frame.
     """
@@ -141,12 +145,12 @@ class ClipSettings:
 
     @property
     def pieces(self) -> int:
-        """In how many pieces a clip is sampled and written."""
+        """The number of pieces of a clip."""
         return (self.num_frames - 1) // (self.piece_frames - 1)
 
 
 def sdg_config(arguments: Namespace) -> SdgConfig:
-    """The run that the flags describe.
+    """Returns the run that the flags describe.
 
     Raises:
         InputError: flags that contradict each other or lie out of range, a number of GPUs that is
@@ -157,44 +161,32 @@ def sdg_config(arguments: Namespace) -> SdgConfig:
         expected = f"1, or as many as torchrun --nproc_per_node starts processes: {processes}"
         raise InputError("--num_gpus", arguments.num_gpus, expected)
     return SdgConfig(
-        arguments.moving,
-        _inputs(arguments),
-        _cameras(arguments),
-        SamplingConfig(
-            arguments.height,
-            arguments.width,
-            arguments.num_video_frames,
-            arguments.fps,
-            arguments.num_steps,
-            arguments.guidance,
-            arguments.seed,
-            arguments.negative_prompt,
-            arguments.noise_aug_strength,
-            arguments.filter_points_threshold,
-            arguments.published_draws,
+        moving=arguments.moving,
+        inputs=_inputs(arguments),
+        cameras=_cameras(arguments),
+        sampling=SamplingConfig(
+            num_frames=arguments.num_video_frames,
+            **{name: getattr(arguments, name) for name in SAMPLING_FLAGS},
         ),
-        CacheSettings(
+        cache=CacheSettings(
             foreground_masking=arguments.foreground_masking,
             drop_invalid=not arguments.published_invalid_depth,
         ),
-        _hardware(arguments),
-        Path(arguments.checkpoint_dir).expanduser(),
-        Path(arguments.video_save_folder).expanduser().resolve(),
-        arguments.save_buffer,
-        arguments.overwrite,
+        hardware=_hardware(arguments),
+        checkpoint_dir=Path(arguments.checkpoint_dir).expanduser(),
+        output=Path(arguments.video_save_folder).expanduser().resolve(),
+        save_buffer=arguments.save_buffer,
+        overwrite=arguments.overwrite,
     )
 
 
 def clip_settings(
     sampling: SamplingConfig, network: TransformerConfig, max_latent_frames: int, moving: bool
 ) -> ClipSettings:
-    """The settings of all clips: those asked for, else those of the weights.
+    """Returns the settings of all clips: those of `sampling`, else those of the weights.
 
-    Args:
-        sampling: what was asked for.
-        network: the configuration of the generator's weights.
-        max_latent_frames: as many as the tokenizer's statistics cover.
-        moving: the input are videos, whose frame rate is the default one.
+    `max_latent_frames` is what the tokenizer's statistics cover. With `moving` inputs, which are
+    videos, the default frame rate is that of the video.
 
     Raises:
         InputError: a size, a frame count or a number of steps that the weights cannot do.
@@ -221,10 +213,11 @@ def clip_settings(
 
 
 def with_weights(config: SdgConfig, network: TransformerConfig) -> SdgConfig:
-    """The run with the 3D cache's filter and the centre that were asked for, else the weights'."""
+    """Returns the run with the weights' filter threshold and centre where the flags give none."""
     default = network.sampling
-    asked = config.sampling.filter_points_threshold
-    threshold = default.filter_points_threshold if asked is None else asked
+    threshold = config.sampling.filter_points_threshold
+    if threshold is None:
+        threshold = default.filter_points_threshold
     about_median = config.inputs.center_depth_quantile
     if about_median is None:
         about_median = default.center_depth_quantile
@@ -236,54 +229,48 @@ def with_weights(config: SdgConfig, network: TransformerConfig) -> SdgConfig:
 
 
 def _inputs(arguments: Namespace) -> InputConfig:
-    if arguments.vipe_starting_frame_idx < 0:
-        raise InputError(
-            "--vipe_starting_frame_idx", arguments.vipe_starting_frame_idx, "an integer >= 0"
-        )
+    start = arguments.vipe_starting_frame_idx
+    if start < 0:
+        raise InputError("--vipe_starting_frame_idx", start, "an integer >= 0")
     return InputConfig(
-        arguments.input_image_path,
-        arguments.vipe_path,
-        arguments.batch_input_path,
-        arguments.prompt,
-        arguments.resize,
-        arguments.depth,
-        arguments.vipe_starting_frame_idx,
-        arguments.center_depth_quantile,
-        arguments.published_invalid_depth,
-        arguments.text_to_image_model,
+        image=arguments.input_image_path,
+        vipe=arguments.vipe_path,
+        batch=arguments.batch_input_path,
+        prompt=arguments.prompt,
+        resize=arguments.resize,
+        depth=arguments.depth,
+        start=start,
+        center_depth_quantile=arguments.center_depth_quantile,
+        published_invalid_depth=arguments.published_invalid_depth,
+        text_to_image_model=arguments.text_to_image_model,
     )
 
 
 def _cameras(arguments: Namespace) -> CameraConfig:
     file = arguments.trajectory_file
     return CameraConfig(
-        arguments.trajectory,
-        arguments.camera_rotation,
-        arguments.movement_distance,
-        arguments.camera_gen_kwargs,
-        arguments.multi_trajectory,
-        arguments.total_movement_distance_factor,
-        arguments.flip_supervision,
-        None if file is None else Path(file),
+        trajectory=arguments.trajectory,
+        rotation=arguments.camera_rotation,
+        distance=arguments.movement_distance,
+        spiral=arguments.camera_gen_kwargs,
+        multi=arguments.multi_trajectory,
+        factor=arguments.total_movement_distance_factor,
+        flipped=arguments.flip_supervision,
+        file=None if file is None else Path(file),
     )
 
 
 def _hardware(arguments: Namespace) -> HardwareConfig:
-    return HardwareConfig(
-        _device(arguments.device),
-        arguments.offload_diffusion_transformer,
-        arguments.offload_tokenizer,
-        arguments.offload_text_encoder_model,
-        arguments.disable_prompt_encoder,
-        arguments.compile,
-        arguments.rope_precision,
-    )
-
-
-def _device(name: Literal["auto", "cpu", "cuda"]) -> torch.device:
-    if name == "cpu":
-        return torch.device("cpu")
-    device = default_device()
+    name = arguments.device
+    device = torch.device("cpu") if name == "cpu" else default_device()
     if name == "cuda" and device.type != "cuda":
         raise InputError("--device", name, "cpu or auto: no CUDA device answers")
-    return device
+    return HardwareConfig(
+        device=device,
+        offload_transformer=arguments.offload_diffusion_transformer,
+        offload_tokenizer=arguments.offload_tokenizer,
+        offload_text_encoder=arguments.offload_text_encoder_model,
+        disable_text_encoder=arguments.disable_prompt_encoder,
+        compile_blocks=arguments.compile,
+        rope_precision=arguments.rope_precision,
+    )

@@ -1,12 +1,12 @@
 """The flags of the two generator commands, under their published names; imports no torch.
 
-A flag without a value here (`None`) is decided later: by the weights' `config.json`, else by the
-published value.
+A flag whose default is None takes the value of the weights' `config.json`, else the published one.
 """
 
 import argparse
 import json
 from argparse import ArgumentParser, BooleanOptionalAction
+from collections.abc import Mapping
 
 TRAJECTORIES = (
     *("left", "right", "up", "down", "zoom_in", "zoom_out"),
@@ -15,6 +15,23 @@ TRAJECTORIES = (
 ROTATIONS = ("center_facing", "no_rotation", "trajectory_aligned")
 SPIRAL_KEYS = ("radius_x_factor", "radius_y_factor", "num_circles")
 TEXT_TO_IMAGE = "black-forest-labs/FLUX.1-schnell"
+SAMPLING_SWITCHES = {
+    "--published_draws": "one noise, drawn on the GPU, and one place in the ranges of distances "
+    "for all trajectories, as published, instead of own draws of each trajectory",
+    "--disable_prompt_encoder": "zeros instead of the prompts",
+    "--foreground_masking": "background does not show through the edges of the foreground",
+    "--published_invalid_depth": "pixels without depth hide others, from the world's origin, and "
+    "count as depth 0 in the median of --center_depth_quantile, as published",
+}
+HARDWARE_SWITCHES = {
+    "--offload_diffusion_transformer": "keep the transformer on the CPU and stream its blocks",
+    "--offload_tokenizer": "keep the tokenizer on the CPU while it does not work",
+    "--offload_text_encoder_model": "keep T5 on the CPU while it does not work",
+    "--compile": "compile the transformer's blocks",
+    "--overwrite": "replace finished clips that were made from another input, other weights or "
+    "settings; without it the run is refused",
+    "--save_buffer": "also write the warps that each clip was made from, into FOLDER_buffers",
+}
 # Published flags without an effect, here as there.
 IGNORED_VALUES = {
     "--tokenizer_dir": "the tokenizer is found by itself below --checkpoint_dir",
@@ -30,7 +47,7 @@ IGNORED_SWITCHES = {
 
 
 def static_parser(manual: str) -> ArgumentParser:
-    """The flags of the command for pictures; `manual` is its description."""
+    """Returns the parser of the command for pictures; `manual` is its description."""
     parser = _parser(manual)
     inputs = parser.add_argument_group("input")
     inputs.add_argument(
@@ -40,7 +57,7 @@ def static_parser(manual: str) -> ArgumentParser:
     inputs.add_argument(
         "--text_to_image_model",
         default=TEXT_TO_IMAGE,
-        help="diffusers model that makes the picture where there is a prompt alone (%(default)s)",
+        help="diffusers model that makes the picture of a prompt alone (%(default)s)",
     )
     inputs.add_argument(
         "--noise_aug_strength",
@@ -59,7 +76,7 @@ def static_parser(manual: str) -> ArgumentParser:
 
 
 def dynamic_parser(manual: str) -> ArgumentParser:
-    """The flags of the command for videos; `manual` is its description."""
+    """Returns the parser of the command for videos; `manual` is its description."""
     parser = _parser(manual)
     inputs = parser.add_argument_group("input")
     inputs.add_argument("--vipe_path", help="a ViPE result folder, or one of its rgb/*.mp4")
@@ -76,12 +93,12 @@ def dynamic_parser(manual: str) -> ArgumentParser:
         "--center_depth_quantile",
         action=BooleanOptionalAction,
         help="turn about the median depth of the first frame instead of depth 1, where the input "
-        "brings its depth; raw results of ViPE want it (published: off)",
+        "brings its depth; raw results of ViPE need it (published: off)",
     )
     inputs.add_argument(
         "--flip_supervision",
         action="store_true",
-        help="with --multi_trajectory: the same six also from the video played backwards, in the "
+        help="with --multi_trajectory: also the same six from the video played backwards, in the "
         "folders 6 to 11, stored forwards in time and without latents",
     )
     parser.set_defaults(moving=True, text_to_image_model=TEXT_TO_IMAGE, noise_aug_strength=0.0)
@@ -89,7 +106,7 @@ def dynamic_parser(manual: str) -> ArgumentParser:
 
 
 def _parser(manual: str) -> ArgumentParser:
-    """What both commands have but the input."""
+    """Returns a parser of the flags that both commands share."""
     parser = ArgumentParser(
         description=manual,
         formatter_class=argparse.RawDescriptionHelpFormatter,
@@ -105,8 +122,10 @@ def _parser(manual: str) -> ArgumentParser:
 
 def _add_inputs(group: "argparse._ArgumentGroup", line: str) -> None:
     group.add_argument("--batch_input_path", help=f"a JSONL file of lines {line}")
-    group.add_argument("--prompt", default="", help="what the clips show (default: nothing said)")
-    group.add_argument("--negative_prompt", help="what they don't show (default: the published)")
+    group.add_argument("--prompt", default="", help="text of what the clips show (default: none)")
+    group.add_argument(
+        "--negative_prompt", help="text of what they don't show (default: the published one)"
+    )
     group.add_argument(
         "--resize",
         choices=("crop", "pad", "stretch"),
@@ -119,13 +138,13 @@ def _add_inputs(group: "argparse._ArgumentGroup", line: str) -> None:
         default="auto",
         help="auto, moge, depth_anything, nano, or a file (.npz, .npy, .exr, .zip); for videos "
         "also video_depth_anything (%(default)s: nano where the checkpoint folder has a depth "
-        "network of its own, depth/, else moge, as published)",
+        "network, depth/, else moge, as published)",
     )
 
 
 def _add_sampling(parser: ArgumentParser) -> None:
     group = parser.add_argument_group(
-        "sampling", "without a value: that of the weights' config.json, else the published one"
+        "sampling", "defaults are those of the weights' config.json, else the published ones"
     )
     group.add_argument("--num_steps", type=int, help="(published: 35)")
     group.add_argument("--guidance", type=float, help="0 is no guidance (published: 1)")
@@ -137,17 +156,8 @@ def _add_sampling(parser: ArgumentParser) -> None:
     )
     group.add_argument("--height", type=int, help="(published: 704)")
     group.add_argument("--width", type=int, help="(published: 1280)")
-    group.add_argument("--fps", type=float, help="(published: 24; a video's own)")
+    group.add_argument("--fps", type=float, help="(published: 24; of a video: its own)")
     group.add_argument("--seed", type=int, default=1, help="of all draws (%(default)s)")
-    group.add_argument(
-        "--published_draws",
-        action="store_true",
-        help="one noise, drawn on the GPU, and one place in the ranges of distances for all "
-        "trajectories, as published, instead of draws of each trajectory's own",
-    )
-    group.add_argument(
-        "--disable_prompt_encoder", action="store_true", help="zeros in the place of the prompts"
-    )
     group.add_argument(
         "--rope_precision",
         choices=("exact", "bf16"),
@@ -158,17 +168,7 @@ def _add_sampling(parser: ArgumentParser) -> None:
         type=float,
         help="pixels at depth edges steeper than this are not warped; 1: all are (published: 0.05)",
     )
-    group.add_argument(
-        "--foreground_masking",
-        action="store_true",
-        help="background does not show through the edges of what stands before it",
-    )
-    group.add_argument(
-        "--published_invalid_depth",
-        action="store_true",
-        help="pixels without depth hide others, from the world's origin, and count as depth 0 in "
-        "the median of --center_depth_quantile, as published",
-    )
+    _add_switches(group, SAMPLING_SWITCHES)
 
 
 def _add_trajectory(parser: ArgumentParser) -> None:
@@ -187,7 +187,7 @@ def _add_trajectory(parser: ArgumentParser) -> None:
         "--total_movement_distance_factor",
         type=float,
         default=1.0,
-        help="on the distances of --multi_trajectory",
+        help="factor of the distances of --multi_trajectory",
     )
     group.add_argument(
         "--camera_gen_kwargs",
@@ -212,34 +212,19 @@ def _add_hardware(parser: ArgumentParser) -> None:
         help="1, or the number of processes; torchrun starts them and they share the trajectories",
     )
     group.add_argument("--device", choices=("auto", "cpu", "cuda"), default="auto")
-    for flag, part in (
-        ("--offload_diffusion_transformer", "the transformer, streamed block by block"),
-        ("--offload_tokenizer", "the tokenizer"),
-        ("--offload_text_encoder_model", "T5"),
-    ):
-        group.add_argument(
-            flag, action="store_true", help=f"keep on the CPU while not at work: {part}"
-        )
-    group.add_argument("--compile", action="store_true", help="compile the transformer's blocks")
-    group.add_argument(
-        "--overwrite",
-        action="store_true",
-        help="replace finished clips that were made from another input, other weights or settings; "
-        "without it the run is refused",
-    )
-    group.add_argument(
-        "--save_buffer",
-        action="store_true",
-        help="also write the warps that each clip was made from, into FOLDER_buffers",
-    )
+    _add_switches(group, HARDWARE_SWITCHES)
     for flag, reason in IGNORED_VALUES.items():
         group.add_argument(flag, help=f"no effect: {reason}")
-    for flag, reason in IGNORED_SWITCHES.items():
-        group.add_argument(flag, action="store_true", help=f"no effect: {reason}")
+    _add_switches(group, {flag: f"no effect: {why}" for flag, why in IGNORED_SWITCHES.items()})
+
+
+def _add_switches(group: "argparse._ArgumentGroup", switches: Mapping[str, str]) -> None:
+    for flag, meaning in switches.items():
+        group.add_argument(flag, action="store_true", help=meaning)
 
 
 def _spiral(text: str) -> dict[str, float]:
-    """The JSON object of `--camera_gen_kwargs`."""
+    """Parse the JSON object of `--camera_gen_kwargs`."""
     try:
         values = json.loads(text)
     except (ValueError, RecursionError) as error:

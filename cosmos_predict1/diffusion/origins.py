@@ -1,6 +1,6 @@
-"""What the clips of a scene are made from: digests of the input, of the weights, of files of flags.
+"""The origins of a scene's clips: digests of the input, the weights and the files of flags.
 
-A clip keeps this record in its metadata; a later run takes the clip for finished only where its own
+A clip keeps this record in its metadata; a later run takes the clip for finished only if its own
 record is the same.
 """
 
@@ -16,23 +16,23 @@ from src.io.records.digest import content_digest, weights_digest
 from .config import SdgConfig
 from .preparation import is_filmed
 from .scenes.inputs import SceneInput
-from .scenes.scene import video_kind
+from .scenes.posed_video import video_kind
 
-# Of a ViPE result, beside `rgb/<clip>.mp4`.
+# Folders of a ViPE result beside `rgb/<clip>.mp4`.
 VIPE_PARTS = ("depth", "pose", "intrinsics", "mask")
-# What search_checkpoint calls the weights of a depth backend, where it is not the backend's name.
+# Names in search_checkpoint of the weights of depth backends, where they differ.
 PARTS = {"nano": "depth"}
 
 
 class Origins:
-    """The records of a run's scenes, each made once, when it is first asked for."""
+    """The records of a run's scenes, each made once, at the first request."""
 
     def __init__(self, config: SdgConfig) -> None:
         self._config = config
         self._inputs: dict[str, dict[str, str]] = {}
 
     def of(self, scene: SceneInput) -> dict[str, object]:
-        """What the clips of a scene are made from.
+        """Returns the record of a scene.
 
         Raises:
             InputError: a file that cannot be read, weights that are not there.
@@ -40,30 +40,31 @@ class Origins:
         return {"input": self.check(scene), **self._shared}
 
     def check(self, scene: SceneInput) -> dict[str, str]:
-        """What of it is the scene's own; `InputError` for a file that cannot be read."""
+        """Returns the scene's own part of the record; `InputError` for an unreadable file."""
         if scene.key not in self._inputs:
             self._inputs[scene.key] = self._input(scene)
         return self._inputs[scene.key]
 
     def _input(self, scene: SceneInput) -> dict[str, str]:
-        if scene.path is None:
-            # The prompt stands beside this record; the picture follows from it and the seed.
-            return {"picture_from": self._config.inputs.text_to_image_model}
-        path, inputs = scene.path, self._config.inputs
+        config, path = self._config, scene.path
+        if path is None:
+            # The picture follows from this, the seed and the prompt, which has its own entry.
+            return {"picture_from": config.inputs.text_to_image_model}
         found = {"content": content_digest(path)}
-        if self._config.moving and path.is_file() and video_kind(path) == "vipe":
+        if config.moving and path.is_file() and video_kind(path) == "vipe":
             for part in VIPE_PARTS:
                 for beside in sorted((path.parent.parent / part).glob("*")):
                     if beside.stem == path.stem:
                         found[part] = content_digest(beside)
-        if not self._config.moving:
-            return found | self._depth(named_depth(inputs.depth, self._config.checkpoint_dir))
-        if is_filmed(scene, self._config):
-            return found | self._depth(named_video_depth(inputs.depth, self._config.checkpoint_dir))
+        if not config.moving:
+            return found | self._depth(named_depth(config.inputs.depth, config.checkpoint_dir))
+        if is_filmed(scene, config):
+            name = named_video_depth(config.inputs.depth, config.checkpoint_dir)
+            return found | self._depth(name)
         return found
 
     def _depth(self, name: str) -> dict[str, str]:
-        """Where depth comes from: a file, or a network."""
+        """Returns the record of a depth file or of a depth network."""
         if Path(name).suffix.lower() in SUFFIXES:
             return {"depth": content_digest(Path(name).expanduser())}
         roots = [self._config.checkpoint_dir, *([NANO_ASSETS] if name == "nano" else [])]
@@ -75,7 +76,7 @@ class Origins:
 
     @cached_property
     def _shared(self) -> dict[str, object]:
-        """What all scenes of a run are made from alike."""
+        """The part of the record that all scenes of a run share."""
         folder, file = self._config.checkpoint_dir, self._config.cameras.file
         found: dict[str, object] = {
             part: weights_digest(find_checkpoint(part, folder))

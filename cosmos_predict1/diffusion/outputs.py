@@ -1,4 +1,4 @@
-"""Clips of shots on disk: where they lie, whether they are finished, how pieces are written."""
+"""The clips of one shot on disk: their paths, whether they are finished, how they are written."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -27,7 +27,7 @@ class WriteError(InputError):
 
 @dataclass(frozen=True)
 class ShotFiles:
-    """The clips of one shot, a clip for each piece, in scene time."""
+    """The clips of one shot: one for each piece, in the order of the scene's time."""
 
     root: Path
     shot: Shot
@@ -36,17 +36,19 @@ class ShotFiles:
 
     @property
     def paths(self) -> list[ClipPaths]:
-        """Where each piece lies; one that is alone has the scene's name."""
+        """The paths of each piece; a single piece has the scene's name."""
         names = [f"{self.key}_part{index}" for index in range(self.pieces)]
         names = names if self.pieces > 1 else [self.key]
         return [ClipPaths(self.root, self.shot.folder, name) for name in names]
 
     def is_finished(self, record: Mapping[str, object], overwrite: bool = False) -> bool:
-        """Whether all pieces are there, made as `record` says; others may be overwritten or not.
+        """Whether all pieces are there and made as `record` says.
+
+        With `overwrite`, a piece that was made otherwise counts as missing.
 
         Raises:
-            InputError: a finished piece was made from something else and must stay.
-            WriteError: the file system does not say what is there.
+            InputError: a finished piece was made otherwise.
+            WriteError: the file system denies access.
         """
         try:
             done = [is_finished(paths) for paths in self.paths]
@@ -65,33 +67,38 @@ class ShotFiles:
     def write(
         self, index: int, rolled: RolledPiece, fps: float, meta: Mapping[str, object]
     ) -> None:
-        """Write piece `index`, in the order of generation.
+        """Write piece `index`, counted in the order of generation.
 
-        A reversed shot is stored forwards, without its latents, which are those of the video
+        A reversed shot is stored forwards and without its latents, which belong to the video
         played backwards.
 
         Raises:
-            WriteError: the file system refuses; nothing half-written passes for finished.
+            WriteError: the file system refuses; a half-written clip does not count as finished.
         """
-        frames, rig = rolled.piece.frames, rolled.rig
-        latents = rolled.piece.latents
+        frames, rig, latents = rolled.piece.frames, rolled.rig, rolled.piece.latents
         if self.shot.backwards:
             index, frames, rig, latents = -1 - index, frames.flip(0), rig.backwards(), None
-        cameras = rig.cameras(frames.shape[1], frames.shape[2])
+        clip = Clip(
+            cameras=rig.cameras(frames.shape[1], frames.shape[2]),
+            fps=int(fps) if fps == int(fps) else fps,
+            frames=frames,
+            latents=latents,
+            meta=meta,
+        )
         paths = self.paths[index]
         try:
-            write_clip(paths, Clip(cameras, _plain(fps), frames, latents, meta=meta))
+            write_clip(paths, clip)
         except OSError as error:
             raise _write_error(paths.meta, error) from error
 
     def write_buffer(
         self, index: int, frames: UInt8[Tensor, "frame h buffer_w 3"], fps: float
     ) -> None:
-        """Write what piece `index` was made from beside the output."""
+        """Write the warps of piece `index` beside the output."""
         if self.shot.backwards:
             index, frames = -1 - index, frames.flip(0)
-        folder = beside(self.root, "buffers") / self.shot.folder
-        path = folder / f"{self.paths[index].key}.mp4"
+        name = f"{self.paths[index].key}.mp4"
+        path = beside(self.root, "buffers") / self.shot.folder / name
         try:
             write_video(path, frames, fps)
         except OSError as error:
@@ -99,12 +106,12 @@ class ShotFiles:
 
 
 def beside(output: Path, name: str) -> Path:
-    """A folder next to the output, in which published readers take everything for a clip."""
+    """Returns a folder next to the output: published readers take all files inside for clips."""
     return output.with_name(f"{output.name}_{name}")
 
 
 def _write_error(path: Path, error: OSError) -> WriteError:
-    """What the file system refuses, with the file that an atomic write has named, or `path`."""
+    """Returns the error with the file that an atomic write has named, or `path`."""
     if isinstance(error, UnwritableError):
         return WriteError(error.source, error.value, error.expected)
     return WriteError(path, f"no file ({error.strerror})", EXPECTED)
@@ -115,7 +122,3 @@ def _check_record(paths: ClipPaths, record: Mapping[str, object]) -> None:
     kept = {name: stored[name] for name in DECIDED if name in stored}
     wanted = {name: record[name] for name in DECIDED if name in record}
     check_made_from(paths.meta, kept, wanted, WAY_OUT)
-
-
-def _plain(fps: float) -> float | int:
-    return int(fps) if fps == int(fps) else fps

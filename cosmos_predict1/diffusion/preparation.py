@@ -1,11 +1,8 @@
-"""What the shots of a scene have in common, computed once: depth, points, text, first frame."""
+"""The parts that the shots of a scene share, computed once: depth, points, text, first frame."""
 
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from functools import cached_property
-
-from jaxtyping import Float
-from torch import Tensor
 
 from src.depth.backends.choice import DepthBackend, resolve_depth
 from src.depth.backends.video import VideoDepthBackend, resolve_video_depth
@@ -17,9 +14,11 @@ from .config import ClipSettings, SdgConfig
 from .model.architecture import TransformerConfig
 from .model.text import PromptEncoder, prompt_contexts
 from .outputs import beside
-from .sampling.pipeline import Context, Gen3C
+from .sampling.pipeline import Gen3C
+from .sampling.recipe import Context
 from .sampling.rollout import PreparedScene
 from .scenes.inputs import SceneInput
+from .scenes.posed_video import video_kind
 from .scenes.scene import (
     Center,
     Scene,
@@ -28,7 +27,6 @@ from .scenes.scene import (
     posed_scene,
     still_scene,
     to_device,
-    video_kind,
 )
 from .scenes.shots import draw, file_intrinsics
 from .scenes.text_to_image import TextToImage
@@ -37,7 +35,7 @@ ONE_PAINTER = "one process that makes the picture of a prompt"
 
 
 class Prompts:
-    """The contexts of prompts, those of the latest one kept; loads T5 when one needs it."""
+    """The contexts of prompts; keeps those of the latest prompt, and loads T5 when needed."""
 
     def __init__(self, config: SdgConfig, network: TransformerConfig) -> None:
         self._network, self._negative = network, config.sampling.negative_prompt
@@ -49,16 +47,18 @@ class Prompts:
         self._latest: tuple[str, tuple[Context, Context]] | None = None
 
     def __call__(self, prompt: str) -> tuple[Context, Context]:
-        """The context of the prompt, and that of what the clips do not show.
+        """Returns the contexts of the prompt and of the negative prompt.
 
         Raises:
-            InputError: a text encoder is needed and not there, or cannot be read.
+            InputError: a text encoder is needed and missing, or cannot be read.
         """
         if self._network.sampling.text_encoder == "none":
-            # Of such weights only prompts without a picture come here: they have made one.
+            # With such weights a prompt has only made the picture.
             prompt = ""
         if self._latest is None or self._latest[0] != prompt:
-            texts = prompt_contexts(self._network, self._encoder, prompt, self._negative)
+            texts = prompt_contexts(
+                self._network, self._encoder, prompt=prompt, negative_prompt=self._negative
+            )
             self._latest = (prompt, texts)
         return self._latest[1]
 
@@ -68,11 +68,10 @@ class Depths:
 
     def __init__(self, config: SdgConfig) -> None:
         self._config = config
-        # The backend's name, the folder of its weights, its device.
         self._wanted = (config.inputs.depth, config.checkpoint_dir, config.hardware.device)
 
     def load(self, scenes: Sequence[SceneInput]) -> None:
-        """Load what the scenes need; input that brings its own depth needs nothing.
+        """Load the backend of the scenes, if any of them needs one.
 
         Raises:
             InputError: an unknown backend, one that is not installed, weights that are missing.
@@ -85,12 +84,14 @@ class Depths:
     @cached_property
     def still(self) -> DepthBackend:
         """Depth of pictures."""
-        return resolve_depth(*self._wanted)
+        name, folder, device = self._wanted
+        return resolve_depth(name, folder, device)
 
     @cached_property
     def video(self) -> VideoDepthBackend:
         """Depth of plain videos."""
-        return resolve_video_depth(*self._wanted)
+        name, folder, device = self._wanted
+        return resolve_video_depth(name, folder, device)
 
 
 def is_filmed(scene: SceneInput, config: SdgConfig) -> bool:
@@ -107,6 +108,7 @@ class ScenePreparation:
         self,
         config: SdgConfig,
         settings: ClipSettings,
+        *,
         generator: Gen3C,
         prompts: Prompts,
         depths: Depths,
@@ -116,58 +118,59 @@ class ScenePreparation:
         self._latest: tuple[str, Scene] | None = None
 
     def __call__(self, source: SceneInput, backwards: bool = False) -> PreparedScene:
-        """The scene of an input, or what it looks like backwards.
+        """Returns the scene of an input, or of the input played backwards.
 
         Raises:
-            InputError: what is read is missing, damaged or does not fit.
+            InputError: the input is missing, damaged or does not fit.
         """
         if self._latest is None or self._latest[0] != source.key:
-            # The earlier scene's points need not stay while the next ones are made.
+            # Frees the previous scene before the next one is made.
             self._latest = None
             self._latest = (source.key, to_device(self._read(source), self.generator.device))
         scene = self._latest[1].backwards() if backwards else self._latest[1]
         buffers = min(self.config.cache.buffers, self.generator.max_buffers)
-        cache = PointCache(
-            scene.sources, replace(self.config.cache, buffers=buffers), moving=scene.moving
-        )
-        first = self.generator.first_latent(scene.first_frame)
+        cache = replace(self.config.cache, buffers=buffers)
         follow_up = self.settings.pieces > 1 and not scene.moving
-        backend = self.depths.still if follow_up else None
-        return PreparedScene(scene, cache, first, self.prompts(source.prompt), backend)
+        return PreparedScene(
+            scene=scene,
+            cache=PointCache(scene.sources, cache, moving=scene.moving),
+            first=self.generator.first_latent(scene.first_frame),
+            texts=self.prompts(source.prompt),
+            backend=self.depths.still if follow_up else None,
+        )
 
     def _read(self, source: SceneInput) -> Scene:
-        """The scene of a picture or a video."""
-        config, settings = self.config, self.settings
-        path, inputs = source.path, config.inputs
+        """Reads the scene of a picture or a video."""
+        config, settings, inputs = self.config, self.settings, self.config.inputs
+        path, file = source.path, config.cameras.file
         assert path is not None, f"no picture for {source.key}"
-        size = SceneSize(settings.height, settings.width, settings.num_frames, inputs.resize)
+        height, width = settings.height, settings.width
+        size = SceneSize(height, width, settings.num_frames, inputs.resize)
         default_fps = self.generator.network.config.sampling.fps
         if not config.moving:
+            lens = None if file is None else file_intrinsics(file, height, width)
             fps = default_fps if settings.fps is None else settings.fps
-            return still_scene(read_image(path), self.depths.still, size, fps, self._lens)
+            return still_scene(read_image(path), self.depths.still, size, fps=fps, lens=lens)
         if is_filmed(source, config):
-            return filmed_scene(path, self.depths.video, size, inputs.start, settings.fps)
+            return filmed_scene(path, self.depths.video, size, start=inputs.start, fps=settings.fps)
         center: Center = "all" if inputs.published_invalid_depth else "known"
-        center = center if inputs.center_depth_quantile else "one"
-        return posed_scene(path, size, inputs.start, settings.fps, default_fps, center)
-
-    @property
-    def _lens(self) -> Float[Tensor, "4"] | None:
-        file = self.config.cameras.file
-        return None if file is None else file_intrinsics(file, *self._size)
-
-    @property
-    def _size(self) -> tuple[int, int]:
-        return self.settings.height, self.settings.width
+        return posed_scene(
+            path,
+            size,
+            start=inputs.start,
+            fps=settings.fps,
+            default_fps=default_fps,
+            center=center if inputs.center_depth_quantile else "one",
+        )
 
 
 def make_pictures(
     config: SdgConfig, settings: ClipSettings, scenes: Sequence[SceneInput]
 ) -> Iterator[SceneInput]:
-    """The scenes, those of a prompt alone with a picture, which is made and kept where missing.
+    """Yield the scenes, each with a picture; the picture of a prompt alone is made and kept.
 
-    Pictures lie beside the output, in `<output>_images/<key>.png`. The first process that wants
-    one makes it, the others wait for it: all trajectories start from the same picture.
+    Pictures lie beside the output, in `<output>_images/<key>.png`. The first process that needs
+    one makes it and the others wait, so that all trajectories start from the same picture.
     """
     device, dtype = config.hardware.device, config.hardware.dtype
     painter = TextToImage(config.inputs.text_to_image_model, device, dtype)
@@ -175,11 +178,12 @@ def make_pictures(
     for scene in scenes:
         path = folder / f"{scene.key}.png" if scene.path is None else scene.path
         lock = folder / f".{scene.key}.lock"
-        # A lock beside the picture is of a run that was killed, or is about to go.
+        # A lock beside a picture belongs to a killed run, or to one that is about to release it.
         if scene.path is None and (lock.exists() or not path.is_file()):
             with process_lock(lock, ONE_PAINTER, wait=True):
                 if not path.is_file():
                     seed = draw(config.sampling.seed, scene.key, "picture").seed
-                    picture = painter(scene.prompt, settings.height, settings.width, seed)
+                    height, width = settings.height, settings.width
+                    picture = painter(scene.prompt, height=height, width=width, seed=seed)
                     write_png(path, picture)
         yield replace(scene, path=path)

@@ -1,8 +1,8 @@
-"""A whole run: every scene along every trajectory, as clips on disk.
+"""A whole run: clips on disk of every scene along every trajectory.
 
 The processes of a launch exchange nothing: each takes its share of the shots, scene by scene, and
-only those that are not finished. Networks are loaded once; what the shots of a scene have in common
-is computed once.
+makes those that are not finished. Networks are loaded once, and the parts that the shots of a scene
+share are computed once.
 """
 
 import os
@@ -10,7 +10,6 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from importlib.metadata import version
 from itertools import groupby
-from typing import NoReturn
 
 import torch
 from tqdm import tqdm
@@ -28,10 +27,10 @@ from .model.architecture import TransformerConfig, read_config
 from .origins import Origins
 from .outputs import WriteError
 from .preparation import Depths, Prompts, ScenePreparation, make_pictures
-from .sampling.pipeline import SamplingPlan, load_gen3c
+from .sampling.pipeline import load_gen3c
+from .sampling.recipe import SamplingPlan
 from .sampling.rollout import PreparedScene, roll_out
-from .scenes.input_check import check_input
-from .scenes.inputs import SceneInput, scene_inputs
+from .scenes.inputs import SceneInput, check_input, scene_inputs
 from .scenes.shots import list_shots, shot_rig, shot_spec
 
 LOGGER = get_logger(__name__)
@@ -39,14 +38,14 @@ LIBRARIES = ("torch", "diffusers")
 
 
 def run(config: SdgConfig) -> None:
-    """Make all clips that are not finished, of this process' share.
+    """Make the missing clips of this process' share.
 
-    A scene that fails is reported, the others are made all the same. Clips that another run is
-    writing are waited for.
+    A scene that fails is reported at the end and stops no other. The run waits for clips that
+    another run is writing.
 
     Raises:
-        InputError: whatever a user gave wrongly, most of it before any network is loaded; or, at
-            the end, the scenes that failed, and clips that somebody removed meanwhile.
+        InputError: wrong input, most of it before any network is loaded; or, at the end, the scenes
+            that failed and the clips that somebody removed meanwhile.
     """
     network, settings = _settings(config)
     config = with_weights(config, network)
@@ -60,12 +59,14 @@ def run(config: SdgConfig) -> None:
     missing = clips.missing(mine)
     LOGGER.info(
         "%d scenes, %d trajectories each; %d of %d clips of this process are missing",
-        *(len(scenes), len(shots), len(missing), len(mine)),
+        len(scenes),
+        len(shots),
+        len(missing),
+        len(mine),
     )
     missing = clips.without_held(missing)
     if missing:
-        found = _load_and_make(clips, network, missing)
-        for job, error in found:
+        for job, error in _load_and_make(clips, network, missing):
             failures.setdefault(job.scene.key, []).append(error)
     _report(config, failures)
     gone = clips.missing(mine)
@@ -74,77 +75,26 @@ def run(config: SdgConfig) -> None:
         raise InputError(clips.files(gone[0]).paths[0].meta, value, "clips that nobody removes")
 
 
-def _unusable(clips: Clips, jobs: Sequence[Job]) -> dict[str, list[InputError]]:
-    """What is wrong with the inputs of jobs, by scene, as far as headers tell."""
-    failures: dict[str, list[InputError]] = {}
-    for scene in {job.scene.key: job.scene for job in jobs}.values():
-        try:
-            check_input(scene, clips.config)
-            clips.origins.check(scene)
-        except InputError as error:
-            LOGGER.error("no clips of %s: %s", scene.key, error)
-            failures[scene.key] = [error]
-    return failures
-
-
-def _load_and_make(
-    clips: Clips, network: TransformerConfig, missing: Sequence[Job]
-) -> list[tuple[Job, InputError]]:
-    """Load the networks and make the clips; returns what went wrong."""
-    config = clips.config
-    # A depth network, or a text encoder, that is missing shows before larger networks are loaded.
-    depths = Depths(config)
-    depths.load([job.scene for job in missing])
-    pictured = make_pictures(config, clips.settings, [job.scene for job in missing])
-    missing = [replace(job, scene=scene) for job, scene in zip(missing, pictured, strict=True)]
-    prompts = Prompts(config, network)
-    prompts(missing[0].scene.prompt)
-    generator = load_gen3c(config)
-    prepare = ScenePreparation(config, clips.settings, generator, prompts, depths)
-    with torch.inference_mode():
-        failures, held = _make(clips, prepare, missing)
-        if held:
-            # Of another run, which has had the time of all other clips to finish them.
-            more, _ = _make(clips, prepare, held, wait=True)
-            failures += more
-    return failures
-
-
-def _report(config: SdgConfig, failures: Mapping[str, Sequence[InputError]]) -> None:
-    """End with the list of the scenes that failed, a line each.
-
-    Raises:
-        InputError: there are any.
-    """
-    if not failures:
-        return
-    reasons = [
-        f"{key}: {error}"
-        for key, errors in failures.items()
-        for error in dict.fromkeys(map(str, errors))
-    ]
-    listed = "".join(f"\n  {reason}" for reason in reasons)
-    raise InputError(config.output, f"{len(failures)} scenes without all clips", f"none:{listed}")
-
-
 def share(jobs: Sequence[Job], index: int, processes: int) -> Sequence[Job]:
-    """The jobs of one process: consecutive ones, so that few processes prepare the same scene."""
+    """Returns the jobs of one process; consecutive ones, so that few processes share a scene."""
     bounds = [len(jobs) * number // processes for number in (index, index + 1)]
     return jobs[bounds[0] : bounds[1]]
 
 
 def _settings(config: SdgConfig) -> tuple[TransformerConfig, ClipSettings]:
-    """The configuration of the weights and the settings of all clips, no weights read yet."""
+    """Returns the configuration of the weights and the settings of all clips; reads no weights."""
     network = read_config(find_checkpoint("generator", config.checkpoint_dir))
     folder = find_checkpoint("tokenizer", config.checkpoint_dir)
     covered = load_statistics(folder).max_latent_frames
-    return network, clip_settings(config.sampling, network, covered, config.moving)
+    return network, clip_settings(
+        config.sampling, network, max_latent_frames=covered, moving=config.moving
+    )
 
 
 def _checked_scenes(
     config: SdgConfig, network: TransformerConfig, settings: ClipSettings
 ) -> list[SceneInput]:
-    """The scenes of the run, as far as they can be checked without reading them."""
+    """Returns the scenes of the run; checks the flags that concern them."""
     scenes = scene_inputs(config.inputs, config.moving)
     depth = config.inputs.depth
     if settings.pieces > 1 and not config.moving and depth.lower().endswith(SUFFIXES):
@@ -159,12 +109,51 @@ def _checked_scenes(
     return scenes
 
 
-def _make(
-    clips: Clips, prepare: ScenePreparation, jobs: Sequence[Job], wait: bool = False
-) -> tuple[list[tuple[Job, InputError]], list[Job]]:
-    """Make the clips of `jobs`; returns what went wrong, and what another run was writing.
+def _unusable(clips: Clips, jobs: Sequence[Job]) -> dict[str, list[InputError]]:
+    """Returns the errors of unusable inputs by scene, as far as headers show them."""
+    config, failures = clips.config, dict[str, list[InputError]]()
+    for scene in {job.scene.key: job.scene for job in jobs}.values():
+        try:
+            if scene.path is not None:
+                check_input(scene.path, config.inputs, config.moving)
+            clips.origins.check(scene)
+        except InputError as error:
+            LOGGER.error("no clips of %s: %s", scene.key, error)
+            failures[scene.key] = [error]
+    return failures
 
-    With `wait` such clips are waited for.
+
+def _load_and_make(
+    clips: Clips, network: TransformerConfig, missing: Sequence[Job]
+) -> list[tuple[Job, InputError]]:
+    """Load the networks and make the clips; returns the failures."""
+    config = clips.config
+    # The smaller networks first, so that a missing one is reported early.
+    depths = Depths(config)
+    depths.load([job.scene for job in missing])
+    pictured = make_pictures(config, clips.settings, [job.scene for job in missing])
+    missing = [replace(job, scene=scene) for job, scene in zip(missing, pictured, strict=True)]
+    prompts = Prompts(config, network)
+    prompts(missing[0].scene.prompt)
+    generator = load_gen3c(config)
+    prepare = ScenePreparation(
+        config, clips.settings, generator=generator, prompts=prompts, depths=depths
+    )
+    with torch.inference_mode():
+        failures, held = _make(clips, prepare, missing)
+        if held:
+            # The other run had the time of all other clips to finish these.
+            more, _ = _make(clips, prepare, held, wait=True)
+            failures += more
+    return failures
+
+
+def _make(
+    clips: Clips, prepare: ScenePreparation, jobs: Sequence[Job], *, wait: bool = False
+) -> tuple[list[tuple[Job, InputError]], list[Job]]:
+    """Make the clips of `jobs`; returns the failures, and the jobs that another run is writing.
+
+    With `wait`, those are waited for.
     """
     failures: list[tuple[Job, InputError]] = []
     held: list[Job] = []
@@ -180,7 +169,7 @@ def _make(
                 continue
             for job in group:
                 try:
-                    _make_clip(clips, prepare, prepared, job, wait)
+                    _make_clip(clips, prepare, prepared, job=job, wait=wait)
                 except WriteError:
                     raise
                 except HeldError:
@@ -193,16 +182,26 @@ def _make(
 
 
 def _make_clip(
-    clips: Clips, prepare: ScenePreparation, prepared: PreparedScene, job: Job, wait: bool
+    clips: Clips, prepare: ScenePreparation, prepared: PreparedScene, *, job: Job, wait: bool
 ) -> None:
-    """Generate the clip of one shot and write it, piece by piece."""
+    """Generate the clip of one shot and write it piece by piece."""
     config, settings = clips.config, clips.settings
-    files, scene = clips.files(job), prepared.scene
-    drawn, published = clips.drawn(job), config.sampling.published_draws
+    files, scene, drawn = clips.files(job), prepared.scene, clips.drawn(job)
     spec = shot_spec(job.shot, config.cameras, drawn)
-    rig = shot_rig(spec, scene.rig, settings.height, settings.width)
-    meta = clips.record(job) | scene.record | _provenance(job, drawn.seed)
-    plan = SamplingPlan(settings.num_steps, settings.guidance, scene.fps, drawn.seed, published)
+    meta = clips.record(job) | scene.record
+    meta |= {
+        "seed": drawn.seed,
+        "input": str(job.scene.path),
+        "backwards": job.shot.backwards,
+        "versions": {"open-lyra": __version__} | {name: version(name) for name in LIBRARIES},
+    }
+    plan = SamplingPlan(
+        num_steps=settings.num_steps,
+        guidance=settings.guidance,
+        fps=scene.fps,
+        seeds=(drawn.seed,),
+        published_noise=config.sampling.published_draws,
+    )
     steps = settings.num_steps * settings.pieces
     title = f"{files.key} {job.shot.folder}".strip()
     with (
@@ -210,32 +209,31 @@ def _make_clip(
         tqdm(total=steps, desc=title, disable=rank() != 0, leave=False) as bar,
     ):
         if clips.is_finished(job):
-            # By another run, after this one had looked.
+            # Another run finished it after this one had looked.
             return
         rolled = roll_out(
             prepare.generator,
             prepared,
-            rig,
-            settings,
-            plan,
-            config.sampling.noise_aug_strength,
-            lambda _step, _state: _advance(bar),
+            rig=shot_rig(spec, scene.rig, height=settings.height, width=settings.width),
+            settings=settings,
+            plan=plan,
+            noise_aug_strength=config.sampling.noise_aug_strength,
+            progress=lambda _step, _state: bar.update(),
         )
         for index, piece in enumerate(rolled):
             if config.save_buffer:
                 files.write_buffer(index, piece.buffer, scene.fps)
-            files.write(index, piece, scene.fps, meta | {"piece": index})
+            files.write(index, piece, scene.fps, meta=meta | {"piece": index})
 
 
-def _advance(bar: "tqdm[NoReturn]") -> None:
-    bar.update()
-
-
-def _provenance(job: Job, seed: int) -> dict[str, object]:
-    """What else is worth knowing about a clip."""
-    return {
-        "seed": seed,
-        "input": str(job.scene.path),
-        "backwards": job.shot.backwards,
-        "versions": {"open-lyra": __version__} | {name: version(name) for name in LIBRARIES},
-    }
+def _report(config: SdgConfig, failures: Mapping[str, Sequence[InputError]]) -> None:
+    """Raise an `InputError` that lists the scenes that failed, one in each line, if any did."""
+    if not failures:
+        return
+    reasons = [
+        f"{key}: {error}"
+        for key, errors in failures.items()
+        for error in dict.fromkeys(map(str, errors))
+    ]
+    listed = "".join(f"\n  {reason}" for reason in reasons)
+    raise InputError(config.output, f"{len(failures)} scenes without all clips", f"none:{listed}")

@@ -1,4 +1,4 @@
-"""The settings of the generator's training, composed of those of its parts."""
+"""The settings of the generator's training."""
 
 from dataclasses import dataclass, field
 from typing import Any
@@ -15,15 +15,15 @@ TOKENIZER = "./checkpoints/cosmos_predict1/Cosmos-Tokenize1-CV8x8x8-720p"
 LORA_TARGETS = ["to_q", "to_k", "to_v", "to_out.0", "ff.net.0.proj", "ff.net.2"]
 
 
-@dataclass
+@dataclass(kw_only=True)
 class EdmConfig:
     """The objective of Karras et al. 2022 (EDM), section 5, with condition drop-out.
 
     Attributes:
         log_mean: mean of ln(sigma), the noise level of a clip.
         log_std: its standard deviation.
-        dropout: share of clips that are shown the conditions of the branch to guide away from:
-            no warps, and the text that a clip does not show.
+        dropout: share of clips with the conditions of the unconditional branch: no warps, and the
+            negative prompt.
     """
 
     log_mean: float = 0.0
@@ -37,13 +37,12 @@ class EdmConfig:
             raise InputError("edm.dropout", self.dropout, "a number in [0, 1]")
 
 
-@dataclass
+@dataclass(kw_only=True)
 class WarpConfig:
     """How the warps of a clip are made from its source; see `CacheSettings`.
 
-    `threshold` None is that of the weights' configuration, which the commands use, too.
-    `depth_noise` is the deviation of a smooth random field by which depth is multiplied (as
-    1 + field): generated clips start from estimated depth, which errs.
+    `threshold` None is that of the weights' configuration. Depth is multiplied by 1 plus a smooth
+    random field of deviation `depth_noise`, because the commands use estimated depth, which errs.
     """
 
     threshold: float | None = None
@@ -55,19 +54,16 @@ class WarpConfig:
             raise InputError("warps.depth_noise", self.depth_noise, "a number in [0, 0.3)")
 
 
-@dataclass
+@dataclass(kw_only=True)
 class WorldSetConfig:
-    """Which procedural worlds are shown, from which seeds on, each along some trajectories.
+    """A set of procedural worlds, each filmed along some trajectories.
 
     Attributes:
-        static: how many still worlds.
-        dynamic: how many moving ones, whose source is the clip of a still camera.
-        static_seed: of the first still world; None: the first that may be used so.
-        dynamic_seed: of the first moving one; None: likewise.
-        trajectories: clips of each world: of the six, and in moving worlds of the same six with
-            the time reversed.
-        palette: of the worlds.
-        saturation: of the worlds.
+        static: number of still worlds.
+        dynamic: number of moving worlds, whose source is the clip of a still camera.
+        static_seed: of the first still world; None: the first of the allowed range.
+        dynamic_seed: of the first moving world; None: likewise.
+        trajectories: clips of each world, of the six; moving worlds also play them reversed.
     """
 
     static: int = 0
@@ -86,16 +82,16 @@ class WorldSetConfig:
             raise InputError("trajectories of a world", self.trajectories, "1 to 6")
 
 
-@dataclass
+@dataclass(kw_only=True)
 class GeneratorDataConfig:
-    """The clips to learn from: those of a folder, or of worlds, encoded once at the start.
+    """The training clips, of a folder or of worlds, encoded once at the start.
 
     Attributes:
         root: folder of clips with depth; None for worlds.
         worlds: rendered at the size and length of the weights' configuration.
         worlds_at_once: rendered, warped and encoded together; bounds the memory.
-        storage: where the latents are kept: 0.25 MB a clip of 17 x 176 x 320, 22 MB at full size.
-        held_out: clips of a folder that are kept for validation.
+        storage: of the latents: 0.25 MB a clip of 17 x 176 x 320, 22 MB at full size.
+        held_out: clips of a folder for validation.
     """
 
     root: str | None = None
@@ -111,15 +107,15 @@ class GeneratorDataConfig:
             raise InputError("data.storage", self.storage, "device or cpu")
 
 
-@dataclass
+@dataclass(kw_only=True)
 class LoraConfig:
     """Low-rank adapters (Hu et al. 2021) instead of the weights themselves.
 
     Attributes:
         rank: of the adapters; 0 trains all weights.
-        alpha: scale of what they add, times 1 / rank.
+        alpha: scale of their sum with the weights, times 1 / rank.
         targets: ends of the names of the adapted layers.
-        merge: checkpoints also hold the sum of weights and adapters, which generates clips.
+        merge: checkpoints also hold the merged weights, which generate clips.
     """
 
     rank: int = 0
@@ -133,14 +129,14 @@ class LoraConfig:
             raise InputError("lora.rank, lora.alpha", value, "at least 0 and 1")
 
 
-@dataclass
+@dataclass(kw_only=True)
 class SampledConfig:
-    """What a validation samples.
+    """The clips that a validation samples.
 
     Attributes:
-        worlds: held-out ones.
-        guidances: tried one after the other; the first is that of the figures and the picture.
-            Empty for the one of the weights' configuration.
+        worlds: held-out worlds.
+        guidances: all are sampled, the first for the figures and the picture. Empty: that of the
+            weights' configuration.
         pictured: clips in the picture.
     """
 
@@ -149,19 +145,19 @@ class SampledConfig:
     pictured: int = 4
 
 
-@dataclass
+@dataclass(kw_only=True)
 class GeneratorTrainConfig:
     """A training run of the generator.
 
     Attributes:
-        network: sizes as in the `config.json` of a weights folder; empty for those of
-            `loop.initial_weights`, or else the published ones.
-        tokenizer: folder of the tokenizer that encodes the clips.
+        network: sizes as in a `config.json` of weights; empty: those of `loop.initial_weights`, or
+            else the published ones.
+        tokenizer: its folder.
         checkpoint_dir: holds the text encoder, for weights that have one.
         prompt: of all clips.
         negative_prompt: None for the published one.
         gradient_checkpointing: compute activations again in the backward pass.
-        compile: the blocks; the first step takes a minute.
+        compile: compile the blocks; the first step takes a minute.
     """
 
     loop: LoopConfig = field(default_factory=lambda: LoopConfig(name="generator"))
@@ -181,7 +177,7 @@ class GeneratorTrainConfig:
 
 
 def network_config(config: GeneratorTrainConfig) -> TransformerConfig:
-    """The network to train: as configured, or that of the initial weights.
+    """Returns the configuration of the network, or else that of the initial weights.
 
     Raises:
         InputError: an unknown size, one of a wrong type; initial weights that are not there.

@@ -1,4 +1,4 @@
-"""Clips of a folder in the clip format with their sources: frame 0 and its depth."""
+"""Training clips of a folder in the clip format; their source is frame 0 with its depth."""
 
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -14,7 +14,7 @@ from .sources import SourcedClips
 
 
 def list_clips(root: Path) -> list[ClipPaths]:
-    """All clips of a folder, sorted by scene.
+    """Returns all clips of a folder, sorted by scene.
 
     Raises:
         InputError: there are none.
@@ -32,9 +32,9 @@ def list_clips(root: Path) -> list[ClipPaths]:
 def split_clips(
     clips: Sequence[ClipPaths], held_out: int
 ) -> tuple[list[ClipPaths], list[ClipPaths]]:
-    """Clips to learn from, and at least `held_out` others, which are of other scenes.
+    """Returns training clips, and at least `held_out` clips of other scenes.
 
-    Nothing is held out where that would leave no scene to learn from.
+    Nothing is held out if no scene would be left for training.
     """
     keys = sorted({paths.key for paths in clips})
     kept: set[str] = set()
@@ -54,8 +54,7 @@ def folder_clips(
     """Yield clip after clip.
 
     Raises:
-        InputError: a clip without depth, too short, of another size or frame rate than that of the
-            weights.
+        InputError: a clip without depth, too short, or not of the weights' size or frame rate.
     """
     for paths in clips:
         reader = open_clip(paths)
@@ -63,22 +62,22 @@ def folder_clips(
         frames = list(range(size.num_frames))
         cameras, video = reader.cameras(frames), reader.frames(frames).movedim(-1, 1)
         depth = reader.depth([0])
-        # Readers of clips take what is not positive or not finite for unknown.
+        # Depth that is not positive or not finite is unknown.
         known = depth.where(depth.isfinite() & (depth > 0), 0)
         w2c = invert_rigid(cameras.c2w)
         yield SourcedClips(
-            video[None].to(device),
-            video[None, :1].to(device),
-            known[None].to(device),
-            w2c[None, :1].to(device),
-            w2c[None].to(device),
-            cameras.intrinsics[None].to(device),
-            (f"{paths.trajectory}/{paths.key}",),
+            video=video[None].to(device),
+            source=video[None, :1].to(device),
+            depth=known[None].to(device),
+            source_w2c=w2c[None, :1].to(device),
+            w2c=w2c[None].to(device),
+            intrinsics=cameras.intrinsics[None].to(device),
+            keys=(f"{paths.trajectory}/{paths.key}",),
         )
 
 
 def _check(reader: ClipReader, size: SamplingDefaults) -> None:
-    """Raise `InputError` for a clip that does not fit."""
+    """Raise `InputError` for a clip that does not fit the weights."""
     source, info = reader.paths.rgb, reader.info
     if not reader.has_depth:
         expected = "depth of frame 0 (scripts/add_depth.py writes it)"

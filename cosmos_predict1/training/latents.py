@@ -1,14 +1,13 @@
 """Clips as the network is trained on them: encoded once, then kept in memory.
 
-Latents are normalised ones and kept as half floats, whose 11 bits are more than enough for values
-about 0.5.
+Latents are normalised and kept as half floats, whose 11 bits are more than enough for values about
+0.5.
 """
 
 from collections.abc import Generator, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
-import torch.nn.functional as F
 from jaxtyping import Float, Float16, Int
 from torch import Tensor
 
@@ -16,13 +15,13 @@ from src.runtime import InputError, rank
 from src.tokenizer.cosmos import VideoTokenizer
 
 from ..diffusion.conditioning.cache import CacheSettings, Warps
-from ..diffusion.conditioning.latents import latent_encoder, mask_video
+from ..diffusion.conditioning.latents import buffer_latents, latent_encoder, pad_buffers
 from .sources import SourcedClips, disturbed, unit_video, warp_clips
 
 
 @dataclass(frozen=True)
 class LatentBatch:
-    """Clips and the latents of their warps, those of missing buffers as zeros."""
+    """Clips and the latents of their warps, with zeros for missing buffers."""
 
     latents: Float[Tensor, "clip channel latent_frame lh lw"]
     warps: Float[Tensor, "clip warp_channel latent_frame lh lw"]
@@ -43,9 +42,9 @@ class LatentClips:
     def batch(
         self, chosen: Int[Tensor, " clip"], warp_channels: int, device: torch.device
     ) -> LatentBatch:
-        """Some clips in float32 on `device`, with `warp_channels` in all; `chosen` is on the CPU.
+        """Returns the clips `chosen` (an index on the CPU) in float32 on `device`.
 
-        The GPU is not waited for.
+        Warps are padded to `warp_channels`. The call does not wait for the GPU.
         """
         keys = [self.keys[place] for place in chosen.tolist()]
         on_cuda = self.latents.device.type == "cuda"
@@ -54,8 +53,7 @@ class LatentClips:
         latents, warps = (
             part[index].to(device, non_blocking=True).float() for part in (self.latents, self.warps)
         )
-        missing = warp_channels - warps.shape[1]
-        return LatentBatch(latents, F.pad(warps, (0, 0, 0, 0, 0, 0, 0, missing)), keys)
+        return LatentBatch(latents, pad_buffers(warps, warp_channels), keys)
 
 
 @dataclass(frozen=True)
@@ -79,21 +77,19 @@ class ClipEncoder:
 
     @torch.inference_mode()
     def __call__(self, clips: SourcedClips) -> EncodedClips:
-        """The clips, their warps and the latents of both."""
+        """Returns the clips, their warps and the latents of both."""
         depth = disturbed(clips.depth, self.depth_noise, self.generator)
-        parts = (clips.video, clips.source, depth, clips.source_w2c, clips.w2c, clips.intrinsics)
-        warps = warp_clips(SourcedClips(*parts, clips.keys), self.settings)
+        warps = warp_clips(replace(clips, depth=depth), self.settings)
         encode = latent_encoder(self.tokenizer)
         latents = encode(unit_video(clips.video).transpose(1, 2))
-        masks = mask_video(warps.mask, warps.image.dtype)
-        seen = torch.cat([encode(warps.image.transpose(1, 2)), encode(masks)], dim=1)
+        seen = buffer_latents(encode, warps.image, warps.mask)
         return EncodedClips(clips, warps, LatentClips(latents.half(), seen.half(), clips.keys))
 
 
 def encode_all(
     parts: Iterator[SourcedClips], encoder: ClipEncoder, storage: torch.device
 ) -> LatentClips:
-    """The latents of all clips on `storage`; pictures are given up part by part.
+    """Returns the latents of all clips on `storage`; the pictures of a part are freed with it.
 
     Raises:
         InputError: no clips.
@@ -107,7 +103,7 @@ def encode_all(
     if not found:
         expected = "at least one for each process"
         raise InputError(f"clips of process {rank()} to learn from", 0, expected)
-    # Copies out of inference mode: a backward pass may save no tensors that were made in it.
+    # Copies outside of inference mode: a backward pass cannot save inference tensors.
     return LatentClips(
         torch.cat([part.latents for part in found]),
         torch.cat([part.warps for part in found]),
@@ -143,7 +139,7 @@ class LatentBatches:
             yield self.clips.batch(chosen, self.warp_channels, self.device)
 
     def _item(self, number: int) -> Int[Tensor, ""]:
-        """The clip at a place of the endless row of epochs."""
+        """Returns the clip at a place of the endless sequence of epochs."""
         epoch, place = divmod(number, len(self.clips))
         if epoch not in self._orders:
             generator = torch.Generator().manual_seed((self.seed + epoch) % 2**32)

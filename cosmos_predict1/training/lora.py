@@ -1,7 +1,7 @@
 """Low-rank adapters beside frozen weights (Hu et al. 2021), through peft.
 
-An adapted layer keeps its weight W as `base_layer` and computes with `W + alpha / rank B A`. A
-state of such a network is a mapping by the names that peft gives its parameters.
+An adapted layer keeps its weight W as `base_layer` and computes with `W + alpha / rank B A`. The
+state of such a network has peft's names of the parameters.
 """
 
 from collections.abc import Mapping
@@ -31,10 +31,10 @@ State = Mapping[str, Tensor]
 
 
 def add_adapters(network: Gen3CTransformer, config: LoraConfig) -> None:
-    """Freeze `network` and give it adapters, which change nothing at first; in place.
+    """Freeze `network` and add adapters, which change nothing at first, in place.
 
     Raises:
-        InputError: no layer has one of the names.
+        InputError: no layer's name ends with one of `config.targets`.
     """
     from peft import LoraConfig as PeftConfig
     from peft import inject_adapter_in_model
@@ -49,12 +49,12 @@ def add_adapters(network: Gen3CTransformer, config: LoraConfig) -> None:
     inject_adapter_in_model(peft, network, NAME)
     for name, parameter in network.named_parameters():
         if name.endswith((DOWN, UP)):
-            # Small beside the weights, and updates too small for bfloat16 add up in them.
+            # Float32 sums updates that are too small for bfloat16, and takes little memory here.
             parameter.data = parameter.data.float()
 
 
 def adapted_state(plain: State, adapters: State) -> dict[str, Tensor]:
-    """The state of an adapted network: plain weights under its names, with its adapters."""
+    """Returns the state of an adapted network from plain weights and adapters."""
     layers = {name.removesuffix(DOWN) for name in adapters if name.endswith(DOWN)}
     renamed = {}
     for name, tensor in plain.items():
@@ -64,12 +64,12 @@ def adapted_state(plain: State, adapters: State) -> dict[str, Tensor]:
 
 
 def adapters_of(state: State) -> dict[str, Tensor]:
-    """The adapters alone."""
+    """Returns the adapters of a state."""
     return {name: part for name, part in state.items() if name.endswith((DOWN, UP))}
 
 
 def merged(state: State, config: LoraConfig) -> dict[str, Tensor]:
-    """Plain weights that compute what the adapted network computes, each in its own type."""
+    """Returns plain weights, each in its own type, that include the adapters' change."""
     plain = {}
     for name, tensor in state.items():
         if name.endswith((DOWN, UP)):
@@ -85,7 +85,7 @@ def merged(state: State, config: LoraConfig) -> dict[str, Tensor]:
 
 
 def write_adapters(folder: Path, state: State, config: LoraConfig) -> None:
-    """Write the adapters of a network's state, and their configuration, as peft does."""
+    """Write the adapters of a network's state and their configuration in peft's format."""
     tensors = {
         PREFIX + name.replace(f".{NAME}.", "."): part.contiguous()
         for name, part in adapters_of(state).items()
@@ -103,7 +103,7 @@ def has_adapters(folder: Path) -> bool:
 
 
 def read_adapters(folder: Path, config: LoraConfig) -> dict[str, Tensor]:
-    """The adapters that `write_adapters` wrote, under the names of the network's parameters.
+    """Reads the adapters of `write_adapters`, under the names of the network's parameters.
 
     Raises:
         InputError: unreadable files, or adapters of another rank or scale.

@@ -1,40 +1,52 @@
-"""The generator's loss: what EDM's denoiser gets wrong, with the inputs that sampling gives it.
+"""The generator's new weights and its loss, with the inputs that sampling gives the denoiser.
 
-Latents are `[clip, channel, latent_frame, lh, lw]`, noise levels sigma by clip. With the weighting
-of Karras et al. 2022 (table 1, "loss weighting") the squared error of the estimate is that of the
-network's own output F, which is what is computed.
+Latents are `[clip, channel, latent_frame, lh, lw]`, noise levels sigma are one for each clip. With
+the weighting of Karras et al. 2022 (table 1, "loss weighting") the squared error of the estimate
+equals that of the network's output F, which is computed here.
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Any
 
 import torch
 from jaxtyping import Bool, Float
-from torch import Tensor
+from torch import Tensor, nn
 
 from src.tokenizer.statistics import SIGMA_DATA
 from src.training.task import Objective
 
 from ..diffusion.conditioning.conditions import Conditions
 from ..diffusion.conditioning.latents import condition_mask
-from ..diffusion.model.denoiser import CONDITION_SIGMA, Denoiser, c_in, guided
+from ..diffusion.model.denoiser import CONDITION_SIGMA, c_in
 from ..diffusion.model.network import Gen3CTransformer
-from ..diffusion.sampling.sampler import sample
-from ..diffusion.sampling.schedule import condition_noise, initial_noise, noise_levels
+from ..diffusion.sampling.recipe import SamplingPlan, sample_latents
 from .config import EdmConfig
 from .latents import LatentBatch
 
 GIVEN = 1
+# Ends of the names of the layers that shift, scale and gate the blocks, and of the last layer.
+MODULATION = ("linear_2.weight", "proj_out.weight")
+POSITION_STD, PATCH_STD = 0.3, 0.2
 
 
-@dataclass(frozen=True)
-class Sampling:
-    """How the clips of a batch are sampled."""
+@torch.no_grad()
+def initialise(network: Gen3CTransformer) -> None:
+    """Set weights with which the network begins as the zero function of a sound scale.
 
-    num_steps: int
-    guidance: float
-    seed: int
+    Modulations and output are zeros (Peebles and Xie 2023, section 3.2, "adaLN-Zero"), so each
+    block begins as the identity. The position embedding, whose default is zero, is normalised in
+    use: at zero its gradient is a million. Each block adds it with a mean square of 1, so patches
+    begin larger than by default.
+    """
+    for name, parameter in network.named_parameters():
+        if name.endswith(MODULATION):
+            parameter.zero_()
+        elif name.startswith("learnable_pos_embed"):
+            parameter.normal_(std=POSITION_STD)
+    projection = network.patch_embed.get_submodule("proj")
+    assert isinstance(projection, nn.Linear), type(projection)
+    projection.weight.normal_(std=PATCH_STD)
 
 
 class GeneratorObjective(Objective):
@@ -51,60 +63,40 @@ class GeneratorObjective(Objective):
         text: Float[Tensor, "1 text_token context"],
         negative_text: Float[Tensor, "1 text_token context"],
     ) -> None:
-        """Train `network`; all clips have the same text, and the same one to guide away from."""
+        """Train `network`; all clips share the prompt `text` and the negative prompt."""
         super().__init__()
         self.network, self.edm = network, edm
         self.register_buffer("text", text, persistent=False)
         self.register_buffer("negative_text", negative_text, persistent=False)
 
-    def forward(self, batch: LatentBatch, sampling: Sampling | None = None) -> Mapping[str, Tensor]:
-        """The loss of clips at random noise levels; with `sampling` new `latents` instead."""
+    def forward(
+        self, batch: LatentBatch, sampling: SamplingPlan | None = None
+    ) -> Mapping[str, Tensor]:
+        """Returns the loss of clips at random noise levels; with `sampling`, new `latents`."""
         if sampling is not None:
-            return {"latents": self.sample(batch, sampling)}
+            first, texts = batch.latents[:, :, :GIVEN], (self.text, self.negative_text)
+            latents = sample_latents(self.network, first, batch.warps, texts=texts, plan=sampling)
+            return {"latents": latents}
         count, device = len(batch.latents), batch.latents.device
         sigma = (torch.randn(count, device=device) * self.edm.log_std + self.edm.log_mean).exp()
         noise = torch.randn_like(batch.latents)
         dropped = torch.rand(count, device=device) < self.edm.dropout
-        conditions = drop(self.conditions(batch), self._negative(count), dropped)
-        predicted = self.predict(denoiser_input(batch.latents, noise, sigma), sigma, conditions)
+        conditions = Conditions(
+            text=self.text.expand(count, -1, -1),
+            mask=condition_mask(batch.warps, GIVEN),
+            warps=batch.warps,
+            fps=self.network.config.sampling.fps,
+        )
+        conditions = drop(conditions, self.negative_text.expand(count, -1, -1), dropped)
+        x = _wide(c_in(sigma)) * denoiser_input(batch.latents, noise, sigma)
+        predicted = self.network(x, sigma.log() / 4, conditions).float()
         errors = edm_errors(predicted, batch.latents, noise, sigma)
         figures = {"loss": errors.mean()}
         for name, chosen in (("low", sigma < 0.3), ("high", sigma >= 0.3)):
             share = chosen.float().mean().clamp_min(0.5 / count)
-            # 0 in a batch without such levels, which is rare.
+            # A batch without such levels, which is rare, gives 0.
             figures[f"loss_{name}"] = (errors.detach() * chosen).mean() / share
         return figures
-
-    def predict(
-        self,
-        x: Float[Tensor, "clip channel latent_frame lh lw"],
-        sigma: Float[Tensor, " clip"],
-        conditions: Conditions,
-    ) -> Float[Tensor, "clip channel latent_frame lh lw"]:
-        """F of noisy latents `x` in float32."""
-        return self.network(_wide(c_in(sigma)) * x, sigma.log() / 4, conditions).float()
-
-    def conditions(self, batch: LatentBatch) -> Conditions:
-        """What the network is told beside the noisy latents."""
-        text = self.text.expand(len(batch.latents), -1, -1)
-        fps = self.network.config.sampling.fps
-        return Conditions(text, condition_mask(batch.warps, GIVEN), batch.warps, fps)
-
-    def sample(
-        self, batch: LatentBatch, sampling: Sampling
-    ) -> Float[Tensor, "clip channel latent_frame lh lw"]:
-        """New latents from the warps and first frames of a batch, as the commands sample them."""
-        shape, device = tuple(batch.latents.shape), batch.latents.device
-        carried = condition_noise(shape, sampling.seed)[:, :, :GIVEN].to(device)
-        negative = self._negative(len(batch.latents))
-        predict = guided(self.network, self.conditions(batch), negative, sampling.guidance)
-        denoiser = Denoiser(predict, batch.latents[:, :, :GIVEN], carried)
-        noise = initial_noise(shape, sampling.seed, device)
-        levels = noise_levels(sampling.num_steps)
-        return sample(denoiser, noise, levels, constrain=denoiser.constrain)
-
-    def _negative(self, count: int) -> Float[Tensor, "{count} text_token context"]:
-        return self.negative_text.expand(count, -1, -1)
 
 
 def drop(
@@ -112,7 +104,7 @@ def drop(
     negative_text: Float[Tensor, "clip text_token context"],
     dropped: Bool[Tensor, " clip"],
 ) -> Conditions:
-    """The conditions, those of `dropped` clips as the branch to guide away from has them."""
+    """Returns the conditions, with those of the branch to guide away from for `dropped` clips."""
     other = conditions.unconditional(negative_text)
     text = torch.where(dropped[:, None, None], other.text, conditions.text)
     return replace(conditions, text=text, warps=other.warps.where(_wide(dropped), conditions.warps))
@@ -123,7 +115,7 @@ def denoiser_input(
     noise: Float[Tensor, "clip channel latent_frame lh lw"],
     sigma: Float[Tensor, " clip"],
 ) -> Float[Tensor, "clip channel latent_frame lh lw"]:
-    """Noisy latents with the given frames put in, as `Denoiser.constrain` does."""
+    """Returns noisy latents with the given frames put in, as `Denoiser.constrain` does."""
     x = latents + _wide(sigma) * noise
     given = latents[:, :, :GIVEN] + CONDITION_SIGMA * noise[:, :, :GIVEN]
     scale = _wide(c_in(torch.full_like(sigma, CONDITION_SIGMA)) / c_in(sigma))
@@ -137,10 +129,9 @@ def edm_errors(
     noise: Float[Tensor, "clip channel latent_frame lh lw"],
     sigma: Float[Tensor, " clip"],
 ) -> Float[Tensor, " clip"]:
-    """Mean squared error of F for each clip, over the frames that the denoiser estimates.
+    """Returns each clip's mean squared error of F over the frames that the denoiser estimates.
 
-    The wanted F is `(x0 - c_skip x) / c_out`, written without the difference that cancels where
-    sigma is small.
+    The wanted F is `(x0 - c_skip x) / c_out`, without the difference that cancels at small sigma.
     """
     level = _wide(sigma)
     wanted = (latents * level / SIGMA_DATA - noise * SIGMA_DATA) * c_in(level)
@@ -154,5 +145,5 @@ def edm_errors(
 
 
 def _wide(values: Any) -> Any:
-    """A value by clip, to be combined with latents."""
+    """Returns one value for each clip in the dimensions of latents."""
     return values[:, None, None, None, None]

@@ -1,7 +1,7 @@
-"""Clips beside what they are generated from, and the warps of many of them at once.
+"""Clips with their source frames, and the warps of many clips at once.
 
-The warps are made by the 3D cache of the generator, so that a network sees in training what it
-will see later. Poses are world-to-camera, see `Rig`.
+The generator's 3D cache makes the warps, so that training and sampling show a network the same.
+Poses are world-to-camera, see `Rig`.
 """
 
 from dataclasses import dataclass
@@ -23,7 +23,7 @@ FIELD = (4, 7)
 
 @dataclass(frozen=True)
 class SourcedClips:
-    """True clips, and the frames with depth that they start from.
+    """Recorded clips and their source frames with depth.
 
     A still scene has one source frame for all frames of a clip, a moving one has one for each.
     """
@@ -45,31 +45,33 @@ class SourcedClips:
 
 
 def unit_video(video: UInt8[Tensor, "*batch 3 h w"]) -> Float[Tensor, "*batch 3 h w"]:
-    """Bytes as the values in [-1, 1] of warps and of first frames that are not stretched."""
+    """Returns bytes as values in [-1, 1], scaled as in warps."""
     return video.float() / 127.5 - 1
 
 
 def cache_settings(config: WarpConfig, defaults: SamplingDefaults) -> CacheSettings:
-    """The settings of the 3D cache that the commands use with weights of these `defaults`."""
+    """Returns the settings of the 3D cache that the commands use with these weights."""
     threshold = defaults.filter_points_threshold if config.threshold is None else config.threshold
-    return CacheSettings(threshold, config.foreground_masking, drop_invalid=True)
+    return CacheSettings(
+        threshold=threshold, foreground_masking=config.foreground_masking, drop_invalid=True
+    )
 
 
 def warp_clips(clips: SourcedClips, settings: CacheSettings) -> Warps:
-    """What the cameras of each clip see of its source, a `buffer` for each clip.
+    """Returns the warps of each clip's source to its cameras, with clips as the `buffer` dimension.
 
-    All clips are one long moving scene to the cache; a clip of a still scene repeats its source.
+    To the cache, all clips are one long moving scene; a clip of a still scene repeats its source.
     """
     count = clips.video.shape[1]
     frames = paired_frames(count, clips.video.device)
     sources = frames if clips.source.shape[1] > 1 else torch.zeros_like(frames)
     depth = clips.depth[:, sources].flatten(0, 1)
     shown = SourceFrames(
-        unit_video(clips.source[:, sources].flatten(0, 1)),
-        depth,
-        clips.intrinsics[:, sources].flatten(0, 1),
-        clips.source_w2c[:, sources].flatten(0, 1),
-        depth > 0,
+        image=unit_video(clips.source[:, sources].flatten(0, 1)),
+        depth=depth,
+        intrinsics=clips.intrinsics[:, sources].flatten(0, 1),
+        w2c=clips.source_w2c[:, sources].flatten(0, 1),
+        mask=depth > 0,
     )
     cache = PointCache(shown, settings, moving=True)
     warps = cache.render(
@@ -85,23 +87,23 @@ def warp_clips(clips: SourcedClips, settings: CacheSettings) -> Warps:
 def disturbed(
     depth: Float[Tensor, "clip source h w"], deviation: float, generator: torch.Generator
 ) -> Float[Tensor, "clip source h w"]:
-    """Depth times a smooth random field about 1, one field for all source frames of a clip.
+    """Returns depth times a smooth random field about 1, one for all source frames of a clip.
 
-    The field is drawn on the CPU, to be the same on every device.
+    The field is drawn on the CPU, so that it is the same on every device.
     """
     if deviation == 0:
         return depth
     coarse = torch.randn(len(depth), 1, *FIELD, generator=generator)
     smooth = F.interpolate(coarse, depth.shape[-2:], mode="bicubic", align_corners=True)
-    # Interpolated fields vary less than their nodes do; depth stays positive.
+    # Interpolated fields vary less than their nodes.
     factor = (1 + deviation * smooth.clamp(-3, 3)).clamp_min(0.1)
     return depth * factor.to(depth.device)
 
 
 def paired_frames(count: int, device: torch.device) -> Int[Tensor, " frame"]:
-    """The frames of a clip of `count`, the last one twice where they are odd.
+    """Returns the frames of a clip of `count`, with the last one twice if they are odd.
 
-    Pictures are blended in pairs, which must not reach from clip to clip; beside itself, a picture
-    is what it would be alone.
+    Pictures are blended in pairs, which must not join two clips; a picture blended with itself
+    stays the same.
     """
     return torch.arange(count + count % PAIR, device=device).clamp_max(count - 1)

@@ -1,4 +1,4 @@
-"""The generator's task: latents of clips in, noise added, the network's estimate of them out."""
+"""The generator's training task: the network estimates latents of clips from noisy ones."""
 
 from collections.abc import Iterator
 from pathlib import Path
@@ -19,9 +19,9 @@ from src.training.task import Model, Progress, Share, Validation
 
 from ..diffusion.model.network import Gen3CTransformer, load_generator, save_generator
 from ..diffusion.model.text import PromptEncoder, prompt_contexts
+from ..diffusion.sampling.recipe import SamplingPlan
 from .config import GeneratorTrainConfig, network_config
 from .folder_clips import folder_clips, list_clips, split_clips
-from .initial import initialise
 from .latents import ClipEncoder, EncodedClips, LatentBatch, LatentBatches, encode_all
 from .lora import (
     adapted_state,
@@ -32,22 +32,23 @@ from .lora import (
     read_adapters,
     write_adapters,
 )
-from .objective import GeneratorObjective
+from .objective import GeneratorObjective, initialise
 from .sources import SourcedClips, cache_settings
 from .validation import Sampler, evaluate
 
 LOGGER = get_logger(__name__)
 # Held-out clips that are sampled together.
 SAMPLED_AT_ONCE = 16
-# What another package offers where there is no folder of clips.
+VALIDATION_SEED = 0
+# The name of the clip source that another package offers instead of a folder.
 WORLDS = "worlds for the generator"
 
 
 class GeneratorTask:
-    """Trains GEN3C: all of its weights, or adapters beside them."""
+    """Trains all weights of GEN3C, or adapters beside them."""
 
     def __init__(self, config: GeneratorTrainConfig) -> None:
-        """Check what the settings say of each other; weights and data are read later.
+        """Check the settings; weights and data are read later.
 
         Raises:
             InputError: settings that contradict each other, sizes that the network cannot do.
@@ -67,10 +68,10 @@ class GeneratorTask:
         self._held_out: list[EncodedClips] | None = None
 
     def prepare(self) -> None:
-        """Nothing is missing: clips live in memory; see `Task.prepare`."""
+        """Does nothing: clips are in memory; see `Task.prepare`."""
 
     def build(self, device: torch.device, clock: Stopwatch) -> GeneratorObjective:
-        """The objective with a new network; the tokenizer is read first."""
+        """Reads the tokenizer; returns the objective with a new network."""
         self.device, config = device, self.config
         self._tokenizer = self._read_tokenizer(device)
         with device:
@@ -88,31 +89,41 @@ class GeneratorTask:
         encoder = None
         if self.network_config.sampling.text_encoder != "none":
             encoder = PromptEncoder(config.checkpoint_dir, device, offload=True)
-        prompts = (config.prompt, config.negative_prompt)
-        texts = prompt_contexts(self.network_config, encoder, *prompts)
-        positive, negative = (text.to(device) for text in texts)
-        return GeneratorObjective(network, config.edm, positive, negative)
+        positive, negative = prompt_contexts(
+            self.network_config,
+            encoder,
+            prompt=config.prompt,
+            negative_prompt=config.negative_prompt,
+        )
+        return GeneratorObjective(
+            network, config.edm, text=positive.to(device), negative_text=negative.to(device)
+        )
 
     def batches(self, share: Share, progress: Progress) -> LatentBatches:
-        """Random clips, a disjoint part of them for each process; renders and encodes them."""
+        """Render and encode this process' clips; returns random batches of them."""
         data, loop = self.config.data, self.config.loop
         encoder = self._encoder(loop.seed + share.rank)
         storage = self.device if data.storage == "device" else torch.device("cpu")
         clips = encode_all(self._clips(share, held_out=False), encoder, storage)
         LOGGER.info("%d clips to learn from", len(clips))
-        channels = self.network_config.warp_channels
-        batches = LatentBatches(clips, loop.batch_size, channels, self.device, loop.seed)
+        batches = LatentBatches(
+            clips,
+            loop.batch_size,
+            warp_channels=self.network_config.warp_channels,
+            device=self.device,
+            seed=loop.seed,
+        )
         batches.position = share.position
         return batches
 
     def keys(self, batch: LatentBatch) -> list[str]:
-        """The world or the file of each clip, and the trajectory."""
+        """Returns the world or the file of each clip, with the trajectory."""
         return batch.keys
 
     def validate(self, model: Model, share: Share) -> Validation:
-        """Figures of held-out clips, always with the same noise; see `validation.py`."""
+        """Returns figures of held-out clips, always with the same noise; see `validation.py`."""
         if self._held_out is None:
-            # The whole of it in each process: it is small, and all call the model equally often.
+            # Every process holds all clips: they are few, and all call the model equally often.
             encoder = self._encoder(self.config.loop.seed)
             self._held_out = [encoder(part) for part in self._clips(Share(), held_out=True)]
         if not self._held_out:
@@ -120,12 +131,22 @@ class GeneratorTask:
         assert self._tokenizer is not None, "validate before build"
         config, size = self.config.validation, self.network_config.sampling
         guidances = config.guidances or [size.guidance]
-        channels = self.network_config.warp_channels
-        sampler = Sampler(model, self._tokenizer, size.num_steps, guidances, channels)
+        sampler = Sampler(
+            model=model,
+            tokenizer=self._tokenizer,
+            plan=SamplingPlan(
+                num_steps=size.num_steps,
+                guidance=guidances[0],
+                fps=size.fps,
+                seeds=(VALIDATION_SEED,),
+            ),
+            guidances=guidances,
+            warp_channels=self.network_config.warp_channels,
+        )
         return evaluate(sampler, self._held_out, share, config.pictured)
 
     def write_weights(self, folder: Path, weights: dict[str, Tensor]) -> None:
-        """Write them as the commands read them (`--checkpoint_dir`), adapters beside them."""
+        """Write weights for `--checkpoint_dir` of the commands, with adapters beside them."""
         lora = self.config.lora
         if lora.rank:
             write_adapters(folder, weights, lora)
@@ -138,7 +159,7 @@ class GeneratorTask:
         save_generator(network, folder)
 
     def read_weights(self, path: Path) -> dict[str, Tensor]:
-        """The weights of a checkpoint, or of any generator; see `load_generator` for errors."""
+        """Reads the weights of a checkpoint, or of any generator; raises as `load_generator`."""
         lora = self.config.lora
         if not lora.rank:
             return self._plain(path, torch.float32)
@@ -146,12 +167,12 @@ class GeneratorTask:
         initial = self.config.loop.initial_weights
         if has_adapters(path) and initial is not None:
             return adapted_state(self._plain(Path(initial), dtype), read_adapters(path, lora))
-        # These weights begin a run, whose network exists already.
+        # A new run: `build` has made its network with new adapters.
         assert self._network is not None, "new adapters before build"
         return adapted_state(self._plain(path, dtype), adapters_of(self._network.state_dict()))
 
     def _plain(self, path: Path, dtype: torch.dtype) -> dict[str, Tensor]:
-        """All weights of a folder, of the configured network."""
+        """Reads all weights of a folder; they have to fit the configured network."""
         path = find_path(path)
         state = dict(load_generator(path, dtype=dtype).state_dict())
         with without_memory():
@@ -160,7 +181,7 @@ class GeneratorTask:
         return state
 
     def _read_tokenizer(self, device: torch.device) -> VideoTokenizer:
-        """The tokenizer, whose statistics cover the clips."""
+        """Reads the tokenizer; its statistics have to cover the clips."""
         folder = find_named("tokenizer", self.config.tokenizer, "tokenizer")
         tokenizer = load_tokenizer(folder, device, floating_type("auto", device))
         length = latent_frames(self.network_config.sampling.num_frames)
@@ -170,7 +191,7 @@ class GeneratorTask:
         return tokenizer
 
     def _frozen_dtype(self, device: torch.device) -> torch.dtype:
-        """The type of weights beside adapters."""
+        """Returns the type of weights beside adapters."""
         mixed = self.config.loop.mixed_precision == "bf16"
         return floating_type("auto", device) if mixed else torch.float32
 
@@ -178,16 +199,16 @@ class GeneratorTask:
         assert self._tokenizer is not None, "clips before build"
         warps = self.config.warps
         settings = cache_settings(warps, self.network_config.sampling)
-        return ClipEncoder(self._tokenizer, settings, warps.depth_noise, seed)
+        return ClipEncoder(self._tokenizer, settings, depth_noise=warps.depth_noise, seed=seed)
 
     def _clips(self, share: Share, held_out: bool) -> Iterator[SourcedClips]:
-        """The clips of a process, to learn from or held out."""
+        """Yields the training clips or the held-out clips of a process."""
         config, size = self.config, self.network_config.sampling
-        part = (share.rank, share.world_size)
         if config.data.root is not None:
             sets = split_clips(list_clips(Path(config.data.root)), config.data.held_out)
-            chosen = sets[held_out][part[0] :: part[1]]
+            chosen = sets[held_out][share.rank :: share.world_size]
             return folder_clips(chosen, size, self.device)
         worlds = config.validation.worlds if held_out else config.data.worlds
         at_once = SAMPLED_AT_ONCE if held_out else config.data.worlds_at_once
+        part = (share.rank, share.world_size)
         return offered(WORLDS)(worlds, size, self.device, part, at_once, held_out)

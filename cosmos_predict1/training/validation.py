@@ -1,14 +1,14 @@
-"""Held-out clips: sampled, decoded and compared with the truth.
+"""Samples held-out clips, decodes them and compares them with the truth.
 
-Figures are PSNR in dB, means over clips of each clip's. Pixels that the source shows are `visible`,
-those in the holes of its warps `hidden`; the hidden ones are guessed, and no method can know them.
+Figures are PSNR in dB, means over the clips. Pixels that the source shows are `visible`, pixels in
+the holes of its warps `hidden`; hidden pixels are guessed, and no method can know them.
 """
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
-from jaxtyping import Float, UInt8
+from jaxtyping import Bool, Float, UInt8
 from torch import Tensor
 
 from src.evaluation.hole_filling import fill_nearest
@@ -18,39 +18,37 @@ from src.tokenizer.cosmos import VideoTokenizer
 from src.training.task import Model, Share, Validation
 from src.visualization.sheet import contact_sheet
 
+from ..diffusion.sampling.recipe import SamplingPlan, decode_latents
 from .latents import EncodedClips, LatentBatch
-from .objective import Sampling
 
-SEED = 0
-# Frames of a clip in the picture, first to last.
+# Frames of a clip in the picture.
 SHOWN = 3
 
 Video = Float[Tensor, "clip 3 frame h w"]
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Sampler:
-    """How held-out clips are sampled and decoded."""
+    """Samples held-out clips by `plan`, at each of `guidances`, and decodes them."""
 
     model: Model
     tokenizer: VideoTokenizer
-    num_steps: int
+    plan: SamplingPlan
     guidances: Sequence[float]
     warp_channels: int
 
     def latents(
         self, batch: LatentBatch, guidance: float
     ) -> Float[Tensor, "clip channel latent_frame lh lw"]:
-        """New latents of a batch."""
+        """Returns new latents of a batch."""
         # Compiled blocks are for the sizes of the training.
         with torch.compiler.set_stance("force_eager"):
-            terms = self.model(batch, sampling=Sampling(self.num_steps, guidance, SEED))
+            terms = self.model(batch, sampling=replace(self.plan, guidance=guidance))
         return terms["latents"]
 
     def decode(self, latents: Float[Tensor, "clip channel latent_frame lh lw"]) -> Video:
-        """Videos in [0, 1]."""
-        video = self.tokenizer.decode(self.tokenizer.denormalise(latents.float()))
-        return (video.float() / 2 + 0.5).clamp(0, 1)
+        """Returns videos in [0, 1]."""
+        return _unit(decode_latents(self.tokenizer, latents.float()))
 
 
 class Tally:
@@ -60,13 +58,13 @@ class Tally:
         self._sums: dict[str, tuple[float, int]] = {}
 
     def add(self, name: str, values: Float[Tensor, " clip"]) -> None:
-        """Take in a figure of some clips; those that are not finite don't count."""
+        """Add a figure of some clips; values that are not finite don't count."""
         finite = values[values.isfinite()]
         total, count = self._sums.get(name, (0.0, 0))
         self._sums[name] = (total + finite.sum().item(), count + len(finite))
 
     def result(self, count: int, picture: UInt8[Tensor, "h w 3"] | None) -> Validation:
-        """The mean of every figure that some of the `count` clips have, and of how many."""
+        """Returns each figure's mean over those of the `count` clips that have it."""
         known = {name: pair for name, pair in self._sums.items() if pair[1]}
         means = {name: total / number for name, (total, number) in known.items()}
         return Validation(count, means, picture, {name: pair[1] for name, pair in known.items()})
@@ -76,9 +74,9 @@ class Tally:
 def evaluate(
     sampler: Sampler, parts: Sequence[EncodedClips], share: Share, shown: int
 ) -> Validation:
-    """Figures of the parts of this process, and a picture of its first `shown` clips."""
+    """Returns the figures of this process' parts, and a picture of its first `shown` clips."""
     tally, drawn, count = Tally(), [], 0
-    # All processes call the model equally often, the last time some of them for nothing.
+    # Every process calls the model the same number of times; surplus results are dropped.
     for first in range(0, len(parts), share.world_size):
         number = first + share.rank
         encoded = parts[number % len(parts)]
@@ -92,19 +90,26 @@ def evaluate(
         videos = [sampler.decode(latents) for latents in sampled]
         for guidance, video in zip(sampler.guidances[1:], videos[1:], strict=True):
             tally.add(f"psnr_guidance_{guidance:g}", clip_errors(video, true).psnr())
-        compare(tally, "", videos[0], true, encoded)
-        compare(tally, "tokenizer_", sampler.decode(batch.latents), true, encoded)
-        compare(tally, "warp_", filled_warps(encoded), true, encoded)
+        filled = fill_nearest(encoded.warps.image, encoded.warps.mask)
+        compared = {
+            "": videos[0],
+            "tokenizer_": sampler.decode(batch.latents),
+            # The simplest answer: holes take the colour of the nearest known pixel.
+            "warp_": _unit(filled).transpose(1, 2),
+        }
+        for prefix, video in compared.items():
+            _compare(tally, prefix, video, true, encoded.warps.mask)
         count += len(encoded.clips)
         drawn += list(_rows(encoded, videos[0]))[: max(shown - len(drawn), 0)]
     picture = torch.cat(drawn) if drawn else None
     return tally.result(count, picture)
 
 
-def compare(tally: Tally, prefix: str, video: Video, true: Video, encoded: EncodedClips) -> None:
-    """Take in the figures of some videos under names with `prefix`."""
-    mask = encoded.warps.mask
-    # The first frame is given, so that it would only raise all figures.
+def _compare(
+    tally: Tally, prefix: str, video: Video, true: Video, mask: Bool[Tensor, "clip frame h w"]
+) -> None:
+    """Add the figures of some videos under names with `prefix`."""
+    # The first frame is given, so it would only raise all figures.
     parts = {"": torch.ones_like(mask), "_visible": mask, "_hidden": ~mask}
     for name, chosen in parts.items():
         errors = clip_errors(video[:, :, 1:], true[:, :, 1:], chosen[:, 1:])
@@ -112,10 +117,9 @@ def compare(tally: Tally, prefix: str, video: Video, true: Video, encoded: Encod
     tally.add(f"{prefix}psnr_last", clip_errors(video[:, :, -1:], true[:, :, -1:]).psnr())
 
 
-def filled_warps(encoded: EncodedClips) -> Video:
-    """The plainest answer: warps whose holes have the colour of the nearest known pixel."""
-    filled = fill_nearest(encoded.warps.image, encoded.warps.mask)
-    return (filled / 2 + 0.5).clamp(0, 1).transpose(1, 2)
+def _unit(values: Float[Tensor, "*shape"]) -> Float[Tensor, "*shape"]:
+    """Returns values of [-1, 1] in [0, 1]."""
+    return (values.float() / 2 + 0.5).clamp(0, 1)
 
 
 def _rows(encoded: EncodedClips, videos: Video) -> Iterator[UInt8[Tensor, "h w 3"]]:

@@ -37,7 +37,7 @@ class Networks:
     ) -> None:
         """`folder` holds the parts; `decoders` replace its `static` or `dynamic` one."""
         self.folder, self.decoders, self.device = folder, decoders or {}, device
-        self.hardware = HardwareConfig(device)
+        self.hardware = HardwareConfig(device=device)
 
     @cached_property
     def tokenizer(self) -> VideoTokenizer:
@@ -59,7 +59,7 @@ class Networks:
         if folder is None:
             return CacheSettings(drop_invalid=True)
         threshold = read_config(folder).sampling.filter_points_threshold
-        return CacheSettings(threshold, drop_invalid=True)
+        return CacheSettings(threshold=threshold, drop_invalid=True)
 
     @cached_property
     def depth(self) -> NanoDepth:

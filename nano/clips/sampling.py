@@ -5,24 +5,25 @@ A clip in a batch equals the clip alone, up to rounding. Latents are
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import torch
-import torch.nn.functional as F
 from jaxtyping import Bool, Float, UInt8
 from torch import Tensor
 
 from cosmos_predict1.diffusion.conditioning.cache import CacheSettings, PointCache
-from cosmos_predict1.diffusion.conditioning.conditions import Conditions
 from cosmos_predict1.diffusion.conditioning.latents import (
-    condition_mask,
+    buffer_latents,
     latent_encoder,
-    mask_video,
+    pad_buffers,
 )
-from cosmos_predict1.diffusion.model.denoiser import Denoiser, guided
-from cosmos_predict1.diffusion.sampling.pipeline import Context, Gen3C
-from cosmos_predict1.diffusion.sampling.sampler import sample
-from cosmos_predict1.diffusion.sampling.schedule import condition_noise, initial_noise, noise_levels
+from cosmos_predict1.diffusion.sampling.pipeline import Gen3C
+from cosmos_predict1.diffusion.sampling.recipe import (
+    Context,
+    SamplingPlan,
+    decode_latents,
+    sample_latents,
+)
 from cosmos_predict1.diffusion.scenes.scene import Scene
 from cosmos_predict1.diffusion.scenes.shots import Rig
 from cosmos_predict1.training.sources import paired_frames
@@ -74,15 +75,7 @@ def scene_starts(
     sources = scene.sources
     if scene.moving:
         frames = order.repeat(paths)
-        mask = None if sources.mask is None else sources.mask[frames]
-        sources = replace(
-            sources,
-            image=sources.image[frames],
-            depth=sources.depth[frames],
-            intrinsics=sources.intrinsics[frames],
-            w2c=sources.w2c[frames],
-            mask=mask,
-        )
+        sources = sources.apply(lambda part: part[frames])
     cache = PointCache(sources, settings, moving=scene.moving)
     intrinsics = torch.cat([rig.intrinsics[order] for rig in rigs])
     warps = cache.render(intrinsics, torch.cat([rig.w2c[order] for rig in rigs]))
@@ -102,10 +95,8 @@ def condition_clips(
     """Returns latents of first frames, and of warps and masks (one buffer, others zero)."""
     encode = latent_encoder(generator.tokenizer)
     first = encode(starts.first[:, :, None].to(generator.device))
-    known = encode(mask_video(starts.mask, starts.image.dtype))
-    latents = torch.cat([encode(starts.image.transpose(1, 2).contiguous()), known], dim=1)
-    missing = generator.network.config.warp_channels - latents.shape[1]
-    return first, F.pad(latents, (0, 0, 0, 0, 0, 0, 0, missing))
+    latents = buffer_latents(encode, starts.image, starts.mask)
+    return first, pad_buffers(latents, generator.network.config.warp_channels)
 
 
 @torch.inference_mode()
@@ -123,8 +114,13 @@ def sample_clips(
         part = _part(starts, index)
         with clock("encode"):
             first, warps = condition_clips(generator, part)
+        # Each clip has the noise that it would have alone.
+        sampling = SamplingPlan(
+            num_steps=plan.num_steps, guidance=plan.guidance, fps=plan.fps, seeds=part.seeds
+        )
         with clock("sample"):
-            latents.append(_sample(generator, first, warps, part.seeds, texts, plan))
+            sampled = sample_latents(generator.network, first, warps, texts=texts, plan=sampling)
+        latents.append(sampled)
     return torch.cat(latents)
 
 
@@ -133,34 +129,10 @@ def decode_clips(
     generator: Gen3C, latents: Float[Tensor, "clip channel latent_frame lh lw"]
 ) -> UInt8[Tensor, "clip frame h w 3"]:
     """Decodes latents into frames, on the device."""
-    tokenizer = generator.tokenizer
-    parts = [
-        tokenizer.decode(tokenizer.denormalise(part)) for part in latents.split(DECODED_AT_ONCE)
-    ]
+    parts = [decode_latents(generator.tokenizer, part) for part in latents.split(DECODED_AT_ONCE)]
     return torch.cat([to_uint8(part.permute(0, 2, 3, 4, 1)) for part in parts])
 
 
 def _part(starts: ClipStarts, index: Tensor) -> ClipStarts:
     some = slice(int(index[0]), int(index[-1]) + 1)
     return ClipStarts(starts.first[some], starts.image[some], starts.mask[some], starts.seeds[some])
-
-
-def _sample(
-    generator: Gen3C,
-    first: Float[Tensor, "clip channel 1 lh lw"],
-    warps: Float[Tensor, "clip warp_channel latent_frame lh lw"],
-    seeds: Sequence[int],
-    texts: tuple[Context, Context],
-    plan: BatchPlan,
-) -> Float[Tensor, "clip channel latent_frame lh lw"]:
-    """One batch, with the noise that each clip would have alone."""
-    count, device = len(warps), generator.device
-    shape = (1, generator.network.config.out_channels, *warps.shape[2:])
-    given = torch.cat([condition_noise(shape, seed)[:, :, :1] for seed in seeds])
-    noise = torch.cat([initial_noise(shape, seed) for seed in seeds]).to(device)
-    positive, negative = (text.to(device).expand(count, -1, -1) for text in texts)
-    mask = condition_mask(warps[:1]).expand(count, -1, -1, -1, -1)
-    conditions = Conditions(positive, mask, warps, plan.fps)
-    predict = guided(generator.network, conditions, negative, plan.guidance)
-    denoiser = Denoiser(predict, first, given.to(device))
-    return sample(denoiser, noise, noise_levels(plan.num_steps), None, denoiser.constrain)

@@ -21,7 +21,7 @@ from cosmos_predict1.diffusion.config import sdg_config
 from cosmos_predict1.diffusion.flags import static_parser
 from cosmos_predict1.diffusion.model.architecture import SamplingDefaults, TransformerConfig
 from cosmos_predict1.diffusion.model.network import Gen3CTransformer, save_generator
-from cosmos_predict1.diffusion.sampling import pipeline
+from cosmos_predict1.diffusion.sampling import recipe
 from cosmos_predict1.diffusion.scenes.shots import list_shots
 from src.io.image.image import write_png
 from src.tokenizer.cosmos import VideoTokenizer
@@ -40,7 +40,9 @@ SMALL = replace(
     attention_head_dim=12,
     num_layers=2,
     adaln_lora_dim=4,
-    sampling=SamplingDefaults(64, 96, 9, 24.0, STEPS, 1.0),
+    sampling=SamplingDefaults(
+        height=64, width=96, num_frames=9, fps=24.0, num_steps=STEPS, guidance=1.0
+    ),
 )
 SMALL_TOKENIZER = {
     "encoder_block_out_channels": (8, 8, 16, 16),
@@ -60,10 +62,10 @@ class Times:
     def wrap(self, name: str, function: Callable[..., Any]) -> Callable[..., Any]:
         """The function, its time added to `name`."""
 
-        def timed(*arguments: Any) -> Any:
+        def timed(*arguments: Any, **named: Any) -> Any:
             start = now()
             try:
-                return function(*arguments)
+                return function(*arguments, **named)
             finally:
                 self.seconds[name] = self.seconds.get(name, 0.0) + now() - start
 
@@ -122,9 +124,9 @@ def make_clips(
     line += ["--depth", folder / "depth.npz", "--foreground_masking"]
     line += ["--num_steps", steps, "--multi_trajectory", "--device", device.type, *flags]
     times = Times()
-    originals = sdg.load_gen3c, pipeline.sample, sdg.list_shots
+    originals = sdg.load_gen3c, recipe.sample, sdg.list_shots
     sdg.load_gen3c = times.wrap("loading", originals[0])
-    pipeline.sample = times.wrap("sampling", originals[1])
+    recipe.sample = times.wrap("sampling", originals[1])
     sdg.list_shots = lambda cameras: list_shots(cameras)[:clips]
     try:
         with tempfile.TemporaryDirectory() as output:
@@ -132,7 +134,7 @@ def make_clips(
             config = sdg_config(static_parser("").parse_args([str(part) for part in line]))
             times.wrap("all", sdg.run)(config)
     finally:
-        sdg.load_gen3c, pipeline.sample, sdg.list_shots = originals
+        sdg.load_gen3c, recipe.sample, sdg.list_shots = originals
     return times.seconds
 
 

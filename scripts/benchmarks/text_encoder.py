@@ -39,7 +39,9 @@ def run(device: torch.device) -> Iterator[Row]:
     config = FULL if full else SMALL
     times, encoder = Times(), random_encoder(T5_11B if full else SMALL_T5, device)
     originals = pipeline.load_generator, text._load_t5, text.PromptEncoder._encode
-    pipeline.load_generator = lambda _, at, dtype, __: _random_generator(config, at, device, dtype)
+    pipeline.load_generator = lambda _, at, dtype, rope_precision: _random_generator(
+        config, at, device, dtype
+    )
     text._load_t5 = lambda _, dtype: (tokenise, encoder.to(dtype))
     text.PromptEncoder._encode = times.wrap("embedding", originals[2])
     try:

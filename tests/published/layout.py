@@ -124,7 +124,13 @@ def _write_generator_config(folder: Path, size: Size) -> None:
         (folder / "config.json").write_text(FOREIGN_CONFIG)
         return
     scene = size.scene
-    recipe = SamplingDefaults(scene.height, scene.width, scene.frames, 24.0, size.steps)
+    recipe = SamplingDefaults(
+        height=scene.height,
+        width=scene.width,
+        num_frames=scene.frames,
+        fps=24.0,
+        num_steps=size.steps,
+    )
     write_config(size.generator.config(recipe), folder)
 
 

@@ -1,1 +1,1 @@
-"""What the generator is conditioned on: the 3D cache, its warps, their latents."""
+"""The conditions of the generator: the 3D cache, its warps, their latents."""

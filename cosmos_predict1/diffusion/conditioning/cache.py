@@ -1,11 +1,12 @@
-"""The 3D cache: points of frames seen so far, and what the next cameras see of them.
+"""The 3D cache: the points of frames seen so far, and their warps to the next cameras.
 
 A buffer is a frame whose pixels have a place in the world. Images are in [-1, 1], depth is z-depth
 in world units, pixel centres lie at integer coordinates (see `src/geometry/warping.py`).
 """
 
-from dataclasses import dataclass, fields
-from typing import Any, Literal
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from typing import Literal
 
 import torch
 from jaxtyping import Bool, Float
@@ -17,17 +18,20 @@ from src.geometry.splatting import Warp
 from src.geometry.warping import PointFrames, point_frames, warp_frames
 from src.runtime import InputError
 
-# Farther points, and pixels without a known depth, stand at this distance, as published.
+# The distance of farther points, and of pixels without a known depth, as published.
 FARTHEST_DEPTH = 100.0
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class CacheSettings:
-    """How frames become points and points become warps; the published values.
+    """How frames become points and points become warps; the defaults are the published values.
 
-    `threshold` is that of the reliability filter (1 or more: none), `buffers` how many frames of a
-    still scene are kept at most. `drop_invalid` keeps pixels without depth from hiding others, and
-    from being warped where there is no filter, both of which the original lets them do.
+    Attributes:
+        threshold: of the reliability filter; 1 or more turns it off.
+        foreground_masking: background does not show through the edges of the foreground.
+        buffers: how many frames of a still scene are kept at most.
+        drop_invalid: pixels without depth hide no others, and are not warped without a filter
+            either. The published program lets them do both.
     """
 
     threshold: float = 0.05
@@ -55,10 +59,15 @@ class SourceFrames:
     def __len__(self) -> int:
         return len(self.image)
 
+    def apply(self, change: Callable[[Tensor], Tensor]) -> "SourceFrames":
+        """Returns the frames with every tensor changed by `change`."""
+        parts = {name: part for name, part in vars(self).items() if part is not None}
+        return replace(self, **{name: change(part) for name, part in parts.items()})
+
 
 @dataclass(frozen=True)
 class Warps:
-    """What consecutive target frames see of every buffer, newest buffer first."""
+    """Warps of every buffer to consecutive target frames, newest buffer first."""
 
     image: Float[Tensor, "buffer frame 3 h w"]  # -1 in holes
     mask: Bool[Tensor, "buffer frame h w"]
@@ -66,15 +75,15 @@ class Warps:
 
 
 class PointCache:
-    """Points of a still scene (one frame, others inserted) or of a moving one (a frame a time)."""
+    """Points of a still scene (one frame, more inserted later) or of a moving one."""
 
     def __init__(
         self, sources: SourceFrames, settings: CacheSettings | None = None, *, moving: bool = False
     ) -> None:
         """Lift `sources` into the world.
 
-        A still scene starts with one frame, which all targets see. In a `moving` one, source frame
-        i is what target frame i sees.
+        A still scene starts with one frame, which all targets see. In a `moving` one, target frame
+        i sees source frame i.
         """
         assert moving or len(sources) == 1, f"a still scene starts with 1 frame, not {len(sources)}"
         self.settings = settings or CacheSettings()
@@ -92,11 +101,11 @@ class PointCache:
         w2c: Float[Tensor, "frame 4 4"],
         start: int = 0,
     ) -> Warps:
-        """Warps for consecutive cameras, the first of which is frame `start` of the clip.
+        """Returns the warps for consecutive cameras, at the size of the sources.
 
-        `start` chooses the source frames of a moving scene; a still scene ignores it. Pictures have
-        the size of the sources. Consecutive pictures, buffers of a frame side by side, are blended
-        in pairs that begin with the first camera given here (see `splat`).
+        The first camera is frame `start` of the clip, which chooses the source frames of a moving
+        scene. Consecutive pictures, buffers of a frame side by side, are blended in pairs that
+        begin with the first camera given here (see `splat`).
         """
         count, buffers = len(w2c), self.buffers
         points = self._points
@@ -106,8 +115,12 @@ class PointCache:
                 value = f"frames {start} to {start + count - 1}"
                 raise InputError("targets of a moving scene", value, f"frames below {available}")
             points = _select(points, slice(start, start + count))
-        repeated = (part.repeat_interleave(buffers, dim=0) for part in (intrinsics, w2c))
-        warp = warp_frames(points, *repeated, drop_invalid=self.settings.drop_invalid)
+        warp = warp_frames(
+            points,
+            intrinsics.repeat_interleave(buffers, dim=0),
+            w2c.repeat_interleave(buffers, dim=0),
+            drop_invalid=self.settings.drop_invalid,
+        )
         image, mask, depth = (
             part.unflatten(0, (count, buffers)).transpose(0, 1)
             for part in (warp.image, warp.mask, warp.depth)
@@ -117,11 +130,10 @@ class PointCache:
     def insert(
         self, frame: SourceFrames, alignment: Literal["rigid", "non_rigid"] = "non_rigid"
     ) -> None:
-        """Add one frame, its depth brought to the scale of what the cache shows at its camera.
+        """Add one frame, its depth aligned to what the cache shows at its camera.
 
-        The newest buffer comes first; when all are taken it replaces the newest, so that the
-        original frame stays. Raises `InputError` where the cache shows too little at the camera to
-        align with.
+        The new buffer comes first. In a full cache it replaces the newest, so that the original
+        frame stays. Raises `InputError` where the cache shows too little to align with.
         """
         assert not self.moving and len(frame) == 1, f"{len(frame)} frames, moving {self.moving}"
         known = self._known(frame)
@@ -132,60 +144,54 @@ class PointCache:
             depth = align_non_rigid(
                 depth, known.depth[0], known.mask[0], frame.intrinsics[0], frame.w2c[0]
             )
-        aligned = SourceFrames(frame.image, depth[None], frame.intrinsics, frame.w2c, frame.mask)
         kept = self._points
         if self.buffers >= self.settings.buffers:
             kept = _select(kept, slice(1, None))
-        self._points = _concatenate(self._lift(aligned), kept)
+        self._points = _concatenate(self._lift(replace(frame, depth=depth[None])), kept)
 
     def _known(self, frame: SourceFrames) -> Warp:
-        """The nearest surface that any buffer shows at the frame's camera."""
+        """Returns the nearest surface that any buffer shows at the frame's camera."""
         warps = self.render(frame.intrinsics, frame.w2c)
         depth = warps.depth.where(warps.mask, torch.inf).amin(dim=0)
         mask = warps.mask.any(dim=0)
         return Warp(warps.image[0], mask, depth.where(mask, 0))
 
     def _lift(self, sources: SourceFrames) -> PointFrames:
-        # In float64 for the sake of targets that stand at their source, see `lift`.
-        depth = clamp_depth(sources.depth, FARTHEST_DEPTH).double()
         masked = self.settings.drop_invalid or self.settings.threshold < 1
         return point_frames(
-            sources.image,
-            depth,
-            sources.intrinsics,
-            sources.w2c,
-            self.settings.threshold,
-            sources.mask if masked else None,
+            image=sources.image,
+            # Float64 for targets that stand at their source, see `lift`.
+            depth=clamp_depth(sources.depth, FARTHEST_DEPTH).double(),
+            intrinsics=sources.intrinsics,
+            w2c=sources.w2c,
+            threshold=self.settings.threshold,
+            mask=sources.mask if masked else None,
             foreground_masking=self.settings.foreground_masking,
         )
 
 
 def center_depth(depth: Float[Tensor, "*batch h w"], *, published: bool = False) -> float:
-    """The depth about which trajectories turn: the median of the first frame's positive depths.
+    """Returns the depth about which trajectories turn: the median of the first frame.
 
-    `published` takes the median over all pixels, those without depth included as zeros.
+    The median is over the positive depths; `published` takes it over all pixels, with those
+    without depth as zeros.
     """
     first = depth.reshape(-1, *depth.shape[-2:])[0].flatten()
     valid = first if published else first[first.isfinite() & (first > 0)]
     if not len(valid):
         raise InputError("depth of the first frame", "no pixel with a depth", "one or more")
-    # Not `Tensor.median`, which is the lower of the two middle values of an even number.
+    # `Tensor.median` would take the lower of the two middle values of an even number.
     middle = valid.sort().values[[(len(valid) - 1) // 2, len(valid) // 2]]
     return middle.mean().item()
 
 
 def _select(points: PointFrames, chosen: slice) -> PointFrames:
-    """The frames `chosen`, every part of them."""
-    parts: dict[str, Any] = {field.name: getattr(points, field.name) for field in fields(points)}
-    for name, part in parts.items():
-        if part is not None:
-            parts[name] = part[chosen]
-    return PointFrames(**parts)
+    parts = {name: part for name, part in vars(points).items() if part is not None}
+    return replace(points, **{name: part[chosen] for name, part in parts.items()})
 
 
 def _concatenate(first: PointFrames, second: PointFrames) -> PointFrames:
-    """The frames of both, which have the same parts."""
-    parts: dict[str, Any] = {field.name: getattr(first, field.name) for field in fields(first)}
+    parts = dict(vars(first))
     for name, part in parts.items():
         other = getattr(second, name)
         assert (part is None) == (other is None), f"frames with and without {name}"

@@ -1,4 +1,4 @@
-"""What the transformer is told beside the noisy latent: text, given frames, warps, frame rate.
+"""The transformer's conditions beside the noisy latent: text, given frames, warps, frame rate.
 
 Latents are `[batch, channel, latent_frame, lh, lw]`.
 """
@@ -12,10 +12,10 @@ from torch import Tensor
 
 @dataclass(frozen=True)
 class Conditions:
-    """What the network is told beside the noisy latent and its noise level.
+    """The network's conditions for a batch of noisy latents.
 
     `text` rows beyond a prompt's length are zero and take part in the attention, as published.
-    `padding` may have any size, and is resized to the latent's; None means no padding.
+    `padding` may have any size and is resized to the latent's; None means no padding.
     """
 
     text: Float[Tensor, "batch text_token context"]
@@ -33,25 +33,25 @@ class Conditions:
     def stacked(self, other: "Conditions") -> "Conditions":
         """Both as one batch, `other` last."""
         assert self.fps == other.fps, f"{self.fps} and {other.fps} fps in one batch"
+        assert (self.padding is None) == (other.padding is None), "padding in one branch only"
         padding = None
         if self.padding is not None and other.padding is not None:
             padding = torch.cat([self.padding, other.padding])
-        assert (self.padding is None) == (other.padding is None), "padding in one branch only"
-        return Conditions(
-            torch.cat([self.text, other.text]),
-            torch.cat([self.mask, other.mask]),
-            torch.cat([self.warps, other.warps]),
-            self.fps,
-            padding,
+        return replace(
+            self,
+            text=torch.cat([self.text, other.text]),
+            mask=torch.cat([self.mask, other.mask]),
+            warps=torch.cat([self.warps, other.warps]),
+            padding=padding,
         )
 
 
 @dataclass(frozen=True)
 class Prepared:
-    """Conditions in the network's type, with all that stays the same over the sampling steps.
+    """Conditions in the network's type, with the tables that all sampling steps share.
 
-    The patch embedding of `channels` and the keys and values of `text` stay the same too. They
-    are 0.02 % of a forward at full size and would hold 1.4 GB, so they are computed every time.
+    The patch embedding of `channels` and the keys and values of `text` would be shared too. They
+    are 0.02 % of a forward at full size and would hold 1.4 GB, so each step computes them.
     """
 
     text: Float[Tensor, "batch text_token context"]

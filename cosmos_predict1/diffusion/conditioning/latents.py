@@ -1,7 +1,7 @@
-"""What the diffusion model is told beside the noise: warps with their masks, and the first frame.
+"""Condition latents of the diffusion model: warps with their masks, and the first frame.
 
-Latents here are normalised ones, `[1, channel, latent_frame, lh, lw]`; an encoder makes one of a
-video `[1, 3, frame, h, w]` in [-1, 1]. A buffer is one source of warps (see `cache.py`).
+Latents are normalised, `[clip, channel, latent_frame, lh, lw]`; an encoder makes one of a video
+`[clip, 3, frame, h, w]` in [-1, 1]. A buffer is one source of warps (see `cache.py`).
 """
 
 from collections.abc import Callable
@@ -19,46 +19,52 @@ from src.tokenizer.cosmos import VideoTokenizer
 from .cache import Warps
 
 Encode = Callable[[Tensor], Tensor]
-# How bytes become the first frame's values; the original divides by 128 there, which leaves white
+# Divisors of the first frame's bytes. The published program divides by 128 here, which leaves white
 # at 0.992, and by 127.5 in the warps.
 SCALINGS = {"published": 128.0, "consistent": 127.5}
 
 
 def latent_encoder(tokenizer: VideoTokenizer) -> Encode:
-    """The encoder of videos to normalised latents that this module works with."""
-
-    def encode(video: Tensor) -> Tensor:
-        """Normalised latents of a video."""
-        return tokenizer.normalise(tokenizer.encode(video))
-
-    return encode
+    """Returns the encoder of videos to normalised latents."""
+    return lambda video: tokenizer.normalise(tokenizer.encode(video))
 
 
 def condition_latents(
     encode: Encode, warps: Warps, max_buffers: int = 2
 ) -> Float[Tensor, "1 warp_channel latent_frame lh lw"]:
-    """Latents of warps and masks, buffer by buffer; those of missing buffers are zeros.
-
-    A mask is encoded as a grey video, 1 where a pixel is known and -1 in holes. One video at a time
-    is made and encoded, which at full size is 1.3 GB.
-    """
+    """Returns the latents of one clip's warps and masks, buffer by buffer."""
     buffers = len(warps.image)
     if buffers > max_buffers:
         raise InputError("buffers of warps", buffers, f"at most {max_buffers}")
-    parts = []
-    for image, mask in zip(warps.image, warps.mask, strict=True):
-        parts.append(encode(image.transpose(0, 1)[None].contiguous()))
-        parts.append(encode(mask_video(mask[None], image.dtype)))
-    latents = torch.cat(parts, dim=1)
-    # Zeros and not the encoding of a black video, as published.
-    missing = (max_buffers - buffers) * (latents.shape[1] // buffers)
-    return F.pad(latents, (0, 0, 0, 0, 0, 0, 0, missing))
+    parts = [
+        buffer_latents(encode, image[None], mask[None])
+        for image, mask in zip(warps.image, warps.mask, strict=True)
+    ]
+    return pad_buffers(torch.cat(parts, dim=1), max_buffers * parts[0].shape[1])
+
+
+def buffer_latents(
+    encode: Encode, image: Float[Tensor, "clip frame 3 h w"], mask: Bool[Tensor, "clip frame h w"]
+) -> Float[Tensor, "clip buffer_channel latent_frame lh lw"]:
+    """Returns the latents of one buffer's warps, followed by those of its masks.
+
+    One video exists at a time, which at full size is 1.3 GB.
+    """
+    seen = encode(image.transpose(1, 2).contiguous())
+    return torch.cat([seen, encode(mask_video(mask, image.dtype))], dim=1)
+
+
+def pad_buffers(
+    latents: Float[Tensor, "clip channel latent_frame lh lw"], warp_channels: int
+) -> Float[Tensor, "clip {warp_channels} latent_frame lh lw"]:
+    """Append zeros for missing buffers, as published; not the encoding of a black video."""
+    return F.pad(latents, (0, 0, 0, 0, 0, 0, 0, warp_channels - latents.shape[1]))
 
 
 def condition_mask(
     latents: Float[Tensor, "clip warp_channel latent_frame lh lw"], given: int = 1
 ) -> Float[Tensor, "clip 1 latent_frame lh lw"]:
-    """1 on the first `given` latent frames, which are not denoised, and 0 on the others."""
+    """Returns 1 on the first `given` latent frames, which are not denoised, and 0 elsewhere."""
     mask = torch.zeros_like(latents[:, :1])
     mask[:, :, :given] = 1
     return mask
@@ -67,7 +73,7 @@ def condition_mask(
 def mask_video(
     mask: Bool[Tensor, "clip frame h w"], dtype: torch.dtype
 ) -> Float[Tensor, "clip 3 frame h w"]:
-    """Masks as videos to encode: 1 where they are true and -1 elsewhere, in all three colours."""
+    """Returns masks as grey videos: 1 where a pixel is known, -1 in holes."""
     return (2 * mask.to(dtype) - 1)[:, None].expand(-1, 3, -1, -1, -1)
 
 
@@ -77,29 +83,30 @@ def first_frame_image(
     width: int,
     scaling: Literal["published", "consistent"] = "published",
 ) -> Float[Tensor, "3 {height} {width}"]:
-    """The picture that becomes the first frame, stretched to `height` x `width`.
+    """Returns the picture that becomes the first frame, stretched to `height` x `width`.
 
-    Bicubic with antialiasing; overshoots beyond [-1, 1] stay, as published. `scaling` is that of
-    the weights: `published` is `x / 128 - 1`, `consistent` is `x / 127.5 - 1`, as for the warps.
+    `scaling` is that of the weights: `published` is `x / 128 - 1`, `consistent` is `x / 127.5 - 1`
+    as in the warps.
     """
-    # x / 128 - 1 is exact in bfloat16, so rounding to it before the resize would change nothing.
+    # Not `Fit.resize`, which rounds to bytes: the published resize is bicubic with antialiasing on
+    # floats, and keeps overshoots beyond [-1, 1]. Its rounding to bfloat16 changes nothing, because
+    # x / 128 - 1 is exact there.
     values = image.permute(2, 0, 1).float() / SCALINGS[scaling] - 1
-    resized = F.interpolate(values[None], (height, width), mode="bicubic", antialias=True)
-    return resized[0]
+    return F.interpolate(values[None], (height, width), mode="bicubic", antialias=True)[0]
 
 
 def first_frame_latent(
     encode: Encode, frame: Float[Tensor, "3 h w"]
 ) -> Float[Tensor, "1 channel 1 lh lw"]:
-    """The latent of a clip's first frame, in [-1, 1].
+    """Returns the latent of a clip's first frame, in [-1, 1].
 
-    The encoder is causal: what follows the frame in its clip does not matter, so it goes alone.
+    The frame is encoded alone: the encoder is causal, so the rest of the clip does not matter.
     """
     return encode(frame[None, :, None])
 
 
 def augment_warps(warps: Warps, strength: float, generator: torch.Generator) -> Warps:
-    """Warps with Gaussian noise of deviation `strength (buffers - 1 - k)` on buffer k.
+    """Add Gaussian noise of deviation `strength (buffers - 1 - k)` to buffer k.
 
     The oldest buffer, the original picture, stays clean, and so does a single one.
     """
@@ -109,8 +116,7 @@ def augment_warps(warps: Warps, strength: float, generator: torch.Generator) -> 
     if strength == 0 or buffers == 1:
         return warps
     noisy = warps.image.clone()
-    for index in range(buffers - 1):
-        picture = noisy[index]
+    for index, picture in enumerate(noisy[:-1]):
         noise = torch.randn(
             picture.shape, generator=generator, device=picture.device, dtype=picture.dtype
         )

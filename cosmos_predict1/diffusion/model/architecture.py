@@ -1,7 +1,7 @@
-"""The generator's sizes and defaults, as the `config.json` beside its weights states them.
+"""The generator's sizes and defaults, stored in the `config.json` beside its weights.
 
-Sizes stand under the names of diffusers' `CosmosTransformer3DModel`; what diffusers does not know
-stands under `gen3c`. The published weights come without such a file: its values are the defaults.
+Sizes have the names of diffusers' `CosmosTransformer3DModel`; keys that diffusers does not have are
+under `gen3c`. The defaults are those of the published weights, which come without such a file.
 """
 
 from collections.abc import Mapping
@@ -24,9 +24,9 @@ PUBLISHED_FILE = "model.pt"
 EXTRAS = "gen3c"
 CHOICES = {"rope_precision": get_args(RopePrecision), "text_encoder": get_args(TextEncoder)}
 PATCH = 2
-# No network, picture or clip is larger: a small file must not ask for a network without end.
+# Bounds that no network, picture or clip exceeds, so that a small file can't fill the memory.
 MOST, MOST_LAYERS = 65536, 1024
-# The variant of diffusers' class that GEN3C is; another value means another network.
+# GEN3C's variant of diffusers' class; another value means another network.
 FIXED = {
     "patch_size": [1, PATCH, PATCH],
     "concat_padding_mask": True,
@@ -35,7 +35,7 @@ FIXED = {
     "img_context_dim_in": None,
     "controlnet_block_every_n": None,
 }
-# Keys of diffusers that mean nothing where the fixed ones have the values above.
+# Keys of diffusers that have no effect with the fixed values above.
 IDLE = (
     "crossattn_proj_in_channels",
     "encoder_hidden_states_channels",
@@ -44,13 +44,13 @@ IDLE = (
 )
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class SamplingDefaults:
-    """What a run uses where the user says nothing: size in pixels, frames, steps, guidance.
+    """The defaults of a run: size in pixels, frames, steps, guidance.
 
-    `filter_points_threshold` is that of the 3D cache (see `CacheSettings`); the smaller a picture,
-    the more depth changes from pixel to pixel on one surface. `center_depth_quantile` turns paths
-    about the median depth of a video that brings its depth, instead of about depth 1.
+    `filter_points_threshold` is for the 3D cache (see `CacheSettings`): in a smaller picture, depth
+    changes more from pixel to pixel. With `center_depth_quantile`, trajectories through a video
+    that brings its depth turn about the median depth instead of depth 1.
     """
 
     height: int = 704
@@ -75,12 +75,12 @@ class SamplingDefaults:
             raise InputError("filter_points_threshold", value, "a number > 0")
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class TransformerConfig:
     """Sizes of the transformer; `max_size` in latent frames, latent rows and latent columns.
 
-    `rope_precision`: the published program rounds the rotary angles to bfloat16, by up to 0.15
-    rad, and its network may have learned them so; `exact` keeps them in float32.
+    The published program rounds the rotary angles to bfloat16, by up to 0.15 rad, and its network
+    may have learned them so; `rope_precision` "exact" keeps them in float32.
     """
 
     in_channels: int = 81
@@ -99,10 +99,9 @@ class TransformerConfig:
     def __post_init__(self) -> None:
         sizes = [value for name, value in self._own if name not in ("max_size", "rope_scale")]
         if min(*sizes, *self.max_size, *self.rope_scale) <= 0 or self.warp_channels < 0:
-            raise InputError(
-                "generator sizes", self, "positive numbers, in_channels > out_channels"
-            )
-        # A rotary axis of two channels would have no second frequency to scale towards.
+            expected = "positive numbers, in_channels > out_channels"
+            raise InputError("generator sizes", self, expected)
+        # A rotary axis of two channels has no second frequency to scale towards.
         if self.attention_head_dim % 2 or self.attention_head_dim < 12:
             raise InputError("attention_head_dim", self.attention_head_dim, "an even number >= 12")
 
@@ -113,7 +112,7 @@ class TransformerConfig:
 
     @property
     def warp_channels(self) -> int:
-        """Channels of the warp latents: what is left beside the sample and the condition mask."""
+        """Channels of the warp latents: all but the sample's and the condition mask's."""
         return self.in_channels - self.out_channels - 1
 
     @property
@@ -128,11 +127,10 @@ class TransformerConfig:
         return [(f.name, getattr(self, f.name)) for f in fields(self) if f.name not in extras]
 
     def check_size(self, num_frames: int, height: int, width: int) -> None:
-        """`InputError` for a frame count or a picture size that these weights cannot do."""
+        """Raise `InputError` for a frame count or a picture size that these weights cannot do."""
         step = COMPRESSION * PATCH
         frames, rows, columns = self.max_size
-        limits = (("height", height, rows), ("width", width, columns))
-        for name, value, limit in limits:
+        for name, value, limit in (("height", height, rows), ("width", width, columns)):
             if value <= 0 or value % step or value > limit * COMPRESSION:
                 expected = f"a multiple of {step}, at most {limit * COMPRESSION} for these weights"
                 raise InputError(name, value, expected)
@@ -142,10 +140,10 @@ class TransformerConfig:
 
 
 def read_config(folder: Path) -> TransformerConfig:
-    """The configuration in `folder`; the published one where no file of diffusers' class lies.
+    """Reads the configuration in `folder`; returns the published one without a file.
 
-    Beside a published `model.pt` a file that is not of diffusers' class is another program's, and
-    does not matter, whatever it holds.
+    Beside a published `model.pt`, a file of another class belongs to another program and is
+    ignored.
 
     Raises:
         InputError: malformed JSON, an unknown key, a wrong type, or another network.
@@ -170,7 +168,7 @@ def read_config(folder: Path) -> TransformerConfig:
 
 
 def parse_config(source: object, values: Mapping[str, Any]) -> TransformerConfig:
-    """The configuration with `values`, which are those of a file; `source` names it in errors.
+    """Returns the configuration with the `values` of a file, which errors call `source`.
 
     Raises:
         InputError: an unknown key, a wrong type, or another network.
@@ -196,7 +194,7 @@ def parse_config(source: object, values: Mapping[str, Any]) -> TransformerConfig
 
 
 def write_config(config: TransformerConfig, folder: Path) -> None:
-    """Write `config.json` into `folder`, atomically."""
+    """Write `config.json` into `folder`."""
     extras = {"rope_precision": config.rope_precision} | asdict(config.sampling)
     stored = {"_class_name": CLASS_NAME} | config.architecture | {EXTRAS: extras}
     write_json(folder / CONFIG_NAME, stored)

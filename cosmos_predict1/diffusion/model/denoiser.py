@@ -17,8 +17,8 @@ from src.tokenizer.statistics import SIGMA_DATA
 
 from ..conditioning.conditions import Conditions
 
-# Noise level of the given frames in the network's input. At lower levels of the sample they are
-# not given any more, and are denoised like the others.
+# Noise level of the given frames in the network's input. At lower levels of the sample the given
+# frames are denoised like the others.
 CONDITION_SIGMA = 0.001
 
 # One noise level, or one for each item of a batch.
@@ -29,10 +29,10 @@ Predict = Callable[[Tensor, Tensor], Tensor]
 
 @runtime_checkable
 class Network(Protocol):
-    """What guidance needs of a network."""
+    """The interface between guidance and a network."""
 
     def prepare(self, conditions: Conditions) -> Any:
-        """What does not depend on the sample; its `chunk(2)` cuts it along the batch."""
+        """Returns the part that no sample changes; its `chunk(2)` cuts it along the batch."""
         ...
 
     def __call__(self, x: Tensor, c_noise: Tensor, conditions: Any) -> Tensor:
@@ -56,7 +56,7 @@ def c_out(sigma: Level) -> Level:
 
 
 def c_noise(sigma: float) -> float:
-    """What the network is told of the noise level."""
+    """The network's input for the noise level."""
     return math.log(sigma) / 4
 
 
@@ -66,13 +66,10 @@ def guided(
     negative_text: Float[Tensor, "batch text_token context"],
     guidance: float,
 ) -> Predict:
-    """F = Fc + guidance (Fc - Fu), with one preparation of the conditions for all steps.
+    """Returns F = Fc + guidance (Fc - Fu), with one preparation of the conditions for all steps.
 
-    Args:
-        network: gives F for one branch or for both in one batch.
-        conditions: of the conditional branch.
-        negative_text: of the unconditional branch, which also lacks the warps.
-        guidance: 0 for the conditional branch alone; the usual guidance scale less 1.
+    The unconditional branch has `negative_text` and no warps. `guidance` is the usual guidance
+    scale less 1; 0 runs the conditional branch alone.
     """
     with torch.inference_mode():
         if guidance == 0:
@@ -82,7 +79,6 @@ def guided(
     conditional, unconditional = both.chunk(2)
 
     def predict(x: Tensor, noise: Tensor) -> Tensor:
-        """F drawn away from the unconditional branch, in float32."""
         wanted = network(x, noise, conditional).float()
         return wanted + guidance * (wanted - network(x, noise, unconditional).float())
 
@@ -91,9 +87,9 @@ def guided(
 
 @dataclass(frozen=True)
 class Denoiser:
-    """`denoise(x, sigma)`: the estimate of the clean latent, its first frames as given.
+    """`denoise(x, sigma)`: estimates the clean latent, with its first frames as given.
 
-    `given` are the clean latents of the first frames, `noise` what they carry in the input.
+    `given` are the clean latents of the first frames, `noise` is their noise in the input.
     """
 
     predict: Predict
@@ -103,7 +99,7 @@ class Denoiser:
     def constrain(
         self, x: Float[Tensor, "batch channel latent_frame lh lw"], sigma: float
     ) -> Float[Tensor, "batch channel latent_frame lh lw"]:
-        """`x` with the given frames put in, scaled so that the network sees them at 0.001 noise."""
+        """Put the given frames into `x`, scaled so that the network sees them at 0.001 noise."""
         if sigma <= CONDITION_SIGMA:
             return x
         noisy = self.given + CONDITION_SIGMA * self.noise
@@ -113,7 +109,7 @@ class Denoiser:
     def __call__(
         self, x: Float[Tensor, "batch channel latent_frame lh lw"], sigma: float
     ) -> Float[Tensor, "batch channel latent_frame lh lw"]:
-        """The estimate at `x` after `constrain`, which changes nothing a second time."""
+        """Returns the estimate at `x` after `constrain`, which changes nothing a second time."""
         x = self.constrain(x, sigma)
         level = x.new_full((x.shape[0],), c_noise(sigma))
         estimate = c_skip(sigma) * x + c_out(sigma) * self.predict(c_in(sigma) * x, level).float()

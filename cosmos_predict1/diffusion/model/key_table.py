@@ -1,7 +1,7 @@
-"""Published weight names of the generator beside ours, which are those of diffusers' class.
+"""The published weight names of the generator beside ours, which are those of diffusers' class.
 
-A published name is `net.` and a name of these tables; a block's is `net.blocks.block<i>.` and one
-of `BLOCK`. The tables name every tensor.
+A published name is `net.` and a name of `SHARED`, or `net.blocks.block<i>.` and a name of `BLOCK`.
+The tables name every tensor.
 """
 
 import re
@@ -44,8 +44,8 @@ BLOCK = {
     "blocks.2.adaLN_modulation.1.weight": "norm3.linear_1.weight",
     "blocks.2.adaLN_modulation.2.weight": "norm3.linear_2.weight",
 }
-# Rotary buffers, which are computed; the training loss weighting and its counters; the state of
-# fp8 layers; the conditioner. None of them is part of the network.
+# Not part of the network: rotary buffers, which are computed; the training's loss weighting and
+# its counters; the state of fp8 layers; the conditioner.
 DROPPED = re.compile(
     r"(net\.pos_embedder\.|logvar\.|conditioner\.|net\.accum_|accum_).*|.*_extra_state"
 )
@@ -53,7 +53,7 @@ PUBLISHED_BLOCK = re.compile(r"net\.blocks\.block(\d+)\.(.+)")
 
 
 def our_name(published: str) -> str | None:
-    """Our name of a published tensor; None for one that is dropped, itself for an unknown one."""
+    """Returns our name of a published tensor; None for a dropped one, an unknown name unchanged."""
     if DROPPED.fullmatch(published):
         return None
     match = PUBLISHED_BLOCK.fullmatch(published)
@@ -65,6 +65,6 @@ def our_name(published: str) -> str | None:
 
 
 def to_our_names(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """The same tensors under our names, without those that are dropped."""
+    """Returns the tensors under our names, without the dropped ones."""
     renamed = ((our_name(name), tensor) for name, tensor in state.items())
     return {name: tensor for name, tensor in renamed if name is not None}

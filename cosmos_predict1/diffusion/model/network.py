@@ -1,8 +1,8 @@
 """The GEN3C transformer: diffusers' Cosmos blocks over a noisy latent, warps and a condition mask.
 
-Latents are `[batch, channel, latent_frame, lh, lw]`. Input channels come in the order sample,
-condition mask (1 where a latent frame is given), warp latents, padding mask (1 where the picture
-does not reach; not counted in `in_channels`). A token is one latent frame of 2x2 latent pixels.
+Latents are `[batch, channel, latent_frame, lh, lw]`. Input channels are, in this order, the sample,
+the condition mask (1 where a latent frame is given), the warp latents and the padding mask (1
+outside of the picture; not counted in `in_channels`). A token is 2x2 pixels of a latent frame.
 """
 
 from collections.abc import Iterator
@@ -28,14 +28,14 @@ from .positions import Grid, position_embedding, rotary_angles
 from .weights import read_state, write_state
 
 NORM_EPSILON = 1e-6
-# On Hopper, cuDNN's attention is the fastest of torch's own; the others follow where it declines.
+# cuDNN's attention is the fastest on Hopper; the others take the shapes that it does not.
 ATTENTION = [
     SDPBackend.CUDNN_ATTENTION,
     SDPBackend.FLASH_ATTENTION,
     SDPBackend.EFFICIENT_ATTENTION,
     SDPBackend.MATH,
 ]
-# With gradients, the kernel whose backward pass takes every shape comes first.
+# With gradients: the backward pass of this kernel takes every shape.
 TRAINED_ATTENTION = [SDPBackend.FLASH_ATTENTION, *ATTENTION]
 POSITIONS = "learnable_pos_embed"
 SHARD_BYTES = 5 * 2**30
@@ -45,7 +45,7 @@ class Gen3CTransformer(nn.Module):
     """The network F of the denoiser; weights are named as in diffusers' class."""
 
     def __init__(self, config: TransformerConfig) -> None:
-        """Build it with random weights (or none, under `torch.device("meta")`)."""
+        """Build it with random weights (or none, on the meta device)."""
         from diffusers import CosmosTransformer3DModel
 
         super().__init__()
@@ -61,20 +61,17 @@ class Gen3CTransformer(nn.Module):
         self.proj_out = model.proj_out
         for block in self.transformer_blocks:
             for attention in (cast(Any, block).attn1, cast(Any, block).attn2):
-                # Diffusers has an epsilon of 1e-5 here, and no fused kernel.
+                # Diffusers has an epsilon of 1e-5 and no fused kernel.
                 attention.norm_q = nn.RMSNorm(config.attention_head_dim, NORM_EPSILON)
                 attention.norm_k = nn.RMSNorm(config.attention_head_dim, NORM_EPSILON)
 
     @property
     def dtype(self) -> torch.dtype:
-        """The floating-point type of the weights."""
+        """The type of the weights."""
         return self.proj_out.weight.dtype
 
     def prepare(self, conditions: Conditions) -> Prepared:
-        """What `forward` needs of `conditions`, to be computed once a clip.
-
-        Differentiable with respect to the conditions and the position embedding.
-        """
+        """Prepare `conditions` for many calls of `forward`; differentiable."""
         batch, _, frames, height, width = conditions.warps.shape
         assert conditions.warps.shape[1] == self.config.warp_channels, conditions.warps.shape
         sizes = (frames, height, width)
@@ -83,7 +80,7 @@ class Gen3CTransformer(nn.Module):
         grid = (frames, height // PATCH, width // PATCH)
         device = conditions.warps.device
         parameters = dict(self.learnable_pos_embed.named_parameters())
-        # While the weights are streamed these are on the CPU.
+        # They are on the CPU while the weights are streamed.
         frame_table, row_table, column_table = (
             parameters[f"pos_emb_{axis}"].to(device) for axis in "thw"
         )
@@ -92,24 +89,26 @@ class Gen3CTransformer(nn.Module):
             resized = nn.functional.interpolate(conditions.padding, (height, width))
             padding = resized[:, :, None].expand_as(padding)
         channels = torch.cat([conditions.mask, conditions.warps, padding], dim=1)
+        cos, sin = self._rotary_tables(grid, conditions.fps, device)
+        position = position_embedding(frame_table, row_table, column_table, grid=grid)
         return Prepared(
-            conditions.text.to(self.dtype),
-            channels.to(self.dtype),
-            *self._rotary_tables(grid, conditions.fps, device),
-            position_embedding(frame_table, row_table, column_table, grid).to(self.dtype),
+            text=conditions.text.to(self.dtype),
+            channels=channels.to(self.dtype),
+            cos=cos,
+            sin=sin,
+            position=position.to(self.dtype),
         )
 
     def _rotary_tables(
         self, grid: Grid, fps: float, device: torch.device
     ) -> tuple[Float[Tensor, "token head_dim"], Float[Tensor, "token head_dim"]]:
-        """Cosines and sines of the rotary angles; the latest are kept.
+        """Returns cosines and sines of the rotary angles; keeps the latest.
 
-        They are made on the CPU, and a training that copied them in every step would wait for the
-        GPU every time.
+        They are made on the CPU; copying them in every step would make a training wait each time.
         """
         key = (grid, fps, device)
         if key not in self._rotary:
-            # A backward pass cannot use what is made in inference mode.
+            # A backward pass cannot use inference tensors.
             with torch.inference_mode(False):
                 angles = rotary_angles(self.config, grid, fps).to(device)
                 self._rotary = {key: (angles.cos(), angles.sin())}
@@ -121,12 +120,10 @@ class Gen3CTransformer(nn.Module):
         c_noise: Float[Tensor, " batch"],
         conditions: Conditions | Prepared,
     ) -> Float[Tensor, "batch out_channel latent_frame lh lw"]:
-        """F of noisy latents `x`, already scaled to about unit variance, in the weights' type.
+        """Returns F of noisy latents `x` of about unit variance, in the weights' type.
 
-        Args:
-            x: scaled noisy latents.
-            c_noise: the noise level, as ln(sigma) / 4.
-            conditions: for one call, or prepared for many.
+        `c_noise` is ln(sigma) / 4 of the noise level. `prepare` saves work in many calls with the
+        same conditions.
         """
         prepared = self.prepare(conditions) if isinstance(conditions, Conditions) else conditions
         patches = self.patch_embed(torch.cat([x.to(self.dtype), prepared.channels], dim=1))
@@ -148,7 +145,7 @@ class Gen3CTransformer(nn.Module):
         )
 
     def compile_blocks(self) -> None:
-        """Compile the blocks, which share one compiled program; the first forward takes longer."""
+        """Compile the blocks, which share one program; the first forward takes longer."""
         for block in self.transformer_blocks:
             block.compile(dynamic=False)
 
@@ -159,22 +156,22 @@ def load_generator(
     dtype: torch.dtype = torch.float32,
     rope_precision: RopePrecision | None = None,
 ) -> Gen3CTransformer:
-    """The generator's network in evaluation mode, its weights without gradients.
+    """Reads the generator's network in evaluation mode, its weights without gradients.
 
     Args:
         folder: of a published `model.pt`, of safetensors in diffusers' layout, or a checkpoint
             folder that holds one of them at its published place.
-        device: where the weights go.
-        dtype: type of the weights, but for the position embedding, which stays in float32.
-        rope_precision: None for what the folder's configuration says.
+        device: of the weights.
+        dtype: of the weights; the position embedding stays in float32.
+        rope_precision: None for that of the folder's configuration.
 
     Raises:
         InputError: no weights, an unreadable file, or missing, unexpected and mis-shaped tensors.
     """
     network, state = _read_checked(find_checkpoint("generator", folder), rope_precision)
-    # One at a time, so that no second copy of all weights is ever held.
+    # One at a time: memory never holds a second copy of all weights.
     for name in list(state):
-        state[name] = state[name].to(device, _dtype_of(name, dtype))
+        state[name] = state[name].to(device, torch.float32 if name.startswith(POSITIONS) else dtype)
     network.load_state_dict(state, assign=True)
     return network.requires_grad_(False).eval()
 
@@ -182,7 +179,7 @@ def load_generator(
 def save_generator(
     network: Gen3CTransformer, folder: Path | str, max_shard_bytes: int = SHARD_BYTES
 ) -> None:
-    """Write the weights and the configuration as diffusers' folder."""
+    """Write the weights and the configuration in diffusers' layout."""
     write_state(network.state_dict(), Path(folder), max_shard_bytes)
     write_config(network.config, Path(folder))
 
@@ -193,9 +190,9 @@ def convert_generator(
     dtype: torch.dtype | None = None,
     max_shard_bytes: int = SHARD_BYTES,
 ) -> TransformerConfig:
-    """Write the generator of `source` as diffusers' folder `target`; returns its configuration.
+    """Write the generator of `source` to `target` in diffusers' layout; returns its configuration.
 
-    It holds one shard in memory at a time. `dtype` None keeps the types of the source.
+    One shard is in memory at a time. `dtype` None keeps the types of the source.
     """
     network, state = _read_checked(find_checkpoint("generator", source), None)
     write_state(state, Path(target), max_shard_bytes, dtype)
@@ -206,7 +203,7 @@ def convert_generator(
 def _read_checked(
     folder: Path, rope_precision: RopePrecision | None
 ) -> tuple[Gen3CTransformer, dict[str, Tensor]]:
-    """The network without memory for its weights, and the weights that fit it."""
+    """Returns the network on the meta device, and its checked weights."""
     config = read_config(folder)
     if rope_precision is not None:
         config = replace(config, rope_precision=rope_precision)
@@ -217,10 +214,6 @@ def _read_checked(
     return network, state
 
 
-def _dtype_of(name: str, dtype: torch.dtype) -> torch.dtype:
-    return torch.float32 if name.startswith(POSITIONS) else dtype
-
-
 def _run_block(
     block: nn.Module,
     tokens: Float[Tensor, "batch token width"],
@@ -228,7 +221,7 @@ def _run_block(
     time: Float[Tensor, "batch width"],
     time_lora: Float[Tensor, "batch width3"],
 ) -> Float[Tensor, "batch token width"]:
-    """One block; the choice of attention is part of it, so that recomputation repeats it."""
+    """Run one block; recomputation for gradients repeats its choice of attention, too."""
     rotary = (prepared.cos, prepared.sin)
     with _attention(tokens.device):
         return block(tokens, prepared.text, time, time_lora, rotary, prepared.position)

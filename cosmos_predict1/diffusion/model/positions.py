@@ -1,6 +1,6 @@
-"""Where a token lies: the rotary table and the learned position embedding of a latent grid.
+"""Positions of tokens: the rotary table and the learned position embedding of a latent grid.
 
-A grid is (latent frames, rows, columns) of tokens, which are ordered like this, columns fastest.
+A grid is (latent frames, rows, columns) of tokens; columns vary fastest.
 """
 
 import torch
@@ -18,18 +18,18 @@ EPSILON = 1e-6
 def rotary_angles(
     config: TransformerConfig, grid: Grid, fps: float
 ) -> Float[Tensor, "token head_dim"]:
-    """Angles in rad by token and head channel; the second half of the channels repeats the first.
+    """Returns the angles in rad; the second half of the channels repeats the first.
 
     Time, rows and columns share the head's channels; `rope_scale` stretches an axis by raising its
-    base (NTK-aware scaling). Time counts latent frames, at 24 fps. Computed on the CPU, since the
-    rounding of powers differs from device to device.
+    base (NTK-aware scaling). Time counts latent frames, at 24 fps. Computed on the CPU, because
+    powers round differently on each device.
     """
     dtype = torch.bfloat16 if config.rope_precision == "bf16" else torch.float32
     side = config.attention_head_dim // 6 * 2
     dims = (config.attention_head_dim - 2 * side, side, side)
     angles = []
     for axis, (size, dim, scale) in enumerate(zip(grid, dims, config.rope_scale, strict=True)):
-        # The published tables are cast to bfloat16 with the model, and all that follows is too.
+        # The published tables are cast to bfloat16 with the model, and so are all results of them.
         exponent = (torch.arange(0, dim, 2, dtype=torch.float32) / dim).to(dtype)
         frequency = 1.0 / (BASE * scale ** (dim / (dim - 2))) ** exponent
         position = torch.arange(size, dtype=dtype)
@@ -47,10 +47,7 @@ def position_embedding(
     columns: Float[Tensor, "max_columns width"],
     grid: Grid,
 ) -> Float[Tensor, "1 token width"]:
-    """The learned embeddings of the three axes, summed and normalised to a root mean square of 1.
-
-    Computed in float32.
-    """
+    """Returns the sum of the three axes' embeddings, normalised to a root mean square of 1."""
     # Broadcast sums: at full size each axis repeated over the tokens would be 0.9 GB.
     tables = (frames, rows, columns)
     t, y, x = (table[:size].float() for table, size in zip(tables, grid, strict=True))

@@ -1,9 +1,8 @@
 """Prompts as context tokens `[1, token, context]`: T5 embeddings, cached ones, or zeros.
 
-T5-11b embeds up to 512 tokens; the rows beyond a prompt's length are zero and are not masked. The
-embeddings of the empty and of the default negative prompt are kept in `text_embeddings` of the
-checkpoint folder, by the first run or by `scripts/make_text_embeddings.py`, so that later runs
-without a prompt of their own need no T5.
+T5-11b embeds up to 512 tokens; rows beyond a prompt's length are zero and not masked. The first run
+or `scripts/make_text_embeddings.py` stores the embeddings of the empty and the default negative
+prompt in `text_embeddings` of the checkpoint folder, so that runs without a prompt need no T5.
 """
 
 import hashlib
@@ -31,8 +30,8 @@ WITHOUT_T5 = (
     f"without a prompt, {CACHE_PLACE} in it, as `python scripts/make_text_embeddings.py` makes it "
     "on any machine that has T5; or --disable_prompt_encoder, which takes zeros for the prompts"
 )
-# sha256 of the two prompts whose embeddings are kept; the negative one is looked up by it alone,
-# since reading its text imports most of diffusers.
+# sha256 of the two prompts whose embeddings are stored. The negative prompt is found by it, because
+# reading its text imports most of diffusers.
 EMPTY_DIGEST = hashlib.sha256(b"").hexdigest()
 NEGATIVE_DIGEST = "6d7ca93077e7e4a8417947ab03266c97dd44c9ec0d7b97fa4272ed956895239f"
 UNREADABLE = (OSError, ValueError, RuntimeError, KeyError, SafetensorError)
@@ -40,7 +39,7 @@ logger = get_logger(__name__)
 
 
 def default_negative_prompt() -> str:
-    """The published negative prompt, which diffusers has too."""
+    """Returns the published negative prompt, from diffusers."""
     from diffusers.pipelines.cosmos.pipeline_cosmos_video2world import DEFAULT_NEGATIVE_PROMPT
 
     digest = hashlib.sha256(DEFAULT_NEGATIVE_PROMPT.encode()).hexdigest()
@@ -49,18 +48,18 @@ def default_negative_prompt() -> str:
 
 
 def constant_path(checkpoint_dir: Path, digest: str) -> Path:
-    """Where the embedding of a constant prompt is kept, by the digest of its text."""
+    """Returns the file of a constant prompt's embedding, by the digest of its text."""
     return checkpoint_dir / CACHE_PLACE / f"t5-11b-{digest[:16]}.safetensors"
 
 
 def missing_constants(checkpoint_dir: Path) -> list[Path]:
-    """The embeddings that a run without a prompt needs and that are not kept yet."""
+    """Returns the missing files of embeddings that a run without a prompt needs."""
     paths = [constant_path(checkpoint_dir, digest) for digest in (EMPTY_DIGEST, NEGATIVE_DIGEST)]
     return [path for path in paths if not path.is_file()]
 
 
 def make_constants(checkpoint_dir: Path, device: torch.device | str = "cpu") -> list[Path]:
-    """Makes the embeddings that are missing; returns their files.
+    """Make the missing embeddings; returns their files.
 
     Raises:
         InputError: T5 is not there or unreadable, or the embeddings cannot be written.
@@ -77,7 +76,7 @@ def make_constants(checkpoint_dir: Path, device: torch.device | str = "cpu") -> 
 
 
 def zero_context(config: TransformerConfig) -> Float[Tensor, "1 token context"]:
-    """What stands for a prompt where no text encoder is used; one token if there never is one."""
+    """Returns zeros for an unused text encoder; one token for weights without one."""
     tokens = 1 if config.sampling.text_encoder == "none" else MAX_TOKENS
     return torch.zeros(1, tokens, config.text_embed_dim)
 
@@ -88,13 +87,10 @@ def prompt_contexts(
     prompt: str = "",
     negative_prompt: str | None = None,
 ) -> tuple[Float[Tensor, "1 token context"], Float[Tensor, "1 token context"]]:
-    """The context of the prompt and that of the branch to guide away from.
+    """Returns the contexts of the prompt and of the negative prompt.
 
-    Args:
-        config: of the network that reads them.
-        encoder: None for zeros in the place of both.
-        prompt: may be empty.
-        negative_prompt: None for the default one; an empty one repeats the prompt, as published.
+    Both are zeros without an `encoder`. A `negative_prompt` of None is the default one; an empty
+    one repeats the prompt, as published.
 
     Raises:
         InputError: a prompt for weights that have no text encoder.
@@ -117,12 +113,10 @@ def prompt_contexts(
 
 
 class PromptEncoder:
-    """Embeds prompts; loads T5 when a prompt asks for it, and once.
+    """Embeds prompts on `device`; loads T5 with the first prompt that needs it.
 
-    Args:
-        checkpoint_dir: T5 and the cache lie at their places below it.
-        device: where T5 works, and where embeddings come out.
-        offload: keep T5 on the CPU while it does not work.
+    T5 and the stored embeddings are found below `checkpoint_dir`. With `offload`, T5 stays on the
+    CPU while it does not work.
     """
 
     def __init__(
@@ -136,10 +130,10 @@ class PromptEncoder:
         self._loaded: tuple[Any, Any] | None = None
 
     def __call__(self, prompt: str | None) -> Float[Tensor, "1 512 context"]:
-        """The embedding of `prompt` (None: the default negative one) in float32, cut at 512 tokens.
+        """Returns the embedding of `prompt` (None: the default negative one) in float32.
 
         Raises:
-            InputError: T5 is needed and not there, or its files or a cached one are unreadable.
+            InputError: T5 is needed and missing, or its files or a stored one are unreadable.
         """
         digest = NEGATIVE_DIGEST
         if prompt is not None:
@@ -158,7 +152,7 @@ class PromptEncoder:
     def _encode(self, prompt: str) -> Float[Tensor, "token context"]:
         self._loaded = self._loaded or _load_t5(self.checkpoint_dir)
         tokenizer, model = self._loaded
-        # Without padding: T5 masks it, so it would change nothing but the time this takes.
+        # Without padding, which T5 masks: it would only take time.
         ids = tokenizer(prompt, truncation=True, max_length=MAX_TOKENS, return_tensors="pt")
         with resident(model, self.device, self.offload), torch.inference_mode():
             state = model(input_ids=ids["input_ids"].to(self.device)).last_hidden_state
@@ -166,7 +160,7 @@ class PromptEncoder:
 
 
 def _load_t5(checkpoint_dir: Path) -> tuple[Any, Any]:
-    """Tokenizer and encoder, the encoder on the CPU; float32, as in the published program."""
+    """Reads tokenizer and encoder, the encoder on the CPU; float32, as published."""
     folder = search_checkpoint("t5", checkpoint_dir)
     if folder is None:
         raise InputError(checkpoint_dir, "no T5 encoder", WITHOUT_T5)
@@ -180,7 +174,7 @@ def _load_t5(checkpoint_dir: Path) -> tuple[Any, Any]:
         model, report = loaded
     except UNREADABLE as error:
         raise InputError(folder, f"unreadable ({error})", "tokenizer and weights of T5") from error
-    # Transformers fills missing tensors with random numbers and goes on.
+    # Transformers fills missing tensors with random numbers.
     lacking = [*report["missing_keys"], *report["mismatched_keys"]]
     if lacking:
         raise InputError(folder, f"no fitting tensors {lacking[:8]}", "the weights of a T5 encoder")
@@ -203,5 +197,5 @@ def _write_cached(path: Path, embedding: Float[Tensor, "token context"]) -> None
         with atomic_path(path) as temporary:
             save_file({KEY: embedding.cpu().contiguous()}, temporary)
     except OSError as error:
-        # The embedding is there all the same; only the next run has to compute it again.
+        # Not an error: this run has the embedding, and the next one computes it again.
         logger.warning("cannot keep an embedding in %s: %s", path, error)

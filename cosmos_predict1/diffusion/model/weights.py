@@ -1,7 +1,7 @@
 """Reads and writes the generator's tensors: a published `model.pt`, or a folder of safetensors.
 
 A folder in diffusers' layout holds one file or several shards with an index. Files are mapped into
-memory where their format allows it, so that reading costs no second copy.
+memory where their format allows it.
 """
 
 from collections.abc import Iterator, Mapping
@@ -24,12 +24,12 @@ from .key_table import our_name, to_our_names
 SAFETENSORS_FILE = DIFFUSERS
 STEM = Path(DIFFUSERS).stem
 INDEX_FILE = f"{SAFETENSORS_FILE}.index.json"
-# A tensor of every generator, by which prefixes of its names are told.
+# A tensor of every generator; its name shows the prefix of all names.
 MARKER = "net.x_embedder.proj.1.weight"
 
 
 def read_state(folder: Path) -> dict[str, Tensor]:
-    """All tensors of `folder` under our names, on the CPU, memory-mapped where possible.
+    """Reads all tensors of `folder` under our names, on the CPU.
 
     Raises:
         InputError: an unreadable or missing file, or one that holds something else.
@@ -53,14 +53,13 @@ def write_state(
 ) -> None:
     """Write tensors in diffusers' layout (as `dtype`), each file atomically, the index last.
 
-    What an earlier, differently cut set of shards left in `folder` is not removed; the index
-    decides which files count.
+    Shards of an earlier export stay in `folder`; the index decides which files count.
     """
     sizes = {name: part.numel() * (dtype or part.dtype).itemsize for name, part in state.items()}
     shards = list(_cut(sizes, max_shard_bytes))
     if len(shards) == 1:
         _write_safetensors(state, shards[0], folder / SAFETENSORS_FILE, dtype)
-        # The index has precedence when the folder is read.
+        # Readers prefer an index.
         (folder / INDEX_FILE).unlink(missing_ok=True)
         return
     places: dict[str, str] = {}
@@ -73,7 +72,7 @@ def write_state(
 
 
 def listed_shards(index: Path) -> list[str]:
-    """The names of the shard files that an index lists."""
+    """Returns the names of the shard files that an index lists."""
     try:
         places = read_json_object(index)["weight_map"]
         shards = sorted(set(places.values()))
@@ -94,11 +93,10 @@ def _write_safetensors(
 
 
 def _read_published(path: Path) -> dict[str, Tensor]:
-    """The tensors of a published file that the network has; nothing in it is executed."""
+    """Reads the network's tensors from a published file; executes nothing in it."""
     weights = open_weights(path)
     names = plain_names(dict.fromkeys([*weights.tensors, *weights.others]), MARKER)
     kept = {name: plain for name, plain in names.items() if our_name(plain) is not None}
-    # Layers for fp8 leave their (empty) state, which is dropped.
     foreign = [name for name in kept if name not in weights.tensors]
     if foreign:
         expected = "a torch checkpoint of tensors by name"
@@ -107,7 +105,7 @@ def _read_published(path: Path) -> dict[str, Tensor]:
 
 
 def _cut(sizes: Mapping[str, int], max_bytes: int) -> Iterator[list[str]]:
-    """Names in order, cut into runs of at most `max_bytes` (or of one larger tensor)."""
+    """Yield runs of names of at most `max_bytes`, or of one larger tensor."""
     names: list[str] = []
     total = 0
     for name, size in sizes.items():

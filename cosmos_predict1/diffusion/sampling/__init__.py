@@ -1,1 +1,1 @@
-"""Sampling: noise schedule, sampler, the rollout over chunks of frames, the pipeline."""
+"""Sampling: noise schedule, sampler, the recipe of all clips, the rollout of a clip in pieces."""

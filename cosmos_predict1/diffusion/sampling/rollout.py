@@ -1,11 +1,11 @@
-"""A clip, piece by piece: each begins with the last frame of the one before it.
+"""Generates a clip in pieces; each piece begins with the last frame of the one before.
 
-A piece is as long as the weights can do at once. Of a still scene, the last frame of a piece is put
-into the 3D cache, so that the next piece shows the same things behind the camera's way.
+A piece is as long as the weights can generate at once. In a still scene, the last frame of a piece
+goes into the 3D cache, so that the next piece continues with what the cameras have shown.
 """
 
 import copy
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
 
 import torch
@@ -20,12 +20,14 @@ from ..conditioning.latents import augment_warps
 from ..config import ClipSettings
 from ..scenes.scene import Scene
 from ..scenes.shots import Rig
-from .pipeline import Context, Gen3C, Piece, SamplingPlan
+from .pipeline import Gen3C, Piece
+from .recipe import Context, SamplingPlan
+from .sampler import Progress
 
 
 @dataclass(frozen=True)
 class PreparedScene:
-    """What the trajectories of a scene share: points, first frame, prompts, depth of new frames."""
+    """A scene with the parts that all its trajectories share; `backend` finds depth of pieces."""
 
     scene: Scene
     cache: PointCache
@@ -36,10 +38,7 @@ class PreparedScene:
 
 @dataclass(frozen=True)
 class RolledPiece:
-    """A generated piece, the cameras of its frames, and the warps that it was made from.
-
-    `buffer` shows the warps of all buffers side by side, holes black.
-    """
+    """A generated piece, its cameras, and the warps of all buffers side by side, holes black."""
 
     piece: Piece
     rig: Rig
@@ -53,27 +52,31 @@ def roll_out(
     settings: ClipSettings,
     plan: SamplingPlan,
     noise_aug_strength: float = 0.0,
-    progress: Callable[[int, Tensor], None] | None = None,
+    progress: Progress | None = None,
 ) -> Iterator[RolledPiece]:
-    """The pieces of a clip with the cameras of `rig`, one after another.
+    """Yield the pieces of a clip with the cameras of `rig`.
 
     `progress` is called after each sampling step. `noise_aug_strength` goes to `augment_warps`.
     """
-    # Frames that one trajectory inserts are nothing to another one.
+    # A copy: frames that one trajectory inserts must not reach another.
     cache = copy.copy(prepared.cache)
-    first, length = prepared.first, settings.piece_frames
+    first, length, (first_seed,) = prepared.first, settings.piece_frames, plan.seeds
     for index in range(settings.pieces):
         start = index * (length - 1)
         cameras = rig[start : start + length]
-        seed = (plan.seed + index) % 2**32
+        seed = (first_seed + index) % 2**32
         noise = torch.Generator(generator.device).manual_seed(seed)
         seen = cache.render(cameras.intrinsics, cameras.w2c, start)
         seen = augment_warps(seen, noise_aug_strength, noise)
         latents, buffer = generator.warp_latents(seen), buffer_frames(seen)
-        # At full size 2 GB, which would wait on the GPU for the end of the sampling.
+        # 2 GB at full size, which sampling would otherwise keep on the GPU.
         del seen
         piece = generator.generate(
-            first, latents, prepared.texts, replace(plan, seed=seed), progress
+            first=first,
+            warps=latents,
+            texts=prepared.texts,
+            plan=replace(plan, seeds=(seed,)),
+            progress=progress,
         )
         yield RolledPiece(piece, cameras, buffer)
         if index + 1 < settings.pieces:
@@ -84,7 +87,7 @@ def roll_out(
 
 
 def buffer_frames(warps: Warps) -> UInt8[Tensor, "frame h buffer_w 3"]:
-    """The warps of all buffers side by side, holes black, on the CPU."""
+    """Returns the warps of all buffers side by side, holes black, on the CPU."""
     shown = [
         to_uint8(image.where(mask[:, None], -1.0)).permute(0, 2, 3, 1).cpu()
         for image, mask in zip(warps.image, warps.mask, strict=True)
@@ -93,14 +96,14 @@ def buffer_frames(warps: Warps) -> UInt8[Tensor, "frame h buffer_w 3"]:
 
 
 def _new_frame(piece: Piece, camera: Rig, backend: DepthBackend) -> SourceFrames:
-    """The last frame of a piece with its depth, at its own scale."""
+    """Returns the last frame of a piece with its depth, at the scale of the backend."""
     image = piece.last_frame
     estimate = backend((image + 1) / 2)
     depth, mask = estimate.depth[None], estimate.mask[None]
     return SourceFrames(
-        image[None],
-        depth.to(image.device),
-        camera.intrinsics,
-        camera.w2c,
-        (mask & (depth > 0)).to(image.device),
+        image=image[None],
+        depth=depth.to(image.device),
+        intrinsics=camera.intrinsics,
+        w2c=camera.w2c,
+        mask=(mask & (depth > 0)).to(image.device),
     )

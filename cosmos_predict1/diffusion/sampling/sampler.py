@@ -1,7 +1,7 @@
 """The sampling loop: Euler's method along the probability flow of any denoiser.
 
 Karras et al. 2022, algorithm 1 without churn and without the second-order correction. The state is
-float32, whatever the denoiser computes in.
+float32, whatever type the denoiser computes in.
 """
 
 import itertools
@@ -12,7 +12,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 Denoise = Callable[[Tensor, float], Tensor]
-Progress = Callable[[int, Tensor], None]
+Progress = Callable[[int, Tensor], object]
 
 
 def sample(
@@ -22,11 +22,11 @@ def sample(
     progress: Progress | None = None,
     constrain: Denoise | None = None,
 ) -> Float[Tensor, "*latent"]:
-    """The latent that the noise flows to, without an autograd graph.
+    """Integrate the flow from noise to a latent, without an autograd graph.
 
     Args:
         denoise: estimates the clean latent from a noisy one and its level.
-        noise: standard normal; scaled by sqrt(sigma_max^2 + 1) to start with, as published.
+        noise: standard normal; the first state is it times sqrt(sigma_max^2 + 1), as published.
         sigmas: decreasing levels, the last 0.
         progress: called after each step with its index, from 0, and the state.
         constrain: applied to the state before each step, for example to put in given frames.
@@ -44,5 +44,5 @@ def sample(
             x = estimate + (x - estimate) * (following / sigma)
             if progress is not None:
                 progress(step, x)
-    # A copy, since what is made in inference mode could not take part in a later backward.
+    # A copy, because inference tensors cannot take part in a later backward pass.
     return x.clone()

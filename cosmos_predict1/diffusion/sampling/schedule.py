@@ -1,4 +1,4 @@
-"""Noise levels sigma from pure noise to none, and the noise that a run starts from.
+"""The noise levels sigma of the sampler, and the noise that sampling starts from.
 
 Karras et al. 2022 (EDM), equation 5. The published sigma_min is 0.0002.
 """
@@ -18,11 +18,11 @@ RHO = 7.0
 def noise_levels(
     num_steps: int, sigma_max: float = SIGMA_MAX, sigma_min: float = SIGMA_MIN, rho: float = RHO
 ) -> Float[Tensor, " level"]:
-    """`num_steps` decreasing levels from `sigma_max` to `sigma_min`, then 0; float64."""
+    """Returns `num_steps` levels from `sigma_max` down to `sigma_min`, then 0; float64."""
     if num_steps < 1:
         raise InputError("number of steps", num_steps, "at least 1")
     assert sigma_max > sigma_min > 0, f"levels from {sigma_max} to {sigma_min}"
-    # In float64, since float32 loses two digits to the seventh power.
+    # Float32 loses two digits to the seventh power.
     ramp = torch.linspace(0, 1, num_steps, dtype=torch.float64)
     start, end = sigma_max ** (1 / rho), sigma_min ** (1 / rho)
     levels = (start + ramp * (end - start)) ** rho
@@ -30,19 +30,12 @@ def noise_levels(
 
 
 def initial_noise(
-    shape: tuple[int, ...],
-    seed: int,
-    device: torch.device | str = "cpu",
-    published: bool = False,
+    shape: tuple[int, ...], seed: int, device: torch.device | str = "cpu", published: bool = False
 ) -> Float[Tensor, "..."]:
-    """Standard normal noise in float32 on `device`.
+    """Returns standard normal noise of a latent's `shape` in float32 on `device`.
 
-    Args:
-        shape: of the latent, with its batch dimension.
-        seed: non-negative.
-        device: where the noise goes.
-        published: draw on `device` in bfloat16 as the published program does, so that its noise
-            comes out on the same kind of GPU. Otherwise the noise is the same on every device.
+    `published` draws on `device` in bfloat16, which gives the published program's noise on the
+    same kind of GPU. Otherwise the noise is the same on every device.
     """
     if published:
         generator = torch.Generator(device).manual_seed(seed)
@@ -51,11 +44,10 @@ def initial_noise(
 
 
 def condition_noise(shape: tuple[int, ...], seed: int) -> Float[Tensor, "..."]:
-    """The standard normal noise that given latent frames carry in every step, float32.
+    """Returns the standard normal noise that given latent frames carry in every step, float32.
 
-    It depends on the whole shape, of which later only the given frames are used: the published
-    program draws it with numpy for the whole latent.
+    It covers the whole latent, as the published program draws it; only the given frames use it.
     """
-    # Numpy's old generator, for its numbers: no other gives the published ones.
+    # Numpy's old generator is the only one that gives the published numbers.
     drawn = np.random.RandomState(seed).standard_normal(shape)
     return torch.from_numpy(drawn.astype(np.float32))

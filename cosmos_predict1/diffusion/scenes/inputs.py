@@ -1,6 +1,6 @@
-"""Which scenes a run makes: a picture or video each, or a prompt alone (see `scene_names.py`).
+"""The scenes of a run: a picture or video each, or a prompt alone (see `names.py`).
 
-A folder stands for all that it holds: pictures, videos, or the clips of a ViPE result.
+A folder stands for the pictures, the videos or the clips of a ViPE result that it holds.
 """
 
 from collections import Counter
@@ -10,13 +10,17 @@ from pathlib import Path
 from typing import Any
 
 from src.depth.backends.vipe import list_clips
-from src.io.image.folders import find_images, find_videos
+from src.io.image.folders import find_images, find_videos, is_picture, is_video
+from src.io.image.image import image_size
 from src.io.json_object import parse_json
+from src.io.video.video import video_info
 from src.runtime import InputError
 
 from ..config import InputConfig
 from .names import distinct_names, scene_name
-from .posed_video import FOLDER_FILES
+from .posed_video import FOLDER_FILES, video_kind
+
+STATIC, DYNAMIC = "gen3c_single_image_sdg.py", "gen3c_dynamic_sdg.py"
 
 
 @dataclass(frozen=True)
@@ -29,24 +33,45 @@ class SceneInput:
 
 
 def scene_inputs(config: InputConfig, moving: bool) -> list[SceneInput]:
-    """The scenes of a run, their keys unlike each other.
+    """Returns the scenes of a run, with distinct keys.
 
     Raises:
-        InputError: nothing to make scenes from, or several contradicting things; a file or folder
-            that is missing or empty; a malformed line; the same scene twice; one depth file for
-            several pictures.
+        InputError: no input, or several contradicting ones; a file or folder that is missing or
+            empty; a malformed line; the same scene twice; one depth file for several pictures.
     """
     _check_text("--prompt", config.prompt)
     scenes = _distinct(list(_listed(config, moving)))
-    single = config.depth not in ("auto",) and Path(config.depth).suffix != ""
-    if single and len(scenes) > 1:
+    if config.depth != "auto" and Path(config.depth).suffix and len(scenes) > 1:
         expected = f"a backend by name for {len(scenes)} inputs"
         raise InputError("--depth", config.depth, expected)
     return scenes
 
 
+def check_input(path: Path, config: InputConfig, moving: bool) -> None:
+    """Refuse an input that no clip can be made of, before any network is loaded.
+
+    Only headers are read, so that thousands of inputs take seconds.
+
+    Raises:
+        InputError: it is missing, unreadable, or of a kind that another flag or command takes.
+    """
+    if not moving:
+        if is_video(path):
+            raise InputError(path, "a video", f"a picture; videos go to {DYNAMIC}")
+        image_size(path)
+        return
+    if is_picture(path):
+        raise InputError(path, "a picture", f"a video; pictures go to {STATIC}")
+    if video_kind(path) != "video" or not path.is_file():
+        return
+    if config.vipe is not None:
+        expected = "a result of ViPE (rgb/CLIP.mp4 beside pose/CLIP.npz); --input_image_path"
+        raise InputError(f"--vipe_path {path}", "a plain video", f"{expected} takes plain videos")
+    video_info(path)
+
+
 def _listed(config: InputConfig, moving: bool) -> Iterator[SceneInput]:
-    """The scenes, whose keys may still be alike."""
+    """Yield the scenes, whose keys may still be alike."""
     flags = {
         "--vipe_path": config.vipe,
         "--input_image_path": config.image,
@@ -66,14 +91,18 @@ def _listed(config: InputConfig, moving: bool) -> Iterator[SceneInput]:
         yield SceneInput(scene_name(None, config.prompt), None, config.prompt)
         return
     path = _expanded(value, value)
+    if not path.exists():
+        kind = "video" if moving else "picture"
+        expected = f"a {kind} or a folder of {kind}s"
+        raise InputError(path, "no such file or folder", expected)
     yield from _scenes(path, config.prompt, moving, posed=config.vipe is not None)
 
 
 def _read_lines(path: Path, prompt: str, moving: bool) -> Iterator[SceneInput]:
-    """The scenes of a JSONL file; a line's own prompt goes before `prompt`."""
+    """Yield the scenes of a JSONL file; a line's own prompt replaces `prompt`."""
     expected = '{"prompt": TEXT, "visual_input": PATH}, one a line'
     try:
-        # A line ends with \n: JSON strings may hold what Python else takes for the end of a line.
+        # Only \n ends a line: JSON strings may hold other characters at which Python splits.
         lines = path.expanduser().read_bytes().decode("utf-8-sig").split("\n")
     except (OSError, RuntimeError, UnicodeDecodeError) as error:
         raise InputError(path, f"unreadable ({error})", f"a file of {expected}") from error
@@ -87,15 +116,12 @@ def _read_lines(path: Path, prompt: str, moving: bool) -> Iterator[SceneInput]:
         if not visual and (moving or not text):
             raise InputError(source, line.strip(), expected)
         records += 1
-        if visual:
-            found = _locate(source, visual, path.parent)
-            if found.exists():
-                yield from _scenes(found, text, moving, posed=False)
-            else:
-                # One of many: it fails later, on the list of what failed, and stops no other.
-                yield SceneInput(scene_name(found, text), found, text)
+        found = _locate(source, visual, path.parent) if visual else None
+        if found is not None and found.exists():
+            yield from _scenes(found, text, moving, posed=False)
         else:
-            yield SceneInput(scene_name(None, text), None, text)
+            # A missing file fails later, in the list of failures, and stops no other scene.
+            yield SceneInput(scene_name(found, text), found, text)
     if records == 0:
         raise InputError(path, "no lines", expected)
 
@@ -112,7 +138,7 @@ def _parse(source: str, line: str, expected: str) -> dict[str, Any]:
 
 
 def _check_text(source: str, text: str) -> None:
-    """Raise for halves of characters, which no encoder of text takes."""
+    """Raise for lone surrogates, which no text encoder takes."""
     try:
         text.encode()
     except UnicodeEncodeError as error:
@@ -120,10 +146,10 @@ def _check_text(source: str, text: str) -> None:
 
 
 def _expanded(source: str, name: str) -> Path:
-    """A path that a user typed, `~` replaced, if a file system can be asked for it."""
+    """Returns a user's path with `~` replaced; raises if the file system cannot look it up."""
     try:
         path = Path(name).expanduser()
-        # `exists` asks for a name with a zero byte, which is none, without an error.
+        # `exists` returns False for a name with a zero byte, where `lstat` raises.
         path.lstat() if "\0" in name else path.exists()
     except (OSError, RuntimeError, ValueError) as error:
         raise InputError(source, f"{ascii(name)[:200]} ({error})", "a path") from error
@@ -131,24 +157,19 @@ def _expanded(source: str, name: str) -> Path:
 
 
 def _locate(source: str, name: str, folder: Path) -> Path:
-    """A path of a line, as it is seen from the working directory or else from the file."""
+    """Returns a line's path relative to the working directory, or else to the file's folder."""
     path = _expanded(source, name)
     return folder / path if not path.exists() and (folder / path).exists() else path
 
 
 def _scenes(path: Path, prompt: str, moving: bool, posed: bool) -> Iterator[SceneInput]:
-    """The scene of a file, or those of a folder."""
-    if not path.exists():
-        expected = (
-            "a video or a folder of videos" if moving else "a picture or a folder of pictures"
-        )
-        raise InputError(path, "no such file or folder", expected)
+    """Yield the scene of an existing file, or the scenes of a folder."""
     for found in _held(path, moving, posed):
         yield SceneInput(scene_name(found, prompt), found, prompt)
 
 
 def _held(path: Path, moving: bool, posed: bool) -> list[Path]:
-    """What is made of a path: itself, or what a folder holds."""
+    """Returns the path itself, or the inputs in a folder."""
     if not path.is_dir():
         return [path]
     if not moving:
@@ -163,7 +184,7 @@ def _held(path: Path, moving: bool, posed: bool) -> list[Path]:
 
 
 def _distinct(scenes: list[SceneInput]) -> list[SceneInput]:
-    """The scenes, their keys unlike each other."""
+    """Returns the scenes with distinct keys; `InputError` for the same scene twice."""
     keys = distinct_names([scene.key for scene in scenes], [scene.path for scene in scenes])
     renamed = [replace(scene, key=key) for scene, key in zip(scenes, keys, strict=True)]
     counts = Counter(scene.key.casefold() for scene in renamed)

@@ -1,8 +1,8 @@
 """Names of scenes, which name the files of their clips.
 
-A name is the stem of the input, followed by the prompt if there is one, with a digest, since
-prompts do not fit into file names. It depends on what the inputs are called and where they lie to
-each other, and not on the working directory or on what a link points to.
+A name is the stem of the input, then the prompt if there is one, with a digest, because prompts do
+not fit into file names. It depends on the names of the inputs and on where they lie relative to
+each other, but not on the working directory or on the targets of links.
 """
 
 import hashlib
@@ -14,19 +14,19 @@ from pathlib import Path
 
 LONGEST_STEM = 80
 LONGEST_PROMPT = 40
-# Names of files that mean nothing without their folder.
+# File names that say nothing without their folder.
 ANONYMOUS = ("rgb",)
-# Bytes of a file name that are no UTF-8 (Python keeps them as lone surrogates), control characters.
+# Bytes that are not UTF-8 (Python keeps them as lone surrogates), and control characters.
 UNSAFE = re.compile(r"[\ud800-\udfff\x00-\x1f\x7f]")
 
 
 def scene_name(path: Path | None, prompt: str) -> str:
-    """The name of the scene of an input, a prompt, or both."""
+    """Returns the name of the scene of an input, a prompt, or both."""
     parts = []
     if path is not None:
-        named = absolute(path)
+        named = _absolute(path)
         named = named.parent if named.stem in ANONYMOUS else named
-        # The name of a folder has no suffix, though it may have a dot.
+        # A folder's name has no suffix, even with a dot in it.
         stem = named.name if named.is_dir() else named.stem
         parts.append(_shortened(stem.lstrip(".")))
     if prompt:
@@ -36,28 +36,22 @@ def scene_name(path: Path | None, prompt: str) -> str:
 
 
 def distinct_names(names: Sequence[str], paths: Sequence[Path | None]) -> list[str]:
-    """The names; those that are alike are followed by a digest of where their inputs lie.
-
-    That is the path below the folder that all inputs have in common.
-    """
-    # File systems may not tell upper from lower case.
+    """Returns the names; equal ones get a digest of the input's path below the common folder."""
+    # File systems may ignore case.
     counts = Counter(name.casefold() for name in names)
-    folders = [str(absolute(path).parent) for path in paths if path is not None]
+    folders = [str(_absolute(path).parent) for path in paths if path is not None]
     common = os.path.commonpath(folders) if folders else ""
+    below = ["" if path is None else os.path.relpath(_absolute(path), common) for path in paths]
     return [
-        name if counts[name.casefold()] == 1 else f"{name}_{_digest(_below(path, common))}"
-        for name, path in zip(names, paths, strict=True)
+        name if counts[name.casefold()] == 1 else f"{name}_{_digest(place)}"
+        for name, place in zip(names, below, strict=True)
     ]
 
 
-def absolute(path: Path) -> Path:
-    """The path from the root on, links left as they are."""
-    # `Path.absolute` would keep `..`, which names nothing.
+def _absolute(path: Path) -> Path:
+    """Returns the path from the root, with its links kept."""
+    # `Path.absolute` would keep `..`, which is no name.
     return Path(os.path.abspath(path))  # noqa: PTH100
-
-
-def _below(path: Path | None, folder: str) -> str:
-    return "" if path is None else os.path.relpath(absolute(path), folder)
 
 
 def _shortened(stem: str) -> str:

@@ -1,4 +1,4 @@
-"""Videos with depth and cameras in the two published layouts beside that of ViPE.
+"""Videos that bring depth and cameras, in the two published layouts beside that of ViPE.
 
 `X.pt` holds a tuple (image in [-1, 1], depth, mask, w2c, K); a folder holds `rgb.mp4`, `depth.npz`
 (`depth`), `mask.npz` (`mask`) and `camera.npz` (`w2c`, `intrinsics` as 3x3 matrices). Pictures keep
@@ -20,16 +20,26 @@ from src.io.video.video import read_video, video_header
 from src.runtime import InputError
 
 FOLDER_FILES = ("rgb.mp4", "depth.npz", "mask.npz", "camera.npz")
-# Pictures of bytes, scaled in half precision.
+# How far the pictures may exceed [-1, 1]: bytes that were scaled in half precision.
 ROUNDING = 0.01
 TUPLE = "(image [frame, 3, h, w], depth [frame, 1, h, w], mask, w2c [frame, 4, 4], K [frame, 3, 3])"
 
 
+def video_kind(path: Path) -> str:
+    """Returns the kind of a moving scene's path: `vipe`, `tensors`, `folder` or plain `video`."""
+    if path.is_dir():
+        return "folder" if (path / FOLDER_FILES[0]).is_file() else "vipe"
+    if path.suffix == ".pt":
+        return "tensors"
+    beside = path.parent.parent / "pose" / f"{path.stem}.npz"
+    return "vipe" if path.parent.name == "rgb" and beside.is_file() else "video"
+
+
 def read_posed_tensors(path: Path, fps: float) -> PosedDepthVideo:
-    """The video of an `X.pt`, which has no frame rate of its own.
+    """Reads the video of an `X.pt`, which has no frame rate of its own.
 
     Raises:
-        InputError: an unreadable file, or one that holds something else.
+        InputError: an unreadable file, or one with other contents.
     """
     parts = read_objects(path, TUPLE, checksums=True)
     if not isinstance(parts, tuple | list) or len(parts) != 5:
@@ -40,7 +50,7 @@ def read_posed_tensors(path: Path, fps: float) -> PosedDepthVideo:
 
 
 def read_posed_folder(path: Path) -> PosedDepthVideo:
-    """The video of a folder.
+    """Reads the video of a folder.
 
     Raises:
         InputError: a missing or unreadable file, arrays of other shapes.
@@ -58,10 +68,16 @@ def read_posed_folder(path: Path) -> PosedDepthVideo:
 
 
 def cut_frames(video: PosedDepthVideo, start: int, num_frames: int) -> PosedDepthVideo:
-    """`num_frames` frames from `start` on; beyond the end, the last frame again and again."""
+    """Returns `num_frames` frames from `start` on; the last frame repeats beyond the end."""
     index = torch.arange(start, start + num_frames).clamp(max=len(video) - 1)
-    parts = (video.image, video.depth, video.mask, video.w2c, video.K)
-    return PosedDepthVideo(*(part[index] for part in parts), fps=video.fps)
+    return PosedDepthVideo(
+        image=video.image[index],
+        depth=video.depth[index],
+        mask=video.mask[index],
+        w2c=video.w2c[index],
+        K=video.K[index],
+        fps=video.fps,
+    )
 
 
 def _read_array(path: Path, name: str) -> Tensor:
@@ -74,7 +90,7 @@ def _read_array(path: Path, name: str) -> Tensor:
 
 
 def _checked(path: Path, parts: list[Tensor], fps: float) -> PosedDepthVideo:
-    """The parts as a video, their shapes and values looked at."""
+    """Check the shapes and values of the parts; returns the video."""
     image = parts[0]
     count, size = (len(image), tuple(image.shape[2:])) if image.ndim == 4 else (0, (0, 0))
     wanted = [(count, 3, *size), (count, 1, *size), (count, 1, *size), (count, 4, 4), (count, 3, 3)]
@@ -94,4 +110,4 @@ def _checked(path: Path, parts: list[Tensor], fps: float) -> PosedDepthVideo:
     check_lens(path, "intrinsics", from_matrices(path, "intrinsics", K), (size[0], size[1]))
     if not (depth.isfinite() & (depth > 0)).any():
         raise InputError(path, "no pixel with a finite depth > 0", "one or more")
-    return PosedDepthVideo(image, depth, mask, w2c, K, fps=fps)
+    return PosedDepthVideo(image=image, depth=depth, mask=mask, w2c=w2c, K=K, fps=fps)

@@ -1,4 +1,4 @@
-"""From a picture or a video to a scene: frames with depth and cameras, ready for the 3D cache."""
+"""Turns a picture or a video into a scene: frames with depth and cameras for the 3D cache."""
 
 import math
 from dataclasses import dataclass, field, replace
@@ -20,7 +20,7 @@ from src.runtime import InputError
 
 from ..conditioning.cache import SourceFrames, center_depth
 from ..conditioning.latents import first_frame_image
-from .posed_video import FOLDER_FILES, cut_frames, read_posed_folder, read_posed_tensors
+from .posed_video import cut_frames, read_posed_folder, read_posed_tensors, video_kind
 from .shots import Rig
 
 Center = Literal["one", "known", "all"]
@@ -28,10 +28,10 @@ Center = Literal["one", "known", "all"]
 
 @dataclass(frozen=True)
 class Scene:
-    """What trajectories start from.
+    """The start of the trajectories of an input.
 
-    `first_frame` in [-1, 1] is what every clip begins with; `record` goes into the metadata. A
-    `moving` scene has a source frame for each frame of a clip, a still one has one for all.
+    Every clip begins with `first_frame` in [-1, 1]; `record` goes into the metadata. A `moving`
+    scene has a source frame for each frame of a clip, a still one has one for all.
     """
 
     sources: SourceFrames
@@ -44,18 +44,14 @@ class Scene:
     def backwards(self) -> "Scene":
         """The moving scene played backwards."""
         assert self.moving, "a still scene has no direction"
-        source = self.sources
-        mask = None if source.mask is None else source.mask.flip(0)
-        parts = (source.image, source.depth, source.intrinsics, source.w2c)
-        sources = SourceFrames(*(part.flip(0) for part in parts), mask=mask)
-        return replace(
-            self, sources=sources, first_frame=sources.image[0], rig=self.rig.backwards()
-        )
+        sources = self.sources.apply(lambda part: part.flip(0))
+        rig = self.rig.backwards()
+        return replace(self, sources=sources, first_frame=sources.image[0], rig=rig)
 
 
 @dataclass(frozen=True)
 class SceneSize:
-    """Size of the pictures, how input is brought to it, and the number of frames of a clip."""
+    """The size of the pictures, how input is fitted to it, and the number of frames of a clip."""
 
     height: int
     width: int
@@ -70,32 +66,42 @@ def still_scene(
     fps: float,
     lens: Float[Tensor, "4"] | None = None,
 ) -> Scene:
-    """The scene of a picture; its camera is the world's origin.
+    """Returns the scene of a picture; its camera is the world's origin.
 
     `lens` are the intrinsics of the fitted picture where the user knows them.
     """
     found = still_source(image, backend, (size.height, size.width), size.resize)
     estimate, w2c = found.prepared.estimate, found.prepared.w2c[None]
     intrinsics = (estimate.intrinsics if lens is None else lens.to(estimate.depth.device))[None]
-    image_01, depth = found.prepared.image[None], estimate.depth[None]
-    # Bars of a padded picture are no part of the scene.
-    sources = SourceFrames(image_01, depth, intrinsics, w2c, depth > 0)
+    depth = estimate.depth[None]
+    sources = SourceFrames(
+        image=found.prepared.image[None],
+        depth=depth,
+        intrinsics=intrinsics,
+        w2c=w2c,
+        # Bars of a padded picture are no part of the scene.
+        mask=depth > 0,
+    )
     # Published weights saw the stretched picture with a white of 0.992 instead of 1.
     scaling = "published" if size.resize == "stretch" else "consistent"
-    frame = first_frame_image(found.picture, size.height, size.width, scaling)
     count = size.num_frames
-    rig = Rig(intrinsics.expand(count, 4), w2c.expand(count, 4, 4))
-    record = {"depth": backend.name, "depth_divisor": found.divisor, "resize": size.resize}
-    return Scene(sources, frame, rig, fps, False, record)
+    return Scene(
+        sources=sources,
+        first_frame=first_frame_image(found.picture, size.height, size.width, scaling=scaling),
+        rig=Rig(intrinsics.expand(count, 4), w2c.expand(count, 4, 4)),
+        fps=fps,
+        moving=False,
+        record={"depth": backend.name, "depth_divisor": found.divisor, "resize": size.resize},
+    )
 
 
 def filmed_scene(
     path: Path, backend: VideoDepthBackend, size: SceneSize, start: int, fps: float | None
 ) -> Scene:
-    """The scene of a plain video, whose camera stands still at the world's origin."""
+    """Returns the scene of a plain video, whose camera stands still at the world's origin."""
     frames = range(start, start + size.num_frames)
     target = (size.height, size.width)
-    video, divisor = video_source(path, backend, target, size.resize, frames)
+    video, divisor = video_source(path, backend, target, mode=size.resize, frames=frames)
     record = {"depth": backend.name, "depth_divisor": divisor, "resize": size.resize}
     return _moving(video, 1.0, fps, record)
 
@@ -108,20 +114,20 @@ def posed_scene(
     default_fps: float,
     center: Center = "one",
 ) -> Scene:
-    """The scene of a video that brings its depth and cameras: of ViPE, an `X.pt`, a folder.
+    """Returns the scene of a video that brings its depth and cameras: ViPE, an `X.pt`, a folder.
 
     Trajectories turn about depth 1 (`one`), or about the median depth of the first frame: of its
     pixels with a depth (`known`), or of all of them (`all`, as published).
 
     Raises:
-        InputError: what is read is missing or damaged, or of another size and cannot be resized.
+        InputError: the input is missing or damaged, or of another size and cannot be resized.
     """
     kind = video_kind(path)
     if kind == "vipe":
-        video = read_vipe(path, start, size.num_frames, _vipe_size(path, size))
+        video = read_vipe(path, start, size.num_frames, size=_vipe_size(path, size))
     else:
-        whole = read_posed_tensors(path, default_fps) if kind == "tensors" else None
-        whole = read_posed_folder(path) if whole is None else whole
+        tensors = kind == "tensors"
+        whole = read_posed_tensors(path, default_fps) if tensors else read_posed_folder(path)
         found = tuple(whole.image.shape[2:])
         if found != (size.height, size.width):
             expected = f"{size.height}x{size.width}, this input is not resized"
@@ -134,18 +140,19 @@ def posed_scene(
     return _moving(video, turned_about, fps, record)
 
 
-def video_kind(path: Path) -> str:
-    """What a path to a moving scene is: `vipe`, `tensors`, `folder` or a plain `video`."""
-    if path.is_dir():
-        return "folder" if (path / FOLDER_FILES[0]).is_file() else "vipe"
-    if path.suffix == ".pt":
-        return "tensors"
-    beside = path.parent.parent / "pose" / f"{path.stem}.npz"
-    return "vipe" if path.parent.name == "rgb" and beside.is_file() else "video"
+def to_device(scene: Scene, device: torch.device) -> Scene:
+    """Returns the scene with all its tensors on `device`."""
+    rig = scene.rig
+    return replace(
+        scene,
+        sources=scene.sources.apply(lambda part: part.to(device)),
+        first_frame=scene.first_frame.to(device),
+        rig=replace(rig, intrinsics=rig.intrinsics.to(device), w2c=rig.w2c.to(device)),
+    )
 
 
 def _vipe_size(path: Path, size: SceneSize) -> ResizeCrop:
-    """How a ViPE video is brought to size; `stretch` is the published way, 720 rows cut to 704."""
+    """Returns how a ViPE video is fitted; `stretch` is the published way, 720 rows cut to 704."""
     target = (size.height, size.width)
     if size.resize == "pad":
         raise InputError("--resize", size.resize, "crop or stretch for ViPE results")
@@ -155,10 +162,10 @@ def _vipe_size(path: Path, size: SceneSize) -> ResizeCrop:
     if not videos:
         raise InputError(path, "no rgb/*.mp4", "a ViPE result folder")
     info = video_info(videos[0])
+    # Not `plan_fit`, which cuts fractions of pixels: ViPE's depth maps and pictures are resized to
+    # whole pixels first, as published. Rounded up after 1e-9, so that an exact fit stays one.
     scale = max(size.height / info.height, size.width / info.width)
-    # Rounded up after 1e-9, so that an exact fit stays one.
-    covering = (math.ceil(side * scale - 1e-9) for side in (info.height, info.width))
-    rows, columns = covering
+    rows, columns = (math.ceil(side * scale - 1e-9) for side in (info.height, info.width))
     return ResizeCrop((max(rows, size.height), max(columns, size.width)), target)
 
 
@@ -168,17 +175,17 @@ def _moving(
     intrinsics = matrix_to_intrinsics(video.K)
     # Zero depth is unknown, and never a point.
     mask = (video.mask > 0.5) & (video.depth > 0)
-    sources = SourceFrames(video.image, video.depth[:, 0], intrinsics, video.w2c, mask[:, 0])
-    rig = Rig(intrinsics, video.w2c, turned_about)
-    rate = video.fps if fps is None else fps
-    return Scene(sources, sources.image[0], rig, rate, True, record)
-
-
-def to_device(scene: Scene, device: torch.device) -> Scene:
-    """The scene with all its tensors on `device`."""
-    source, rig = scene.sources, scene.rig
-    mask = None if source.mask is None else source.mask.to(device)
-    parts = (source.image, source.depth, source.intrinsics, source.w2c)
-    moved = SourceFrames(*(part.to(device) for part in parts), mask=mask)
-    rig = replace(rig, intrinsics=rig.intrinsics.to(device), w2c=rig.w2c.to(device))
-    return replace(scene, sources=moved, first_frame=scene.first_frame.to(device), rig=rig)
+    return Scene(
+        sources=SourceFrames(
+            image=video.image,
+            depth=video.depth[:, 0],
+            intrinsics=intrinsics,
+            w2c=video.w2c,
+            mask=mask[:, 0],
+        ),
+        first_frame=video.image[0],
+        rig=Rig(intrinsics, video.w2c, turned_about),
+        fps=video.fps if fps is None else fps,
+        moving=True,
+        record=record,
+    )

@@ -1,8 +1,7 @@
-"""The shots of a scene: which trajectories there are, what is drawn for them, their cameras.
+"""The shots of a scene: its trajectories, their random draws, their cameras.
 
-A shot is one trajectory of one scene. Its seed and the position of its distance in the trajectory's
-range come from a hash of the run's seed, the scene's key and the shot's folder, so that they are
-the same in whatever order, and on whatever machine, shots are made.
+A shot is one trajectory of one scene. Its draw comes from a hash of the run's seed, the scene's key
+and the shot's folder, so it is the same in any order of shots and on any machine.
 """
 
 import hashlib
@@ -28,13 +27,13 @@ from src.runtime import InputError
 
 from ..config import CameraConfig
 
-# More turns than the longest clip has frames.
+# Above the number of frames of any clip.
 MOST_CIRCLES = 1000
 
 
 @dataclass(frozen=True)
 class Draw:
-    """What is random about a shot: the seed of its noise, and a position in [0, 1)."""
+    """The seed of a shot's noise, and the position in [0, 1) of its distance in the range."""
 
     seed: int
     position: float
@@ -42,7 +41,7 @@ class Draw:
 
 @dataclass(frozen=True)
 class Shot:
-    """One trajectory of a scene, its clips in `folder` (empty: the root of the output).
+    """One trajectory of a scene; its clips lie in `folder` (empty: the root of the output).
 
     `path` is a published trajectory, a range of them, or a file of cameras. A `backwards` shot is
     made from the input played backwards.
@@ -55,10 +54,10 @@ class Shot:
 
 @dataclass(frozen=True)
 class Rig:
-    """Cameras of every frame, and for a source the depth about which trajectories turn.
+    """The cameras of all frames, and for a source the depth about which trajectories turn.
 
-    Poses are world-to-camera: the 3D cache shows a source frame without holes where a target's
-    pose is the source's, bit for bit, which an inverse of an inverse is not.
+    Poses are world-to-camera: the 3D cache shows a source frame without holes where a target has
+    the source's pose bit for bit, and an inverse of an inverse has not.
     """
 
     intrinsics: Float[Tensor, "frame 4"]
@@ -78,36 +77,36 @@ class Rig:
 
     def cameras(self, height: int, width: int) -> Cameras:
         """The cameras as clips store them, on the CPU."""
-        # The exact inverse: rotations of a user's file are orthonormal to four decimals only.
+        # The exact inverse, because rotations of a user's file are orthonormal to four decimals.
         c2w = torch.linalg.inv(self.w2c.double()).float()
         return Cameras(c2w.cpu(), self.intrinsics.cpu(), width, height)
 
 
 def draw(seed: int, key: str, folder: str) -> Draw:
-    """The draw of the shot of a scene, of the run with `seed`."""
+    """Returns the draw of a scene's shot in the run with `seed`."""
     digest = hashlib.sha256(f"{seed}\n{key}\n{folder}".encode()).digest()
-    # 32 bits: what numpy takes for a seed. 53 bits: what a float in [0, 1) holds.
+    # Numpy's seeds have 32 bits, floats in [0, 1) have 53.
     noise = int.from_bytes(digest[:4], "big")
     return Draw(noise, (int.from_bytes(digest[8:16], "big") >> 11) / 2**53)
 
 
 def published_draw(seed: int) -> Draw:
-    """The draw of every shot in the original: the run's own seed, and Python's first number of it.
+    """Returns the published draw of every shot: the run's seed, and Python's first number of it.
 
-    There the first trajectory's distance is drawn before anything is seeded, and is another one
-    each time; here it has the number of the others.
+    The published program draws the first trajectory's distance before it seeds anything, so that
+    distance differs each time; here it has the number of the others.
     """
     return Draw(seed, random.Random(seed).random())
 
 
 def list_shots(config: CameraConfig) -> list[Shot]:
-    """The shots of every scene: six, twelve with reversed ones, or one.
+    """Returns the shots of every scene: six, twelve with reversed ones, or one.
 
     Raises:
         InputError: a distance or a shape that yields no cameras, an unreadable file.
     """
     if config.file is not None:
-        # Read once for the sake of its errors; the size is not known yet and does not matter.
+        # Read for its errors alone; any size does.
         trajectory_from_file(config.file, 2, 2, 2)
         return [Shot("", config.file)]
     if not config.multi:
@@ -128,17 +127,17 @@ def list_shots(config: CameraConfig) -> list[Shot]:
 
 
 def shot_spec(shot: Shot, config: CameraConfig, drawn: Draw) -> TrajectorySpec | Path:
-    """What the shot follows, its distance drawn where it has a range of them."""
+    """Returns the shot's trajectory, with the drawn distance, or its file."""
     if isinstance(shot.path, TrajectoryRange):
         return shot.path.spec(drawn.position, config.factor, config.rotation)
     return shot.path
 
 
 def shot_rig(spec: TrajectorySpec | Path, source: Rig, height: int, width: int) -> Rig:
-    """The cameras of all frames of a shot, on the device of the source's.
+    """Returns the cameras of all frames of a shot, on the source's device.
 
-    Those of a file are relative to the source's, whose centre depth is their unit; their lens
-    zooms that of the source.
+    A file's cameras are relative to the source's, with its centre depth as their unit; their lens
+    zooms the source's.
     """
     count = len(source.w2c)
     if isinstance(spec, TrajectorySpec):
@@ -155,12 +154,12 @@ def shot_rig(spec: TrajectorySpec | Path, source: Rig, height: int, width: int) 
 
 
 def file_intrinsics(path: Path, height: int, width: int) -> Float[Tensor, "4"]:
-    """The lens of a file's first camera, which took the input picture."""
+    """Returns the lens of a file's first camera, which took the input picture."""
     return trajectory_from_file(path, 2, width, height).intrinsics[0]
 
 
 def describe(spec: TrajectorySpec | Path) -> dict[str, object]:
-    """The trajectory for the metadata of its clip."""
+    """Returns the trajectory for the metadata of its clip."""
     if isinstance(spec, Path):
         return {"name": "file", "file": spec.name}
     return asdict(spec)

@@ -10,9 +10,9 @@ from torch import Tensor
 from src.io.image.pixels import round_to_uint8
 from src.runtime import InputError
 
-# Distilled models, by a part of their name: they want few steps and no guidance.
+# Steps of distilled models, by a part of their name; they take no guidance.
 FEW_STEPS = {"schnell": 4, "turbo": 1, "lightning": 4}
-# Below this such models, trained at 1024 pixels, lose the picture.
+# Models that were trained at 1024 pixels fail below.
 SHORTEST_LONG_SIDE = 1024
 MULTIPLE = 32
 
@@ -27,7 +27,7 @@ class TextToImage:
 
     @torch.inference_mode()
     def __call__(self, prompt: str, height: int, width: int, seed: int) -> UInt8[Tensor, "h w 3"]:
-        """A picture of about the shape of `height` x `width`, its longer side 1024 or more.
+        """Returns a picture of about the shape of `height` x `width`; see `picture_size`.
 
         Raises:
             InputError: the model cannot be loaded.
@@ -45,8 +45,7 @@ class TextToImage:
             output_type="np",
             **options,
         )
-        values = torch.from_numpy(result.images[0])
-        return round_to_uint8(values)
+        return round_to_uint8(torch.from_numpy(result.images[0]))
 
     def _load(self) -> Any:
         from diffusers import AutoPipelineForText2Image
@@ -57,16 +56,16 @@ class TextToImage:
             expected = "a text-to-image model of diffusers, on disk or on the hub"
             value = f"{self.model} ({error})"
             raise InputError("--text_to_image_model", value, expected) from error
-        if self.device.type == "cpu":
-            return pipeline
-        # One part at a time on the GPU; the largest, 24 GB of FLUX, would fit beside little else.
-        pipeline.enable_model_cpu_offload(device=self.device)
+        if self.device.type != "cpu":
+            # One part on the GPU at a time: the largest, FLUX's, takes 24 GB.
+            pipeline.enable_model_cpu_offload(device=self.device)
         return pipeline
 
 
 def picture_size(height: int, width: int) -> tuple[int, int]:
-    """A size of about the same shape that text-to-image models work at."""
+    """Returns a size of about the same shape, multiples of 32, the longer side 1024 or more."""
     scale = max(1.0, SHORTEST_LONG_SIDE / max(height, width))
-    sides = (max(math.ceil(side * scale / MULTIPLE), 1) * MULTIPLE for side in (height, width))
-    rows, columns = sides
+    rows, columns = (
+        max(math.ceil(side * scale / MULTIPLE), 1) * MULTIPLE for side in (height, width)
+    )
     return rows, columns

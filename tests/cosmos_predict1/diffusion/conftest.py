@@ -20,7 +20,15 @@ def tiny_config() -> TransformerConfig:
         max_size=(4, 8, 12),
         rope_scale=(2.0, 1.0, 1.5),
         rope_precision="exact",
-        sampling=SamplingDefaults(64, 96, 25, 30.0, 6, 0.5, "none"),
+        sampling=SamplingDefaults(
+            height=64,
+            width=96,
+            num_frames=25,
+            fps=30.0,
+            num_steps=6,
+            guidance=0.5,
+            text_encoder="none",
+        ),
     )
 
 

@@ -104,7 +104,9 @@ def test_the_filter_is_that_of_the_weights_unless_asked_for() -> None:
     for flags, expected in (([], 0.2), (["--filter_points_threshold", "0.1"], 0.1)):
         arguments = static_parser("").parse_args(["--input_image_path", "a.png", *flags])
         config = with_weights(sdg_config(arguments), network)
-        assert config.cache == CacheSettings(expected, False, drop_invalid=True)
+        assert config.cache == CacheSettings(
+            threshold=expected, foreground_masking=False, drop_invalid=True
+        )
 
 
 def test_the_centre_depth_is_that_of_the_weights_unless_asked_for() -> None:
@@ -186,12 +188,20 @@ def test_a_malformed_spiral_is_refused(value: str) -> None:
 
 def test_settings_default_to_the_weights() -> None:
     """Published constants that override what the small weights were trained for."""
-    defaults = SamplingDefaults(176, 320, 17, 12.0, 6, 0.5, "none")
+    defaults = SamplingDefaults(
+        height=176,
+        width=320,
+        num_frames=17,
+        fps=12.0,
+        num_steps=6,
+        guidance=0.5,
+        text_encoder="none",
+    )
     settings = clip_settings(SamplingConfig(), TransformerConfig(sampling=defaults), 16, False)
     assert (settings.height, settings.width, settings.num_frames) == (176, 320, 17)
     assert (settings.num_steps, settings.guidance, settings.fps) == (6, 0.5, 12.0)
     assert settings.piece_frames == 17 and settings.pieces == 1
-    own = SamplingConfig(352, 640, 9, 30.0, 3, 0.0)
+    own = SamplingConfig(height=352, width=640, num_frames=9, fps=30.0, num_steps=3, guidance=0.0)
     settings = clip_settings(own, TransformerConfig(sampling=defaults), 16, False)
     assert (settings.height, settings.num_frames, settings.num_steps) == (352, 9, 3)
     assert (settings.guidance, settings.fps) == (0.0, 30.0)
@@ -222,7 +232,7 @@ def test_other_frame_counts_are_refused(frames: int) -> None:
 def test_sizes_that_the_weights_cannot_do_are_refused(size: tuple[int, int]) -> None:
     """A size that fails in the network, after minutes of loading."""
     with pytest.raises(InputError, match="multiple of 16"):
-        clip_settings(SamplingConfig(*size), WIDE, 16, False)
+        clip_settings(SamplingConfig(height=size[0], width=size[1]), WIDE, 16, False)
 
 
 def test_statistics_must_cover_the_frames() -> None:

@@ -23,7 +23,7 @@ from cosmos_predict1.diffusion.clips import Job
 from cosmos_predict1.diffusion.config import sdg_config
 from cosmos_predict1.diffusion.flags import dynamic_parser, static_parser
 from cosmos_predict1.diffusion.run import run, share
-from cosmos_predict1.diffusion.sampling import pipeline
+from cosmos_predict1.diffusion.sampling import recipe
 from cosmos_predict1.diffusion.sampling.pipeline import Gen3C
 from cosmos_predict1.diffusion.sampling.schedule import initial_noise
 from cosmos_predict1.diffusion.scenes.inputs import SceneInput
@@ -74,9 +74,9 @@ def counted(monkeypatch: pytest.MonkeyPatch, owner: Any, name: str) -> list[None
     """Calls of a function or method from now on, which goes on working."""
     calls, original = [], getattr(owner, name)
 
-    def count(*arguments: Any) -> Any:
+    def count(*arguments: Any, **named: Any) -> Any:
         calls.append(None)
-        return original(*arguments)
+        return original(*arguments, **named)
 
     monkeypatch.setattr(owner, name, count)
     return calls
@@ -174,11 +174,11 @@ def test_published_draws_are_one_for_all_trajectories(
     """A flag that changes the cameras and not the noise, or that a resumed run forgets."""
     noises = []
 
-    def note(shape: tuple[int, ...], *rest: Any) -> torch.Tensor:
-        noises.append(initial_noise(shape, *rest))
+    def note(*arguments: Any, **named: Any) -> torch.Tensor:
+        noises.append(initial_noise(*arguments, **named))
         return noises[-1]
 
-    monkeypatch.setattr(pipeline, "initial_noise", note)
+    monkeypatch.setattr(recipe, "initial_noise", note)
     line = ("--input_image_path", write_picture(tmp_path / "a.png"), "--num_steps", 1)
     static(*line, "--multi_trajectory", "--seed", 3, "--published_draws")
     assert len(noises) == 6 and all(torch.equal(noise, noises[0]) for noise in noises)
@@ -364,8 +364,8 @@ def test_clips_that_disappear_are_an_error(
     picture = write_picture(tmp_path / "a.png")
     original = sdg._make_clip
 
-    def remove_after(*arguments: Any) -> None:
-        original(*arguments)
+    def remove_after(*arguments: Any, **named: Any) -> None:
+        original(*arguments, **named)
         shutil.rmtree(tmp_path / "out")
 
     monkeypatch.setattr(sdg, "_make_clip", remove_after)

@@ -8,17 +8,17 @@ from cosmos_predict1.diffusion.conditioning.conditions import Conditions
 from cosmos_predict1.diffusion.model.architecture import TransformerConfig
 from cosmos_predict1.diffusion.model.denoiser import CONDITION_SIGMA, Denoiser, c_in, c_out, c_skip
 from cosmos_predict1.diffusion.model.network import Gen3CTransformer
+from cosmos_predict1.diffusion.sampling.recipe import SamplingPlan
 from cosmos_predict1.diffusion.sampling.sampler import sample
 from cosmos_predict1.diffusion.sampling.schedule import condition_noise, initial_noise, noise_levels
 from cosmos_predict1.training.config import EdmConfig
-from cosmos_predict1.training.initial import initialise
 from cosmos_predict1.training.latents import LatentBatch
 from cosmos_predict1.training.objective import (
     GeneratorObjective,
-    Sampling,
     denoiser_input,
     drop,
     edm_errors,
+    initialise,
 )
 
 SHAPE = (3, 16, 3, 4, 6)
@@ -147,7 +147,8 @@ def test_samples_are_those_of_the_command(
 ) -> None:
     """Validation that samples otherwise than `Gen3C.generate`, clip by clip."""
     model = objective(network)
-    found = model(batch, sampling=Sampling(3, guidance, 4))["latents"]
+    plan = SamplingPlan(num_steps=3, guidance=guidance, fps=24.0, seeds=(4,))
+    found = model(batch, sampling=plan)["latents"]
     carried, noise = condition_noise(SHAPE, 4)[:, :, :1], initial_noise(SHAPE, 4)
     for index in range(3):
         one = slice(index, index + 1)

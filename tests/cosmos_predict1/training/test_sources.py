@@ -38,7 +38,16 @@ from src.geometry.cameras import invert_rigid
 from src.geometry.trajectories import MULTI_TRAJECTORY
 from src.runtime import InputError
 
-SIZE = SamplingDefaults(HEIGHT, WIDTH, FRAMES, 24.0, 2, 1.0, "none", 0.2)
+SIZE = SamplingDefaults(
+    height=HEIGHT,
+    width=WIDTH,
+    num_frames=FRAMES,
+    fps=24.0,
+    num_steps=2,
+    guidance=1.0,
+    text_encoder="none",
+    filter_points_threshold=0.2,
+)
 CPU = torch.device("cpu")
 SETTINGS = cache_settings(WarpConfig(), SIZE)
 
@@ -74,7 +83,7 @@ def inference_warps(clips: SourcedClips, index: int) -> Warps:
 
 def test_settings_are_those_of_the_commands() -> None:
     """Warps that are filtered otherwise than those of a user of the weights."""
-    assert CacheSettings(0.2, True, drop_invalid=True) == SETTINGS
+    assert CacheSettings(threshold=0.2, foreground_masking=True, drop_invalid=True) == SETTINGS
     assert cache_settings(WarpConfig(threshold=0.1), SIZE).threshold == 0.1
 
 

@@ -19,7 +19,7 @@ from cosmos_predict1.diffusion.config import sdg_config
 from cosmos_predict1.diffusion.flags import static_parser
 from cosmos_predict1.diffusion.model.text import prompt_contexts
 from cosmos_predict1.diffusion.run import run
-from cosmos_predict1.diffusion.sampling.pipeline import SamplingPlan
+from cosmos_predict1.diffusion.sampling.recipe import SamplingPlan
 from cosmos_predict1.diffusion.sampling.rollout import PreparedScene, roll_out
 from nano.clips import maker as clip_maker
 from nano.clips.config import ClipsConfig, load_clips_config
@@ -112,7 +112,12 @@ def test_moving_clips_are_those_of_one_scene_alone(config: ClipsConfig) -> None:
         first = maker.generator.first_latent(seen.first_frame)
         prepared = PreparedScene(seen, cache, first, texts)
         settings = maker.settings
-        sampling = SamplingPlan(settings.num_steps, settings.guidance, maker.fps, plan.seed)
+        sampling = SamplingPlan(
+            num_steps=settings.num_steps,
+            guidance=settings.guidance,
+            fps=maker.fps,
+            seeds=(plan.seed,),
+        )
         (rolled,) = roll_out(maker.generator, prepared, plan.rig, settings, sampling)
         clip = made[plan.shot.folder]
         frames = rolled.piece.frames.flip(0) if backwards else rolled.piece.frames

@@ -90,7 +90,7 @@ def test_the_cache_agrees_with_the_warps_in_float32() -> None:
     mask = torch.rand(1, HEIGHT, WIDTH) > 0.1
     source = SourceFrames(source.image, depth, source.intrinsics, source.w2c, mask)
     for masking in (False, True):
-        settings = CacheSettings(0.1, foreground_masking=masking)
+        settings = CacheSettings(threshold=0.1, foreground_masking=masking)
         warps = PointCache(source, settings).render(*targets)
         frames = point_frames(
             source.image,
@@ -213,5 +213,5 @@ def test_without_a_filter_the_mask_counts_unless_the_original_is_asked_for(
     source, targets = sources(), cameras(1)
     mask = torch.zeros(1, HEIGHT, WIDTH, dtype=torch.bool)
     source = SourceFrames(source.image, source.depth, source.intrinsics, source.w2c, mask)
-    settings = CacheSettings(threshold, foreground_masking=False, drop_invalid=drop)
+    settings = CacheSettings(threshold=threshold, foreground_masking=False, drop_invalid=drop)
     assert float(PointCache(source, settings).render(*targets).mask.any()) == seen

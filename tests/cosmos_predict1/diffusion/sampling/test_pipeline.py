@@ -15,12 +15,13 @@ from cosmos_predict1.diffusion.conditioning.cache import Warps
 from cosmos_predict1.diffusion.conditioning.conditions import Conditions
 from cosmos_predict1.diffusion.config import HardwareConfig, sdg_config
 from cosmos_predict1.diffusion.flags import static_parser
-from cosmos_predict1.diffusion.sampling.pipeline import Gen3C, SamplingPlan, load_gen3c
+from cosmos_predict1.diffusion.sampling.pipeline import Gen3C, load_gen3c
+from cosmos_predict1.diffusion.sampling.recipe import SamplingPlan
 from cosmos_predict1.diffusion.sampling.schedule import initial_noise, noise_levels
 from src.io.image.pixels import to_uint8
 from src.runtime import InputError
 
-PLAN = SamplingPlan(num_steps=5, guidance=0.7, fps=24.0, seed=11)
+PLAN = SamplingPlan(num_steps=5, guidance=0.7, fps=24.0, seeds=(11,))
 TEXTS = (torch.ones(1, 2, NETWORK.text_embed_dim), torch.zeros(1, 2, NETWORK.text_embed_dim))
 
 
@@ -50,8 +51,8 @@ def published_sample(generator: Gen3C, first: Tensor, warps: Tensor) -> Tensor:
     """The loop of the published program, written from its formulas."""
     sigmas = noise_levels(PLAN.num_steps).tolist()
     shape = (1, 16, *warps.shape[2:])
-    x = initial_noise(shape, PLAN.seed) * (80.0**2 + 1) ** 0.5
-    fixed = np.random.RandomState(PLAN.seed).standard_normal(shape)
+    x = initial_noise(shape, *PLAN.seeds) * (80.0**2 + 1) ** 0.5
+    fixed = np.random.RandomState(PLAN.seeds[0]).standard_normal(shape)
     z = torch.zeros(shape)
     z[:, :, :1] = first
     indicator = torch.zeros(1, 1, shape[2], 1, 1)
@@ -132,7 +133,7 @@ def test_seeds_make_the_difference(generator: Gen3C, warps: Warps) -> None:
     """The same noise for all trajectories, or other results for the same seed."""
     first = generator.first_latent(torch.zeros(3, HEIGHT, WIDTH))
     latents = generator.warp_latents(warps)
-    plans = [replace(PLAN, seed=seed, num_steps=1) for seed in (1, 1, 2**32 - 1)]
+    plans = [replace(PLAN, seeds=(seed,), num_steps=1) for seed in (1, 1, 2**32 - 1)]
     pieces = [generator.generate(first, latents, TEXTS, plan).latents for plan in plans]
     assert (pieces[0] == pieces[1]).all() and not torch.allclose(pieces[0], pieces[2])
 
@@ -158,8 +159,8 @@ def test_broken_weights_are_named(weights: Path, tmp_path: Path) -> None:
 
 def test_computation_is_float32_on_a_cpu() -> None:
     """Bfloat16 convolutions on a processor, which take minutes."""
-    assert HardwareConfig(torch.device("cpu")).dtype == torch.float32
-    assert HardwareConfig(torch.device("cuda")).dtype == torch.bfloat16
+    assert HardwareConfig(device=torch.device("cpu")).dtype == torch.float32
+    assert HardwareConfig(device=torch.device("cuda")).dtype == torch.bfloat16
 
 
 @pytest.mark.parametrize("part", ["network", "tokenizer"])

@@ -11,7 +11,8 @@ from tiny_scene import FRAMES, HEIGHT, WIDTH
 from cosmos_predict1.diffusion.conditioning.cache import CacheSettings, PointCache
 from cosmos_predict1.diffusion.config import ClipSettings, sdg_config
 from cosmos_predict1.diffusion.flags import static_parser
-from cosmos_predict1.diffusion.sampling.pipeline import Gen3C, SamplingPlan, load_gen3c
+from cosmos_predict1.diffusion.sampling.pipeline import Gen3C, load_gen3c
+from cosmos_predict1.diffusion.sampling.recipe import SamplingPlan
 from cosmos_predict1.diffusion.sampling.rollout import PreparedScene, roll_out
 from cosmos_predict1.diffusion.scenes.scene import SceneSize, still_scene
 from cosmos_predict1.diffusion.scenes.shots import shot_rig
@@ -21,8 +22,16 @@ from src.io.image.image import read_image
 
 PIECES = 3
 COUNT = PIECES * (FRAMES - 1) + 1
-SETTINGS = ClipSettings(HEIGHT, WIDTH, COUNT, FRAMES, 24.0, 1, 1.0)
-PLAN = SamplingPlan(1, 1.0, 24.0, 2**32 - 1)
+SETTINGS = ClipSettings(
+    height=HEIGHT,
+    width=WIDTH,
+    num_frames=COUNT,
+    piece_frames=FRAMES,
+    fps=24.0,
+    num_steps=1,
+    guidance=1.0,
+)
+PLAN = SamplingPlan(num_steps=1, guidance=1.0, fps=24.0, seeds=(2**32 - 1,))
 
 
 @pytest.fixture(scope="module")

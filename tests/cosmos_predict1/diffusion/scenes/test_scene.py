@@ -12,7 +12,11 @@ import torch
 from tiny_generator import write_depth, write_picture
 from tiny_scene import FRAMES, HEIGHT, WIDTH
 
-from cosmos_predict1.diffusion.scenes.posed_video import read_posed_folder, read_posed_tensors
+from cosmos_predict1.diffusion.scenes.posed_video import (
+    read_posed_folder,
+    read_posed_tensors,
+    video_kind,
+)
 from cosmos_predict1.diffusion.scenes.scene import (
     Center,
     Scene,
@@ -20,7 +24,6 @@ from cosmos_predict1.diffusion.scenes.scene import (
     filmed_scene,
     posed_scene,
     still_scene,
-    video_kind,
 )
 from src.depth.backends.choice import resolve_depth
 from src.depth.backends.video import resolve_video_depth

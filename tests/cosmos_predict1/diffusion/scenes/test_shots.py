@@ -106,7 +106,7 @@ def test_flipped_shots_come_after_the_others() -> None:
 
 def test_none_stands_still() -> None:
     """The published choice that fails there."""
-    config = CameraConfig("none")
+    config = CameraConfig(trajectory="none")
     spec = shot_spec(list_shots(config)[0], config, draw(1, "a", ""))
     rig = shot_rig(spec, still_rig(9), 32, 48)
     assert (rig.w2c == torch.eye(4)).all()
@@ -115,17 +115,17 @@ def test_none_stands_still() -> None:
 @pytest.mark.parametrize(
     "config",
     [
-        CameraConfig("sideways"),
+        CameraConfig(trajectory="sideways"),
         CameraConfig(rotation="none"),
         CameraConfig(distance=float("nan")),
-        CameraConfig("zoom_in", distance=float("inf")),
-        CameraConfig("clockwise", spiral={"num_circles": 1.5}),
-        CameraConfig("clockwise", spiral={"num_circles": 1e400}),
-        CameraConfig("clockwise", spiral={"num_circles": float("nan")}),
-        CameraConfig("clockwise", spiral={"num_circles": 10**400}),
-        CameraConfig("clockwise", spiral={"num_circles": 1e30}),
-        CameraConfig("clockwise", spiral={"radius_x_factor": 1e300}),
-        CameraConfig("clockwise", spiral={"radius_y_factor": 10**400}),
+        CameraConfig(trajectory="zoom_in", distance=float("inf")),
+        CameraConfig(trajectory="clockwise", spiral={"num_circles": 1.5}),
+        CameraConfig(trajectory="clockwise", spiral={"num_circles": 1e400}),
+        CameraConfig(trajectory="clockwise", spiral={"num_circles": float("nan")}),
+        CameraConfig(trajectory="clockwise", spiral={"num_circles": 10**400}),
+        CameraConfig(trajectory="clockwise", spiral={"num_circles": 1e30}),
+        CameraConfig(trajectory="clockwise", spiral={"radius_x_factor": 1e300}),
+        CameraConfig(trajectory="clockwise", spiral={"radius_y_factor": 10**400}),
         CameraConfig(distance=1e300),
         CameraConfig(multi=True, spiral={"num_circles": float("inf")}),
         CameraConfig(file=Path("nowhere.json")),

@@ -1,6 +1,7 @@
 """A prompt alone becomes a picture first, once, whoever asks for it."""
 
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -47,9 +48,9 @@ def test_a_prompt_becomes_clips(tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
     painted = []
     original = preparation.TextToImage.__call__
 
-    def paint(painter: TextToImage, *arguments: object) -> torch.Tensor:
+    def paint(painter: TextToImage, *arguments: Any, **named: Any) -> torch.Tensor:
         painted.append(arguments)
-        return original(painter, *arguments)
+        return original(painter, *arguments, **named)
 
     monkeypatch.setattr(preparation.TextToImage, "__call__", paint)
     run(config)

@@ -1,0 +1,77 @@
+"""The sampling recipe of all clips: levels, initial noise, guidance, given frames, decoding.
+
+The commands, the validation of a training and the clips of worlds sample through it. Latents are
+normalised, `[clip, channel, latent_frame, lh, lw]`.
+"""
+
+from dataclasses import dataclass
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from src.tokenizer.cosmos import VideoTokenizer
+
+from ..conditioning.conditions import Conditions
+from ..conditioning.latents import condition_mask
+from ..model.denoiser import Denoiser, Network, guided
+from .sampler import Progress, sample
+from .schedule import condition_noise, initial_noise, noise_levels
+
+Context = Float[Tensor, "1 token context"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class SamplingPlan:
+    """How a batch of clips is sampled.
+
+    Each of `seeds` draws the noise of an equal part of the batch. `published_noise` is `published`
+    of `initial_noise`.
+    """
+
+    num_steps: int
+    guidance: float
+    fps: float
+    seeds: tuple[int, ...]
+    published_noise: bool = False
+
+
+def sample_latents(
+    network: Network,
+    first: Float[Tensor, "clip channel given_frame lh lw"],
+    warps: Float[Tensor, "clip warp_channel latent_frame lh lw"],
+    texts: tuple[Context, Context],
+    plan: SamplingPlan,
+    progress: Progress | None = None,
+) -> Float[Tensor, "clip channel latent_frame lh lw"]:
+    """Returns new latents of clips that begin with the given latents `first`.
+
+    `warps` are the condition latents of all frames, `texts` the prompt and the negative prompt of
+    all clips. `progress` is called after each step with its index and the state.
+    """
+    count, device, given = len(warps), warps.device, first.shape[2]
+    positive, negative = (text.to(device).expand(count, -1, -1) for text in texts)
+    conditions = Conditions(
+        text=positive, mask=condition_mask(warps, given), warps=warps, fps=plan.fps
+    )
+    predict = guided(network, conditions, negative, plan.guidance)
+    shape = (count // len(plan.seeds), first.shape[1], *warps.shape[2:])
+    carried = [condition_noise(shape, seed)[:, :, :given] for seed in plan.seeds]
+    noise = [
+        initial_noise(shape, seed, device, published=plan.published_noise) for seed in plan.seeds
+    ]
+    denoiser = Denoiser(predict, first, torch.cat(carried).to(device))
+    return sample(
+        denoiser,
+        torch.cat(noise),
+        noise_levels(plan.num_steps),
+        progress=progress,
+        constrain=denoiser.constrain,
+    )
+
+
+def decode_latents(
+    tokenizer: VideoTokenizer, latents: Float[Tensor, "clip channel latent_frame lh lw"]
+) -> Float[Tensor, "clip 3 frame h w"]:
+    """Returns the videos of latents, about [-1, 1]."""
+    return tokenizer.decode(tokenizer.denormalise(latents))

@@ -1,14 +1,17 @@
-"""Draw who imports whom: `python scripts/draw_architecture.py` writes docs/images/architecture.svg.
+"""Draw the imports: `python scripts/draw_architecture.py` writes docs/images/architecture.svg.
 
 Every box is a package, every line an import; lines that follow from others are left out. The rows
 are the layers that import-linter checks (pyproject.toml).
 """
 
-import argparse
 import ast
+import sys
 import tomllib
 from collections.abc import Mapping
 from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+from src.entry import manual_parser, run_entry
 
 REPOSITORY = Path(__file__).resolve().parents[1]
 ROOTS = {"nano": "#e9d8fd", "cosmos_predict1": "#fde2c4", "src": "#d3e8f8"}
@@ -20,10 +23,8 @@ Edges = Mapping[str, set[str]]
 
 
 def main() -> None:
-    """Parse the arguments, read the imports, write the picture."""
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    """Read the imports and write the picture."""
+    parser = manual_parser(__doc__)
     default = REPOSITORY / "docs" / "images" / "architecture.svg"
     parser.add_argument("--output", type=Path, default=default)
     output = parser.parse_args().output
@@ -138,4 +139,4 @@ def _box(name: str, place: tuple[float, float]) -> str:
 
 
 if __name__ == "__main__":
-    main()
+    run_entry(main, "draw_architecture.py")

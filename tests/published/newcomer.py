@@ -95,7 +95,7 @@ def adapted(line: str, python: str | None) -> str:
 
     The environment is active through the path, since each line has a shell of its own.
     """
-    from quickstarts.machine import available_memory, gpu_name
+    from quickstarts.machine import available_memory, query_gpus
     from quickstarts.plan import T5_GIB
 
     if line.startswith("source ") or (python is not None and "setup.sh" in line):
@@ -103,7 +103,7 @@ def adapted(line: str, python: str | None) -> str:
     if "quickstart.sh" not in line:
         return line
     line += f" --python {python}" if python is not None else ""
-    line += "" if gpu_name() else " --device cpu"
+    line += "" if query_gpus("name") else " --device cpu"
     return line + (" --disable_prompt_encoder" if available_memory() < T5_GIB else "")
 
 

@@ -67,7 +67,6 @@ def _about(name: str) -> str:
 def _download(names: list[str] | None, checkpoint_dir: Path, accept: bool) -> int:
     from downloads.checksums import ACCEPTED, read_accepted, write_accepted
     from downloads.fetch import Download
-    from downloads.stores import Stores
 
     from src.runtime import setup_logging
 
@@ -85,7 +84,7 @@ def _download(names: list[str] | None, checkpoint_dir: Path, accept: bool) -> in
         for source in sources
     ]
     accepted = read_accepted(checkpoint_dir)
-    download = Download(Stores(), accepted, accept)
+    download = Download(accepted, accept)
     try:
         files = download(folders)
     finally:

@@ -19,21 +19,17 @@ REPOSITORY = Path(__file__).resolve().parents[1]
 sys.path[:0] = [str(REPOSITORY), str(REPOSITORY / "scripts")]
 GIB = 2**30
 OPERATORS = {">=": "too old", "<": "too new"}
-# The loss without each package of pyproject.toml.
+# The loss without a package of pyproject.toml.
 LOST = {
     "accelerate": "training and multi-GPU runs",
     "av": "reading and writing of videos",
     "diffusers": "the tokenizer and the generator",
-    "einops": "everything",
     "huggingface_hub": "the download of weights",
-    "jaxtyping": "everything",
-    "numpy": "everything",
     "omegaconf": "every command that reads a config",
     "openexr": "reading and writing of depth archives",
     "pillow": "reading and writing of pictures",
     "plyfile": "reading and writing of PLY files",
     "safetensors": "loading of weights",
-    "torch": "everything",
     "tqdm": "progress bars, which every command shows",
     "transformers": "text prompts",
     "gsplat": "fast rendering (the CPU twin renders, slowly)",
@@ -41,7 +37,8 @@ LOST = {
     "peft": "low-rank fine-tuning",
     "viser": "the browser viewer",
 }
-LOST_WITHOUT_EXTRA = {"dev": "scripts/test.sh", "heic": "pictures in HEIC"}
+# The loss for the other packages of an extra; "" are the core requirements.
+LOST_WITHOUT_EXTRA = {"": "everything", "dev": "scripts/test.sh", "heic": "pictures in HEIC"}
 TOKENIZER = "Cosmos-Tokenize1-CV8x8x8-720p"
 # Folders of weights, any of which suffices, and the loss without them.
 WEIGHTS = {

@@ -22,7 +22,7 @@ METRICS = ("psnr", "ssim", "lpips")
 
 
 def frame_count(text: str) -> int | str:
-    """`common`, or a positive number."""
+    """Reads `common` or a positive number."""
     if text != "common" and not (text.isdecimal() and int(text) > 0):
         raise argparse.ArgumentTypeError(f"{text!r} is neither a positive number nor `common`")
     return text if text == "common" else int(text)

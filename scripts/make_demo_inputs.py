@@ -47,7 +47,7 @@ def main() -> None:
 
 
 def world_frames(seed: int, frames: int, size: tuple[int, int]) -> "UInt8[Tensor, 'frame h w 3']":
-    """Frames of a world, from a camera that stands still."""
+    """Renders frames of a world from a still camera."""
     import torch
 
     from nano.worlds.rendering.render import render_worlds
@@ -66,7 +66,7 @@ def world_frames(seed: int, frames: int, size: tuple[int, int]) -> "UInt8[Tensor
 
 
 def write_picture(path: Path, picture: "UInt8[Tensor, 'h w 3']") -> None:
-    """Write a JPEG whose colours are not subsampled."""
+    """Writes a JPEG without subsampled colours."""
     from PIL import Image
 
     Image.fromarray(picture.numpy()).save(path, quality=JPEG_QUALITY, subsampling=0)

@@ -1,9 +1,10 @@
-"""The published rules of what is drawn: exact where they are fixed, frequencies where not."""
+"""The published rules of the draws: exact facts, and frequencies of random ones."""
 
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from functools import lru_cache
+from typing import Any
 
 import numpy as np
 
@@ -54,8 +55,8 @@ def index_facts(fixture: Fixture) -> list[Check]:
     return checks
 
 
-def sampling_config(config: dict) -> ExampleSamplingConfig:
-    """What is drawn, out of the published keys."""
+def sampling_config(config: Mapping[str, Any]) -> ExampleSamplingConfig:
+    """The configuration of the draws out of the published keys."""
     inputs = config["num_input_views"]
     return ExampleSamplingConfig(
         num_input_frames=inputs,

@@ -52,8 +52,10 @@ def check_architecture(config: Config, tokenizer: VideoTokenizer) -> None:
     ours: Any = tokenizer.autoencoder.config
     channels, factors = config["channels"], config["channels_mult"]
     widths = [channels, *(channels * factor for factor in factors)]
-    pairs = ((ours.encoder_block_out_channels, widths),)
-    pairs += ((ours.decode_block_out_channels, [*widths[1:], widths[-1]]),)
+    pairs = (
+        (ours.encoder_block_out_channels, widths),
+        (ours.decode_block_out_channels, [*widths[1:], widths[-1]]),
+    )
     for built, wanted in pairs:
         if [*built] != wanted:
             raise InputError("config channels", f"widths {wanted}", f"{built}")

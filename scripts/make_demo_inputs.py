@@ -43,7 +43,7 @@ def main() -> None:
         write_picture(folder / f"{name}.jpg", world_frames(seed, 1, PICTURE_SIZE)[0])
     write_picture(folder / "coffee.jpg", torch.from_numpy(data.coffee()))
     video = world_frames(VIDEO_SEED, FRAMES, VIDEO_SIZE)
-    write_video(folder / f"{VIDEO}.mp4", video, FPS, VIDEO_QUALITY)
+    write_video(folder / f"{VIDEO}.mp4", video, FPS, quality=VIDEO_QUALITY)
 
 
 def world_frames(seed: int, frames: int, size: tuple[int, int]) -> "UInt8[Tensor, 'frame h w 3']":

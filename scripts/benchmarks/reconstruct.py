@@ -15,7 +15,6 @@ import torch
 from src.io.clip.clip import ClipPaths, write_clip
 from src.io.ply.ply import write_ply
 from src.io.video.video import write_video
-from src.models.data.reading import ReadingConfig
 from src.models.data.sampling import ExampleSamplingConfig
 from src.models.recon.prune import keep_count, keep_indices
 from src.reconstruct.outputs import OutputConfig
@@ -70,7 +69,7 @@ def _write_inputs(folder: Path, size: Size, device: torch.device) -> Reconstruct
     return ReconstructConfig(
         decoder=size.decoder,
         weights=WeightsConfig(str(folder / "decoder"), tokenizer=str(folder / "tokenizer")),
-        scenes=ScenesConfig("lyra_static_demo", root, picture, sampling, ReadingConfig()),
+        scenes=ScenesConfig(root=root, image_size=picture, sampling=sampling),
         output=OutputConfig(str(folder / "out")),
         device="cuda" if device.type == "cuda" else "cpu",
     )
@@ -128,5 +127,5 @@ def _steps(config: ReconstructConfig, size: Size, device: torch.device) -> list[
     frames = [part.color.cpu() for part in rendered]
     with timed(rows, f"write {len(frames)} videos of {len(frames[0])} frames"):
         for position, clip in enumerate(frames):
-            write_video(folder / f"{position}.mp4", clip, 24, QUALITY)
+            write_video(folder / f"{position}.mp4", clip, 24, quality=QUALITY)
     return rows

@@ -35,7 +35,7 @@ SMALL = replace(
     attention_head_dim=12,
     num_layers=2,
     adaln_lora_dim=4,
-    sampling=SamplingDefaults(64, 96, 9, 24.0, STEPS, 1.0),
+    sampling=SamplingDefaults(height=64, width=96, num_frames=9, num_steps=STEPS),
 )
 OFFLOADS = ("--offload_diffusion_transformer", "--offload_tokenizer")
 NO_TEXT = "--disable_prompt_encoder"

@@ -33,7 +33,7 @@ def run(device: torch.device) -> Iterator[Row]:
     with tempfile.TemporaryDirectory() as folder:
         path, peer = Path(folder) / "ours.mp4", Path(folder) / "peer.mp4"
         for size in SIZES:
-            frames, name = _moving(*size), "x".join(map(str, size))
+            frames, name = _moving(size), "x".join(map(str, size))
             write = seconds(partial(write_video, path, frames, 24))
             read = seconds(partial(read_video, path))
             for threads in dict.fromkeys((os.cpu_count() or 1, MANY)):
@@ -44,8 +44,9 @@ def run(device: torch.device) -> Iterator[Row]:
                 yield Row(f"read {name}", read, peer=(library, theirs))
 
 
-def _moving(count: int, height: int, width: int) -> Frames:
+def _moving(size: tuple[int, int, int]) -> Frames:
     """Returns smooth random colours that move."""
+    count, height, width = size
     generator = torch.Generator().manual_seed(0)
     coarse = torch.rand(1, 3, height // 16, width // 16, generator=generator)
     picture = torch.nn.functional.interpolate(coarse, (height, width), mode="bilinear")[0]

@@ -39,7 +39,9 @@ def _clips(device: torch.device, compiled: bool) -> Iterator[Row]:
         times = torch.zeros(count, clips * FRAMES, device=device)
         for supersample in (1, 2):
             name = f"{how}, supersample {supersample}, {count} worlds of {clips}"
-            call = partial(render_worlds, worlds, cameras, times, supersample, compiled)
+            call = partial(
+                render_worlds, worlds, cameras, times, supersample=supersample, compile=compiled
+            )
             reset_peak(device)
             yield Row(f"first call, {name}", seconds(call, repeats=1, warm_up=0))
             taken = seconds(call, repeats=3) / (count * clips)

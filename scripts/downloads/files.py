@@ -77,7 +77,9 @@ def wanted_files(source: Source, folder: Path, offers: Mapping[str, Offer]) -> I
     for pattern in source.files:
         if not any(fnmatchcase(name, pattern) for name in wanted):
             raise InputError(source.repository, f"no file {pattern}", "a complete repository")
-    yield from (Wanted(source, name, folder, offers[name]) for name in wanted)
+    yield from (
+        Wanted(source=source, name=name, folder=folder, offer=offers[name]) for name in wanted
+    )
 
 
 def by_hand(sources: Sequence[tuple[Source, Path]]) -> str:

@@ -56,7 +56,13 @@ def check_access(source: Source, name: str) -> None:
 def fetch(source: Source, name: str, path: Path, offer: Offer) -> Path:
     """Downloads one file, resumes an earlier attempt; returns the part that becomes `path`."""
     with plain_words(source):
-        return transfer(_url(source, name), path, offer.size, offer.version, _headers(source))
+        return transfer(
+            _url(source, name),
+            path,
+            size=offer.size,
+            version=offer.version,
+            headers=_headers(source),
+        )
 
 
 @contextmanager

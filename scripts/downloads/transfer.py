@@ -23,7 +23,7 @@ def part_path(path: Path, version: str) -> Path:
     return path.with_name(f".{path.name}.{version[:16]}.part")
 
 
-def transfer(url: str, path: Path, size: int, version: str, headers: Mapping[str, str]) -> Path:
+def transfer(url: str, path: Path, *, size: int, version: str, headers: Mapping[str, str]) -> Path:
     """Fetches the missing bytes of a file of `size` bytes; returns the complete part.
 
     Raises:
@@ -43,15 +43,21 @@ def transfer(url: str, path: Path, size: int, version: str, headers: Mapping[str
         if file.tell() > size:
             file.truncate(0)
         for pause in PAUSES:
-            if _attempt(url, file, size, path.name, headers):
+            if _attempt(url, file, size=size, name=path.name, headers=headers):
                 return part
             time.sleep(pause)
-        _attempt(url, file, size, path.name, headers, last=True)
+        _attempt(url, file, size=size, name=path.name, headers=headers, last=True)
     return part
 
 
 def _attempt(
-    url: str, file: BinaryIO, size: int, name: str, headers: Mapping[str, str], last: bool = False
+    url: str,
+    file: BinaryIO,
+    *,
+    size: int,
+    name: str,
+    headers: Mapping[str, str],
+    last: bool = False,
 ) -> bool:
     """Appends the missing bytes; returns False after an error of the server that may pass."""
     from huggingface_hub.errors import HfHubHTTPError

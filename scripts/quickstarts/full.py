@@ -52,7 +52,7 @@ def full_recipe(request: Request, inputs: Inputs, children: Children) -> Recipe 
     if needs_text:
         # On the CPU, where T5 takes no memory of the GPU.
         command = [*_script("make_text_embeddings.py", request), "--device", "cpu"]
-        _run(command, request, children, "text embeddings", "T5 in google-t5/")
+        _run(command, children, made="text embeddings", expected="T5 in google-t5/")
     rasterizer = "torch" if peak is not None and find_compiler() is None else "auto"
     if rasterizer == "torch":
         _print("renderer", "torch, slowly: there is no nvcc to compile gsplat's kernels with")
@@ -115,7 +115,7 @@ def _fetch(request: Request, names: list[str], children: Children) -> bool:
             return False
         if input("Download it now? [y/N] ").strip().lower() not in ("y", "yes"):
             return False
-    _run(command, request, children, "download", "what the line above asks for")
+    _run(command, children, made="download", expected="what the line above asks for")
     return True
 
 
@@ -125,12 +125,10 @@ def _script(name: str, request: Request) -> list[str]:
     return [sys.executable, script, "--checkpoint_dir", str(request.checkpoint_dir)]
 
 
-def _run(
-    command: list[str], request: Request, children: Children, made: str, expected: str
-) -> None:
+def _run(command: list[str], children: Children, *, made: str, expected: str) -> None:
     ended = children.run(command)
     if ended.code != 0:
-        raise InputError(request.checkpoint_dir, f"no {made} ({ended.last_line})", expected)
+        raise InputError(Path(command[1]).name, f"no {made} ({ended.last_line})", expected)
 
 
 def _print(topic: str, found: str) -> None:

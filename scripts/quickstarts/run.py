@@ -56,7 +56,7 @@ def make_scenes(request: Request, children: Children) -> int:
     started, folders, failures = time.monotonic(), [], []
     for kind, source, members in _jobs(request, inputs):
         folder = request.output / _results_name(recipe, source, members)
-        failures += _make(kind, source, folder, recipe, children)
+        failures += _make(kind, source, folder, recipe=recipe, children=children)
         folders.append(folder)
     ended = "ended" if failures else "done"
     print(f"\nquickstart: {ended} in {time.monotonic() - started:.0f} s")
@@ -114,7 +114,7 @@ def _results_name(recipe: Recipe, source: Path, members: tuple[Path, ...]) -> st
 
 
 def _make(
-    kind: Kind, source: Path, folder: Path, recipe: Recipe, children: Children
+    kind: Kind, source: Path, folder: Path, *, recipe: Recipe, children: Children
 ) -> list[Failure]:
     """Makes the clips and scenes of an input, or of all pictures of a folder."""
     clips = folder / "clips"

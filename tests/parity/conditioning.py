@@ -152,7 +152,7 @@ def sdg_first_frame(fixture: Fixture) -> dict[str, Tensor]:
     for index, entry in enumerate(fixture.config["images"]):
         image = read_image(fixture.path / entry["file"])
         entry.require(height=image.shape[0], width=image.shape[1])
-        # Of the file; a fourth one is dropped by the reader.
+        # The channels of the file; the reader drops a fourth one.
         entry.describes("channels")
         outputs[f"frame_{index}"] = first_frame_image(image, *size)[None, :, None]
     return outputs

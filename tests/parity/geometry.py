@@ -48,7 +48,7 @@ def sdg_cameras(fixture: Fixture) -> dict[str, Tensor]:
 
 
 def _suffix(setting: dict) -> str:
-    """What the source tensors of a setting are called: `single`, or the number of frames."""
+    """Returns the name of a setting's source tensors: `single`, or the number of frames."""
     return str(setting["num_frames"]) if setting["source"] == "per_frame" else "single"
 
 

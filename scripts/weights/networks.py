@@ -114,9 +114,8 @@ def check_decoder(path: Path, published: bool) -> Iterator[Finding]:
     yield from compare(path, found, network)
 
 
-def check_lpips(folder: Path, published: bool) -> Iterator[Finding]:
+def check_lpips(folder: Path, _: bool) -> Iterator[Finding]:
     """Checks both files of the perceptual metric, without the classifier of the backbone."""
-    del published
     with torch.device("meta"):
         wanted = LPIPS().state_dict()
     layers = {f"features.{index}.{kind}" for index in CONVOLUTIONS for kind in ("weight", "bias")}
@@ -130,9 +129,8 @@ def check_lpips(folder: Path, published: bool) -> Iterator[Finding]:
     yield from compare(folder, found, Network("LPIPS", wanted))
 
 
-def check_t5(folder: Path, published: bool) -> Iterator[Finding]:
+def check_t5(folder: Path, _: bool) -> Iterator[Finding]:
     """Checks T5's encoder, whose file holds a decoder too."""
-    del published
     from transformers import T5Config, T5EncoderModel
 
     config = T5Config.from_pretrained(folder, local_files_only=True)
@@ -152,16 +150,14 @@ def check_t5(folder: Path, published: bool) -> Iterator[Finding]:
     yield from compare(folder, held, Network("T5's encoder", wanted))
 
 
-def check_depth(folder: Path, published: bool) -> Iterator[Finding]:
+def check_depth(folder: Path, _: bool) -> Iterator[Finding]:
     """Checks the small depth network by loading it."""
-    del published
     count = sum(part.numel() for part in load_nano_depth(folder).state_dict().values())
     yield Finding("ok", folder, f"the depth network fits, {count:,} numbers")
 
 
-def check_file(path: Path, published: bool) -> Iterator[Finding]:
+def check_file(path: Path, _: bool) -> Iterator[Finding]:
     """Checks that the file of another package's network opens."""
-    del published
     weights = open_weights(path if path.is_file() else path / "model.safetensors")
     yield describe(weights)._replace(state="ok", where=path)
 

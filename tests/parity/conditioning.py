@@ -1,4 +1,4 @@
-"""Parity of what the generator is conditioned on: 3D cache, condition latents, first frame."""
+"""Parity of the generator's conditions: 3D cache, condition latents, first frame."""
 
 from collections.abc import Callable
 

@@ -1,4 +1,4 @@
-"""Parity of the decoder's data: items read from disk, and the rules of what is drawn."""
+"""Parity of the decoder's data: items read from disk, and the rules of random draws."""
 
 from collections import ChainMap
 from pathlib import Path

@@ -16,7 +16,6 @@ Prints seconds and status of every line and what the scene consists of; ends wit
 fails or no Gaussians are there.
 """
 
-import argparse
 import os
 import pty
 import re
@@ -40,9 +39,9 @@ ANSWERS = (
 
 def main() -> int:
     """Parse the arguments, type the lines, look for the scene."""
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    from src.entry import manual_parser
+
+    parser = manual_parser(__doc__)
     parser.add_argument("--folder", type=Path, required=True, help="where the clone goes")
     parser.add_argument("--python", help="instead of setup.sh's environment")
     given = parser.parse_args()

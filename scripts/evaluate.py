@@ -59,7 +59,7 @@ def main() -> None:
         metrics=tuple(dict.fromkeys(arguments.metrics)),
         lpips_folder=arguments.checkpoint_dir / "lpips",
         common_names=arguments.common_names,
-        options=CompareOptions(arguments.frames, arguments.resize),
+        options=CompareOptions(frames=arguments.frames, resize=arguments.resize),
         device=str(default_device()),
     )
     print(evaluate(config))

@@ -68,9 +68,9 @@ def _write_inputs(folder: Path, size: Size, device: torch.device) -> Reconstruct
     root, picture = str(folder / "clips"), (size.height, size.width)
     return ReconstructConfig(
         decoder=size.decoder,
-        weights=WeightsConfig(str(folder / "decoder"), tokenizer=str(folder / "tokenizer")),
+        weights=WeightsConfig(path=str(folder / "decoder"), tokenizer=str(folder / "tokenizer")),
         scenes=ScenesConfig(root=root, image_size=picture, sampling=sampling),
-        output=OutputConfig(str(folder / "out")),
+        output=OutputConfig(folder=str(folder / "out")),
         device="cuda" if device.type == "cuda" else "cpu",
     )
 
@@ -79,7 +79,7 @@ def _whole(config: ReconstructConfig, device: torch.device) -> Iterator[Row]:
     """Measures the command's work twice: the first run also compiles and tunes kernels."""
     for name in ("first run", "run"):
         # A folder of its own: finished scenes are left alone.
-        fresh = replace(config, output=OutputConfig(f"{config.output.folder}/{name}"))
+        fresh = replace(config, output=OutputConfig(folder=f"{config.output.folder}/{name}"))
         reset_peak(device)
         elapsed = seconds(partial(reconstruct, fresh), repeats=1, warm_up=0)
         yield Row(f"{name}, weights and files included", elapsed, budget=SECONDS_BUDGET)

@@ -21,6 +21,7 @@ from cosmos_predict1.diffusion.model.architecture import SamplingDefaults, Trans
 from cosmos_predict1.diffusion.model.network import save_generator
 from cosmos_predict1.diffusion.run import run as make_clips
 from cosmos_predict1.diffusion.sampling.pipeline import load_gen3c
+from src.io.image.image import write_png
 
 from .generator import FULL, random_network
 from .inputs import TINY_TOKENIZER, write_tokenizer
@@ -109,7 +110,7 @@ def write_input(folder: Path, height: int, width: int) -> None:
     generator = np.random.default_rng(0)
     blocks = generator.integers(0, 255, (11, 20, 3), dtype=np.uint8)
     picture = Image.fromarray(blocks).resize((width, height), Image.Resampling.NEAREST)
-    picture.save(folder / "picture.png")
+    write_png(folder / "picture.png", torch.from_numpy(np.array(picture)))
     z = Image.fromarray(generator.uniform(1, 3, (11, 20)).astype(np.float32))
     depth = np.asarray(z.resize((width, height), Image.Resampling.NEAREST))
     intrinsics = np.array([width, width, width / 2, height / 2], dtype=np.float32)

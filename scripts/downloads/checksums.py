@@ -57,4 +57,4 @@ def read_accepted(folder: Path) -> dict[str, str]:
 
 def write_accepted(folder: Path, accepted: dict[str, str]) -> None:
     """Writes the accepted checksums for later runs."""
-    write_json(folder / ACCEPTED, dict(sorted(accepted.items())))
+    write_json(folder / ACCEPTED, dict(sorted(accepted.items())), indent=2)

@@ -22,7 +22,8 @@ from cosmos_predict1.diffusion.conditioning.latents import (
 )
 from src.geometry.cameras import matrix_to_intrinsics
 from src.io.image.image import read_image
-from src.tokenizer.cosmos import COMPRESSION, SIGMA_DATA
+from src.tokenizer.cosmos import COMPRESSION
+from src.tokenizer.statistics import SIGMA_DATA
 
 from .fixture import Fixture
 from .tokenizer import toy_encoder

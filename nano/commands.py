@@ -5,20 +5,19 @@ import shlex
 import sys
 from argparse import Namespace
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict
 from pathlib import Path
 from typing import Any, TypeVar
 
 import torch
-from src.config.tokenizer import load_tokenizer_train_config
-from src.config.training import split_task
 
 from src.config.loading import file_layer
+from src.config.tasks import load_train_config
 from src.io.json_object import write_json
 from src.models.recon.weights import load_decoder
 from src.runtime import InputError, default_device, setup_logging
 from src.training.checkpoints.files import export_checkpoint
 from src.training.loop.interruption import Interrupted, Stopped
+from src.training.tokenizer.config import TokenizerTrainConfig
 from src.training.tokenizer.export import export_tokenizer
 
 from .clips.config import load_clips_config
@@ -109,12 +108,11 @@ def _evaluate_tokenizer(arguments: Namespace) -> None:
 
 def _export_tokenizer(arguments: Namespace) -> None:
     run, target = arguments.source, arguments.target
-    _, layers = split_task([file_layer(run / "config.yaml")], ["tokenizer"])
-    config = load_tokenizer_train_config(layers)
+    config = load_train_config(TokenizerTrainConfig, [file_layer(run / "config.yaml")])
     exported = export_tokenizer(config, run, target, getattr(torch, arguments.dtype))
     count, report = arguments.held_out, arguments.report
     figures = world_figures(config.data, target, count, report) if count else {}
-    _write_figures({**asdict(exported), "figures": figures}, report)
+    _write_figures({**exported, "figures": figures}, report)
 
 
 def _export_weights(arguments: Namespace) -> None:

@@ -1,10 +1,9 @@
 """Measure the project's parts: `python scripts/benchmark.py [NAME ...] [--device cpu|cuda]`.
 
-Each benchmark is a module of `scripts/benchmarks` with `run(device) -> list[Row]`. Without names
-every benchmark runs. Results, with date and hardware, belong into `docs/performance.md`.
+Each benchmark is a module of `scripts/benchmarks` with `run(device)`, which yields rows. Without
+names every benchmark runs. Results belong into `docs/performance.md`, with date and hardware.
 """
 
-import argparse
 import importlib
 import platform
 import sys
@@ -12,13 +11,17 @@ from pathlib import Path
 
 # Before `scripts/`, whose nano.py is not the package.
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+from src.entry import manual_parser, run_entry
+
+# Modules that the benchmarks share.
+SHARED = ("row", "inputs")
 
 
 def main() -> None:
-    """Parse the arguments, run the benchmarks, print a line for each measurement."""
+    """Run the benchmarks and print a line for each measurement."""
     folder = Path(__file__).parent / "benchmarks"
-    names = sorted(path.stem for path in folder.glob("*.py") if path.stem != "row")
-    parser = argparse.ArgumentParser(description=__doc__)
+    names = sorted(path.stem for path in folder.glob("*.py") if path.stem not in SHARED)
+    parser = manual_parser(__doc__)
     parser.add_argument("names", nargs="*", metavar="NAME", help=f"of {', '.join(names)}")
     parser.add_argument("--device", choices=("cpu", "cuda"), default=None)
     arguments = parser.parse_args()
@@ -30,13 +33,12 @@ def main() -> None:
 
     device = torch.device(arguments.device or ("cuda" if torch.cuda.is_available() else "cpu"))
     hardware = torch.cuda.get_device_name(device) if device.type == "cuda" else platform.processor()
-    print(
-        f"{device.type}: {hardware}; {torch.get_num_threads()} threads; torch {torch.__version__}"
-    )
+    threads = torch.get_num_threads()
+    print(f"{device.type}: {hardware}; {threads} threads; torch {torch.__version__}")
     for name in arguments.names or names:
         for row in importlib.import_module(f"benchmarks.{name}").run(device):
             print(f"{name}: {row}", flush=True)
 
 
 if __name__ == "__main__":
-    main()
+    run_entry(main, "benchmark.py")

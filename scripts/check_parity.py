@@ -2,32 +2,32 @@
 
 A DIR is a fixture folder (`fixture.json`, `tensors.safetensors`) or a folder of such folders. Every
 fixture prints one line: its status, name, kind, and the output closest to (or farthest beyond) its
-tolerance, as `||ours - reference|| / ||reference||`. The exit code is 0 only if all of them pass;
-a kind that is not supported yet counts as a failure.
+tolerance, as `||ours - reference|| / ||reference||`. The exit code is 0 only if all of them pass; a
+kind that is not supported, or a value of the configuration that is not, counts as a failure.
 """
 
-import argparse
 import os
 import sys
 from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+from src.entry import manual_parser, run_entry
 
 MAX_THREADS = 8
 
 
 def fix_rounding() -> None:
-    """Have MKL round as where the parity data were recorded; called before torch is imported.
+    """Has MKL round as on the machine that recorded the data; called before torch is imported.
 
-    MKL's kernels for newer processors round in another way, by one unit in the last place of a
-    logarithm, and by 1e-4 after a few steps of an optimisation.
+    MKL's kernels for newer processors differ in the last place of a logarithm, and by 1e-4 after a
+    few steps of an optimisation.
     """
     os.environ.setdefault("MKL_CBWR", "AVX2")
 
 
 def main() -> int:
-    """Parse the arguments, run the fixtures, print the lines, return the exit code."""
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    """Run the fixtures and print their lines; returns 1 unless all pass."""
+    parser = manual_parser(__doc__)
     parser.add_argument("folders", nargs="+", type=Path, metavar="DIR")
     parser.add_argument("--kind", action="append", help="run this kind only; may be repeated")
     parser.add_argument("--verbose", action="store_true", help="print a line for every output too")
@@ -36,8 +36,7 @@ def main() -> int:
         if not folder.is_dir():
             parser.error(f"{folder}: no such folder")
 
-    root = Path(__file__).resolve().parents[1]
-    sys.path[:0] = [str(root), str(root / "tests")]
+    sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "tests"))
     fix_rounding()
     import torch
     from parity.runner import find_fixtures, load_kinds, run_fixture
@@ -64,4 +63,4 @@ def main() -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    run_entry(main, "check_parity.py")

@@ -1,26 +1,26 @@
 """Say what lies in a checkpoint folder: `python scripts/check_weights.py CHECKPOINTS [options]`.
 
-One line for each finding, beginning with `ok`, `note`, `missing` or `wrong`: which file holds a
-part, its format, how many tensors of which type, which names and shapes do not fit; what each
-command lacks; the result of a tiny forward of each part that fits. Names and shapes come from the
-headers, nothing in a file is executed, and no large file is read whole. The exit code is 1 where
-something is wrong, and 0 where all that is there fits.
+One line for each finding, beginning with `ok`, `note`, `missing` or `wrong`: the file of a part,
+its format, its tensors and their types; names and shapes that do not fit; the parts that a command
+lacks; the result of a tiny forward pass of each part that fits. Names and shapes come from the
+headers, nothing in a file is executed, and no large file is read whole. The exit code is 1 if
+something is wrong, and 0 if all parts that are there fit.
 
     python scripts/check_weights.py checkpoints --no_forward     headers alone: seconds
     python scripts/check_weights.py checkpoints --values         also look for NaN and infinities
     python scripts/check_weights.py checkpoints --clip assets/demo/static/diffusion_output
 """
 
-import argparse
 import sys
 from pathlib import Path
 
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+from src.entry import manual_parser, run_entry
+
 
 def main() -> int:
-    """Parse the arguments, print the findings, return the exit code."""
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    """Print the findings; returns 1 if any is wrong."""
+    parser = manual_parser(__doc__)
     parser.add_argument("folder", type=Path, metavar="CHECKPOINTS")
     parser.add_argument("--no_forward", action="store_true", help="leave the forwards out")
     parser.add_argument("--values", action="store_true", help="read all numbers: NaN, infinite")
@@ -31,7 +31,6 @@ def main() -> int:
     if not arguments.folder.is_dir():
         parser.error(f"{arguments.folder}: no such folder")
 
-    sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
     import torch
     from weights.run import check
 
@@ -54,4 +53,4 @@ def main() -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    run_entry(main, "check_weights.py")

@@ -1,11 +1,10 @@
 """Download weights and demo inputs: `python scripts/download_checkpoints.py --what NAME ...`.
 
-Only the files that are needed are fetched, into the published tree under `--checkpoint_dir`; `demo`
-goes into assets/demo/static and assets/demo/dynamic. Access and room on the disk are checked first.
-A download that was interrupted goes on where it stopped when the command is run again, and files
-that are there are checked and left alone. A file gets its name when its checksum fits: damaged ones
-are fetched again, once. Where the hub has another version than the one that this program was
-checked with, the file is kept and named, and `--accept` takes it.
+The files that the project needs go into the published tree under `--checkpoint_dir`, `demo` into
+assets/demo/static and assets/demo/dynamic. Access and room on the disk are checked first. A second
+run resumes an interrupted download and checks the files that are there. A file gets its name once
+its checksum fits; a damaged one is fetched again, once. If the hub has another version than the one
+that this program was checked with, the file is kept and named, and `--accept` takes it.
 """
 
 import argparse
@@ -13,7 +12,10 @@ import logging
 import sys
 from pathlib import Path
 
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 from downloads.catalogue import DEFAULT, GROUPS, SOURCES, expand, gigabytes
+
+from src.entry import manual_parser, run_entry
 
 REPOSITORY = Path(__file__).resolve().parents[1]
 ENVIRONMENT = """
@@ -22,13 +24,9 @@ another hub, LPIPS_ENDPOINT another address that has the two files of lpips."""
 
 
 def main() -> int:
-    """Parse the arguments, fetch the files, return the exit code."""
+    """Fetch the files; returns 1 if some are of another version than the checked one."""
     arguments = _parser().parse_args()
-    try:
-        return _download(arguments.what, arguments.checkpoint_dir, arguments.accept)
-    except KeyboardInterrupt:
-        print("stopped; the same command goes on where it stopped", file=sys.stderr)
-        return 130
+    return _download(arguments.what, arguments.checkpoint_dir, arguments.accept)
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -36,11 +34,8 @@ def _parser() -> argparse.ArgumentParser:
     groups = [
         f"  {name:21} {' '.join(keys)}, {gigabytes(keys):.1f} GB" for name, keys in GROUPS.items()
     ]
-    parser = argparse.ArgumentParser(
-        description=__doc__,
-        epilog="\n".join(["what there is:", *names, "groups:", *groups, ENVIRONMENT]),
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
+    parser = manual_parser(__doc__)
+    parser.epilog = "\n".join(["what there is:", *names, "groups:", *groups, ENVIRONMENT])
     parser.add_argument(
         "--what",
         nargs="+",
@@ -64,22 +59,20 @@ def _parser() -> argparse.ArgumentParser:
 
 
 def _about(name: str) -> str:
-    """What a part is for, and its size where that is known."""
+    """The purpose of a part, and its size if that is known."""
     about, size = SOURCES[name][0].about, gigabytes([name])
     return f"{size:.1f} GB: {about}" if size else about
 
 
 def _download(names: list[str] | None, checkpoint_dir: Path, accept: bool) -> int:
-    sys.path.insert(0, str(REPOSITORY))
     from downloads.checksums import ACCEPTED, read_accepted, write_accepted
     from downloads.fetch import Download
-    from downloads.stores import Stores
 
-    from src.runtime import InputError, setup_logging
+    from src.runtime import setup_logging
 
     setup_logging()
     for client in ("httpx", "httpx2"):
-        # It logs every request, with addresses that are signed and a page long.
+        # It logs every request, with signed addresses that are a page long.
         logging.getLogger(client).setLevel(logging.WARNING)
     if names is None:
         from cosmos_predict1.diffusion.model.text import missing_constants
@@ -90,18 +83,14 @@ def _download(names: list[str] | None, checkpoint_dir: Path, accept: bool) -> in
         (source, (REPOSITORY if source.kind == "dataset" else checkpoint_dir) / source.folder)
         for source in sources
     ]
+    accepted = read_accepted(checkpoint_dir)
+    download = Download(accepted, accept)
     try:
-        accepted = read_accepted(checkpoint_dir)
-        download = Download(Stores(), accepted, accept)
-        try:
-            files = download(folders)
-        finally:
-            # Also where a later file fails: what was accepted need not be said again.
-            if accept and accepted:
-                write_accepted(checkpoint_dir, accepted)
-    except InputError as error:
-        print(error, file=sys.stderr)
-        return 1
+        files = download(folders)
+    finally:
+        # Kept even if a later file fails: the user need not accept the same files again.
+        if accept and accepted:
+            write_accepted(checkpoint_dir, accepted)
     print(f"{len(files)} files are complete")
     if download.others:
         others = ", ".join(map(str, download.others))
@@ -115,4 +104,4 @@ def _download(names: list[str] | None, checkpoint_dir: Path, accept: bool) -> in
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    run_entry(main, "download_checkpoints.py", "stopped; the same command goes on")

@@ -1,18 +1,21 @@
-"""Draw who imports whom: `python scripts/draw_architecture.py` writes docs/images/architecture.svg.
+"""Draw the imports: `python scripts/draw_architecture.py` writes docs/images/architecture.svg.
 
 Every box is a package, every line an import; lines that follow from others are left out. The rows
 are the layers that import-linter checks (pyproject.toml).
 """
 
-import argparse
 import ast
+import sys
 import tomllib
 from collections.abc import Mapping
 from pathlib import Path
 
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+from src.entry import manual_parser, run_entry
+
 REPOSITORY = Path(__file__).resolve().parents[1]
 ROOTS = {"nano": "#e9d8fd", "cosmos_predict1": "#fde2c4", "src": "#d3e8f8"}
-# Pixels: a box, the room around it, and the height of a row.
+# In pixels: a box, the gap around it, and the height of a row.
 WIDTH, HEIGHT, GAP, ROW = 215, 34, 22, 78
 FONT = 'font-family="sans-serif" font-size="14"'
 
@@ -20,10 +23,8 @@ Edges = Mapping[str, set[str]]
 
 
 def main() -> None:
-    """Parse the arguments, read the imports, write the picture."""
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    """Read the imports and write the picture."""
+    parser = manual_parser(__doc__)
     default = REPOSITORY / "docs" / "images" / "architecture.svg"
     parser.add_argument("--output", type=Path, default=default)
     output = parser.parse_args().output
@@ -32,20 +33,19 @@ def main() -> None:
 
 
 def layers() -> list[list[str]]:
-    """The layers of the contract, top first, of those packages that exist."""
+    """Returns the existing packages of each layer of the contract, top first."""
     contracts = tomllib.loads((REPOSITORY / "pyproject.toml").read_text())["tool"]["importlinter"]
     rows = next(part["layers"] for part in contracts["contracts"] if part["type"] == "layers")
     named = [[name.strip(" ()") for name in row.split("|")] for row in rows]
-    return [[name for name in row if _exists(name)] for row in named]
-
-
-def _exists(package: str) -> bool:
-    path = REPOSITORY / package.replace(".", "/")
-    return path.is_dir() or path.with_suffix(".py").is_file()
+    folders = [[(name, REPOSITORY / name.replace(".", "/")) for name in row] for row in named]
+    return [
+        [name for name, path in row if path.is_dir() or path.with_suffix(".py").is_file()]
+        for row in folders
+    ]
 
 
 def package_imports() -> Edges:
-    """Which packages of the layers each of them imports."""
+    """Returns the packages that each package of the layers imports."""
     packages = [name for row in layers() for name in row]
     edges: dict[str, set[str]] = {name: set() for name in packages}
     for module, path in module_files().items():
@@ -57,7 +57,7 @@ def package_imports() -> Edges:
 
 
 def imported_names(module: str, path: Path) -> set[str]:
-    """Absolute dotted names that the file imports anywhere, those of `from` imports included."""
+    """Returns the absolute names that a file imports, with those of `from` imports."""
     package = module.split(".") if path.stem == "__init__" else module.split(".")[:-1]
     names: set[str] = set()
     for node in ast.walk(ast.parse(path.read_text())):
@@ -71,24 +71,23 @@ def imported_names(module: str, path: Path) -> set[str]:
 
 
 def module_files() -> dict[str, Path]:
-    """Every module of the three packages by its dotted name."""
-    files = [path for root in ROOTS for path in sorted((REPOSITORY / root).rglob("*.py"))]
-    return {_module(path): path for path in files}
-
-
-def _module(path: Path) -> str:
-    parts = path.relative_to(REPOSITORY).with_suffix("").parts
-    return ".".join(parts[:-1] if parts[-1] == "__init__" else parts)
+    """Returns the file of every module of the three packages, by dotted name."""
+    files = {}
+    for root in ROOTS:
+        for path in sorted((REPOSITORY / root).rglob("*.py")):
+            parts = path.relative_to(REPOSITORY).with_suffix("").parts
+            files[".".join(parts[:-1] if parts[-1] == "__init__" else parts)] = path
+    return files
 
 
 def _package(module: str, packages: list[str]) -> str | None:
-    """The longest package name that a module lies below."""
+    """Returns the innermost package that a module belongs to."""
     above = [name for name in packages if f"{module}.".startswith(f"{name}.")]
     return max(above, key=len, default=None)
 
 
 def reduced(edges: Edges) -> Edges:
-    """The edges without those that follow from two or more others."""
+    """Returns the edges that do not follow from two or more others."""
     return {
         name: {to for to in targets if not any(_reaches(edges, via, to) for via in targets - {to})}
         for name, targets in edges.items()
@@ -100,7 +99,7 @@ def _reaches(edges: Edges, start: str, end: str) -> bool:
 
 
 def picture(rows: list[list[str]], edges: Edges) -> str:
-    """The SVG: a row of boxes for each layer, importers above what they import."""
+    """Returns the SVG: a row of boxes for each layer, importers above imported packages."""
     width = max(len(row) for row in rows) * (WIDTH + GAP) + GAP
     boxes: dict[str, tuple[float, float]] = {}
     for number, row in enumerate(rows):
@@ -138,4 +137,4 @@ def _box(name: str, place: tuple[float, float]) -> str:
 
 
 if __name__ == "__main__":
-    main()
+    run_entry(main, "draw_architecture.py")

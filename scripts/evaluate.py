@@ -4,8 +4,8 @@ PREDICTION and REFERENCE are two folders that hold videos, pictures or folders o
 same names (suffixes may differ), or two single files. The output folder receives
 metrics/NAME.json with the values of every frame (null: identical frames, whose PSNR is infinite),
 summary.json, summary.md and a plot of each metric over the frames. A second run computes only what
-changed. Videos of different lengths or sizes are errors unless --frames and --resize bring them
-together. LPIPS needs its weights in CHECKPOINT_DIR/lpips.
+changed. Videos of different lengths or sizes are errors unless --frames and --resize make them
+equal. LPIPS needs its weights in CHECKPOINT_DIR/lpips.
 
 `evaluate.py nano` is `nano.py evaluate worlds`: the small weights on held-out worlds.
 """
@@ -15,24 +15,25 @@ import runpy
 import sys
 from pathlib import Path
 
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+from src.entry import manual_parser, run_entry
+
 METRICS = ("psnr", "ssim", "lpips")
 
 
 def frame_count(text: str) -> int | str:
-    """`common`, or a positive number."""
+    """Reads `common` or a positive number."""
     if text != "common" and not (text.isdecimal() and int(text) > 0):
         raise argparse.ArgumentTypeError(f"{text!r} is neither a positive number nor `common`")
     return text if text == "common" else int(text)
 
 
-def main() -> int:
-    """Parse the arguments, compare, print the table."""
+def main() -> None:
+    """Compare the videos and print the table."""
     if sys.argv[1:2] == ["nano"]:
         sys.argv[1:2] = ["evaluate", "worlds"]
         runpy.run_path(str(Path(__file__).with_name("nano.py")), run_name="__main__")
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = manual_parser(__doc__)
     add = parser.add_argument
     add("prediction", type=Path, metavar="PREDICTION")
     add("reference", type=Path, metavar="REFERENCE")
@@ -44,10 +45,9 @@ def main() -> int:
     add("--checkpoint_dir", type=Path, default=Path("checkpoints"), help="default: checkpoints")
     arguments = parser.parse_args()
 
-    sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
     from src.evaluation.compare import CompareOptions
     from src.evaluation.evaluate import EvaluationConfig, evaluate
-    from src.runtime import InputError, default_device, setup_logging
+    from src.runtime import default_device, setup_logging
 
     setup_logging()
     prediction = arguments.prediction.resolve()
@@ -62,14 +62,9 @@ def main() -> int:
         options=CompareOptions(frames=arguments.frames, resize=arguments.resize),
         device=str(default_device()),
     )
-    try:
-        print(evaluate(config))
-    except InputError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 1
+    print(evaluate(config))
     print(f"\ndetails: {config.out / 'summary.md'}")
-    return 0
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    run_entry(main, "evaluate.py")

@@ -1,14 +1,16 @@
 """Make the inputs of the quickstart again: `python scripts/make_demo_inputs.py [--output DIR]`.
 
 Three pictures and a short video of procedural worlds that no training sees (seeds from 990,000
-on), and a photograph in the public domain that comes with scikit-image. Pictures are the same to
-the last bit wherever the same encoders are installed.
+on), and a photograph in the public domain that comes with scikit-image. The same encoders give the
+same pictures to the last bit.
 """
 
-import argparse
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+from src.entry import manual_parser, run_entry
 
 if TYPE_CHECKING:
     from jaxtyping import UInt8
@@ -24,31 +26,28 @@ JPEG_QUALITY, VIDEO_QUALITY = 92, 8
 
 
 def main() -> None:
-    """Render and write everything."""
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    """Render and write all inputs."""
+    parser = manual_parser(__doc__)
     parser.add_argument("--output", type=Path, default=REPOSITORY / "assets" / "demo")
     folder = parser.parse_args().output
-    sys.path.insert(0, str(REPOSITORY))
 
     import torch
     from skimage import data
 
     from src.io.video.video import write_video
 
-    # Sums of many threads may differ in their last bits.
+    # Sums over several threads may differ in their last bits.
     torch.set_num_threads(1)
     folder.mkdir(parents=True, exist_ok=True)
     for name, seed in PICTURES.items():
         write_picture(folder / f"{name}.jpg", world_frames(seed, 1, PICTURE_SIZE)[0])
     write_picture(folder / "coffee.jpg", torch.from_numpy(data.coffee()))
     video = world_frames(VIDEO_SEED, FRAMES, VIDEO_SIZE)
-    write_video(folder / f"{VIDEO}.mp4", video, FPS, VIDEO_QUALITY)
+    write_video(folder / f"{VIDEO}.mp4", video, FPS, quality=VIDEO_QUALITY)
 
 
 def world_frames(seed: int, frames: int, size: tuple[int, int]) -> "UInt8[Tensor, 'frame h w 3']":
-    """Frames of a world, from a camera that stands still."""
+    """Renders frames of a world from a still camera."""
     import torch
 
     from nano.worlds.rendering.render import render_worlds
@@ -67,11 +66,11 @@ def world_frames(seed: int, frames: int, size: tuple[int, int]) -> "UInt8[Tensor
 
 
 def write_picture(path: Path, picture: "UInt8[Tensor, 'h w 3']") -> None:
-    """Write a JPEG whose colours are not subsampled."""
+    """Writes a JPEG without subsampled colours."""
     from PIL import Image
 
     Image.fromarray(picture.numpy()).save(path, quality=JPEG_QUALITY, subsampling=0)
 
 
 if __name__ == "__main__":
-    main()
+    run_entry(main, "make_demo_inputs.py")

@@ -5,13 +5,6 @@ set -euo pipefail
 root="$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)"
 source "$root/scripts/bash/child.sh"
 python="" arguments=()
-
-fail() { # MESSAGE
-    echo "quickstart: $1" >&2
-    exit 2
-}
-
-# The interpreter is taken out, the rest is for Python; only a mistyped name must not cost a set-up.
 while [[ $# -gt 0 ]]; do
     case $1 in
         -h | --help)
@@ -19,27 +12,26 @@ while [[ $# -gt 0 ]]; do
             exit
             ;;
         --python)
-            [[ $# -ge 2 ]] || fail "--python: got nothing, expected an interpreter"
+            if [[ $# -lt 2 ]]; then
+                echo "quickstart: --python: got nothing, expected an interpreter" >&2
+                exit 2
+            fi
             python=$2
             shift
             ;;
-        --output | --seed | --checkpoint_dir | --device | --depth)
-            arguments+=("$1" ${2+"$2"})
-            [[ $# -lt 2 ]] || shift
-            ;;
-        --full | --yes | --disable_prompt_encoder) arguments+=("$1") ;;
-        -*) fail "$1: unknown option (see --help)" ;;
-        *)
-            [[ $1 == *=* || -e $1 ]] || fail "$1: no such file or folder"
-            arguments+=("$1")
-            ;;
+        *) arguments+=("$1") ;;
     esac
     shift
 done
+# bash before 4.4 takes an empty array for an unset one.
+set -- ${arguments[@]+"${arguments[@]}"}
 
 if [[ -z $python ]]; then
+    # A mistyped name must not cost a set-up, if a Python is there that can read the arguments.
+    if python3 -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2> /dev/null; then
+        python3 "$root/scripts/quickstarts/request.py" "$@"
+    fi
     run_child bash "$root/scripts/setup.sh"
     python="$root/.venv/bin/python"
 fi
-# bash before 4.4 takes an empty array for an unset one.
-exec "$python" "$root/scripts/quickstart.py" ${arguments[@]+"${arguments[@]}"}
+exec "$python" "$root/scripts/quickstart.py" "$@"

@@ -1,9 +1,9 @@
 #!/usr/bin/env bash
 # Make or refresh the environment of this checkout: `bash scripts/setup.sh`, from any folder.
 #
-# Installs the tested versions of constraints.txt into .venv: core, train, viewer and dev, the gpu
-# extra where an NVIDIA GPU answers, and MoGe. A second run does nothing until one of those files
-# changes.
+# Installs the tested versions of constraints.txt into .venv: core, train, viewer and dev, MoGe, and
+# the gpu extra if an NVIDIA GPU answers. A second run does nothing until pyproject.toml,
+# constraints.txt or this script changes.
 #
 #   --check           install nothing; exit code 0 if .venv is up to date, 1 if not
 #   PYTHON            the interpreter to make .venv with, 3.11 or newer (else the first one found)
@@ -33,13 +33,13 @@ trap report EXIT
 find_python() {
     local candidate
     for candidate in ${PYTHON:+"$PYTHON"} python3.11 python3.12 python3.13 python3.14 python3 python; do
-        # ensurepip is what a system's Python lacks where venv is a package of its own.
+        # A system's Python may have venv in a package of its own, and then lacks ensurepip.
         if "$candidate" -c 'import sys, ensurepip, venv; sys.exit(sys.version_info < (3, 11))' \
             >/dev/null 2>&1; then
             echo "$candidate"
             return
         fi
-        [[ -z ${PYTHON:-} ]] || break # a wish that cannot be met is an error, not a hint
+        [[ -z ${PYTHON:-} ]] || break # PYTHON is an order, not a hint
     done
     echo "setup: no Python >= 3.11 with the venv and ensurepip modules found" \
         "(tried ${PYTHON:-python3.11 to python3.14, python3, python})" >&2
@@ -87,13 +87,13 @@ if ! "$python" -m pip --version >/dev/null 2>&1; then
 fi
 step="look at .venv" advice="Delete .venv: its Python is older than 3.11."
 "$python" -c 'import sys; sys.exit(sys.version_info < (3, 11))'
-# No stamp while the environment is in between.
+# The stamp goes while the environment changes.
 rm -f "$stamp"
 
 torch="$(grep '^torch==' "$root/constraints.txt")"
 begin "install $torch" "Check pip's index (pip config list), or set TORCH_INDEX_URL to one that has this torch."
 if [[ -n ${TORCH_INDEX_URL:-} ]]; then
-    # That index may lack the pinned versions of torch's own requirements: the next step mends them.
+    # That index may lack pinned versions of torch's own requirements; the next step installs them.
     "$python" -m pip install --index-url "$TORCH_INDEX_URL" "$torch"
 else
     "$python" -m pip install --constraint "$root/constraints.txt" "$torch"
@@ -112,7 +112,7 @@ print(*table["build-system"]["requires"], *project["dependencies"], *extras, sep
 PROGRAM
 "$python" -m pip install --constraint "$root/constraints.txt" --requirement "$venv/requirements.txt"
 
-# Without its requirements: torchvision, OpenCV and gradio, for programs that are not used here.
+# Without its requirements torchvision, OpenCV and gradio, which only its programs use.
 begin "install MoGe" "See pip's message above; MoGe is dlr-moge and dlr-utils3d on PyPI."
 "$python" -m pip install --no-deps --constraint "$root/constraints.txt" dlr-moge dlr-utils3d scipy
 

@@ -1,10 +1,10 @@
 #!/usr/bin/env bash
 # Set up, lint, unused code, types, import rules, tests: `bash scripts/test.sh [--all] [pytest arguments]`.
 #
-# --all adds the tests marked `slow`, and those marked `gpu` where there is one; 20,000 damaged files
-# (FUZZ_EXAMPLES) are read instead of 2,000. Everything else goes to pytest, with paths relative to
-# the repository: `bash scripts/test.sh tests/src/io -k ply`. Up to four files of tests run at a time,
-# one on each core; `-n 0` runs one after the other.
+# --all adds the tests marked `slow` and `gpu`, and reads 20,000 damaged files (FUZZ_EXAMPLES) instead
+# of 2,000. The other arguments go to pytest, with paths relative to the repository:
+# `bash scripts/test.sh tests/src/io -k ply`. Up to four files of tests run at a time, one on each
+# core; `-n 0` runs one after the other.
 set -euo pipefail
 
 root="$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)"

@@ -1,8 +1,9 @@
-"""The end of every command: its exit code, and one line on standard error if it failed.
+"""The start and the end of every command: its manual, its exit code, one line if it failed.
 
 It imports nothing heavy, so that `--help` answers at once.
 """
 
+import argparse
 import sys
 from collections.abc import Callable
 from typing import NoReturn
@@ -31,3 +32,9 @@ def run_entry(main: Callable[[], int | None], name: str, stopped: str = "stopped
             raise
         sys.exit(f"{name}: {error}")
     sys.exit(code)
+
+
+def manual_parser(manual: str | None) -> argparse.ArgumentParser:
+    """A parser whose `--help` shows the manual, a command's docstring, line by line."""
+    formatter = argparse.RawDescriptionHelpFormatter
+    return argparse.ArgumentParser(description=manual, formatter_class=formatter)

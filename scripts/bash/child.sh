@@ -1,8 +1,8 @@
-# Sourced by the scripts that start others: a child that ends with its script, and numbers that are
-# checked before bash calculates with them, which would run commands in them.
+# Sourced by scripts that start other programs: a child that ends with its script, and a check of
+# numbers, since bash runs commands inside of them when it calculates.
 
-# run_child COMMAND ...: the command's exit code; SIGTERM, SIGHUP and Ctrl-C end the command too, and
-# then the script. The command has a process group of its own: everything in it gets a signal once.
+# run_child COMMAND ...: returns the command's exit code; SIGTERM, SIGHUP and Ctrl-C end the command,
+# then the script. The command has a process group of its own, so that each process gets one signal.
 run_child() {
     child=""
     trap 'end_child SIGTERM 143' TERM HUP
@@ -20,7 +20,7 @@ run_child() {
 end_child() { # SIGNAL STATUS
     trap '' TERM HUP INT
     if [[ -n $child ]]; then
-        # SIGTERM whatever came: a training writes a checkpoint before it ends.
+        # Always SIGTERM: a training then writes a checkpoint before it ends.
         kill -s TERM -- "-$child" 2> /dev/null || true
         wait "$child" 2> /dev/null || true
     fi
@@ -28,7 +28,7 @@ end_child() { # SIGNAL STATUS
     exit "$2"
 }
 
-# require_numbers NAME ...: the variables of these names, where they are not empty, hold whole numbers.
+# require_numbers NAME ...: exits unless these variables are empty or whole numbers.
 require_numbers() {
     local name
     for name in "$@"; do

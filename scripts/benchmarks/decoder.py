@@ -1,8 +1,9 @@
-"""The decoder's forward pass: six trajectories at full size on a GPU, a small one on a CPU."""
+"""The forward pass of the decoder: six trajectories at full size on a GPU, a small one on a CPU."""
 
 from collections import defaultdict
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from functools import partial
 
 import torch
 import torch.nn.functional as F
@@ -11,15 +12,14 @@ from torch import Tensor, nn
 from src.models.recon.blocks import MambaBlock, PatchEmbed
 from src.models.recon.decoder import Decoded, DecoderConfig, LatentRecon
 
-from .row import Row, seconds
+from .row import Row, peak_memory, reset_peak, seconds
 
 BUDGET, MEMORY_BUDGET = 1.6, 22.0
-GIB = 2**30
 
 
-@dataclass(frozen=True)
-class Size:
-    """What is decoded: trajectories, latent frames and the latent grid."""
+@dataclass(frozen=True, kw_only=True)
+class Grid:
+    """Trajectories, latent frames, and the size of a latent."""
 
     trajectories: int
     latent_frames: int
@@ -28,21 +28,21 @@ class Size:
 
     @property
     def frames(self) -> int:
-        """Frames out of the latent frames."""
+        """Number of frames that the latent frames decode to."""
         return 8 * (self.latent_frames - 1) + 1
 
     @property
     def gaussians(self) -> int:
-        """Gaussians before pruning."""
+        """Number of Gaussians before pruning."""
         return self.trajectories * self.frames * self.height * self.width
 
 
-FULL = Size(trajectories=6, latent_frames=16, height=88, width=160)
-SMALL = Size(trajectories=1, latent_frames=3, height=22, width=40)
+FULL = Grid(trajectories=6, latent_frames=16, height=88, width=160)
+SMALL = Grid(trajectories=1, latent_frames=3, height=22, width=40)
 
 
-def make(size: Size, device: torch.device) -> tuple[LatentRecon, list[Tensor]]:
-    """A decoder with random weights, bfloat16 on a GPU, and inputs with float32 rays."""
+def make(size: Grid, device: torch.device) -> tuple[LatentRecon, list[Tensor]]:
+    """Returns a decoder with random weights, bfloat16 on a GPU, and inputs with float32 rays."""
     torch.manual_seed(0)
     trunk = torch.bfloat16 if device.type == "cuda" else torch.float32
     with torch.device(device):
@@ -59,7 +59,7 @@ def make(size: Size, device: torch.device) -> tuple[LatentRecon, list[Tensor]]:
 
 
 def breakdown(model: LatentRecon, forward: Callable[[], object]) -> dict[str, float]:
-    """Seconds in the parts of one forward pass on a GPU, by events around the modules."""
+    """Returns the seconds of the parts of a forward pass, by CUDA events around the modules."""
     events: dict[str, list[tuple[torch.cuda.Event, torch.cuda.Event]]] = defaultdict(list)
     handles = []
 
@@ -90,8 +90,8 @@ def breakdown(model: LatentRecon, forward: Callable[[], object]) -> dict[str, fl
     return parts | {"norm, head and pruning": start.elapsed_time(end) / 1e3 - sum(parts.values())}
 
 
-def check_counts(size: Size, decoded: Decoded) -> None:
-    """The numbers of Gaussians are exact facts, not measurements."""
+def check_counts(size: Grid, decoded: Decoded) -> None:
+    """Checks the number of kept Gaussians, and that they are finite."""
     kept = len(decoded.gaussians)
     assert kept == int(size.gaussians * (1 - 0.8)), f"{kept} of {size.gaussians} Gaussians"
     assert size != FULL or (size.gaussians, kept) == (10_222_080, 2_044_415), f"{kept}"
@@ -100,20 +100,18 @@ def check_counts(size: Size, decoded: Decoded) -> None:
 
 @torch.inference_mode()
 def run(device: torch.device) -> Iterator[Row]:
-    """Seconds, their breakdown and peak memory of the forward pass, pruning included."""
-    size = FULL if device.type == "cuda" else SMALL
+    """Yields the time of the forward pass with pruning, peak memory, and the time of its parts."""
+    on_gpu = device.type == "cuda"
+    size = FULL if on_gpu else SMALL
     model, inputs = make(size, device)
+    forward = partial(model, *inputs)
     tokens = size.trajectories * size.latent_frames * size.height * size.width // 4
     name = f"{size.trajectories} trajectories, {tokens} tokens"
-    # Also compiles the kernels, which must not count.
-    check_counts(size, model(*inputs))
-    if device.type == "cpu":
-        yield Row(name, seconds(lambda: model(*inputs), repeats=3))
-        return
-    torch.cuda.synchronize()
-    torch.cuda.reset_peak_memory_stats(device)
-    yield Row(name, seconds(lambda: model(*inputs)), budget=BUDGET)
-    peak = torch.cuda.max_memory_allocated(device) / GIB
-    yield Row(f"{name}, peak", peak, "GiB", budget=MEMORY_BUDGET)
-    for part, time in breakdown(model, lambda: model(*inputs)).items():
-        yield Row(f"{name}, {part}", time)
+    # Compiles the kernels too, which must not count.
+    check_counts(size, forward())
+    reset_peak(device)
+    yield Row(name, seconds(forward), budget=BUDGET if on_gpu else None)
+    yield peak_memory(f"{name}, peak", device, MEMORY_BUDGET)
+    if on_gpu:
+        for part, time in breakdown(model, forward).items():
+            yield Row(f"{name}, {part}", time)

@@ -1,6 +1,7 @@
 """Writing and reading 2 million Gaussians as PLY, beside plyfile's own writer and reader."""
 
 import tempfile
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -25,25 +26,25 @@ COUNT = 2_000_000
 BUDGET = 2.0
 
 
-def run(device: torch.device) -> list[Row]:
-    """Rows for writing (from `device` memory to a synchronised file) and reading."""
+def run(device: torch.device) -> Iterator[Row]:
+    """Yields the time of writing (from `device` memory to a synchronised file) and of reading."""
     torch.manual_seed(0)
     # Packed channels in (0, 1) are valid for every parameter.
     gaussians = Gaussians.from_packed(torch.rand(COUNT, 14, device=device) * 0.99 + 0.005)
     with tempfile.TemporaryDirectory() as folder:
         ours, peer = Path(folder) / "ours.ply", Path(folder) / "peer.ply"
         write = seconds(lambda: write_ply(ours, gaussians), repeats=3)
+        theirs = seconds(lambda: _write_with_plyfile(peer, gaussians), repeats=3)
+        yield Row(
+            "write 2M Gaussians, synchronised", write, peer=("plyfile", theirs), budget=BUDGET
+        )
         read = seconds(lambda: read_ply(ours), repeats=3)
-        peer_write = seconds(lambda: _write_with_plyfile(peer, gaussians), repeats=3)
-        peer_read = seconds(lambda: _read_with_plyfile(peer), repeats=3)
-    return [
-        Row("write 2M Gaussians, synchronised", write, "s", "plyfile", peer_write, BUDGET),
-        Row("read 2M Gaussians, checked", read, "s", "plyfile", peer_read),
-    ]
+        theirs = seconds(lambda: _read_with_plyfile(peer), repeats=3)
+        yield Row("read 2M Gaussians, checked", read, peer=("plyfile", theirs))
 
 
 def _write_with_plyfile(path: Path, gaussians: Gaussians) -> None:
-    """The same values by numpy and plyfile, neither checked, atomic nor synchronised."""
+    """Writes the same values by numpy and plyfile, neither checked, atomic nor synchronised."""
     packed = gaussians.packed().cpu().numpy()
     table = np.empty(len(packed), dtype=[(name, "<f4") for name in PROPERTIES])
     for channel, name in enumerate(POSITION):
@@ -59,7 +60,7 @@ def _write_with_plyfile(path: Path, gaussians: Gaussians) -> None:
 
 
 def _read_with_plyfile(path: Path) -> dict[str, np.ndarray]:
-    """The same parameters by plyfile and numpy, unchecked."""
+    """Reads the same parameters by plyfile and numpy, unchecked."""
     table = PlyData.read(str(path))["vertex"].data
 
     def columns(names: list[str]) -> np.ndarray:

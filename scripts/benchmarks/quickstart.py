@@ -1,7 +1,7 @@
 """The quickstart as a user starts it: seconds and memory, for a picture and for a video.
 
-Memory is the largest sum over the processes of what each has to itself and its part of what they
-share (PSS), looked at twice a second. The environment must be set up already.
+Memory is the proportional set size (PSS) of all processes together, its largest value of two
+samples a second. The environment must be set up already.
 """
 
 import subprocess
@@ -17,23 +17,23 @@ import torch
 from .row import Row
 
 REPOSITORY = Path(__file__).resolve().parents[2]
-# Input, and the seconds it may take.
+# Budget in seconds for each input.
 INPUTS = {"garden.jpg": 180.0, "bouncing_ball.mp4": 300.0}
 MEMORY_BUDGET, INTERVAL = 6.0, 0.5
 
 
 def run(device: torch.device) -> Iterator[Row]:
-    """Yield seconds and gigabytes of each input; `device` is the quickstart's own choice."""
+    """Yields time and memory of each input; the quickstart chooses its own device."""
     del device
     for name, budget in INPUTS.items():
         with tempfile.TemporaryDirectory() as folder:
             taken, peak = _measure(REPOSITORY / "assets/demo" / name, Path(folder))
         yield Row(name, taken, budget=budget)
-        yield Row(f"{name}, memory", peak, unit="GB", budget=MEMORY_BUDGET)
+        yield Row(f"{name}, memory", peak, "GB", budget=MEMORY_BUDGET)
 
 
 def _measure(source: Path, folder: Path) -> tuple[float, float]:
-    """Seconds and the peak in gigabytes."""
+    """Returns the seconds of a quickstart and its peak memory in gigabytes."""
     command = ["bash", "scripts/quickstart.sh", str(source)]
     command += ["--output", str(folder / "out"), "--python", sys.executable]
     begin, peak = time.perf_counter(), 0
@@ -50,12 +50,12 @@ def _measure(source: Path, folder: Path) -> tuple[float, float]:
 
 
 def _memory(process: psutil.Process) -> int:
-    """Bytes of a process and all that it has started."""
+    """Returns the bytes of a process and of all its descendants."""
     total = 0
     for part in (process, *process.children(recursive=True)):
         try:
             total += part.memory_full_info().pss
         except psutil.Error:
-            # It has ended since it was listed.
+            # It ended after it was listed.
             continue
     return total

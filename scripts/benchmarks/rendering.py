@@ -1,6 +1,6 @@
-"""Rasterising a picture: the pure-torch twin and, on a GPU, gsplat beside it."""
+"""Rasterising a picture: the torch twin and, on a GPU, gsplat beside it."""
 
-import resource
+from collections.abc import Iterator
 from functools import partial
 
 import torch
@@ -10,7 +10,7 @@ from src.geometry.cameras import Cameras
 from src.rendering.options import MODES, RasterizeOptions
 from src.rendering.rasterize import Backend, choose_backend, rasterize, rasterize_scenes
 
-from .row import Row, seconds
+from .row import Row, peak_memory, seconds
 
 COUNT, SIGMA, BUDGET, MEMORY_BUDGET = 18_000, 4.0, 0.7, 1.4
 WIDTH, HEIGHT, FOCAL = 320, 176, 230.0
@@ -37,72 +37,62 @@ def scene(count: int, device: torch.device, seed: int = 0) -> tuple[Gaussians, C
     return gaussians.to(device), cameras.to(device)
 
 
-def _forward(
-    gaussians: Gaussians, cameras: Cameras, options: RasterizeOptions, backend: Backend
-) -> None:
-    """Rendering alone."""
-    with torch.no_grad():
-        rasterize(gaussians, cameras, options, backend)
+def _leaves(gaussians: Gaussians) -> Gaussians:
+    return gaussians.map(lambda tensor: tensor.detach().requires_grad_())
 
 
 def _forward_backward(
     gaussians: Gaussians, cameras: Cameras, options: RasterizeOptions, backend: Backend
 ) -> None:
-    """One training step's share of the rasteriser."""
-    leaves = gaussians.map(lambda tensor: tensor.detach().requires_grad_())
-    rendered = rasterize(leaves, cameras, options, backend)
+    """Renders a picture and computes its gradients."""
+    rendered = rasterize(_leaves(gaussians), cameras, options, backend)
     (rendered.color.square().mean() + rendered.depth.mean()).backward()
 
 
 def _one_by_one(gaussians: Gaussians, cameras: Cameras, options: RasterizeOptions) -> None:
-    """A training step's rendering, scene after scene."""
-    leaves = gaussians.map(lambda tensor: tensor.detach().requires_grad_())
+    """Renders scene after scene, with gradients."""
+    leaves = _leaves(gaussians)
     scenes = [leaves.map(lambda part, i=i: part[i]) for i in range(SCENES)]
     parts = [rasterize(scene, cameras[i], options) for i, scene in enumerate(scenes)]
     torch.stack([part.color.square().mean() + part.depth.mean() for part in parts]).sum().backward()
 
 
 def _together(gaussians: Gaussians, cameras: Cameras, options: RasterizeOptions) -> None:
-    """The same, with all scenes in a call."""
-    leaves = gaussians.map(lambda tensor: tensor.detach().requires_grad_())
-    rendered = rasterize_scenes(leaves, cameras, options)
+    """Renders all scenes in one call, with gradients."""
+    rendered = rasterize_scenes(_leaves(gaussians), cameras, options)
     (SCENES * (rendered.color.square().mean() + rendered.depth.mean())).backward()
 
 
-def _training_step(device: torch.device) -> list[Row]:
-    """Forward and backward of a whole batch in both modes, together and one by one."""
+def run(device: torch.device) -> Iterator[Row]:
+    """Yields the time of a frame of 18,000 Gaussians at 176 x 320, forward and with its backward.
+
+    On a CPU also the peak memory of the process. On a GPU gsplat and the twin are both timed, and
+    a whole batch of scenes, rendered together and one by one.
+    """
+    on_cpu = device.type == "cpu"
+    gaussians, cameras = scene(COUNT, device)
+    backends: list[Backend] = sorted({choose_backend(device), "torch"})
+    for mode in MODES:
+        options = RasterizeOptions(mode=mode)
+        for backend in backends:
+            with torch.no_grad():
+                forward = seconds(partial(rasterize, gaussians, cameras, options, backend))
+            both = seconds(partial(_forward_backward, gaussians, cameras, options, backend))
+            yield Row(f"{mode} {backend} forward", forward, budget=BUDGET if on_cpu else None)
+            yield Row(f"{mode} {backend} forward and backward", both)
+    if on_cpu:
+        yield peak_memory("peak memory of the process", device, MEMORY_BUDGET)
+    elif choose_backend(device) == "cuda":
+        yield from _training_step(device)
+
+
+def _training_step(device: torch.device) -> Iterator[Row]:
     scenes = [scene(SCENE_COUNT, device, seed) for seed in range(SCENES)]
     gaussians = Gaussians.from_packed(torch.stack([each.packed() for each, _ in scenes]))
     cameras = Cameras.stack([Cameras.concatenate([own] * FRAMES) for _, own in scenes])
-    rows = []
     for mode in MODES:
         options = RasterizeOptions(mode=mode)
         apart = seconds(partial(_one_by_one, gaussians, cameras, options))
         once = seconds(partial(_together, gaussians, cameras, options))
         name = f"{mode} {SCENES} scenes of {FRAMES} frames together, forward and backward"
-        rows.append(Row(name, once, peer_name="one by one", peer=apart))
-    return rows
-
-
-def run(device: torch.device) -> list[Row]:
-    """Seconds of a frame of 18,000 Gaussians at 176 x 320, forward alone and with its backward.
-
-    On a CPU also the peak memory of the process. On a GPU gsplat and the twin are both timed.
-    """
-    gaussians, cameras = scene(COUNT, device)
-    budget = BUDGET if device.type == "cpu" else None
-    rows = []
-    for mode in MODES:
-        options = RasterizeOptions(mode=mode)
-        for backend in sorted({choose_backend(device), "torch"}):
-            inputs = (gaussians, cameras, options, backend)
-            forward = seconds(partial(_forward, *inputs))
-            both = seconds(partial(_forward_backward, *inputs))
-            rows.append(Row(f"{mode} {backend} forward", forward, budget=budget))
-            rows.append(Row(f"{mode} {backend} forward and backward", both))
-    if device.type == "cpu":
-        peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20
-        rows.append(Row("peak memory of the process", peak, "GiB", budget=MEMORY_BUDGET))
-    elif choose_backend(device) == "cuda":
-        rows += _training_step(device)
-    return rows
+        yield Row(name, once, peer=("one by one", apart))

@@ -1,21 +1,25 @@
-"""One measured line of a benchmark, and how to time a call."""
+"""The measurements of all benchmarks: a row of the table, seconds, and peak memory."""
 
+import resource
 import time
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import KW_ONLY, dataclass
 
 import torch
+
+GIB = 2**30
 
 
 @dataclass(frozen=True)
 class Row:
-    """A measurement: ours, in `unit`, beside a named peer measured in the same run, if any."""
+    """A measurement in `unit`, with the same figure of a named peer and a budget, if any."""
 
     name: str
     ours: float
     unit: str = "s"
-    peer_name: str = ""
-    peer: float | None = None
+    _: KW_ONLY
+    peer: tuple[str, float] | None = None
     budget: float | None = None
 
     def __str__(self) -> str:
@@ -23,22 +27,47 @@ class Row:
         if self.budget is not None:
             text += f" (budget {self.budget:g} {self.unit})"
         if self.peer is not None:
-            text += (
-                f"; {self.peer_name} {self.peer:.4g} {self.unit}, ratio {self.ours / self.peer:.3f}"
-            )
+            name, theirs = self.peer
+            text += f"; {name} {theirs:.4g} {self.unit}, ratio {self.ours / theirs:.3f}"
         return text
 
 
+def now() -> float:
+    """Returns the time in seconds, after the GPU has finished its work."""
+    if torch.cuda.is_available():
+        torch.cuda.synchronize()
+    return time.perf_counter()
+
+
 def seconds(call: Callable[[], object], repeats: int = 5, warm_up: int = 1) -> float:
-    """Median wall-clock seconds of one `call`, the device's queue drained around each."""
+    """Returns the median wall-clock seconds of one `call`."""
     times = []
-    for index in range(warm_up + repeats):
-        if torch.cuda.is_available():
-            torch.cuda.synchronize()
-        start = time.perf_counter()
+    for _ in range(warm_up + repeats):
+        start = now()
         call()
-        if torch.cuda.is_available():
-            torch.cuda.synchronize()
-        if index >= warm_up:
-            times.append(time.perf_counter() - start)
-    return sorted(times)[len(times) // 2]
+        times.append(now() - start)
+    return sorted(times[warm_up:])[repeats // 2]
+
+
+@contextmanager
+def timed(rows: list[Row], name: str) -> Iterator[None]:
+    """Adds a row with the seconds of the block."""
+    start = now()
+    yield
+    rows.append(Row(name, now() - start))
+
+
+def reset_peak(device: torch.device) -> None:
+    """Starts the measurement of `peak_memory` on a GPU."""
+    if device.type == "cuda":
+        torch.cuda.empty_cache()
+        torch.cuda.reset_peak_memory_stats(device)
+
+
+def peak_memory(name: str, device: torch.device, budget: float | None = None) -> Row:
+    """The peak memory in GiB: of a GPU since `reset_peak`, of the whole process on a CPU."""
+    if device.type == "cuda":
+        peak = torch.cuda.max_memory_allocated(device)
+    else:
+        peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+    return Row(name, peak / GIB, "GiB", budget=budget)

@@ -1,15 +1,14 @@
-"""Samples a second of the decoder's training on one GPU and on two, each with a batch of its own.
+"""Samples a second of the decoder's training on one GPU and on two, a batch on each.
 
-`train.py` as torchrun launches it, a published stage at full size with random weights (on a CPU two
-small processes, whose ratio says nothing). Variables: `SCALING_STAGE` (5: one trajectory of 121
-frames; 7: six), `SCALING_STEPS` (10), `SCALING_WAIT`, a file before which no second GPU is used.
+`train.py` under torchrun, a published stage at full size with random weights (on a CPU two small
+processes, whose ratio says nothing). Variables: `SCALING_STAGE` (5: one trajectory of 121 frames;
+7: six), `SCALING_STEPS` (10).
 """
 
 import os
 import subprocess
 import sys
 import tempfile
-import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -17,31 +16,26 @@ import torch
 
 from src.training.loop.journal import read_journal
 
-from .reconstruct import FULL, TINY
+from .inputs import FULL, TINY, write_decoder
 from .row import Row
-from .training import DEFAULTS, Case, configure, settings, stage_file, write_decoder, write_inputs
+from .training import DEFAULTS, Case, configure, settings, stage_file, write_inputs
 
 # Kernels compile in the first step; the second one finds the allocator's memory in place.
 WARM_UP, BUDGET = 3, 1.85
-LONGEST_WAIT, LONGEST_RUN = 300, 240
+LONGEST_RUN = 240
 
 
 def run(device: torch.device) -> Iterator[Row]:
-    """Samples a second with one process and with two; their ratio must reach the budget."""
+    """Yields samples a second with one process and with two, and their ratio."""
     size = FULL if device.type == "cuda" else TINY
-    stage, steps = (
-        int(os.environ.get("SCALING_STAGE", "5")),
-        int(os.environ.get("SCALING_STEPS", "10")),
-    )
-    case = Case(stage, WARM_UP + steps)
+    stage = int(os.environ.get("SCALING_STAGE", "5"))
+    case = Case(stage, WARM_UP + int(os.environ.get("SCALING_STEPS", "10")))
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         write_inputs(folder, size)
-        write_decoder(folder, stage, configure(folder, case, size))
+        write_decoder(folder / f"decoder_{stage}", configure(folder, case, size).decoder)
         speeds = []
         for processes in (1, 2):
-            if processes == 2:
-                _wait(os.environ.get("SCALING_WAIT"))
             if device.type == "cuda" and torch.cuda.device_count() < processes:
                 return
             output = folder / f"processes_{processes}"
@@ -51,15 +45,8 @@ def run(device: torch.device) -> Iterator[Row]:
     yield Row(f"stage {stage}, two over one", speeds[1] / speeds[0], "", budget=BUDGET)
 
 
-def _wait(path: str | None) -> None:
-    """Wait until another program has left the second GPU."""
-    end = time.monotonic() + LONGEST_WAIT
-    while path is not None and not Path(path).exists() and time.monotonic() < end:
-        time.sleep(1)
-
-
 def _launch(processes: int, given: list[str], stage: int) -> None:
-    """Train, with as many processes as that on as many GPUs."""
+    """Trains with a number of processes, each on a GPU of its own."""
     launcher = ["-m", "torch.distributed.run", "--standalone", "--nproc_per_node", str(processes)]
     program = ["train.py", "--config_default", DEFAULTS, "--config", stage_file(stage)]
     done = subprocess.run(
@@ -72,7 +59,7 @@ def _launch(processes: int, given: list[str], stage: int) -> None:
 
 
 def _samples_per_second(output: Path) -> float:
-    """Of all processes together, over the steps after the warm-up."""
+    """Returns the speed of all processes together, over the steps after the warm-up."""
     steps = read_journal(output)[WARM_UP:]
     total = sum(record["samples_per_second"] * record["seconds_step"] for record in steps)
     return total / sum(record["seconds_step"] for record in steps)

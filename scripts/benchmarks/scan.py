@@ -1,4 +1,4 @@
-"""The selective scan at the decoder's largest size: kernels, gradients, and other ways to it."""
+"""The selective scan at the decoder's largest size: kernels, gradients, and fla-core beside."""
 
 import importlib.util
 from collections.abc import Callable, Iterator
@@ -19,7 +19,7 @@ Arguments = tuple[Tensor, Tensor, Tensor, Tensor, Tensor, Tensor]
 
 
 def make(length: int, device: torch.device, dtype: torch.dtype) -> Arguments:
-    """Arguments as a decoder block makes them: x, B and C are slices of one tensor."""
+    """Returns arguments as a decoder block makes them: x, B and C are slices of one tensor."""
     generator = torch.Generator(device).manual_seed(0)
     shape = (1, length, HEADS * WIDTH + 2 * STATE)
     mixed = torch.randn(shape, generator=generator, device=device).to(dtype)
@@ -34,7 +34,7 @@ def make(length: int, device: torch.device, dtype: torch.dtype) -> Arguments:
 def training_step(
     arguments: Arguments, reverse: bool, backend: Backend
 ) -> tuple[Tensor, tuple[Tensor, ...]]:
-    """The scan and its gradients for a fixed cotangent."""
+    """Returns the scan and its gradients for a fixed cotangent."""
     leaves = [part.detach().requires_grad_() for part in arguments]
     x, dt, A, B, C, D = leaves
     y = selective_scan(x, dt, A, B, C, D, reverse, backend)
@@ -58,7 +58,7 @@ def linear_attention(arguments: Arguments) -> Callable[[], object]:
 
 
 def errors(device: torch.device) -> Iterator[Row]:
-    """Distance of the kernels from the twin, both on bfloat16 inputs."""
+    """Yields the distance of the kernels from the twin, both on bfloat16 inputs."""
     arguments = make(CHECKED, device, torch.bfloat16)
     exact = tuple(part.float() for part in arguments)
     for reverse in (False, True):
@@ -73,7 +73,7 @@ def errors(device: torch.device) -> Iterator[Row]:
 
 @torch.no_grad()
 def run(device: torch.device) -> Iterator[Row]:
-    """Times of one direction in bfloat16 on a GPU, in float32 of the twin on a CPU."""
+    """Yields the time of a direction: kernels in bfloat16 on a GPU, the float32 twin on a CPU."""
     if device.type == "cpu":
         arguments = make(SMALL, device, torch.float32)
         for reverse in (False, True):
@@ -81,18 +81,14 @@ def run(device: torch.device) -> Iterator[Row]:
             yield Row(name, seconds(lambda r=reverse: selective_scan(*arguments, reverse=r)))
         return
     arguments = make(FULL, device, torch.bfloat16)
-    name, peer = "", None
+    name = f"kernels, {FULL} tokens"
+    peer = None
     if importlib.util.find_spec("fla") is not None:
-        name, peer = "fla-core", seconds(linear_attention(arguments))
-    yield Row(
-        f"kernels, {FULL} tokens, forward",
-        seconds(lambda: selective_scan(*arguments)),
-        peer_name=name,
-        peer=peer,
-        budget=BUDGET,
-    )
+        peer = ("fla-core", seconds(linear_attention(arguments)))
+    forward = seconds(lambda: selective_scan(*arguments))
+    yield Row(f"{name}, forward", forward, peer=peer, budget=BUDGET)
     reverse = seconds(lambda: selective_scan(*arguments, reverse=True))
-    yield Row(f"kernels, {FULL} tokens, reverse", reverse, budget=BUDGET)
+    yield Row(f"{name}, reverse", reverse, budget=BUDGET)
     both = seconds(lambda: training_step(arguments, False, "cuda"))
-    yield Row(f"kernels, {FULL} tokens, forward and backward", both)
+    yield Row(f"{name}, forward and backward", both)
     yield from errors(device)

@@ -1,109 +1,110 @@
 """One clip from a picture with a depth file, by the command's own code, on random weights.
 
-Full size on a GPU (121 frames of 704x1280, bfloat16), a small one on a CPU. Variables:
-`SDG_STEPS` fewer sampling steps (35), `SDG_CLIPS` trajectories of the scene (1, at most 6),
-`SDG_OFFLOAD_STEPS` steps of the runs with offload flags (2; 0 leaves them out), `SDG_COMPILE=1`.
+Full size on a GPU (121 frames of 704x1280, bfloat16), a small one on a CPU. Loading is timed apart,
+and one evaluation of the network is the difference between a run and one of a single step.
+Variables: `SDG_STEPS` of sampling (35, at least 2), `SDG_OFFLOAD_STEPS` of the runs with offload
+flags (3; 0 leaves them out), `SDG_COMPILE=1`.
 """
 
 import os
 import tempfile
-import time
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field, replace
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
 
-from cosmos_predict1.diffusion import run as sdg
-from cosmos_predict1.diffusion.config import sdg_config
+from cosmos_predict1.diffusion.config import SdgConfig, sdg_config
 from cosmos_predict1.diffusion.flags import static_parser
 from cosmos_predict1.diffusion.model.architecture import SamplingDefaults, TransformerConfig
-from cosmos_predict1.diffusion.model.network import Gen3CTransformer, save_generator
-from cosmos_predict1.diffusion.sampling import recipe
-from cosmos_predict1.diffusion.scenes.shots import list_shots
+from cosmos_predict1.diffusion.model.network import save_generator
+from cosmos_predict1.diffusion.run import run as make_clips
+from cosmos_predict1.diffusion.sampling.pipeline import load_gen3c
 from src.io.image.image import write_png
-from src.tokenizer.cosmos import VideoTokenizer
-from src.tokenizer.loading import save_tokenizer
 
-from .row import Row
+from .generator import FULL, random_network
+from .inputs import TINY_TOKENIZER, write_tokenizer
+from .row import Row, peak_memory, reset_peak, seconds
 
-GIB = 2**30
 STEPS = 35
-# Two evaluations a step of 4.3 s, and everything else; loading apart.
+# Two evaluations a step of 4.3 s, and the rest of a clip without loading.
 EVALUATION_BUDGET, OTHER_BUDGET = 4.3, 30.0
-FULL = TransformerConfig()
 SMALL = replace(
     FULL,
     num_attention_heads=2,
     attention_head_dim=12,
     num_layers=2,
     adaln_lora_dim=4,
-    sampling=SamplingDefaults(
-        height=64, width=96, num_frames=9, fps=24.0, num_steps=STEPS, guidance=1.0
-    ),
+    sampling=SamplingDefaults(height=64, width=96, num_frames=9, num_steps=STEPS),
 )
-SMALL_TOKENIZER = {
-    "encoder_block_out_channels": (8, 8, 16, 16),
-    "decode_block_out_channels": (8, 16, 16, 16),
-    "num_layers": 1,
-}
-OFFLOADS = ("diffusion_transformer", "tokenizer")
+OFFLOADS = ("--offload_diffusion_transformer", "--offload_tokenizer")
 NO_TEXT = "--disable_prompt_encoder"
 
 
-@dataclass
-class Times:
-    """Seconds spent in the functions that were wrapped."""
+@dataclass(frozen=True)
+class ClipMaker:
+    """Makes clips of the inputs in a folder, each into a new folder.
 
-    seconds: dict[str, float] = field(default_factory=dict)
+    Its weights lie in `weights`, the picture and its depth beside them.
+    """
 
-    def wrap(self, name: str, function: Callable[..., Any]) -> Callable[..., Any]:
-        """The function, its time added to `name`."""
+    folder: Path
+    device: torch.device
+    flags: Sequence[str]
 
-        def timed(*arguments: Any, **named: Any) -> Any:
-            start = now()
-            try:
-                return function(*arguments, **named)
-            finally:
-                self.seconds[name] = self.seconds.get(name, 0.0) + now() - start
+    def config(self, steps: int, output: str) -> SdgConfig:
+        """The configuration of the command for one clip."""
+        line = ["--checkpoint_dir", self.folder / "weights", "--num_steps", steps]
+        line += ["--input_image_path", self.folder / "picture.png", "--foreground_masking"]
+        line += ["--depth", self.folder / "depth.npz", "--video_save_folder", output]
+        line += ["--device", self.device.type, *self.flags]
+        return sdg_config(static_parser("").parse_args([str(part) for part in line]))
 
-        return timed
+    def loading(self) -> float:
+        """Returns the seconds of loading the networks, with files in the page cache."""
+        config = self.config(1, "unused")
+        return seconds(lambda: load_gen3c(config), repeats=1)
+
+    def clip(self, steps: int) -> float:
+        """Returns the seconds of a whole clip, loading included."""
+        with tempfile.TemporaryDirectory() as output:
+            config = self.config(steps, f"{output}/clips")
+            return seconds(lambda: make_clips(config), repeats=1, warm_up=0)
 
 
 def run(device: torch.device) -> Iterator[Row]:
-    """Seconds of a clip, its parts, and peak memory with and without offload flags."""
+    """Yields the time of a clip and of its parts, and peak memory with and without offloading."""
     config = FULL if device.type == "cuda" else SMALL
-    steps, clips = int(os.environ.get("SDG_STEPS", STEPS)), int(os.environ.get("SDG_CLIPS", "1"))
-    offload_steps = int(os.environ.get("SDG_OFFLOAD_STEPS", "2"))
+    steps = int(os.environ.get("SDG_STEPS", STEPS))
+    offload_steps = int(os.environ.get("SDG_OFFLOAD_STEPS", "3"))
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         write_weights(folder / "weights", config, device)
         write_input(folder, config.sampling.height, config.sampling.width)
         compiled = ["--compile"] if os.environ.get("SDG_COMPILE") == "1" else []
-        yield from measure(folder, device, steps, clips, compiled)
+        yield from measure(ClipMaker(folder, device, [NO_TEXT, *compiled]), steps)
         if device.type == "cpu" or offload_steps == 0:
             return
         for offloaded in ((), OFFLOADS[:1], OFFLOADS[1:], OFFLOADS):
-            yield from peak(folder, device, offload_steps, offloaded)
+            reset_peak(device)
+            maker = ClipMaker(folder, device, [NO_TEXT, *offloaded])
+            evaluation = _evaluation(offload_steps, maker.clip(offload_steps), maker.clip(1))
+            name = " ".join(offloaded) or "no offload flag"
+            yield peak_memory(f"{name}, peak", device)
+            yield Row(f"{name}, one evaluation", evaluation)
 
 
 def write_weights(folder: Path, config: TransformerConfig, device: torch.device) -> None:
-    """Random weights of the generator and the tokenizer, in the layout of our own."""
+    """Writes random weights of the generator and the tokenizer, in our own layout."""
     torch.manual_seed(0)
     dtype = torch.bfloat16 if device.type == "cuda" else torch.float32
-    with torch.device(device):
-        network = Gen3CTransformer(config).to(dtype)
-    save_generator(network, folder / "generator")
-    architecture = {} if config == FULL else SMALL_TOKENIZER
-    save_tokenizer(
-        VideoTokenizer(architecture, torch.zeros(16, 16), torch.ones(16, 16)), folder / "tokenizer"
-    )
+    save_generator(random_network(config, device, dtype), folder / "generator")
+    write_tokenizer(folder / "tokenizer", {} if config == FULL else TINY_TOKENIZER, 16)
 
 
 def write_input(folder: Path, height: int, width: int) -> None:
-    """A picture of blocks, and their depth, with edges between them."""
+    """Writes a picture of blocks, and their depth, with edges between them."""
     from PIL import Image
 
     generator = np.random.default_rng(0)
@@ -112,66 +113,29 @@ def write_input(folder: Path, height: int, width: int) -> None:
     write_png(folder / "picture.png", torch.from_numpy(np.array(picture)))
     z = Image.fromarray(generator.uniform(1, 3, (11, 20)).astype(np.float32))
     depth = np.asarray(z.resize((width, height), Image.Resampling.NEAREST))
-    lens = np.array([width, width, width / 2, height / 2], dtype=np.float32)
-    np.savez(folder / "depth.npz", depth=depth, intrinsics=lens)
+    intrinsics = np.array([width, width, width / 2, height / 2], dtype=np.float32)
+    np.savez(folder / "depth.npz", depth=depth, intrinsics=intrinsics)
 
 
-def make_clips(
-    folder: Path, device: torch.device, steps: int, clips: int, flags: list[str]
-) -> dict[str, float]:
-    """Run the command into a fresh folder; returns the seconds in all, loading and sampling."""
-    line = ["--checkpoint_dir", folder / "weights", "--input_image_path", folder / "picture.png"]
-    line += ["--depth", folder / "depth.npz", "--foreground_masking"]
-    line += ["--num_steps", steps, "--multi_trajectory", "--device", device.type, *flags]
-    times = Times()
-    originals = sdg.load_gen3c, recipe.sample, sdg.list_shots
-    sdg.load_gen3c = times.wrap("loading", originals[0])
-    recipe.sample = times.wrap("sampling", originals[1])
-    sdg.list_shots = lambda cameras: list_shots(cameras)[:clips]
-    try:
-        with tempfile.TemporaryDirectory() as output:
-            line += ["--video_save_folder", f"{output}/clips"]
-            config = sdg_config(static_parser("").parse_args([str(part) for part in line]))
-            times.wrap("all", sdg.run)(config)
-    finally:
-        sdg.load_gen3c, recipe.sample, sdg.list_shots = originals
-    return times.seconds
-
-
-def measure(
-    folder: Path, device: torch.device, steps: int, clips: int, flags: list[str]
-) -> Iterator[Row]:
-    """Seconds of the whole, loading apart, and of its parts."""
-    seconds = make_clips(folder, device, steps, clips, [NO_TEXT, *flags])
-    full = device.type == "cuda"
-    name = " ".join([f"{clips} of {steps} steps", *flags])
-    total = seconds["all"] - seconds["loading"]
-    budget = clips * (2 * steps * EVALUATION_BUDGET + OTHER_BUDGET)
-    yield Row(f"{name}, without loading", total, budget=budget if full else None)
-    yield Row(f"{name}, loading", seconds["loading"])
-    evaluation = seconds["sampling"] / (2 * steps * clips)
+def measure(maker: ClipMaker, steps: int) -> Iterator[Row]:
+    """Yields the time of a clip without loading, and of its parts."""
+    full = maker.device.type == "cuda"
+    # Compiles kernels.
+    maker.clip(1)
+    loading, single = maker.loading(), maker.clip(1)
+    reset_peak(maker.device)
+    whole = maker.clip(steps)
+    name = " ".join([f"{steps} steps", *maker.flags[1:]])
+    budget = 2 * steps * EVALUATION_BUDGET + OTHER_BUDGET if full else None
+    yield Row(f"{name}, without loading", whole - loading, budget=budget)
+    yield Row(f"{name}, loading", loading)
+    evaluation = _evaluation(steps, whole, single)
     yield Row(f"{name}, one evaluation", evaluation, budget=EVALUATION_BUDGET if full else None)
-    other = (total - seconds["sampling"]) / clips
-    yield Row(f"{name}, all but sampling, a clip", other, budget=OTHER_BUDGET if full else None)
-    if full:
-        yield Row(f"{name}, peak", torch.cuda.max_memory_allocated(device) / GIB, "GiB")
+    other = single - loading - 2 * evaluation
+    yield Row(f"{name}, all but sampling", other, budget=OTHER_BUDGET if full else None)
+    yield peak_memory(f"{name}, peak", maker.device)
 
 
-def peak(
-    folder: Path, device: torch.device, steps: int, offloaded: tuple[str, ...]
-) -> Iterator[Row]:
-    """Peak memory of a clip of a few steps with offload flags, and its sampling speed."""
-    torch.cuda.empty_cache()
-    torch.cuda.reset_peak_memory_stats(device)
-    flags = [f"--offload_{part}" for part in offloaded]
-    seconds = make_clips(folder, device, steps, 1, [NO_TEXT, *flags])
-    name = " ".join(flags) or "no offload flag"
-    yield Row(f"{name}, peak", torch.cuda.max_memory_allocated(device) / GIB, "GiB")
-    yield Row(f"{name}, one evaluation", seconds["sampling"] / (2 * steps))
-
-
-def now() -> float:
-    """Seconds of a clock, the device's queue drained."""
-    if torch.cuda.is_available():
-        torch.cuda.synchronize()
-    return time.perf_counter()
+def _evaluation(steps: int, whole: float, single: float) -> float:
+    """Returns the seconds of one evaluation: every step but the first has two."""
+    return (whole - single) / (2 * (steps - 1))

@@ -1,56 +1,51 @@
 """Steps of the decoder's training, stages 7 and 9, by their parts.
 
-On a GPU at full size (six trajectories of 121 frames, 704 x 1280) with random weights of the
-published architectures, LPIPS included, on clips of random latents; elsewhere at a tiny size.
+At full size on a GPU (six trajectories of 121 frames, 704 x 1280) with random weights of the
+published architectures, LPIPS included, on clips of random latents; at a tiny size elsewhere.
 """
 
 import os
 import shutil
 import statistics
 import tempfile
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
-from dataclasses import dataclass, field, replace
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
-from typing import Any
 
 import torch
+from torch.profiler import ProfilerActivity, profile
 
 from src.config.loading import command_line_layer, file_layer
 from src.config.tasks import load_train_config
 from src.evaluation.lpips import BACKBONE_FILE, LINEAR_FILE, LPIPS, TAPS
 from src.io.clip.clip import ClipPaths, write_clip
 from src.models.data.dataset import ExampleDraw
-from src.models.recon.decoder import LatentRecon
-from src.models.recon.scan import seam as scan
-from src.models.recon.weights import save_decoder
-from src.rendering import deferred
-from src.tokenizer.cosmos import VideoTokenizer, latent_frames
-from src.tokenizer.loading import save_tokenizer
+from src.tokenizer.cosmos import latent_frames
 from src.training.decoder.config import DecoderTrainConfig
 from src.training.decoder.data import open_data
 from src.training.decoder.task import DecoderTask
 from src.training.loop.journal import read_journal
 from src.training.loop.run import train
 
-from .reconstruct import FULL, HEAD_BIAS, TINY, Size, synthetic_clip
-from .row import Row, seconds
-from .sdg import now
+from .inputs import FULL, KEY, TINY, Size, synthetic_clip, write_decoder, write_tokenizer
+from .row import GIB, Row, peak_memory, reset_peak, seconds
 
 WARM_UP = 1
 MEMORY_BUDGET = 130
 STAGES = {5: "", 7: "_multi_6_prune", 9: "_multi_6_dynamic_prune"}
 PARTS = ("data", "encode", "decode", "render", "loss", "backward", "optimizer")
+# Parts of the backward pass, by the names that autograd gives them in a profile.
+BACKWARD = {"rendering": "_DeferredBackward", "scans": "_KernelScanBackward"}
 DEFAULTS = "configs/training/default.yaml"
 TINY_SETTINGS = ("enc_depth=3", "enc_embed_dim=32", "enc_num_heads=1", "mixed_precision='no'")
-KEY = "scene"
-# What the workers hand over waits in shared memory: half a gigabyte an example.
-SHARED_MEMORY, SHARED_BYTES = "/dev/shm", 8 * 2**30
+# Workers hand examples over in shared memory, half a gigabyte each.
+SHARED_MEMORY, SHARED_BYTES = "/dev/shm", 8 * GIB
 
 
 @dataclass(frozen=True)
 class Case:
-    """A stage, how many steps of it, and whether LPIPS takes part."""
+    """A stage, the number of its steps, and whether LPIPS takes part."""
 
     stage: int
     steps: int
@@ -58,38 +53,15 @@ class Case:
 
     @property
     def name(self) -> str:
-        """As rows begin."""
+        """The beginning of its rows."""
         return f"stage {self.stage}" + ("" if self.lpips else " without LPIPS")
 
 
 CASES = (Case(7, 3), Case(9, 2), Case(7, 2, lpips=False))
 
 
-@dataclass
-class Calls:
-    """Seconds of each call of the functions that were wrapped, by name."""
-
-    seconds: dict[str, list[float]] = field(default_factory=dict)
-
-    def wrap(self, name: str, function: Callable[..., Any]) -> Callable[..., Any]:
-        """The function, the time of every call noted under `name`."""
-
-        def timed(*arguments: Any) -> Any:
-            start = now()
-            result = function(*arguments)
-            self.seconds.setdefault(name, []).append(now() - start)
-            return result
-
-        return timed
-
-    def of_step(self, name: str, steps: int) -> float:
-        """Seconds a step after the warm-up, if the calls spread evenly over all `steps`."""
-        calls = self.seconds.get(name, [])
-        return sum(calls[len(calls) * WARM_UP // steps :]) / (steps - WARM_UP)
-
-
 def run(device: torch.device) -> Iterator[Row]:
-    """Seconds of a step and of its parts, and the peak of memory."""
+    """Yields the time of a step and of its parts, and peak memory."""
     size = FULL if device.type == "cuda" else TINY
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
@@ -97,21 +69,18 @@ def run(device: torch.device) -> Iterator[Row]:
         for case in CASES:
             yield from _measure(folder, case, size, device)
         for stage in (7, 9):
-            config = configure(folder, Case(stage, 1), size)
-            data = open_data(config)[0]
-            once = seconds(lambda data=data: data[ExampleDraw(0)], repeats=2, warm_up=1)
+            data = open_data(configure(folder, Case(stage, 1), size))[0]
+            once = seconds(partial(data.__getitem__, ExampleDraw(0)), repeats=2)
             yield Row(f"stage {stage}, one worker reads a scene", once)
 
 
 def write_inputs(folder: Path, size: Size) -> None:
-    """A tokenizer, LPIPS, and a still and a moving scene, all random.
+    """Writes a tokenizer, LPIPS, and a still and a moving scene, all random.
 
     The clips share a video and depth maps; latents and cameras are their own.
     """
     torch.manual_seed(0)
-    count = latent_frames(size.frames)
-    tokenizer = VideoTokenizer(size.tokenizer, torch.zeros(16, count), torch.ones(16, count))
-    save_tokenizer(tokenizer, folder / "tokenizer")
+    write_tokenizer(folder / "tokenizer", size.tokenizer, latent_frames(size.frames))
     _write_lpips(folder / "checkpoints" / "lpips")
     slope = 1 + torch.arange(size.height)[:, None] / size.height
     depth = slope.expand(size.frames, size.height, size.width)
@@ -130,7 +99,7 @@ def write_inputs(folder: Path, size: Size) -> None:
 
 
 def _write_lpips(folder: Path) -> None:
-    """Random weights in the two published files."""
+    """Writes random weights in the two published files."""
     folder.mkdir(parents=True)
     network = LPIPS()
     backbone = {name: part for name, part in network.state_dict().items() if "features" in name}
@@ -141,7 +110,7 @@ def _write_lpips(folder: Path) -> None:
 
 
 def settings(folder: Path, case: Case, size: Size) -> list[str]:
-    """What differs from the published stage: inputs, always six trajectories, few steps."""
+    """The differences from the published stage: inputs, always six trajectories, few steps."""
     targets = 12 if case.stage == 9 else 9
     workers = 2 if shutil.disk_usage(SHARED_MEMORY).free > SHARED_BYTES else 0
     return [
@@ -164,7 +133,7 @@ def settings(folder: Path, case: Case, size: Size) -> list[str]:
 
 
 def stage_file(stage: int) -> str:
-    """The published configuration."""
+    """The path of the published configuration."""
     return f"configs/training/3dgs_res_704_1280_views_121{STAGES[stage]}.yaml"
 
 
@@ -175,47 +144,28 @@ def configure(folder: Path, case: Case, size: Size) -> DecoderTrainConfig:
     return load_train_config(DecoderTrainConfig, [*layers, command_line_layer(given)])
 
 
-def write_decoder(folder: Path, stage: int, config: DecoderTrainConfig) -> None:
-    """Random weights, whose Gaussians stand before the cameras from the first step on."""
-    model = LatentRecon(config.decoder)
-    assert model.deconv.bias is not None
-    with torch.no_grad():
-        model.deconv.bias.copy_(torch.tensor(HEAD_BIAS))
-    save_decoder(model, folder / f"decoder_{stage}")
-
-
 def _measure(folder: Path, case: Case, size: Size, device: torch.device) -> Iterator[Row]:
-    """Train a stage for a few steps with all six trajectories."""
+    """Trains a stage for a few steps; yields the time of its parts, and peak memory."""
     config = configure(folder, case, size)
-    write_decoder(folder, case.stage, config)
-    if device.type == "cuda":
-        torch.cuda.empty_cache()
-        torch.cuda.reset_peak_memory_stats()
-    with _backward_calls() as calls:
+    write_decoder(folder / f"decoder_{case.stage}", config.decoder)
+    reset_peak(device)
+    # The time of the GPU's kernels where they run there.
+    on_gpu = device.type == "cuda"
+    activities = [ProfilerActivity.CPU, *([ProfilerActivity.CUDA] if on_gpu else [])]
+    with profile(activities=activities) as profiler:
         train(DecoderTask(config), config.loop, config.optim)
     steps = read_journal(Path(config.loop.output_dir))[WARM_UP:]
     for part in ("step", *PARTS):
         median = statistics.median(record[f"seconds_{part}"] for record in steps)
         yield Row(f"{case.name}, {part}", median)
-    for name in calls.seconds:
-        yield Row(f"{case.name}, backward of it: {name}", calls.of_step(name, case.steps))
-    if device.type == "cuda":
-        peak = torch.cuda.max_memory_allocated() / 2**30
-        yield Row(f"{case.name}, peak memory", peak, "GiB", budget=MEMORY_BUDGET)
-        held = torch.cuda.max_memory_reserved() / 2**30
+    for part, name in BACKWARD.items():
+        calls = [event for event in profiler.events() or () if event.name == name]
+        # All steps have equally many.
+        calls = calls[len(calls) * WARM_UP // case.steps :]
+        total = sum(call.device_time_total if on_gpu else call.cpu_time_total for call in calls)
+        mean = total / 1e6 / (case.steps - WARM_UP)
+        yield Row(f"{case.name}, backward of it: {part}", mean)
+    yield peak_memory(f"{case.name}, peak memory", device, MEMORY_BUDGET)
+    if on_gpu:
+        held = torch.cuda.max_memory_reserved() / GIB
         yield Row(f"{case.name}, memory held by the allocator", held, "GiB", budget=MEMORY_BUDGET)
-
-
-@contextmanager
-def _backward_calls() -> Iterator[Calls]:
-    """The seconds of two parts of the backward pass, inside the block."""
-    calls = Calls()
-    parts: dict[str, Any] = {"rendering": deferred._Deferred, "scans": scan._KernelScan}
-    originals = {name: part.backward for name, part in parts.items()}
-    for name, part in parts.items():
-        part.backward = staticmethod(calls.wrap(name, originals[name]))
-    try:
-        yield calls
-    finally:
-        for name, part in parts.items():
-            part.backward = staticmethod(originals[name])

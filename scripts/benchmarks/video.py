@@ -1,7 +1,7 @@
-"""Writing and reading clips as mp4, beside PyAV with as many threads as its default takes.
+"""Writing and reading clips as mp4, beside PyAV with the number of threads of its default.
 
-PyAV converts the colours of every frame with new threads, one a core unless it is told otherwise.
-Their number is a parameter here, so that machines of all sizes can be measured on any of them.
+PyAV converts the colours of every frame with new threads, one a core by default. Their number is a
+parameter here, so that any machine can measure the default of a larger one.
 """
 
 import os
@@ -27,29 +27,26 @@ MANY = 64
 Frames = UInt8[Tensor, "frame h w 3"]
 
 
-def run(device: torch.device) -> list[Row]:
-    """Rows for both sizes, this machine's cores and a large machine's; always on the CPU."""
+def run(device: torch.device) -> Iterator[Row]:
+    """Yields rows for both sizes, with this machine's cores and a large machine's; on the CPU."""
     del device
     with tempfile.TemporaryDirectory() as folder:
-        paths = Path(folder) / "ours.mp4", Path(folder) / "peer.mp4"
-        return [row for size in SIZES for row in _rows(*paths, _moving(*size))]
+        path, peer = Path(folder) / "ours.mp4", Path(folder) / "peer.mp4"
+        for size in SIZES:
+            frames, name = _moving(size), "x".join(map(str, size))
+            write = seconds(partial(write_video, path, frames, 24))
+            read = seconds(partial(read_video, path))
+            for threads in dict.fromkeys((os.cpu_count() or 1, MANY)):
+                library = f"PyAV, {threads} threads"
+                theirs = seconds(partial(_write, peer, frames, threads))
+                yield Row(f"write {name}", write, peer=(library, theirs))
+                theirs = seconds(partial(_read, path, threads))
+                yield Row(f"read {name}", read, peer=(library, theirs))
 
 
-def _rows(path: Path, peer: Path, frames: Frames) -> Iterator[Row]:
-    """Writing, then reading, beside each number of threads."""
-    size = "x".join(map(str, frames.shape[:3]))
-    write = seconds(lambda: write_video(path, frames, 24))
-    read = seconds(lambda: read_video(path))
-    for threads in dict.fromkeys((os.cpu_count() or 1, MANY)):
-        said = f"PyAV, {threads} threads"
-        theirs = seconds(partial(_write, peer, frames, threads))
-        yield Row(f"write {size}", write, "s", said, theirs)
-        theirs = seconds(partial(_read, path, threads))
-        yield Row(f"read {size}", read, "s", said, theirs)
-
-
-def _moving(count: int, height: int, width: int) -> Frames:
-    """Smooth random colours that move."""
+def _moving(size: tuple[int, int, int]) -> Frames:
+    """Returns smooth random colours that move."""
+    count, height, width = size
     generator = torch.Generator().manual_seed(0)
     coarse = torch.rand(1, 3, height // 16, width // 16, generator=generator)
     picture = torch.nn.functional.interpolate(coarse, (height, width), mode="bilinear")[0]
@@ -58,7 +55,7 @@ def _moving(count: int, height: int, width: int) -> Frames:
 
 
 def _write(path: Path, frames: Frames, threads: int) -> None:
-    """The same encoding to a synchronised file, neither checked nor atomic."""
+    """Encodes alike to a synchronised file, neither checked nor atomic."""
     with av.open(str(path), "w") as container:
         stream = container.add_stream("libx264", rate=24)
         stream.height, stream.width, stream.pix_fmt = frames.shape[1], frames.shape[2], "yuv420p"

@@ -1,6 +1,6 @@
 """Warping one picture to all cameras of a trajectory, with and without foreground masking."""
 
-import resource
+from collections.abc import Iterator
 from dataclasses import replace
 from functools import partial
 
@@ -12,16 +12,15 @@ from src.geometry.splatting import Warp
 from src.geometry.trajectories import TrajectorySpec, make_trajectory
 from src.geometry.warping import OCCLUSION_MARGIN, PointFrames, point_frames, warp_frames
 
-from .row import Row, seconds
+from .row import Row, peak_memory, reset_peak, seconds
 
-# Frames, height, width, budget in seconds and in GB.
-SIZES = {"cpu": (17, 176, 320, 3.0, 1.5), "cuda": (121, 704, 1280, 2.0, 8.0)}
-PEER = "every ray with every triangle"
+# Frames, height, width, budget in seconds and in GiB.
+SIZES = {"cpu": (17, 176, 320, 3.0, 1.4), "cuda": (121, 704, 1280, 2.0, 7.4)}
 PIXELS_PER_STEP = 2**14
 
 
 def scene(height: int, width: int, device: torch.device) -> tuple[PointFrames, Tensor]:
-    """A wall, a floor and 24 boxes of random places and depths before them, and intrinsics."""
+    """Returns a wall, a floor and 24 boxes at random before them, and intrinsics."""
     generator = torch.Generator().manual_seed(0)
     y = torch.linspace(-1, 1, height)[:, None]
     x = torch.linspace(-1, 1, width)[None]
@@ -38,7 +37,7 @@ def scene(height: int, width: int, device: torch.device) -> tuple[PointFrames, T
 
 
 def warp_by_ray_tests(frames: PointFrames, intrinsics: Tensor, w2c: Tensor) -> Warp:
-    """The peer: the same splats, and the mesh by testing all rays of a frame with all triangles."""
+    """The peer: the same splats, but all rays of a frame are tested with all triangles."""
     assert frames.boundary is not None
     warp = warp_frames(replace(frames, boundary=None), intrinsics, w2c)
     mesh = boundary_mesh(frames.points, frames.boundary)
@@ -67,7 +66,7 @@ def warp_by_ray_tests(frames: PointFrames, intrinsics: Tensor, w2c: Tensor) -> W
 
 
 def _ray_test(rays: Tensor, corners: Tensor) -> Tensor:
-    """Depth of the nearest triangle on each ray (Moeller and Trumbore), inf where there is none."""
+    """Returns the depth of each ray's nearest triangle (Moeller and Trumbore), inf without one."""
     a, ab, ac = corners[:, 0], corners[:, 1] - corners[:, 0], corners[:, 2] - corners[:, 0]
     # The three scalar triple products of ray and triangle, as products of matrices.
     normal, beta, gamma = (torch.linalg.cross(*pair) for pair in ((ab, ac), (ac, a), (a, ab)))
@@ -78,39 +77,23 @@ def _ray_test(rays: Tensor, corners: Tensor) -> Tensor:
     return z.where(hit, torch.inf).amin(dim=1)
 
 
-def run(device: torch.device) -> list[Row]:
-    """Seconds and peak memory of a whole trajectory, and seconds of a pair beside a ray test."""
+@torch.inference_mode()
+def run(device: torch.device) -> Iterator[Row]:
+    """Yields time and peak memory of a whole trajectory, and of two frames beside ray tests."""
     count, height, width, budget, memory_budget = SIZES[device.type]
     frames, intrinsics = scene(height, width, device)
     w2c = make_trajectory(TrajectorySpec("left", 0.3), count).to(device)
     intrinsics = intrinsics.expand(count, 4)
     bare = replace(frames, boundary=None)
     size = f"{count} x {height} x {width}"
-    if device.type == "cuda":
-        torch.cuda.reset_peak_memory_stats(device)
-    with torch.inference_mode():
-        plain = seconds(partial(warp_frames, bare, intrinsics, w2c))
-        masked = seconds(partial(warp_frames, frames, intrinsics, w2c))
-        memory = _peak_gigabytes(device)
-        last = (intrinsics[-2:], w2c[-2:])
-        ours = seconds(partial(warp_frames, frames, *last))
-        peer = seconds(partial(warp_by_ray_tests, frames, *last), repeats=1)
-    return [
-        Row(f"splatting {size}", plain, budget=budget),
-        Row(f"with foreground masking {size}", masked, budget=budget),
-        Row(f"peak memory {size}", memory, "GB", budget=memory_budget),
-        Row(
-            f"with foreground masking, the last two frames {height} x {width}",
-            ours,
-            "s",
-            PEER,
-            peer,
-        ),
-    ]
-
-
-def _peak_gigabytes(device: torch.device) -> float:
-    """Peak memory of the device, or of the process where the device is the CPU."""
-    if device.type == "cuda":
-        return torch.cuda.max_memory_allocated(device) / 1e9
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024 / 1e9
+    reset_peak(device)
+    plain = seconds(partial(warp_frames, bare, intrinsics, w2c))
+    yield Row(f"splatting {size}", plain, budget=budget)
+    masked = seconds(partial(warp_frames, frames, intrinsics, w2c))
+    yield Row(f"with foreground masking {size}", masked, budget=budget)
+    yield peak_memory(f"peak memory {size}", device, memory_budget)
+    intrinsics, w2c = intrinsics[-2:], w2c[-2:]
+    ours = seconds(partial(warp_frames, frames, intrinsics, w2c))
+    theirs = seconds(partial(warp_by_ray_tests, frames, intrinsics, w2c), repeats=1)
+    name = f"with foreground masking, the last two frames {height} x {width}"
+    yield Row(name, ours, peer=("every ray with every triangle", theirs))

@@ -1,11 +1,6 @@
-"""Worlds: drawing them from seeds, and rendering clips of 17 frames at 176x320.
+"""Worlds: building them from seeds, and rendering clips of 17 frames at 176x320."""
 
-With `PROFILE=1` in the environment, also a table of the kernels that take the most time on a GPU.
-"""
-
-import os
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from functools import partial
 
 import torch
@@ -17,16 +12,15 @@ from src.geometry.cameras import Cameras, invert_rigid
 from src.geometry.trajectories import TrajectorySpec, make_trajectory
 from src.runtime import can_compile
 
-from .row import Row, seconds
+from .row import Row, peak_memory, reset_peak, seconds
 
 FRAMES, HEIGHT, WIDTH = 17, 176, 320
-# Worlds of a batch and clips of each: a GPU is kept busy by batches only.
+# Worlds of a batch and clips of each: only batches keep a GPU busy.
 BATCHES = {"cpu": ((1, 1),), "cuda": ((4, 6), (24, 1))}
 CLIP_BUDGETS = {"cpu": 6.0, "cuda": 0.01}
 WORLDS = 64
-# A middling world: nine solids and a rug in a room.
+# A world of middle size: nine solids and a rug in a room.
 SEED = 9
-KERNELS = 15
 
 
 def _clip_cameras(worlds: Worlds, clips: int) -> Cameras:
@@ -37,15 +31,6 @@ def _clip_cameras(worlds: Worlds, clips: int) -> Cameras:
     return Cameras(c2w, intrinsics, WIDTH, HEIGHT)
 
 
-def _print_kernels(call: Callable[[], object]) -> None:
-    activities = [torch.profiler.ProfilerActivity.CPU, torch.profiler.ProfilerActivity.CUDA]
-    with torch.profiler.profile(activities=activities) as profile:
-        call()
-        torch.cuda.synchronize()
-    averages = profile.key_averages()
-    print(averages.table("self_cuda_time_total", row_limit=KERNELS, max_name_column_width=70))
-
-
 def _clips(device: torch.device, compiled: bool) -> Iterator[Row]:
     how = "compiled" if compiled else "eager"
     for count, clips in BATCHES[device.type]:
@@ -54,23 +39,18 @@ def _clips(device: torch.device, compiled: bool) -> Iterator[Row]:
         times = torch.zeros(count, clips * FRAMES, device=device)
         for supersample in (1, 2):
             name = f"{how}, supersample {supersample}, {count} worlds of {clips}"
-            call = partial(render_worlds, worlds, cameras, times, supersample, compiled)
-            start = time.perf_counter()
-            call()
-            if device.type == "cuda":
-                torch.cuda.synchronize()
-            yield Row(f"first call, {name}", time.perf_counter() - start)
+            call = partial(
+                render_worlds, worlds, cameras, times, supersample=supersample, compile=compiled
+            )
+            reset_peak(device)
+            yield Row(f"first call, {name}", seconds(call, repeats=1, warm_up=0))
             taken = seconds(call, repeats=3) / (count * clips)
             yield Row(f"render a clip, {name}", taken, budget=CLIP_BUDGETS[device.type])
-            if device.type == "cuda":
-                yield Row(f"peak memory, {name}", torch.cuda.max_memory_allocated() / 1e9, "GB")
-                torch.cuda.reset_peak_memory_stats()
-            if device.type == "cuda" and os.environ.get("PROFILE") == "1":
-                _print_kernels(call)
+            yield peak_memory(f"peak memory, {name}", device)
 
 
 def run(device: torch.device) -> Iterator[Row]:
-    """Seconds for each world and for each clip; static and dynamic ones cost the same."""
+    """Yields the time of a world and of a clip; static and dynamic worlds cost the same."""
     drawn = seconds(lambda: build_worlds(range(WORLDS)), repeats=3) / WORLDS
     yield Row("build a world", drawn)
     yield from _clips(device, compiled=False)

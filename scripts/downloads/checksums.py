@@ -1,4 +1,4 @@
-"""Checksums of files, written `algorithm:hexadecimal digest`, and those that a user accepted."""
+"""Checksums of files as `algorithm:hexadecimal digest`, and the checksums that a user accepted."""
 
 import hashlib
 from pathlib import Path
@@ -6,14 +6,14 @@ from pathlib import Path
 from src.io.json_object import read_json_object, write_json
 from src.runtime import InputError
 
-# Git's name of a file: the sha1 of its size and content.
+# Git's digest of a file: the sha1 of its size and content.
 GIT_BLOB = "git-sha1"
 ACCEPTED = "accepted_checksums.json"
 PIECE_BYTES = 2**22
 
 
 def checksum(path: Path, algorithm: str) -> str:
-    """The hexadecimal digest of a file, read piece by piece."""
+    """Returns the hexadecimal digest of a file, read piece by piece."""
     if algorithm == GIT_BLOB:
         digest = hashlib.sha1(b"blob %d\0" % path.stat().st_size)
     else:
@@ -25,29 +25,25 @@ def checksum(path: Path, algorithm: str) -> str:
 
 
 class Digests:
-    """The digests of one file, each computed when it is asked for, and once."""
+    """The digests of one file, each computed once, on demand."""
 
     def __init__(self, path: Path) -> None:
         self._path = path
         self._known: dict[str, str] = {}
 
     def find(self, algorithm: str) -> str:
-        """The digest, as `algorithm:hexadecimal digest`."""
+        """Returns `algorithm:hexadecimal digest`."""
         if algorithm not in self._known:
             self._known[algorithm] = checksum(self._path, algorithm)
         return f"{algorithm}:{self._known[algorithm]}"
 
     def fit(self, expected: str | None) -> bool:
-        """Whether the file has a checksum, of which the beginning may do."""
+        """Whether the file has a checksum, of which the beginning suffices."""
         return expected is not None and self.find(expected.partition(":")[0]).startswith(expected)
 
 
 def read_accepted(folder: Path) -> dict[str, str]:
-    """Checksums by file name that a user accepted earlier.
-
-    Raises:
-        InputError: the list is there and damaged.
-    """
+    """Reads the checksums that a user accepted earlier, by file name."""
     path = folder / ACCEPTED
     if not path.exists():
         return {}
@@ -60,5 +56,5 @@ def read_accepted(folder: Path) -> dict[str, str]:
 
 
 def write_accepted(folder: Path, accepted: dict[str, str]) -> None:
-    """Keep the accepted checksums for later runs."""
+    """Writes the accepted checksums for later runs."""
     write_json(folder / ACCEPTED, dict(sorted(accepted.items())), indent=2)

@@ -1,71 +1,51 @@
-"""Fetch the files of sources: access and room first, checksums before a file gets its name."""
+"""Fetches the files of sources, after access and room are checked."""
 
 import errno
 import logging
 import shutil
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Protocol
 
 from src.runtime import InputError
 
 from .catalogue import Source
 from .checksums import Digests
 from .files import State, Wanted, by_hand, wanted_files
-from .stores import NoConnection, Offer
+from .stores import NoConnection, check_access, fetch, offers
 from .transfer import part_path
 
 LOG = logging.getLogger("download_checkpoints")
-# Left free beside what is downloaded.
+# Bytes that stay free.
 SPARE_BYTES = 2**30
 
 
-class Store(Protocol):
-    """Where files come from."""
-
-    def offers(self, source: Source) -> Mapping[str, Offer]:
-        """The files of a repository that the source may need, by name."""
-        ...
-
-    def check_access(self, source: Source, name: str) -> None:
-        """Raise unless this user may read a file."""
-        ...
-
-    def fetch(self, source: Source, name: str, path: Path, offer: Offer) -> Path:
-        """Where all of the file lies that shall become `path`, after an earlier attempt or anew."""
-        ...
-
-
-def _free_bytes(path: Path) -> int:
+def free_bytes(path: Path) -> int:
+    """Returns the free bytes of the disk of a folder."""
     return shutil.disk_usage(path).free
 
 
 @dataclass
 class Download:
-    """Fetches files into their folders; those that are there and whole are left alone.
+    """Fetches files into their folders; leaves sound files alone.
 
     Args:
-        store: where they come from.
         accepted: checksums by `Wanted.key` that count beside the catalogue's.
-        accept: add to `accepted` what is of another version than the catalogue's.
-        free_bytes: of the disk of a folder.
+        accept: add the files of another version than the catalogue's to `accepted`.
     """
 
-    store: Store
     accepted: dict[str, str] = field(default_factory=dict)
     accept: bool = False
-    free_bytes: Callable[[Path], int] = _free_bytes
     # Files of another version that are kept, but not accepted.
     others: list[Path] = field(default_factory=list)
 
     def __call__(self, sources: Sequence[tuple[Source, Path]]) -> list[Path]:
-        """All files of the sources, which are complete then.
+        """Completes and returns all files of the sources.
 
         Raises:
-            InputError: a file that its repository lacks, no access, too little room for all that
-                is missing, a file that arrives damaged twice, what the store raises.
+            InputError: a file that its repository lacks, no access, no connection, too little room
+                for the missing files, a file that arrives damaged twice.
         """
         try:
             return self._complete(sources)
@@ -77,45 +57,45 @@ class Download:
         wanted = [
             file
             for source, folder in sources
-            for file in wanted_files(source, folder, self.store.offers(source))
+            for file in wanted_files(source, folder, offers(source))
         ]
         missing = [file for file in wanted if not self._is_there(file)]
-        # A licence that is not accepted shows before hours of other downloads.
+        # A missing licence must show before hours of other downloads.
         for file in {file.source.repository: file for file in missing}.values():
-            self.store.check_access(file.source, file.name)
-        _check_room(missing, self.free_bytes)
+            check_access(file.source, file.name)
+        _check_room(missing)
         for index, file in enumerate(missing):
             size = file.offer.size / 1e6
             LOG.info("%d of %d: %s (%.1f MB)", index + 1, len(missing), file.path, size)
-            with _disk_words(file):
+            with _disk_errors(file):
                 self._fetch(file)
         return [file.path for file in wanted]
 
     def _is_there(self, file: Wanted) -> bool:
-        """Whether what lies in a file's place, if anything does, can stay."""
+        """Whether there is a file in this place that can stay."""
         if not file.path.is_file():
             return False
         LOG.info("%s is there; checking it", file.path)
         digests = Digests(file.path)
         state = file.judge(file.path, digests, self.accepted.get(file.key))
         if file.offer.digest is None and self.accept and file.has_size(file.path):
-            # The server has no digest that could tell, so the user's word decides.
+            # Without a digest of the server, the user decides.
             state = State.SOUND if state is State.SOUND else State.OTHER_VERSION
         return self._keeps(file, state, digests)
 
     def _fetch(self, file: Wanted) -> None:
-        """Fetch a file, once more from the start if it arrives damaged."""
+        """Fetches a file, a second time from the start if it arrives damaged."""
         earlier = []
         if file.offer.digest is None and file.path.is_file():
             earlier.append(file.identity(Digests(file.path)))
         file.path.unlink(missing_ok=True)
         for attempt in (1, 2):
-            part = self.store.fetch(file.source, file.name, file.path, file.offer)
+            part = fetch(file.source, file.name, file.path, file.offer)
             digests = Digests(part)
             found = file.identity(digests)
             state = file.judge(part, digests, self.accepted.get(file.key))
             if file.offer.digest is None and found in earlier:
-                # What arrives twice alike was not damaged on its way.
+                # The same content twice was not damaged on its way.
                 state = State.OTHER_VERSION
             if self._keeps(file, state, digests):
                 part.replace(file.path)
@@ -128,12 +108,12 @@ class Download:
         raise InputError(file.path, value, f"{expected}; nothing of it was kept, run it again")
 
     def _keeps(self, file: Wanted, state: State, digests: Digests) -> bool:
-        """Whether a file of this state is kept; says aloud what is of another version."""
+        """Whether a file of this state is kept; warns of another version."""
         if state is State.OTHER_VERSION:
             assert file.expected is not None, f"{file.path} has no version of the catalogue"
             found = digests.find(file.expected.partition(":")[0])
-            words = "%s: the hub has another version than the one this program was checked with"
-            LOG.warning(words + ": %s, not %s; it is kept", file.path, found, file.expected)
+            text = "%s: the hub has another version than the one this program was checked with"
+            LOG.warning(text + ": %s, not %s; it is kept", file.path, found, file.expected)
             if self.accept:
                 self.accepted[file.key] = found
             else:
@@ -142,8 +122,8 @@ class Download:
 
 
 @contextmanager
-def _disk_words(file: Wanted) -> Iterator[None]:
-    """Turn errors of the disk into input errors that name the file."""
+def _disk_errors(file: Wanted) -> Iterator[None]:
+    """Turns errors of the disk into input errors that name the file."""
     try:
         yield
     except OSError as error:
@@ -153,11 +133,11 @@ def _disk_words(file: Wanted) -> Iterator[None]:
         raise InputError(file.path, error, "a whole download; run it again") from error
 
 
-def _check_room(missing: Sequence[Wanted], free_bytes: Callable[[Path], int]) -> None:
-    """Raise unless every disk has room for what goes there."""
+def _check_room(missing: Sequence[Wanted]) -> None:
+    """Raises unless every disk has room for its files."""
     needed: dict[Path, int] = {}
     for file in missing:
-        # What lies there damaged makes room, and what came earlier does not come again.
+        # A damaged file makes room, and a part that has arrived does not come again.
         places = (file.path, part_path(file.path, file.offer.version))
         there = sum(path.stat().st_size for path in places if path.is_file())
         base = next(path for path in (file.folder, *file.folder.parents) if path.exists())

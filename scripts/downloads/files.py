@@ -1,8 +1,8 @@
-"""The files that a download wants, and the state of what lies in their place.
+"""The files of a download, and the state of the files in their places.
 
-A file is sound when it has the checksum that this program was checked with, or one that the user
-accepted; where there is neither, when it has the server's own digest. With the server's digest and
-another checksum than the catalogue's it is whole, but another version.
+A file is sound if it has the catalogue's checksum or one that the user accepted; without either, if
+it has the server's own digest. With the server's digest and another checksum than the catalogue's
+it is whole, but another version.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
@@ -19,7 +19,7 @@ from .stores import Offer
 
 
 class State(Enum):
-    """What lies in the place of a file; see the module."""
+    """The state of a file in its place; see the module."""
 
     SOUND = auto()
     OTHER_VERSION = auto()
@@ -28,7 +28,7 @@ class State(Enum):
 
 @dataclass(frozen=True)
 class Wanted:
-    """One file: where it comes from, its name there, the folder it goes into."""
+    """A file: its source, its name there, and its folder here."""
 
     source: Source
     name: str
@@ -47,15 +47,15 @@ class Wanted:
 
     @property
     def expected(self) -> str | None:
-        """The checksum that this program was checked with."""
+        """The checksum of the catalogue."""
         return self.source.checksums.get(self.name)
 
     def has_size(self, path: Path) -> bool:
-        """Whether what lies at a path has the size that the server tells."""
+        """Whether a file has the size of the server's."""
         return path.stat().st_size == self.offer.size
 
     def judge(self, path: Path, digests: Digests, accepted: str | None) -> State:
-        """The state of what lies at a path in the place of this file."""
+        """Returns the state of a file at `path` that stands for this one."""
         if digests.fit(self.expected) or digests.fit(accepted):
             return State.SOUND
         if not self.has_size(path):
@@ -67,25 +67,23 @@ class Wanted:
         return State.OTHER_VERSION if self.expected else State.SOUND
 
     def identity(self, digests: Digests) -> str:
-        """The digest that tells one content in this place from another."""
+        """Returns the digest that distinguishes contents of this file."""
         return digests.find((self.offer.digest or self.expected or "sha256:").partition(":")[0])
 
 
 def wanted_files(source: Source, folder: Path, offers: Mapping[str, Offer]) -> Iterator[Wanted]:
-    """The files of a repository that a source takes.
-
-    Raises:
-        InputError: one that is needed is not offered.
-    """
+    """Yields the files of a repository that a source takes; raises if a needed one is missing."""
     wanted = [name for name in sorted(offers) if source.takes(name)]
     for pattern in source.files:
         if not any(fnmatchcase(name, pattern) for name in wanted):
             raise InputError(source.repository, f"no file {pattern}", "a complete repository")
-    yield from (Wanted(source, name, folder, offers[name]) for name in wanted)
+    yield from (
+        Wanted(source=source, name=name, folder=folder, offer=offers[name]) for name in wanted
+    )
 
 
 def by_hand(sources: Sequence[tuple[Source, Path]]) -> str:
-    """Which files of which repository are missing in which folder, in words."""
+    """Names the missing files with their repositories and folders."""
     parts = []
     for source, folder in sources:
         names = [name for name in source.files if not (folder / name).is_file()]

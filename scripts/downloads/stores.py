@@ -1,4 +1,4 @@
-"""Where files come from: the Hugging Face hub, or plain URLs; their refusals in plain words."""
+"""The servers of the files: the Hugging Face hub and plain URLs, with errors in plain words."""
 
 import os
 from collections.abc import Iterator, Mapping
@@ -22,52 +22,52 @@ class NoConnection(InputError):
 
 @dataclass(frozen=True)
 class Offer:
-    """What a server says of a file: bytes, its own digest if it has one, a name of the version."""
+    """A file on a server: its bytes, the server's digest if it has one, a name of the version."""
 
     size: int
     digest: str | None
     version: str
 
 
-class Stores:
-    """The hub for models and data sets, plain URLs for the rest."""
+def offers(source: Source) -> Mapping[str, Offer]:
+    """Returns the files of a repository by name; the listed ones for plain URLs."""
+    with plain_words(source):
+        if source.kind == "url":
+            return {name: _url_offer(_url(source, name)) for name in source.files}
+        from huggingface_hub import HfApi
 
-    def offers(self, source: Source) -> Mapping[str, Offer]:
-        """The files of a repository by name; of a URL source those that it names."""
-        with plain_words(source):
-            if source.kind == "url":
-                return {name: _url_offer(_url(source, name)) for name in source.files}
-            from huggingface_hub import HfApi
+        tree = HfApi().list_repo_tree(source.repository, recursive=True, repo_type=source.kind)
+        entries: list[Any] = list(tree)
+        # Folders have no digest of a blob.
+        return {entry.path: _hub_offer(entry) for entry in entries if hasattr(entry, "blob_id")}
 
-            entries: Any = HfApi().list_repo_tree(
-                source.repository, recursive=True, repo_type=source.kind
-            )
-            # Folders have no digest of a blob.
-            return {entry.path: _hub_offer(entry) for entry in entries if hasattr(entry, "blob_id")}
 
-    def check_access(self, source: Source, name: str) -> None:
-        """Raise unless this user may read a file, which a list of files does not tell."""
-        from huggingface_hub.utils import hf_raise_for_status, http_backoff
+def check_access(source: Source, name: str) -> None:
+    """Raises unless this user may read a file; a list of files does not tell it."""
+    from huggingface_hub.utils import hf_raise_for_status, http_backoff
 
-        url = _url(source, name)
-        with plain_words(source):
-            # Where the file lies on another server, the answer is the redirect to it.
-            answer = http_backoff("HEAD", url, headers=_headers(source), follow_redirects=False)
-            hf_raise_for_status(answer)
+    url = _url(source, name)
+    with plain_words(source):
+        # For a file on another server the answer is the redirect to it.
+        answer = http_backoff("HEAD", url, headers=_headers(source), follow_redirects=False)
+        hf_raise_for_status(answer)
 
-    def fetch(self, source: Source, name: str, path: Path, offer: Offer) -> Path:
-        """Download one file, going on where it stopped; returns where it lies until it is checked.
 
-        It does not bear its name `path` yet.
-        """
-        with plain_words(source):
-            headers = _headers(source)
-            return transfer(_url(source, name), path, offer.size, offer.version, headers)
+def fetch(source: Source, name: str, path: Path, offer: Offer) -> Path:
+    """Downloads one file, resumes an earlier attempt; returns the part that becomes `path`."""
+    with plain_words(source):
+        return transfer(
+            _url(source, name),
+            path,
+            size=offer.size,
+            version=offer.version,
+            headers=_headers(source),
+        )
 
 
 @contextmanager
 def plain_words(source: Source) -> Iterator[None]:
-    """Turn what the hub's client raises into input errors that say what to do."""
+    """Turns errors of the hub's client into input errors that say what to do."""
     from huggingface_hub.errors import (
         GatedRepoError,
         HfHubHTTPError,
@@ -79,7 +79,6 @@ def plain_words(source: Source) -> Iterator[None]:
     repository = source.repository
     prefix = "datasets/" if source.kind == "dataset" else ""
     page = repository if source.kind == "url" else f"https://huggingface.co/{prefix}{repository}"
-    # From the special to the general: each is a subclass of a later one.
     try:
         yield
     except GatedRepoError as error:
@@ -87,12 +86,12 @@ def plain_words(source: Source) -> Iterator[None]:
         raise InputError(repository, "no access", expected) from error
     except HfHubHTTPError as error:
         value, expected = f"an error ({_one_line(error)})", "the file; try again later"
-        # Who shows no token, or one that has expired, gets 401 also for what does not exist.
+        # Without a valid token the answer is 401 for a missing repository too.
         if isinstance(error, RepositoryNotFoundError) or error.response.status_code == 401:
             value = f"not found, or not for this account ({_one_line(error)})"
             expected = f"a repository that you may read; if {page} exists, {SIGN_IN}"
         raise InputError(repository, value, expected) from error
-    # HTTPError is that of the client's own library: its connection errors come through as they are.
+    # Connection errors are those of the client's own library.
     except (HTTPError, OfflineModeIsEnabled) as error:
         value = f"no connection ({_one_line(error)})"
         raise NoConnection(repository, value, "the server within reach; run it again") from error
@@ -103,7 +102,7 @@ def _one_line(error: Exception) -> str:
 
 
 def _headers(source: Source) -> dict[str, str]:
-    """Headers of a request for a file: who asks, and that it comes as it is."""
+    """The headers of a request for a file: the user's token, and no compression."""
     identity = {"Accept-Encoding": "identity"}
     if source.kind == "url":
         return identity
@@ -122,14 +121,14 @@ def _url(source: Source, name: str) -> str:
 
 
 def _hub_offer(entry: Any) -> Offer:
-    """What the hub says of a file: sha256 of large ones, git's sha1 of the others."""
+    """Reads an entry of the hub: it has the sha256 of large files, git's sha1 of the others."""
     if entry.lfs is None:
         return Offer(entry.size, f"{GIT_BLOB}:{entry.blob_id}", entry.blob_id)
     return Offer(entry.size, f"sha256:{entry.lfs.sha256}", entry.lfs.sha256)
 
 
 def _url_offer(url: str) -> Offer:
-    """What a plain server says of a file; its ETag can be anything, so it is no digest."""
+    """Asks a plain server for a file's size; its ETag can be anything, so it is no digest."""
     from huggingface_hub.utils import hf_raise_for_status, http_backoff
 
     headers = {"Accept-Encoding": "identity"}

@@ -1,7 +1,7 @@
-"""One file from a URL, going on with what an earlier attempt left, also that of a killed process.
+"""Downloads one file from a URL and resumes earlier attempts, even of a killed process.
 
-The client of the hub removes what it has when it stops, so 45 GB would start anew. Here the part
-lies beside the file as `.<name>.<version>.part`, and the client's transfer goes on behind it.
+The hub's client removes its part when it stops, so that 45 GB would start anew. Here the part lies
+beside the file as `.<name>.<version>.part`, and the client's transfer continues it.
 """
 
 import fcntl
@@ -19,16 +19,16 @@ PAUSES = (1, 4, 16)
 
 
 def part_path(path: Path, version: str) -> Path:
-    """Where the beginning of a file lies until it is whole; of another version, elsewhere."""
+    """Returns the path of an unfinished file, another for each version."""
     return path.with_name(f".{path.name}.{version[:16]}.part")
 
 
-def transfer(url: str, path: Path, size: int, version: str, headers: Mapping[str, str]) -> Path:
-    """Fetch what is missing of a file of `size` bytes; returns the part, which is whole then.
+def transfer(url: str, path: Path, *, size: int, version: str, headers: Mapping[str, str]) -> Path:
+    """Fetches the missing bytes of a file of `size` bytes; returns the complete part.
 
     Raises:
         InputError: another process downloads the same file.
-        HfHubHTTPError, HTTPError, OSError: as the hub's client does; what came stays.
+        HfHubHTTPError, HTTPError, OSError: as the hub's client; the part stays.
     """
     part = part_path(path, version)
     part.parent.mkdir(parents=True, exist_ok=True)
@@ -43,17 +43,23 @@ def transfer(url: str, path: Path, size: int, version: str, headers: Mapping[str
         if file.tell() > size:
             file.truncate(0)
         for pause in PAUSES:
-            if _attempt(url, file, size, path.name, headers):
+            if _attempt(url, file, size=size, name=path.name, headers=headers):
                 return part
             time.sleep(pause)
-        _attempt(url, file, size, path.name, headers, last=True)
+        _attempt(url, file, size=size, name=path.name, headers=headers, last=True)
     return part
 
 
 def _attempt(
-    url: str, file: BinaryIO, size: int, name: str, headers: Mapping[str, str], last: bool = False
+    url: str,
+    file: BinaryIO,
+    *,
+    size: int,
+    name: str,
+    headers: Mapping[str, str],
+    last: bool = False,
 ) -> bool:
-    """Append what is missing; False where the server has an error that may pass."""
+    """Appends the missing bytes; returns False after an error of the server that may pass."""
     from huggingface_hub.errors import HfHubHTTPError
     from huggingface_hub.file_download import http_get
 

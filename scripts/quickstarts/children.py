@@ -1,4 +1,4 @@
-"""Commands that the quickstart runs: shown before, ended with it, their last lines kept."""
+"""The commands that the quickstart runs: it shows them, ends with them, keeps their last lines."""
 
 import os
 import shlex
@@ -9,18 +9,18 @@ import sys
 import threading
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from types import FrameType, TracebackType
+from types import FrameType
 from typing import Any
 
 SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
-# The end of a run lists the inputs that failed, a line each.
+# Bytes of standard error that are read at once, and that are kept.
 PIECE_BYTES, KEPT_BYTES = 2**16, 2**20
-# What a process that has ended may leave in the pipe, or hold open with a child of its own.
+# A child of a process that has ended may hold its pipe open.
 DRAIN_SECONDS = 5.0
 
 
 class Stopped(Exception):
-    """The quickstart was told to stop; no command of its own runs any more."""
+    """A signal stopped the quickstart; none of its commands runs any more."""
 
     def __init__(self, number: int) -> None:
         self.number = number
@@ -30,22 +30,22 @@ class Stopped(Exception):
 
 @dataclass(frozen=True)
 class Ended:
-    """How a command ended, and the last lines that it wrote to standard error."""
+    """The exit code of a command, and the last lines of its standard error."""
 
     code: int
     lines: tuple[str, ...]
 
     @property
     def last_line(self) -> str:
-        """The last thing that it said."""
+        """The last line, or the exit code if there is none."""
         return self.lines[-1] if self.lines else f"exit code {self.code}"
 
 
 class Children:
     """Runs commands one after another; SIGTERM, SIGHUP and Ctrl-C end the one that runs.
 
-    Each has a process group of its own, so that Ctrl-C reaches it through this program alone: what
-    it has started ends with it, without a traceback for each process.
+    Each has a process group of its own. Ctrl-C reaches it through this program alone and ends the
+    whole group, without a traceback for each process.
     """
 
     def __init__(self) -> None:
@@ -58,21 +58,12 @@ class Children:
         self._before = {number: signal.signal(number, self._note) for number in SIGNALS}
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         for number, handler in self._before.items():
             signal.signal(number, handler)
 
     def run(self, command: Sequence[str], environment: Mapping[str, str] | None = None) -> Ended:
-        """Show the command, run it to its end.
-
-        Raises:
-            Stopped: a signal came; the command has ended by then.
-        """
+        """Shows and runs a command; raises `Stopped` after a signal, once the command has ended."""
         print("+", shlex.join(command), flush=True)
         self._starting = True
         child = subprocess.Popen(
@@ -97,7 +88,7 @@ class Children:
         return Ended(code, tuple(line for line in lines if line.strip()))
 
     def _note(self, number: int, frame: FrameType | None) -> None:
-        """Hand a signal on; a second one does not ask any more."""
+        """Passes a signal on to the command; a second signal kills it."""
         again, self._stop = self._stop is not None, self._stop or number
         if self._child is not None:
             self._end(signal.SIGKILL if again else signal.SIGTERM)
@@ -113,7 +104,7 @@ class Children:
 
 
 def _pass_on(child: "subprocess.Popen[bytes]", kept: bytearray) -> None:
-    """Copy what a command writes to standard error as it comes; keep its end."""
+    """Copies the standard error of a command as it comes, and keeps its end."""
     assert child.stderr is not None
     while piece := os.read(child.stderr.fileno(), PIECE_BYTES):
         sys.stderr.buffer.write(piece)
@@ -123,7 +114,7 @@ def _pass_on(child: "subprocess.Popen[bytes]", kept: bytearray) -> None:
 
 
 def _width() -> dict[str, str]:
-    """The width of the terminal, which a progress bar cannot ask a pipe for."""
+    """The size of the terminal for progress bars, which cannot get it from a pipe."""
     if not sys.stderr.isatty():
         return {}
     size = shutil.get_terminal_size()

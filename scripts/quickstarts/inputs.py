@@ -1,4 +1,4 @@
-"""Pictures and videos among what the user gives, what is left out, and names for their results."""
+"""The pictures and videos of the user, the files that are left out, and names for results."""
 
 import os
 import re
@@ -18,7 +18,7 @@ PIECE_BYTES = 2**20
 
 @dataclass(frozen=True)
 class Inputs:
-    """What becomes scenes, and why the other files of a folder do not."""
+    """The files that become scenes, and the other files of a folder with their reasons."""
 
     pictures: tuple[Path, ...] = ()
     videos: tuple[Path, ...] = ()
@@ -26,14 +26,15 @@ class Inputs:
 
 
 def find_inputs(source: Path) -> Inputs:
-    """The pictures and videos that a path is or holds; hidden files do not count.
+    """Returns the picture or video at a path, or all of a folder without hidden files.
 
-    In a folder a name says what a path is meant to be, also that of a link to nowhere.
+    In a folder the suffix alone decides, even that of a broken link.
 
     Raises:
         InputError: a file of another type, a folder without a picture or a video.
     """
-    pictures, videos = _picture_suffixes(), VIDEO_SUFFIXES
+    pictures = PICTURE_SUFFIXES + (HEIC_SUFFIXES if can_read_heic() else ())
+    videos = VIDEO_SUFFIXES
     paths = sorted(source.iterdir()) if source.is_dir() else [source]
     paths = [path for path in paths if path == source or not path.name.startswith(".")]
     found = Inputs(
@@ -54,9 +55,9 @@ def find_inputs(source: Path) -> Inputs:
 
 
 def folder_name(source: Path, contents: Iterable[Path], *words: str) -> str:
-    """A name for the results of an input: its own, and a checksum of contents and words.
+    """Returns a name for the results: that of the input, and a checksum of contents and words.
 
-    The name has no letter that means something to a shell or in a setting.
+    It has no character with a meaning in a shell or in a setting.
     """
     stem = source.name.rpartition(".")[0] or source.name
     safe = re.sub(rb"[^A-Za-z0-9._-]", b"_", os.fsencode(stem)).decode()
@@ -65,8 +66,8 @@ def folder_name(source: Path, contents: Iterable[Path], *words: str) -> str:
 
 
 def cksum(pieces: Iterable[bytes]) -> int:
-    """The checksum of the pieces together, as the command of this name prints it."""
-    # POSIX takes the bits of each byte from the other end than zlib.
+    """Returns the checksum of all pieces, as the command `cksum` prints it."""
+    # POSIX reads the bits of a byte in the opposite order to zlib.
     state, length = 0xFFFFFFFF, 0
     for piece in pieces:
         state, length = zlib.crc32(piece.translate(REFLECTED), state), length + len(piece)
@@ -76,24 +77,19 @@ def cksum(pieces: Iterable[bytes]) -> int:
 
 
 def _pieces(paths: Iterable[Path]) -> Iterator[bytes]:
-    """The contents of files, one after another, and the names of those that cannot be read."""
+    """Yields the contents of files; the name instead if a file cannot be read."""
     for path in paths:
         try:
             with path.open("rb") as file:
                 while piece := file.read(PIECE_BYTES):
                     yield piece
         except OSError:
-            # The generator says why; the other inputs become scenes all the same.
+            # The generator reports it; the other inputs still become scenes.
             yield os.fsencode(path.name)
 
 
-def _picture_suffixes() -> tuple[str, ...]:
-    """The suffixes of the pictures that can be read here."""
-    return PICTURE_SUFFIXES + (HEIC_SUFFIXES if can_read_heic() else ())
-
-
 def _fault(path: Path, suffixes: tuple[str, ...]) -> str | None:
-    """Why a path has none of these suffixes, in a few words; None where it has."""
+    """Returns why a path is no such file, or None if it has one of the suffixes."""
     suffix = path.suffix.lower()
     if suffix in suffixes:
         return None

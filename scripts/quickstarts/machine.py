@@ -1,4 +1,4 @@
-"""What the machine has: GPU, memory, room on the disk, and who renders on it."""
+"""The machine: GPU, CUDA compiler, memory and disk, read with the standard library alone."""
 
 import json
 import os
@@ -27,39 +27,47 @@ class Gpu:
     total: float
 
 
-def gpu_name() -> str:
-    """The name of the first GPU that the driver knows; empty without one."""
-    query = ("nvidia-smi", "--query-gpu=name", "--format=csv,noheader")
+def query_gpus(fields: str) -> list[str]:
+    """Returns a line of nvidia-smi for each GPU of the driver; none if it fails."""
+    command = ("nvidia-smi", f"--query-gpu={fields}", "--format=csv,noheader")
     try:
-        done = subprocess.run(query, capture_output=True, text=True, timeout=60, check=True)
+        done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=True)
     except (OSError, subprocess.SubprocessError):
-        return ""
-    return done.stdout.partition("\n")[0].strip()
+        return []
+    return done.stdout.strip().splitlines()
 
 
 def find_gpu() -> Gpu | None:
-    """The GPU that a command would take; None where torch finds none."""
+    """Returns the GPU that a command would take, or None if torch finds none."""
     done = subprocess.run([sys.executable, "-c", PROBE], stdout=subprocess.PIPE, text=True)
     last = done.stdout.strip().rpartition("\n")[2]
-    return Gpu(*json.loads(last)) if done.returncode == 0 and last else None
+    if done.returncode != 0 or not last:
+        return None
+    name, free, total = json.loads(last)
+    return Gpu(name, free, total)
 
 
-def has_compiler() -> bool:
-    """Whether there is the CUDA compiler, without which gsplat may not start."""
-    home = Path(os.environ.get("CUDA_HOME", "/usr/local/cuda"))
-    return shutil.which("nvcc") is not None or shutil.which(home / "bin/nvcc") is not None
+def find_compiler() -> str | None:
+    """Returns the path of nvcc, without which gsplat may not start."""
+    home = os.environ.get("CUDA_HOME", "/usr/local/cuda")
+    return shutil.which("nvcc") or shutil.which(f"{home}/bin/nvcc")
+
+
+def total_memory() -> float:
+    """Returns the GiB of the host's memory."""
+    return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / GIB
 
 
 def available_memory() -> float:
-    """GiB of the host's memory that programs can still take."""
+    """Returns the GiB of the host's memory that programs can still take."""
     for line in Path("/proc/meminfo").read_text().splitlines():
         name, _, value = line.partition(":")
         if name == "MemAvailable":
             return int(value.split()[0]) * 1024 / GIB
-    return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / GIB
+    return total_memory()
 
 
 def free_disk(folder: Path) -> float:
-    """Gigabytes (10^9 bytes) that are free where a folder is or will be."""
+    """Returns the gigabytes (10^9 bytes) that are free for a folder, which may not exist yet."""
     there = next(path for path in (folder, *folder.parents) if path.exists())
     return shutil.disk_usage(there).free / 1e9

@@ -1,4 +1,4 @@
-"""What the full size needs, decided from what there is: pure functions, tables in tests.
+"""The needs of the full size: pure functions of the machine's figures.
 
 The figures of memory are the measured peaks of docs/performance.md.
 """
@@ -11,15 +11,14 @@ from src.runtime import InputError
 
 @dataclass(frozen=True)
 class Peak:
-    """GiB of the GPU that the generator takes with some flags, and what these cost."""
+    """GiB of the GPU that the generator takes with some flags, and the cost of these."""
 
     gib: float
     flags: tuple[str, ...]
     words: str
 
 
-# From the fastest on. The text encoder is not in these figures: its two constant embeddings are
-# made beforehand, on the CPU.
+# The fastest first. Without the text encoder: its two constant embeddings are made on the CPU.
 PEAKS = (
     Peak(27.0, (), "everything stays on the GPU, 4.04 s an evaluation on an H200"),
     Peak(23.7, ("--offload_tokenizer",), "the tokenizer leaves the GPU while it does not work"),
@@ -30,22 +29,18 @@ PEAKS = (
     ),
 )
 DECODER_GIB = 10.0
-# What the allocator takes beyond what it gives out.
+# GiB that the allocator reserves beyond the peak.
 SPARE_GIB = 0.5
-# The transformer in bfloat16, 7.24 billion parameters, which rests in pinned memory of the host.
+# The transformer of 7.24 billion parameters in bfloat16, in pinned memory of the host.
 STREAMED_GIB = 13.5
-# T5-11b's pytorch_model.bin of 45.2 GB, where its format does not let it be mapped.
+# T5-11b's pytorch_model.bin of 45.2 GB, whose format cannot be mapped into memory.
 T5_GIB = 42.1
 # Clips, renderings and Gaussians of a scene, with room to spare.
 RESULTS_GB = 2.0
 
 
 def choose_peak(free_gib: float) -> Peak:
-    """The fastest way to generate that fits into the free memory of a GPU.
-
-    Raises:
-        InputError: none does.
-    """
+    """Returns the fastest flags that fit into the free memory of a GPU, or raises."""
     for peak in PEAKS:
         if free_gib >= peak.gib + SPARE_GIB:
             return peak
@@ -58,12 +53,10 @@ def choose_peak(free_gib: float) -> Peak:
 
 
 def downloads(needed: Collection[str], found: Collection[str], needs_text: bool) -> list[str]:
-    """What is to be downloaded, by the names of the catalogue, in its order.
+    """Returns the names of the catalogue to download, in its order.
 
-    Args:
-        needed: parts of `src.checkpoints` that the run takes.
-        found: those that are there, of whatever kind.
-        needs_text: the embeddings of the constant prompts are wanted and not kept yet.
+    `needed` and `found` are parts of `src.checkpoints`; with `needs_text` the embeddings of the
+    constant prompts are still to be made.
     """
     missing = {part for part in needed if part not in found}
     names = {
@@ -77,15 +70,10 @@ def downloads(needed: Collection[str], found: Collection[str], needs_text: bool)
 
 
 def check_memory(available_gib: float, peak: Peak | None, makes_text: bool) -> float:
-    """GiB of the host's memory that the run needs at once.
+    """Returns the GiB of the host's memory that the run needs at once; raises if there is less.
 
-    Args:
-        available_gib: what there is.
-        peak: how the generator runs; None on the CPU, of which nothing is known.
-        makes_text: T5 is loaded from a file that cannot be mapped.
-
-    Raises:
-        InputError: there is less.
+    `peak` is None on the CPU, whose needs are not known. With `makes_text` T5 is loaded from a file
+    that cannot be mapped into memory.
     """
     streamed = peak is not None and "--offload_diffusion_transformer" in peak.flags
     needs = {
@@ -102,7 +90,7 @@ def check_memory(available_gib: float, peak: Peak | None, makes_text: bool) -> f
 
 
 def check_disk(free_gb: float, folder: object, download_gb: float) -> float:
-    """Gigabytes that downloads and results need; `InputError` where there is less."""
+    """Returns the gigabytes that downloads and results need; raises if there is less."""
     needed = download_gb + RESULTS_GB
     if free_gb < needed:
         expected = f"{needed:.1f} GB: {download_gb:.1f} to download, {RESULTS_GB:.0f} for results"

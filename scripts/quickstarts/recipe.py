@@ -1,13 +1,12 @@
-"""With what scenes are made: weights, device and flags, as the two command lines."""
+"""The two commands that make a scene, with their weights, device and flags."""
 
 import sys
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-from src.checkpoints import search_checkpoint
-from src.runtime import InputError
+from src.checkpoints import find_checkpoint
 
 from .request import REPOSITORY, Request
 
@@ -20,26 +19,22 @@ GENERATORS: Mapping[Kind, str] = {
 
 @dataclass(frozen=True, kw_only=True)
 class Recipe:
-    """What the two commands are told beside the input and the folder of the results.
+    """The options of the two commands beside the input and the folder of the results.
 
     Attributes:
-        request: what the user asked for.
+        request: the arguments of the user; a KEY=VALUE of theirs wins over `rasterizer`.
         name: the size, as in `configs/demo/<name>_static.yaml`.
-        rasterizer: who renders; a setting of the user has precedence.
-        generator_flags: of the first command.
-        settings: of the second one.
+        flags: more flags of the first command.
     """
 
     request: Request
     name: Literal["nano", "lyra"]
     rasterizer: str
-    generator_flags: tuple[str, ...] = ()
-    settings: tuple[str, ...] = ()
-    environment: Mapping[str, str] = field(default_factory=dict)
+    flags: tuple[str, ...] = ()
 
     def weights(self, part: str) -> Path:
-        """Where the weights of a part lie."""
-        return require_weights(part, self.request.checkpoint_dir)
+        """The path of the weights of a part."""
+        return find_checkpoint(part, self.request.checkpoint_dir)
 
     def generate(self, kind: Kind, source: Path, folder: Path) -> list[str]:
         """The command that makes the clips of an input in `folder`."""
@@ -48,14 +43,16 @@ class Recipe:
             *(sys.executable, _script(f"cosmos_predict1/diffusion/inference/{GENERATORS[kind]}")),
             *("--checkpoint_dir", str(asked.checkpoint_dir)),
             *("--input_image_path", str(source), "--video_save_folder", str(folder)),
-            # What an earlier call made from something else is replaced.
+            # Clips that an earlier call made from something else are replaced.
             *("--multi_trajectory", "--foreground_masking", "--overwrite"),
             *("--depth", asked.depth, "--seed", str(asked.seed)),
-            *self.generator_flags,
+            *([] if asked.device == "auto" else ["--device", asked.device]),
+            *self.flags,
         ]
 
     def decode(self, kind: Kind, clips: Path, folder: Path, partly: bool = False) -> list[str]:
-        """The command that makes scenes in `folder` of clips; `partly`: of those that are whole."""
+        """The command that makes scenes of clips in `folder`, of whole clips alone if `partly`."""
+        device = self.request.device
         return [
             *(sys.executable, _script("sample.py")),
             *("--config", str(REPOSITORY / f"configs/demo/{self.name}_{kind}.yaml")),
@@ -66,18 +63,9 @@ class Recipe:
             f"rasterizer={self.rasterizer}",
             "overwrite=true",
             *(["skip_unreadable=true"] if partly else []),
-            *self.settings,
+            *([] if device == "auto" else [f"device={device}"]),
             *self.request.settings,
         ]
-
-
-def require_weights(part: str, folder: Path) -> Path:
-    """Where the weights of a part lie below a checkpoint folder; `InputError` if they don't."""
-    found = search_checkpoint(part, folder)
-    if found is None:
-        value = f"no weights of the {part.replace('_', ' ')} ({part})"
-        raise InputError(folder, value, "a folder like assets/nano, which comes with the project")
-    return found
 
 
 def _script(name: str) -> str:

@@ -1,4 +1,4 @@
-"""Where everything lies, and what failed, as the quickstart says it at the end."""
+"""The paths of the results, which the quickstart prints at its end."""
 
 import json
 import re
@@ -11,7 +11,7 @@ Gaussian splats: drop it onto https://superspl.at/editor in a browser, for one."
 
 
 def scene_lines(folder: Path) -> Iterator[str]:
-    """Yield what lies where below the folder of an input; of a video for each moment, in order."""
+    """Yields the paths of an input's results; for a video at each moment, in order."""
     for tree, index, key in _scenes(folder / "scene"):
         moment = f" at frame {tree.name}" if tree.parent.name == "lyra_dynamic_demo" else ""
         yield ""
@@ -24,7 +24,7 @@ def scene_lines(folder: Path) -> Iterator[str]:
 
 
 def _scenes(root: Path) -> list[tuple[Path, int, str]]:
-    """The tree of each finished scene, its number and its name."""
+    """Returns the folder of each finished scene, its number and its name."""
     found = []
     for pattern in ("*/*/meta/sample_*.json", "*/*/[0-9]*/meta/sample_*.json"):
         for meta in root.glob(pattern):
@@ -35,7 +35,7 @@ def _scenes(root: Path) -> list[tuple[Path, int, str]]:
 
 
 def shown(path: Path) -> Path:
-    """The path as it is seen from the working directory, where it lies below it."""
+    """Returns a path relative to the working directory if it lies below it."""
     return path.relative_to(Path.cwd()) if path.is_relative_to(Path.cwd()) else path
 
 

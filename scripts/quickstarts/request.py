@@ -1,4 +1,7 @@
-"""What the user asks the quickstart for; read with the standard library alone."""
+"""The arguments of the quickstart, read with the standard library alone.
+
+Run as a script it only checks them, before there is an environment.
+"""
 
 import argparse
 import os
@@ -16,7 +19,7 @@ SETTING = re.compile(r"[a-z][^=]*=")
 
 @dataclass(frozen=True, kw_only=True)
 class Request:
-    """The arguments of the command, with absolute paths and defaults filled in."""
+    """The arguments with absolute paths and defaults."""
 
     input: Path
     output: Path
@@ -31,7 +34,7 @@ class Request:
 
 
 class _Parser(argparse.ArgumentParser):
-    """Says in one line what is wrong."""
+    """Reports an error in one line."""
 
     def error(self, message: str) -> NoReturn:
         print(f"quickstart: {message.removeprefix('argument ')} (see --help)", file=sys.stderr)
@@ -39,7 +42,7 @@ class _Parser(argparse.ArgumentParser):
 
 
 def parse_request(arguments: Sequence[str], manual: str) -> Request:
-    """The request of a command line; ends the program where it is not understood."""
+    """Reads a command line; ends the program if it is wrong."""
     parser = _Parser(
         usage="quickstart.py [PICTURE | VIDEO | FOLDER] [OPTION ...] [KEY=VALUE ...]",
         description=manual,
@@ -57,7 +60,7 @@ def parse_request(arguments: Sequence[str], manual: str) -> Request:
     given = parser.parse_intermixed_args(arguments)
     if re.fullmatch("[0-9]+", given.seed) is None or int(given.seed) >= 2**32:
         parser.error(f"--seed: got {given.seed}, expected a whole number below 2**32")
-    # What exists is no setting, whatever it is called.
+    # An existing path is no setting, whatever its name.
     inputs = [word for word in given.words if Path(word).exists() or not SETTING.match(word)]
     if len(inputs) > 1:
         parser.error(f"{inputs[1]}: a second input, expected one; put them into a folder")
@@ -81,5 +84,9 @@ def parse_request(arguments: Sequence[str], manual: str) -> Request:
 
 
 def _absolute(path: Path | str) -> Path:
-    """The path from the root; links keep their names, after which clips are named."""
+    """Returns the absolute path without following links, whose names the clips get."""
     return Path(os.path.normpath(Path.cwd() / path))
+
+
+if __name__ == "__main__":
+    parse_request(sys.argv[1:], "")

@@ -1,4 +1,4 @@
-"""Checks that need clips: both precisions of rays and head, pose tables, layout of tar parts."""
+"""Checks of clips: both precisions of rays and head, pose tables, the layout of tar parts."""
 
 from collections.abc import Iterator, Mapping
 from dataclasses import replace
@@ -23,31 +23,31 @@ from src.rendering.rasterize import rasterize
 from src.runtime import InputError
 from src.tokenizer.loading import load_statistics, load_tokenizer
 
-from .findings import Finding
+from .headers import Finding
 
 PARTS = ("rgb", "pose", "intrinsics")
-# Trajectories and frames that are rendered of a scene.
+# Trajectories of a scene, and frames of each, that are rendered.
 MOST_TRAJECTORIES, RENDERED = 6, 4
 
 
 def check_clips(root: Path, parts: Mapping[str, Path], device: torch.device) -> Iterator[Finding]:
-    """Pose tables of the clips below `root`; PSNR of the static decoder in both precisions."""
+    """Checks the pose tables of clips; notes the PSNR of the static decoder in both precisions."""
     trajectories = sorted(path.name for path in root.iterdir() if (path / "rgb").is_dir())
     if not trajectories:
-        yield Finding("wrong", str(root), "no <trajectory>/rgb: not a folder of clips")
+        yield Finding("wrong", root, "no <trajectory>/rgb: not a folder of clips")
         return
-    sound = True
-    for finding in _tables(root, trajectories):
-        sound = sound and finding.state != "wrong"
-        yield finding
-    if sound and {"tokenizer", "decoder_static"} <= parts.keys():
+    findings = list(_tables(root, trajectories))
+    yield from findings
+    if any(finding.state == "wrong" for finding in findings):
+        return
+    if {"tokenizer", "decoder_static"} <= parts.keys():
         yield from _precisions(root, trajectories, parts, device)
-    elif sound:
-        yield Finding("missing", str(root), "PSNR needs the tokenizer and the static decoder")
+    else:
+        yield Finding("missing", root, "PSNR needs the tokenizer and the static decoder")
 
 
 def check_tars(pattern: str) -> Iterator[Finding]:
-    """Whether tar parts hold clips in the layout that the training reads."""
+    """Checks that tar parts hold clips in the layout that the training reads."""
     root = open_root(pattern)
     trajectories = sorted(path.name for path in root.iterdir())
     if not trajectories:
@@ -63,7 +63,7 @@ def check_tars(pattern: str) -> Iterator[Finding]:
 
 
 def _tables(root: Path, trajectories: list[str]) -> Iterator[Finding]:
-    """Pose tables that have other than as many rows as the video has frames."""
+    """Yields the pose tables whose number of rows is not the number of frames."""
     count = 0
     for name in trajectories:
         for video in sorted((root / name / "rgb").glob("*.mp4")):
@@ -72,17 +72,16 @@ def _tables(root: Path, trajectories: list[str]) -> Iterator[Finding]:
             count += 1
             if rows != frames:
                 text = f"{rows} poses for {frames} frames; only equal numbers are read here"
-                yield Finding("wrong", str(paths.pose), text)
-    yield Finding("note", str(root), f"{count} clips of {len(trajectories)} trajectories looked at")
+                yield Finding("wrong", paths.pose, text)
+    yield Finding("note", root, f"{count} clips of {len(trajectories)} trajectories checked")
 
 
 def _precisions(
     root: Path, trajectories: list[str], parts: Mapping[str, Path], device: torch.device
 ) -> Iterator[Finding]:
-    """PSNR of the first scene with rays and head in float32, and as published in bfloat16."""
+    """Notes the PSNR of the first scene with rays and head in float32, and in bfloat16."""
     chosen = trajectories[:MOST_TRAJECTORIES]
-    first = next(iter(sorted((root / chosen[0] / "rgb").glob("*.mp4"))))
-    info = video_header(first)
+    info = video_header(min((root / chosen[0] / "rgb").glob("*.mp4")))
     size = (info.height // 16 * 16, info.width // 16 * 16)
     frames = (info.num_frames - 1) // 8 * 8 + 1
     sampling = ExampleSamplingConfig(
@@ -96,22 +95,21 @@ def _precisions(
     spec = DatasetSpec(root, is_static=True)
     dataset = ClipDataset(spec, sampling, size, statistics=statistics, reading=ReadingConfig())
     example = dataset[0]
-    color = example.targets.color
+    color, cameras = example.targets.color, example.targets.cameras.to(device)
     if color is None:
         raise InputError(root, "targets without pictures", "clips with rgb")
     tokenizer = load_tokenizer(parts["tokenizer"], device, floating_type("auto", device))
     model = load_decoder(parts["decoder_static"], device=device)
-    names: tuple[Precision, ...] = ("fp32", "parity")
-    for precision in names:
+    shown: dict[Precision, str] = {
+        "fp32": "rays and head in float32",
+        "parity": "as published, in bfloat16",
+    }
+    for precision, text in shown.items():
         model.config = replace(model.config, precision=precision)
-        # The trunk is the published one in both.
+        # The trunk has the published type in both.
         decoder = SceneDecoder(cast_trunk(model, torch.bfloat16), tokenizer)
         with torch.inference_mode():
             gaussians = decoder.gaussians(decoder.prepare(example))
-            rendered = rasterize(
-                gaussians.to(torch.float32), example.targets.cameras.to(device)
-            ).color
+            rendered = rasterize(gaussians.to(torch.float32), cameras).color
         ratio = psnr(rendered, unit_color(color).to(device)).mean()
-        kinds = {"fp32": "rays and head in float32", "parity": "as published, in bfloat16"}
-        text = f"{kinds[precision]}: {float(ratio):.2f} dB on scene {example.key}"
-        yield Finding("note", str(root), text)
+        yield Finding("note", root, f"{text}: {float(ratio):.2f} dB on scene {example.key}")

@@ -1,4 +1,4 @@
-"""A tiny forward of each part, where the machine has the memory for its weights."""
+"""A tiny forward pass of each part, if the machine has the memory for its weights."""
 
 import os
 from collections.abc import Callable, Iterator
@@ -19,21 +19,14 @@ from src.evaluation.metrics import psnr
 from src.models.recon.weights import load_decoder
 from src.tokenizer.loading import load_tokenizer
 
-from .findings import Finding
+from .headers import Finding
 
 Forward = Callable[[Path, torch.device], Iterator[Finding]]
 GIB = 2**30
 
 
-def free_bytes(device: torch.device) -> int:
-    """Memory that is free on a device."""
-    if device.type == "cuda":
-        return torch.cuda.mem_get_info(device)[0]
-    return os.sysconf("SC_AVPHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
-
-
 def forward_generator(folder: Path, device: torch.device) -> Iterator[Finding]:
-    """Eight tokens through the network; rotary tables as published beside exact ones."""
+    """Runs eight tokens, and compares the rotary tables as published with exact ones."""
     config = read_config(folder)
     with torch.device("meta"):
         count = sum(part.numel() for part in Gen3CTransformer(config).parameters())
@@ -57,26 +50,24 @@ def forward_generator(folder: Path, device: torch.device) -> Iterator[Finding]:
 
 
 def forward_tokenizer(folder: Path, device: torch.device) -> Iterator[Finding]:
-    """A smooth clip, encoded and decoded."""
+    """Encodes and decodes a smooth clip."""
     tokenizer = load_tokenizer(folder, device)
     rows = torch.linspace(-0.8, 0.8, 64, device=device)
     video = (rows[:, None] * rows[None, :]).expand(1, 3, 9, 64, 64)
     with torch.inference_mode():
         decoded = tokenizer.decode(tokenizer.encode(video))
     yield _finite(folder, decoded)
-    pairs = [(clip[0].transpose(0, 1) + 1) / 2 for clip in (decoded.float(), video)]
-    ratio = float(psnr(*pairs).mean())
-    yield Finding("note", str(folder), f"a smooth clip of 9 frames comes back at {ratio:.1f} dB")
+    after, before = ((clip[0].transpose(0, 1) + 1) / 2 for clip in (decoded.float(), video))
+    ratio = float(psnr(after, before).mean())
+    yield Finding("note", folder, f"a smooth clip of 9 frames comes back at {ratio:.1f} dB")
 
 
 def forward_decoder(path: Path, device: torch.device) -> Iterator[Finding]:
-    """Empty latents of 9 frames of 32x32 pixels."""
+    """Decodes empty latents of 9 frames of 32x32 pixels."""
     model = load_decoder(path, device=device)
     config = model.config
     latents = torch.zeros(1, 1, 2, config.latent_channels, 4, 4, device=device)
-    times = None
-    if config.use_time:
-        times = latents[:, 0], latents[:, 0, :1]
+    times = (latents[:, 0], latents[:, 0, :1]) if config.use_time else None
     rays = torch.zeros(1, 1, 9, 3, 4, 4, device=device)
     directions = rays + torch.tensor([0.0, 0.0, 1.0], device=device)[:, None, None]
     with torch.inference_mode():
@@ -86,7 +77,7 @@ def forward_decoder(path: Path, device: torch.device) -> Iterator[Finding]:
 
 
 def forward_t5(folder: Path, device: torch.device) -> Iterator[Finding]:
-    """One short prompt."""
+    """Embeds a short prompt."""
     from transformers import T5Config, T5EncoderModel
 
     with torch.device("meta"):
@@ -100,9 +91,9 @@ def forward_t5(folder: Path, device: torch.device) -> Iterator[Finding]:
 
 
 def forward_moge(path: Path, device: torch.device) -> Iterator[Finding]:
-    """A grey picture, where the package is installed."""
+    """Estimates the depth of a grey picture, if MoGe is installed."""
     if find_spec("moge") is None:
-        yield Finding("note", str(path), "no forward: the package moge is not installed")
+        yield Finding("note", path, "no forward: the package moge is not installed")
         return
     backend = resolve_depth("moge", path.parents[1], device)
     with torch.inference_mode():
@@ -111,19 +102,19 @@ def forward_moge(path: Path, device: torch.device) -> Iterator[Finding]:
 
 
 def forward_depth(folder: Path, device: torch.device) -> Iterator[Finding]:
-    """A grey picture."""
+    """Estimates the depth of a grey picture."""
     estimate = resolve_depth("nano", folder.parent, device)(torch.full((3, 64, 64), 0.5))
     yield _finite(folder, estimate.depth)
 
 
 def forward_lpips(folder: Path, device: torch.device) -> Iterator[Finding]:
-    """Equal pictures, and two that differ."""
+    """Compares equal pictures, and different ones."""
     network = load_lpips(folder, device)
     grey = torch.full((1, 3, 64, 64), 0.5, device=device)
     with torch.inference_mode():
-        equal, other = float(network(grey, grey)), float(network(grey, grey.flip(2) * 0 + 0.9))
+        equal, other = float(network(grey, grey)), float(network(grey, torch.full_like(grey, 0.9)))
     state = "ok" if equal == 0 < other else "wrong"
-    yield Finding(state, str(folder), f"LPIPS {equal:.3f} of equal, {other:.3f} of other pictures")
+    yield Finding(state, folder, f"LPIPS {equal:.3f} of equal, {other:.3f} of other pictures")
 
 
 FORWARDS: dict[str, Forward] = {
@@ -139,7 +130,7 @@ FORWARDS: dict[str, Forward] = {
 
 
 def _rotary(folder: Path, config: TransformerConfig) -> Finding:
-    """How far the published rotary angles, rounded to bfloat16 on the CPU, are from exact ones."""
+    """Notes the distance of rotary angles rounded to bfloat16, as published, from exact ones."""
     grid = (min(16, config.max_size[0]), config.max_size[1] // 4, config.max_size[2] // 4)
     tables = (
         rotary_angles(replace(config, rope_precision=precision), grid, 24.0)
@@ -148,22 +139,23 @@ def _rotary(folder: Path, config: TransformerConfig) -> Finding:
     rounded, exact = (torch.stack([angles.cos(), angles.sin()]) for angles in tables)
     most = float((rounded - exact).abs().max())
     text = f"rotary tables are used in {config.rope_precision}; bf16 and exact differ by {most:.2f}"
-    return Finding("note", str(folder), text)
+    return Finding("note", folder, text)
 
 
 def _lacking(where: Path, needed: int, device: torch.device) -> Finding | None:
-    """Why a part cannot run here; None where it can."""
-    free = free_bytes(device)
+    """Returns why a part cannot run here, or None if it can."""
+    if device.type == "cuda":
+        free = torch.cuda.mem_get_info(device)[0]
+    else:
+        free = os.sysconf("SC_AVPHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
     if needed * 1.2 < free:
         return None
-    text = (
-        f"no forward: the weights need {needed / GIB:.1f} GiB, {device} has {free / GIB:.1f} free"
-    )
-    return Finding("note", str(where), text)
+    text = f"the weights need {needed / GIB:.1f} GiB, {device} has {free / GIB:.1f} free"
+    return Finding("note", where, f"no forward: {text}")
 
 
 def _finite(where: Path, result: torch.Tensor) -> Finding:
     if not result.isfinite().all():
-        return Finding("wrong", str(where), "a tiny forward gives numbers that are not finite")
+        return Finding("wrong", where, "a tiny forward gives numbers that are not finite")
     text = f"a tiny forward gives {list(result.shape)}, mean {float(result.float().mean()):.4f}"
-    return Finding("ok", str(where), text)
+    return Finding("ok", where, text)

@@ -1,8 +1,10 @@
-"""Files of weights by their headers: format, tensors, types, and what does not fit a network."""
+"""Findings about files of weights: their headers, and the tensors that do not fit a network."""
 
+import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Literal, NamedTuple
 
 import torch
 from torch import Tensor
@@ -11,31 +13,47 @@ from src.checkpoints.opening import Unread, Weights
 from src.io.state_dict import check_tensors
 from src.runtime import InputError
 
-from .findings import Finding
-
 FLOATS = (torch.bfloat16, torch.float16, torch.float32)
 MOST_LETTERS = 300
-# Kept beside the weights by DeepSpeed.
+# Keys that DeepSpeed keeps beside the weights.
 DEEPSPEED = {"ds_config", "ds_version", "dp_world_size"}
+
+
+class Finding(NamedTuple):
+    """A line about a part, a file or a command."""
+
+    state: Literal["ok", "note", "missing", "wrong"]
+    where: object
+    text: str
+
+    def __str__(self) -> str:
+        # Messages of libraries may have several lines.
+        text = re.sub(r"\s+", " ", self.text)
+        return f"{self.state:7} {self.where}: {text}"
 
 
 @dataclass(frozen=True)
 class Network:
-    """What the files of a part should hold.
+    """The tensors that the files of a part should hold.
 
     Attributes:
         name: in messages.
-        wanted: its tensors by our names, without memory.
-        published: the count of numbers of the published network; None where any size may lie.
+        wanted: tensors by our names, without memory.
+        size: count of numbers of the published network; None if any size may be there.
     """
 
     name: str
     wanted: Mapping[str, Tensor]
-    published: int | None = None
+    size: int | None = None
 
 
-def describe(weights: Weights) -> str:
-    """Format, count, types and size of a file; what its tensors were wrapped in."""
+def refused(error: InputError) -> Finding:
+    """The finding for an input error."""
+    return Finding("wrong", error.source, f"{error.value}; expected {error.expected}")
+
+
+def describe(weights: Weights) -> Finding:
+    """A note of a file's format, tensors, types and size, and of the wrappers of its tensors."""
     types = {str(part.dtype).removeprefix("torch.") for part in weights.tensors.values()}
     kind = "DeepSpeed" if DEEPSPEED & set(weights.beside) else weights.kind
     size = weights.path.stat().st_size
@@ -43,11 +61,11 @@ def describe(weights: Weights) -> str:
     if weights.wrappers:
         beside = f" beside {', '.join(weights.beside[:6])}" if weights.beside else ""
         text += f", under {'.'.join(weights.wrappers)}{beside}"
-    return text
+    return Finding("note", weights.path, text)
 
 
 def empty(tensors: Mapping[str, Unread]) -> dict[str, Tensor]:
-    """Tensors of the same shapes and types, without memory."""
+    """Returns tensors of the same shapes and types, without memory."""
     return {
         name: torch.empty(part.shape, dtype=part.dtype, device="meta")
         for name, part in tensors.items()
@@ -55,8 +73,7 @@ def empty(tensors: Mapping[str, Unread]) -> dict[str, Tensor]:
 
 
 def compare(where: Path, found: Mapping[str, Tensor], network: Network) -> Iterator[Finding]:
-    """What does not fit; one `ok` where all of it does."""
-    odd = {str(part.dtype) for part in found.values() if part.dtype not in FLOATS}
+    """Yields the misfits of the tensors of a part, or one `ok`."""
     fits = True
     try:
         check_tensors(where, found, network.wanted, network.name)
@@ -64,25 +81,24 @@ def compare(where: Path, found: Mapping[str, Tensor], network: Network) -> Itera
         fits = False
         hint, value = _other_size(found, network), str(error.value)
         if hint:
-            # Each of its tensors is another: a few say as much as all.
+            # Most tensors differ: a few say as much as all.
             value = value[:MOST_LETTERS] + " ..."
-        yield Finding("wrong", str(where), f"{hint}{value}; expected {error.expected}")
-    if fits and odd:
-        fits = False
-        expected = "bfloat16, float16 or float32"
-        yield Finding("wrong", str(where), f"tensors of {', '.join(sorted(odd))}, not {expected}")
+        yield Finding("wrong", where, f"{hint}{value}; expected {error.expected}")
+    odd = sorted({str(part.dtype) for part in found.values() if part.dtype not in FLOATS})
     count = sum(part.numel() for part in found.values())
-    if fits and network.published not in (None, count):
-        fits = False
-        text = f"{count:,} numbers, another size than the published {network.published:,}"
-        yield Finding("wrong", str(where), text)
-    if fits:
+    if fits and odd:
+        expected = "bfloat16, float16 or float32"
+        yield Finding("wrong", where, f"tensors of {', '.join(odd)}, not {expected}")
+    elif fits and network.size not in (None, count):
+        text = f"{count:,} numbers, another size than the published {network.size:,}"
+        yield Finding("wrong", where, text)
+    elif fits:
         text = f"all {len(found)} tensors of {network.name} fit, {count:,} numbers"
-        yield Finding("ok", str(where), text)
+        yield Finding("ok", where, text)
 
 
 def _other_size(found: Mapping[str, Tensor], network: Network) -> str:
-    """What to say first where most of the shapes differ, and where most of the names do."""
+    """Returns the beginning of the message if all names or most of the shapes differ."""
     known = [name for name in network.wanted if name in found]
     other = [name for name in known if found[name].shape != network.wanted[name].shape]
     if not known:

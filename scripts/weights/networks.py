@@ -1,6 +1,6 @@
-"""What each part should hold, by the code that loads it, and what lies in its files."""
+"""The tensors of each part's files, compared with the network that loads them."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 
 import torch
@@ -13,6 +13,7 @@ from cosmos_predict1.diffusion.model.weights import MARKER as GENERATOR_MARKER
 from cosmos_predict1.diffusion.model.weights import listed_shards
 from src.checkpoints import layout
 from src.checkpoints.opening import open_weights, plain_names
+from src.depth.backends.nano import load_nano_depth
 from src.evaluation.lpips import BACKBONE_FILE, CONVOLUTIONS, LINEAR_FILE, LPIPS, TAPS
 from src.models.recon.decoder import DecoderConfig, LatentRecon
 from src.models.recon.weights import MARKER as DECODER_MARKER
@@ -24,10 +25,9 @@ from src.tokenizer.cosmos import VideoTokenizer
 from src.tokenizer.keys import native_architecture, to_diffusers_names
 from src.tokenizer.loading import MARKERS, load_statistics
 
-from .findings import Finding
-from .headers import Network, compare, describe, empty
+from .headers import Finding, Network, compare, describe, empty, refused
 
-# Numbers, and entries of the published files: tensors, buffers, known extra keys.
+# Numbers of the published networks, and entries of their files with buffers and extra keys.
 GENERATOR, GENERATOR_ENTRIES = 7_237_257_216, 574
 TOKENIZER, TOKENIZER_ENTRIES = 105_653_696, 315
 DECODER, DECODER_ENTRIES = 32_753_996, 254
@@ -35,41 +35,41 @@ STATISTICS = (16, 16)
 
 
 def check_generator(folder: Path, published: bool) -> Iterator[Finding]:
-    """The generator's tensors, with the keys of published files that are no weights."""
+    """Checks the generator's tensors; notes the known keys of published files beside them."""
     config = read_config(folder)
     with torch.device("meta"):
         wanted = Gen3CTransformer(config).state_dict()
-    network = Network("the generator", wanted, GENERATOR if published else None)
-    files = layout("generator", folder)
-    assert files is not None, f"{folder} has no generator"
-    found: dict[str, Tensor] = {}
-    for file in _shards(folder, files):
+    files, found = _files("generator", folder), dict[str, Tensor]()
+    for file in files:
         weights = open_weights(folder / file)
-        yield Finding("note", str(weights.path), describe(weights))
+        yield describe(weights)
         if not file.endswith(".pt"):
             found |= empty(weights.tensors)
             continue
         entries = dict.fromkeys([*weights.tensors, *weights.others])
         names = plain_names(entries, GENERATOR_MARKER)
         kept = {name: ours for name, plain in names.items() if (ours := our_name(plain))}
+        yield from _entries(weights.path, len(entries), GENERATOR_ENTRIES if published else None)
         skipped = sorted(plain for name, plain in names.items() if name not in kept)
-        yield from _entries(weights.path, len(entries), GENERATOR_ENTRIES, published, skipped)
+        if skipped:
+            text = f"{len(skipped)} known entries without weights are skipped: {listed(skipped)}"
+            yield Finding("note", weights.path, text)
         held = empty({name: part for name, part in weights.tensors.items() if name in kept})
         found |= {kept[name]: part for name, part in held.items()}
-    yield from compare(folder / files[-1], found, network)
+    network = Network("the generator", wanted, GENERATOR if published else None)
+    where = folder / files[0] if len(files) == 1 else folder
+    yield from compare(where, found, network)
 
 
 def check_tokenizer(folder: Path, published: bool) -> Iterator[Finding]:
-    """Encoder, decoder and statistics of the tokenizer."""
-    files = layout("tokenizer", folder)
-    assert files is not None, f"{folder} has no tokenizer"
-    found: dict[str, Tensor] = {}
+    """Checks encoder, decoder and statistics of the tokenizer."""
+    files, found = layout("tokenizer", folder) or (), dict[str, Tensor]()
     native, entries = "config.json" not in files, 0
     for file in files:
         if file in ("config.json", "mean_std.pt"):
             continue
         weights = open_weights(folder / file)
-        yield Finding("note", str(weights.path), describe(weights))
+        yield describe(weights)
         entries += len(weights.tensors)
         names = {name: name for name in weights.tensors}
         if native:
@@ -77,11 +77,11 @@ def check_tokenizer(folder: Path, published: bool) -> Iterator[Finding]:
             names = plain_names(weights.tensors, MARKERS[half])
             if MARKERS[half] not in names.values():
                 text = f"no tensor {MARKERS[half]!r}: this is not the {half} of a video tokenizer"
-                yield Finding("wrong", str(weights.path), text)
+                yield Finding("wrong", weights.path, text)
         found |= {names[name]: part for name, part in empty(weights.tensors).items()}
     try:
         if native:
-            yield from _entries(folder, entries, TOKENIZER_ENTRIES, published, [])
+            yield from _entries(folder, entries, TOKENIZER_ENTRIES if published else None)
             architecture: Mapping[str, object] = {} if published else native_architecture(found)
             found = to_diffusers_names(found)
         else:
@@ -89,7 +89,7 @@ def check_tokenizer(folder: Path, published: bool) -> Iterator[Finding]:
             check_architecture(folder / "config.json", architecture, found)
         tokenizer = VideoTokenizer(architecture, torch.ones(16, 1), torch.ones(16, 1))
     except (KeyError, RuntimeError) as error:
-        yield Finding("wrong", str(folder), f"no tensor {error}, so no video tokenizer")
+        yield Finding("wrong", folder, f"no tensor {error}, so no video tokenizer")
         return
     wanted = tokenizer.autoencoder.state_dict()
     network = Network("the video tokenizer", wanted, TOKENIZER if published else None)
@@ -98,23 +98,23 @@ def check_tokenizer(folder: Path, published: bool) -> Iterator[Finding]:
 
 
 def check_decoder(path: Path, published: bool) -> Iterator[Finding]:
-    """A Gaussian decoder: a published file, or our folder."""
+    """Checks a Gaussian decoder: a published file, or our folder."""
     config = DecoderConfig()
     if path.is_dir():
         config, path = read_decoder_config(path / "config.json"), path / "model.safetensors"
     with torch.device("meta"):
         wanted = LatentRecon(config).state_dict()
     weights = open_weights(path)
-    yield Finding("note", str(path), describe(weights))
+    yield describe(weights)
     names = plain_names(weights.tensors, DECODER_MARKER)
-    yield from _entries(path, len(names), DECODER_ENTRIES, published, [])
+    yield from _entries(path, len(names), DECODER_ENTRIES if published else None)
     found = {names[name]: part for name, part in empty(weights.tensors).items()}
     network = Network("the Gaussian decoder", wanted, DECODER if published else None)
     yield from compare(path, found, network)
 
 
-def check_lpips(folder: Path) -> Iterator[Finding]:
-    """Both files of the perceptual metric; a classifier beside the features does not matter."""
+def check_lpips(folder: Path, _: bool) -> Iterator[Finding]:
+    """Checks both files of the perceptual metric, without the classifier of the backbone."""
     with torch.device("meta"):
         wanted = LPIPS().state_dict()
     layers = {f"features.{index}.{kind}" for index in CONVOLUTIONS for kind in ("weight", "bias")}
@@ -122,69 +122,80 @@ def check_lpips(folder: Path) -> Iterator[Finding]:
     found: dict[str, Tensor] = {}
     for file, names in ((BACKBONE_FILE, {n: n for n in layers}), (LINEAR_FILE, linear)):
         weights = open_weights(folder / file)
-        yield Finding("note", str(weights.path), describe(weights))
+        yield describe(weights)
         held = empty(weights.tensors)
         found |= {new: held[name] for name, new in names.items() if name in held}
     yield from compare(folder, found, Network("LPIPS", wanted))
 
 
-def check_t5(folder: Path) -> Iterator[Finding]:
-    """T5's encoder, whose file holds a decoder too."""
+def check_t5(folder: Path, _: bool) -> Iterator[Finding]:
+    """Checks T5's encoder, whose file holds a decoder too."""
     from transformers import T5Config, T5EncoderModel
 
     config = T5Config.from_pretrained(folder, local_files_only=True)
     with torch.device("meta"):
         wanted = T5EncoderModel(config).state_dict()
-    files = layout("t5", folder)
-    assert files is not None, f"{folder} has no T5"
     found: dict[str, Tensor] = {}
-    for file in _shards(folder, files[1:]):
+    for file in _files("t5", folder):
         weights = open_weights(folder / file)
-        yield Finding("note", str(weights.path), describe(weights))
+        yield describe(weights)
         found |= empty(weights.tensors)
-    # The same tensor under another name; files hold either.
-    shared = {"encoder.embed_tokens.weight": "shared.weight"}
-    for one, other in [*shared.items(), *((b, a) for a, b in shared.items())]:
+    # Two names of one tensor; a file may hold either.
+    names = ("encoder.embed_tokens.weight", "shared.weight")
+    for one, other in (names, names[::-1]):
         if one not in found and other in found:
             found[one] = found[other]
     held = {name: part for name, part in found.items() if name in wanted}
     yield from compare(folder, held, Network("T5's encoder", wanted))
 
 
-def check_file(path: Path) -> Iterator[Finding]:
-    """A network of another package: that its file opens."""
-    weights = open_weights(path)
-    yield Finding("ok", str(path), describe(weights))
+def check_depth(folder: Path, _: bool) -> Iterator[Finding]:
+    """Checks the small depth network by loading it."""
+    count = sum(part.numel() for part in load_nano_depth(folder).state_dict().values())
+    yield Finding("ok", folder, f"the depth network fits, {count:,} numbers")
 
 
-def _shards(folder: Path, files: tuple[str, ...]) -> list[str]:
-    """The files of weights; those that an index lists in its place."""
+def check_file(path: Path, _: bool) -> Iterator[Finding]:
+    """Checks that the file of another package's network opens."""
+    weights = open_weights(path if path.is_file() else path / "model.safetensors")
+    yield describe(weights)._replace(state="ok", where=path)
+
+
+CHECKS: dict[str, Callable[[Path, bool], Iterator[Finding]]] = {
+    "generator": check_generator,
+    "tokenizer": check_tokenizer,
+    "decoder_static": check_decoder,
+    "decoder_dynamic": check_decoder,
+    "t5": check_t5,
+    "lpips": check_lpips,
+    "depth": check_depth,
+}
+
+
+def _files(part: str, folder: Path) -> list[str]:
+    """Returns the files of weights of a part, the listed ones for an index."""
+    files = layout(part, folder)
+    assert files is not None, f"{folder} has no {part}"
     if files[-1].endswith(".index.json"):
         return listed_shards(folder / files[-1])
     return [file for file in files if file != "config.json"]
 
 
-def _entries(
-    path: Path, count: int, known: int, published: bool, skipped: list[str]
-) -> Iterator[Finding]:
-    """How many entries a published file has, and the known ones that are no weights."""
-    if published and count != known:
-        text = f"{count} entries; {known} are known of the published file"
-        yield Finding("note", str(path), text)
-    if skipped:
-        text = f"{len(skipped)} known entries that are no weights are skipped: {listed(skipped)}"
-        yield Finding("note", str(path), text)
+def _entries(path: Path, count: int, known: int | None) -> Iterator[Finding]:
+    """Yields a note if a published file has another number of entries than the known one."""
+    if known not in (None, count):
+        yield Finding("note", path, f"{count} entries; {known} are known of the published file")
 
 
 def _statistics(folder: Path, published: bool) -> Iterator[Finding]:
     try:
         mean = load_statistics(folder).mean
     except InputError as error:
-        yield Finding("wrong", str(error.source), f"{error.value}; expected {error.expected}")
+        yield refused(error)
         return
     shape = tuple(mean.shape)
     if published and shape != STATISTICS:
         text = f"latent statistics {list(shape)}, not {list(STATISTICS)} as published"
-        yield Finding("wrong", str(folder / "mean_std.pt"), text)
+        yield Finding("wrong", folder / "mean_std.pt", text)
     else:
-        yield Finding("ok", str(folder), f"latent statistics {list(shape)} (channel, latent frame)")
+        yield Finding("ok", folder, f"latent statistics {list(shape)} (channel, latent frame)")

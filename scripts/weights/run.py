@@ -2,8 +2,7 @@
 
 import hashlib
 import re
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
+from collections.abc import Generator, Iterator, Mapping
 from pathlib import Path
 
 import torch
@@ -12,20 +11,12 @@ from cosmos_predict1.diffusion.model.architecture import TransformerConfig, read
 from src.checkpoints import PLACES, TOKENIZER, Place, layout, search_checkpoint
 from src.checkpoints.kinds import unfinished
 from src.checkpoints.opening import open_weights
-from src.depth.backends.nano import load_nano_depth
 from src.runtime import InputError
 
 from .clips import check_clips, check_tars
-from .findings import Finding
 from .forward import FORWARDS
-from .networks import (
-    check_decoder,
-    check_file,
-    check_generator,
-    check_lpips,
-    check_t5,
-    check_tokenizer,
-)
+from .headers import Finding, refused
+from .networks import CHECKS, check_file
 
 PUBLISHED = {"Gen3C-Cosmos-7B", "GEN3C-Cosmos-7B", TOKENIZER, "lyra_static.pt", "lyra_dynamic.pt"}
 SAMPLE = 1024
@@ -40,56 +31,45 @@ def check(
     clip: Path | None = None,
     tars: str | None = None,
 ) -> Iterator[Finding]:
-    """Everything that can be said of a checkpoint folder; see `check_weights.py`."""
+    """Yields all findings about a checkpoint folder; see `check_weights.py`."""
     for path in unfinished(folder):
         text = f"a download that has not ended ({path.stat().st_size:,} bytes); run it again"
-        yield Finding("wrong", str(path), text)
+        yield Finding("wrong", path, text)
     yield from _digests(folder)
-    report = Report(folder)
+    # The path of each part that is there, and whether it fits.
+    parts: dict[str, tuple[Path, bool]] = {}
     for part in PLACES:
-        yield from report.part(part)
-    for part, path in report.fitting.items():
+        path = search_checkpoint(part, folder)
+        if path is None:
+            yield from list(_begun(part, folder)) or [Finding("missing", part, "not there")]
+            continue
+        found = CHECKS.get(part, check_file)(path, path.name in PUBLISHED)
+        fits = yield from _guarded(path, found)
+        parts[part] = (path, fits)
+    fitting = {part: path for part, (path, fits) in parts.items() if fits}
+    for part, path in fitting.items():
         yield from _values(part, path, values)
-    yield from commands(report)
+    yield from commands(folder, {*parts}, fitting)
     if forward:
-        for part, path in report.fitting.items():
+        for part, path in fitting.items():
             if part in FORWARDS:
                 yield from _guarded(path, FORWARDS[part](path, device))
     if clip is not None:
-        yield from _guarded(clip, check_clips(clip, report.fitting, device))
+        yield from _guarded(clip, check_clips(clip, fitting, device))
     if tars is not None:
-        yield from _guarded(Path(tars), check_tars(tars))
+        yield from _guarded(tars, check_tars(tars))
 
 
-@dataclass
-class Report:
-    """Where each part lies that was found, and which of them fit."""
+def commands(folder: Path, found: set[str], fitting: Mapping[str, Path]) -> Iterator[Finding]:
+    """Yields the parts that each command of the project lacks.
 
-    folder: Path
-    found: dict[str, Path] = field(default_factory=dict)
-    fitting: dict[str, Path] = field(default_factory=dict)
-
-    def part(self, part: str) -> Iterator[Finding]:
-        """The findings about one part."""
-        path = search_checkpoint(part, self.folder)
-        if path is None:
-            begun = list(_begun(part, self.folder))
-            yield from begun or [Finding("missing", part, "not there")]
-            return
-        self.found[part] = path
-        sound = True
-        for finding in _guarded(path, _look(part, path)):
-            sound = sound and finding.state != "wrong"
-            yield finding
-        if sound:
-            self.fitting[part] = path
-
-
-def commands(report: Report) -> Iterator[Finding]:
-    """What each command of the project lacks."""
-    text, published = _generator_needs(report)
-    depth = "moge" if published else "depth"
-    prompts = ["t5"] if text and not (report.folder / "text_embeddings").is_dir() else []
+    A part that is found and not fitting is called so.
+    """
+    generator = fitting.get("generator")
+    config = TransformerConfig() if generator is None else read_config(generator)
+    text = config.sampling.text_encoder != "none"
+    depth = "moge" if config == TransformerConfig() else "depth"
+    prompts = ["t5"] if text and not (folder / "text_embeddings").is_dir() else []
     needs = {
         "static generation": ["generator", "tokenizer", depth, *prompts],
         "dynamic generation": ["generator", "tokenizer", *prompts],
@@ -102,59 +82,33 @@ def commands(report: Report) -> Iterator[Finding]:
     if not text:
         yield Finding("note", "for prompts", "this generator was trained without a text encoder")
     for command, parts in needs.items():
-        lacking = [part for part in parts if part not in report.fitting]
+        lacking = [part for part in parts if part not in fitting]
         if not lacking:
             yield Finding("ok", f"for {command}", f"{', '.join(parts)} are there and fit")
             continue
-        kinds = [f"{part} (does not fit)" if part in report.found else part for part in lacking]
+        names = [f"{part} (does not fit)" if part in found else part for part in lacking]
         hint = " (or --disable_prompt_encoder)" if "t5" in lacking and command != "prompts" else ""
-        text_lacking = f"lacks {', '.join(kinds)}{hint}"
-        yield Finding("missing", f"for {command}", text_lacking)
+        yield Finding("missing", f"for {command}", f"lacks {', '.join(names)}{hint}")
 
 
-def _generator_needs(report: Report) -> tuple[bool, bool]:
-    """Whether the generator there reads prompts, and whether it is of published size."""
-    folder = report.fitting.get("generator")
-    config = TransformerConfig() if folder is None else read_config(folder)
-    return config.sampling.text_encoder != "none", config == TransformerConfig()
-
-
-def _look(part: str, path: Path) -> Iterator[Finding]:
-    published = path.name in PUBLISHED
-    if part == "generator":
-        return check_generator(path, published)
-    if part == "tokenizer":
-        return check_tokenizer(path, published)
-    if part.startswith("decoder"):
-        return check_decoder(path, published)
-    others: dict[str, Callable[[Path], Iterator[Finding]]] = {
-        "t5": check_t5,
-        "lpips": check_lpips,
-        "depth": _check_depth,
-    }
-    if part in others:
-        return others[part](path)
-    return check_file(path if path.is_file() else path / "model.safetensors")
-
-
-def _check_depth(folder: Path) -> Iterator[Finding]:
-    network = load_nano_depth(folder)
-    count = sum(part.numel() for part in network.state_dict().values())
-    yield Finding("ok", str(folder), f"the depth network fits, {count:,} numbers")
-
-
-def _guarded(where: Path, findings: Iterator[Finding]) -> Iterator[Finding]:
-    """The findings, and what stops them as one of them."""
+def _guarded(where: object, findings: Iterator[Finding]) -> Generator[Finding, None, bool]:
+    """Yields findings, the error that ends them as one more; returns whether none is wrong."""
+    sound = True
     try:
-        yield from findings
+        for finding in findings:
+            sound = sound and finding.state != "wrong"
+            yield finding
     except InputError as error:
-        yield Finding("wrong", str(error.source), f"{error.value}; expected {error.expected}")
+        sound = False
+        yield refused(error)
     except (OSError, RuntimeError, ValueError, LookupError, TypeError) as error:
-        yield Finding("wrong", str(where), f"{type(error).__name__}: {error}")
+        sound = False
+        yield Finding("wrong", where, f"{type(error).__name__}: {error}")
+    return sound
 
 
 def _begun(part: str, root: Path) -> Iterator[Finding]:
-    """Places that hold some of the files of a part, and lack others."""
+    """Yields the places that hold some files of a part and lack others."""
     places: dict[str, list[Place]] = {}
     for place in PLACES[part]:
         if place.path != "." and (root / place.path).is_dir():
@@ -163,30 +117,29 @@ def _begun(part: str, root: Path) -> Iterator[Finding]:
         best = min(options, key=lambda place: len(place.missing(root)))
         missing = [Path(name).name for name in best.missing(root)]
         if len(missing) < len(best.files):
-            yield Finding("wrong", str(root / path), f"{part} without {', '.join(missing)}")
+            yield Finding("wrong", root / path, f"{part} without {', '.join(missing)}")
 
 
 def _values(part: str, path: Path, whole: bool) -> Iterator[Finding]:
-    """Tensors with numbers that are not finite: in the first numbers of each, or in all."""
+    """Yields files with numbers that are not finite, among all or the first of each tensor."""
     files = [path] if path.is_file() else [path / name for name in layout(part, path) or ()]
     for file in files:
         if file.suffix == ".json" or file.name == "mean_std.pt":
             continue
-        weights = open_weights(file)
         bad = []
-        for name, tensor in weights.read().items():
+        for name, tensor in open_weights(file).read().items():
             numbers = tensor if whole else tensor.reshape(-1)[:SAMPLE]
             if tensor.is_floating_point() and not numbers.isfinite().all():
                 bad.append(name)
         if bad:
             text = f"{len(bad)} tensors that are not finite: {', '.join(bad[:8])}"
-            yield Finding("wrong", str(file), text)
+            yield Finding("wrong", file, text)
         elif whole:
-            yield Finding("ok", str(file), "all numbers are finite")
+            yield Finding("ok", file, "all numbers are finite")
 
 
 def _digests(folder: Path) -> Iterator[Finding]:
-    """Files whose digest is not that of the model card, where the folder has one."""
+    """Yields the files whose digest differs from the model card's, if there is a card."""
     card = folder / "README.md"
     rows = CARD_ROW.findall(card.read_text(encoding="utf-8")) if card.is_file() else []
     good = 0
@@ -198,6 +151,6 @@ def _digests(folder: Path) -> Iterator[Finding]:
             found = hashlib.file_digest(content, "sha256").hexdigest()
         good += found == digest
         if found != digest:
-            yield Finding("wrong", str(path), f"sha256 {found}, not {digest} as the card has it")
+            yield Finding("wrong", path, f"sha256 {found}, not {digest} as the card has it")
     if good:
-        yield Finding("ok", str(card), f"{good} files have the digests of the model card")
+        yield Finding("ok", card, f"{good} files have the digests of the model card")

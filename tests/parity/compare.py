@@ -38,7 +38,7 @@ def fact(name: str, holds: bool, note: str = "") -> Check:
 
 
 def relative_error(ours: Shaped[Tensor, "..."], reference: Shaped[Tensor, "..."]) -> float:
-    """`||ours - reference|| / ||reference||`; NaN or inf where ours has no business being so.
+    """Returns `||ours - reference|| / ||reference||`; NaN or inf if only ours is not finite.
 
     Where the reference is not finite, ours must be the same. A zero reference allows zero only.
     """

@@ -1,4 +1,4 @@
-"""Parity of what the generator is conditioned on: 3D cache, condition latents, first frame."""
+"""Parity of the generator's conditions: 3D cache, condition latents, first frame."""
 
 from collections.abc import Callable
 
@@ -22,6 +22,7 @@ from cosmos_predict1.diffusion.conditioning.latents import (
 )
 from src.geometry.cameras import matrix_to_intrinsics
 from src.io.image.image import read_image
+from src.tokenizer.cosmos import COMPRESSION
 from src.tokenizer.statistics import SIGMA_DATA
 
 from .fixture import Fixture
@@ -33,12 +34,20 @@ UPDATE_FRAME = 4
 
 def sdg_cache(fixture: Fixture) -> dict[str, Tensor]:
     """Warps of still scenes, of a still scene with an inserted frame, and of moving ones."""
-    outputs = {}
-    for case in fixture.config["static"]:
+    outputs, config = {}, fixture.config
+    height, width = fixture.inputs("static_image").shape[-2:]
+    config.require(height=height, width=width)
+    _, w2c = _cameras(fixture, config["static"][0]["tag"])
+    config.require(num_frames=len(w2c))
+    for case in [*config["static"], *config["dynamic"]]:
+        # Its cameras are inputs.
+        case.describes("trajectory", "distance", "radius_x_factor", "radius_y_factor")
+        case.describes("num_circles", "center_depth", "center_depth_is_median")
+    for case in config["static"]:
         cache = PointCache(_sources(fixture, "static"), _settings(fixture, case))
         outputs |= _rendered(fixture, cache, case["tag"])
     moving = _sources(fixture, "dynamic")
-    for case in fixture.config["dynamic"]:
+    for case in config["dynamic"]:
         cache = PointCache(moving, _settings(fixture, case), moving=True)
         outputs |= _rendered(fixture, cache, case["tag"])
     if "outputs/dynamic_median_depth" in fixture.tensors:
@@ -93,6 +102,10 @@ def sdg_condition(fixture: Fixture) -> dict[str, Tensor]:
     """Both branches for each number of buffers, and the first frame's latent."""
     encode = _stand_in(fixture)
     frame = fixture.inputs("first_frame")
+    height, width = frame.shape[-2:]
+    fixture.config.require(
+        height=height, width=width, sigma_data=SIGMA_DATA, compression=COMPRESSION
+    )
     first = first_frame_latent(encode, frame[0, :, 0])
     outputs = {}
     for count in fixture.config["num_buffers"]:
@@ -136,12 +149,14 @@ def _stand_in(fixture: Fixture) -> Encode:
 def sdg_first_frame(fixture: Fixture) -> dict[str, Tensor]:
     """The first frame of every stored picture file."""
     size = (fixture.config["height"], fixture.config["width"])
-    return {
-        f"frame_{index}": first_frame_image(read_image(fixture.path / entry["file"]), *size)[
-            None, :, None
-        ]
-        for index, entry in enumerate(fixture.config["images"])
-    }
+    outputs = {}
+    for index, entry in enumerate(fixture.config["images"]):
+        image = read_image(fixture.path / entry["file"])
+        entry.require(height=image.shape[0], width=image.shape[1])
+        # The channels of the file; the reader drops a fourth one.
+        entry.describes("channels")
+        outputs[f"frame_{index}"] = first_frame_image(image, *size)[None, :, None]
+    return outputs
 
 
 KINDS: dict[str, Callable[[Fixture], dict[str, Tensor]]] = {

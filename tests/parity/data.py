@@ -1,5 +1,6 @@
-"""Parity of the decoder's data: items read from disk, and the rules of what is drawn."""
+"""Parity of the decoder's data: items read from disk, and the rules of random draws."""
 
+from collections import ChainMap
 from pathlib import Path
 
 import torch
@@ -12,34 +13,46 @@ from src.models.data.registry import DatasetSpec
 from src.tokenizer.latents import time_vector
 from src.tokenizer.loading import load_statistics
 
-from .fixture import Fixture
+from .fixture import Config, Fixture
 from .index_facts import index_facts, sampling_config
 
 
 def dataset(fixture: Fixture) -> dict[str, Tensor]:
     """The test items of a small data set on disk, under the published names."""
     config, outputs = fixture.config, {}
+    # The size of the stored videos.
+    config.describes("video_size")
+    config.require(
+        relative_translation_scale=True,
+        time_embedding_dim=3,
+        time_embedding_use_orig=True,
+        is_multi_view=True,
+    )
     statistics = load_statistics(fixture.path / config["vae_path"])
     for name, case in config["cases"].items():
         ours = ClipDataset(
             dataset_spec(fixture.path, config),
-            sampling_config(config | case),
+            sampling_config(ChainMap(case, config)),
             tuple(config["img_size"]),
             mode=config["mode"],
             statistics=statistics,
             reading=ReadingConfig(latents=config["load_latents"], depth=config["use_depth"]),
         )
-        item = published_item(ours[case["item"]])
+        example = ours[case["item"]]
+        item = published_item(example)
+        number = len(example.targets)
+        case.require(scene_key=example.key, num_output_views=number, dataset_length=len(ours))
         outputs |= {f"{name}/{key}": tensor for key, tensor in item.items()}
     return outputs
 
 
-def dataset_spec(folder: Path, config: dict) -> DatasetSpec:
+def dataset_spec(folder: Path, config: Config) -> DatasetSpec:
     """The data set out of the published keys."""
     is_static = config["is_static"]
 
     def between(first: str, last: str) -> tuple[str, ...]:
         if config.get(last) is None:
+            config.require(**{first: 0})
             return ()
         return tuple(map(str, range(config[first], config[last] + 1)))
 

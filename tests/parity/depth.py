@@ -16,10 +16,10 @@ CACHE_FARTHEST_DEPTH = 100.0
 def sdg_moge_post(fixture: Fixture) -> dict[str, Tensor]:
     """A still image and a depth model's raw result at the generator's size."""
     mask = fixture.inputs("mask") > 0
+    picture = fixture.inputs("image_uint8").to(torch.uint8)
+    fixture.config.require(source_hw=[*picture.shape[:2]])
     depth = torch.where(mask, fixture.inputs("depth_valid"), torch.inf)
-    image = depth_model_input(
-        fixture.inputs("image_uint8").to(torch.uint8), *fixture.config["depth_hw"]
-    )
+    image = depth_model_input(picture, *fixture.config["depth_hw"])
     estimate = moge_estimate(depth, mask, fixture.inputs("K_normalised"))
     prepared = prepare_image(image, estimate, *fixture.config["target_hw"])
     target = prepared.estimate
@@ -37,6 +37,8 @@ def sdg_moge_post(fixture: Fixture) -> dict[str, Tensor]:
 def sdg_align(fixture: Fixture) -> dict[str, Tensor]:
     """Rigid alignment, and non-rigid alignment after 5 steps and after all of them."""
     source, target = fixture.inputs("source_depth"), fixture.inputs("target_depth")
+    height, width = source.shape[-2:]
+    fixture.config.require(height=height, width=width)
     mask, intrinsics = fixture.inputs("target_mask") > 0, matrix_to_intrinsics(fixture.inputs("K"))
 
     def non_rigid(steps: int) -> Tensor:

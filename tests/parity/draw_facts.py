@@ -30,7 +30,7 @@ def weights(case: dict, generator: np.random.Generator) -> list[Check]:
 
 
 def inclusion(case: dict, generator: np.random.Generator) -> list[Check]:
-    """How often every entry is drawn, and how often first."""
+    """Frequencies of all entries, and of first ones."""
     size, count = case["pool_size"], case["num_samples"]
     drawn = [
         draw_distinct(generator, range(size), count, case["bias"]) for _ in range(case["draws"])
@@ -71,7 +71,7 @@ def random_names(case: dict, generator: np.random.Generator) -> list[Check]:
 
 
 def trajectory_number(case: dict, generator: np.random.Generator) -> list[Check]:
-    """How many trajectories are inputs."""
+    """Numbers of input trajectories."""
     most = case["num_input_multi_views"]
     sampling = ExampleSamplingConfig(max_trajectories=most)
     drawn = [[draw_number(generator, sampling, most, "train")] for _ in range(DRAWS)]
@@ -82,19 +82,19 @@ def trajectory_number(case: dict, generator: np.random.Generator) -> list[Check]
 
 
 def equal(name: str, ours: object, theirs: object) -> Check:
-    """Whether the two are the same."""
+    """A check that two values are equal."""
     return fact(name, ours == theirs, f"{ours}, expected {theirs}"[:200])
 
 
 def repeats(draws: Sequence[Sequence[str]]) -> list[list[int]]:
-    """How often the things of a draw come in it, for every such pattern."""
+    """Returns the different patterns of repeats in draws, such as [1, 1, 2]."""
     return sorted(map(list, {tuple(sorted(Counter(draw).values())) for draw in draws}))
 
 
 def frequencies(
     name: str, draws: Sequence[Sequence[object]], published: dict[str, float], atol: float
 ) -> Check:
-    """How often each thing comes in a draw, against the published frequencies."""
+    """Compares the mean count of each entry in a draw with the published one."""
     counts = Counter(str(thing) for draw in draws for thing in draw)
     names = counts.keys() | published.keys()
     worst = max(abs(counts[key] / len(draws) - published.get(key, 0.0)) for key in names)

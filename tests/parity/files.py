@@ -16,8 +16,10 @@ from .fixture import Fixture
 
 
 def recon_ply(fixture: Fixture) -> dict[str, Tensor]:
-    """The columns of the PLY that we write, after its header is found equal to the reference's."""
+    """Returns the columns of the PLY that we write, whose header must equal the reference's."""
     packed = fixture.inputs("gaussians")
+    count = packed.reshape(-1, 14).shape[0]
+    fixture.config.require(num_gaussians=count, format="binary_little_endian")
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / fixture.config["file"]
         write_ply(path, Gaussians.from_packed(packed.reshape(-1, 14)))
@@ -33,6 +35,9 @@ def recon_ply(fixture: Fixture) -> dict[str, Tensor]:
 def sdg_vipe(fixture: Fixture) -> dict[str, Tensor]:
     """Images, depths, masks, poses and intrinsics of every call that the fixture lists."""
     outputs = {}
+    fixture.config.require(intrinsics_format="fxfycxcy", pose_format="4x4")
+    # The calls name the stored files.
+    fixture.config.describes("clip", "num_clip_frames", "source_hw")
     for index, call in enumerate(fixture.config["calls"]):
         video = read_vipe(
             fixture.path / call["path"],

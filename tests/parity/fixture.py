@@ -1,12 +1,14 @@
-"""A parity fixture: what the original computed on a small input, and how closely to match it.
+"""A parity fixture: the outputs of the original on a small input, and their tolerances.
 
 A folder with `fixture.json` (kind, description, config, tolerance) and `tensors.safetensors`, whose
 keys are `weights/...`, `inputs/...`, `outputs/...` and `aux/...` (informational).
 """
 
 import math
+from collections.abc import ItemsView, Iterator, Mapping, ValuesView
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from safetensors import SafetensorError
 from safetensors.torch import load_file
@@ -14,6 +16,59 @@ from torch import Tensor
 
 from src.io.json_object import read_json_object
 from src.runtime import InputError
+
+
+class Config(dict[str, Any]):
+    """A fixture's configuration, which notes the values that are read, nested ones too.
+
+    A value that nobody has read is one that our code does not honour; see `run_fixture`.
+    """
+
+    def __init__(self, values: Mapping[str, Any]) -> None:
+        super().__init__({key: _noting(value) for key, value in values.items()})
+        self._read: set[str] = set()
+
+    def __getitem__(self, key: str) -> Any:
+        self._read.add(key)
+        return super().__getitem__(key)
+
+    def get(self, key: str, default: Any = None) -> Any:
+        self._read.add(key)
+        return super().get(key, default)
+
+    def items(self) -> ItemsView[str, Any]:
+        self._read |= self.keys()
+        return super().items()
+
+    def values(self) -> ValuesView[Any]:
+        self._read |= self.keys()
+        return super().values()
+
+    def require(self, **expected: Any) -> None:
+        """Refuses other values of these keys, if they are there: ours are fixed."""
+        for key, value in expected.items():
+            if self.get(key, value) != value:
+                raise InputError(f"config {key}", self[key], str(value))
+
+    def describes(self, *keys: str) -> None:
+        """Passes over keys that say how the stored inputs were made."""
+        self._read |= {*keys}
+
+    def unread(self) -> Iterator[str]:
+        """Yields the keys of values that were not read, nested ones with dots."""
+        for key, value in super().items():
+            if key not in self._read:
+                yield key
+                continue
+            for part in value if isinstance(value, list) else [value]:
+                if isinstance(part, Config):
+                    yield from (f"{key}.{name}" for name in part.unread())
+
+
+def _noting(value: Any) -> Any:
+    if isinstance(value, dict):
+        return Config(value)
+    return [_noting(part) for part in value] if isinstance(value, list) else value
 
 
 @dataclass(frozen=True)
@@ -38,7 +93,7 @@ class Fixture:
     path: Path
     name: str
     kind: str
-    config: dict
+    config: Config
     tolerance: Tolerance
     tensors: dict[str, Tensor]
     raw: dict
@@ -70,7 +125,7 @@ class Fixture:
 
 
 def load_fixture(folder: Path | str) -> Fixture:
-    """The fixture in `folder`; `InputError` for a missing, malformed or incomplete file."""
+    """Reads the fixture in `folder`; `InputError` for a missing, malformed or incomplete file."""
     path = Path(folder)
     source = path / "fixture.json"
     if not source.is_file():
@@ -82,7 +137,15 @@ def load_fixture(folder: Path | str) -> Fixture:
     if not isinstance(config, dict):
         raise InputError(source, f"config {config!r}", "a JSON object")
     tolerance = _tolerance(source, raw.get("tolerance"))
-    return Fixture(path, path.name, raw["kind"], config, tolerance, _tensors(path), raw)
+    return Fixture(
+        path=path,
+        name=path.name,
+        kind=raw["kind"],
+        config=Config(config),
+        tolerance=tolerance,
+        tensors=_tensors(path),
+        raw=raw,
+    )
 
 
 def _tolerance(source: Path, raw: object) -> Tolerance:

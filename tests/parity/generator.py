@@ -11,22 +11,38 @@ from torch import Tensor
 
 from cosmos_predict1.diffusion.conditioning.conditions import Conditions
 from cosmos_predict1.diffusion.model.architecture import TransformerConfig, write_config
-from cosmos_predict1.diffusion.model.denoiser import Denoiser, c_noise, guided
+from cosmos_predict1.diffusion.model.denoiser import CONDITION_SIGMA, Denoiser, c_noise, guided
 from cosmos_predict1.diffusion.model.key_table import to_our_names
 from cosmos_predict1.diffusion.model.network import Gen3CTransformer, load_generator
 from cosmos_predict1.diffusion.sampling.sampler import sample
 from cosmos_predict1.diffusion.sampling.schedule import condition_noise, noise_levels
 from src.tokenizer.cosmos import VideoTokenizer
 from src.tokenizer.keys import to_diffusers_names
+from src.tokenizer.statistics import SIGMA_DATA
 
 from .compare import Check, fact
-from .fixture import Fixture
+from .fixture import Config, Fixture
+from .tokenizer import check_architecture
 
 WARP_CHANNELS = 64
 
 
-def transformer_config(config: dict) -> TransformerConfig:
-    """Our configuration for the original's."""
+def transformer_config(config: Config) -> TransformerConfig:
+    """Our configuration for the original's; refuses variants that we lack."""
+    config.require(
+        patch_spatial=2,
+        patch_temporal=1,
+        block_config="FA-CA-MLP",
+        concat_padding_mask=True,
+        pos_emb_cls="rope3d",
+        pos_emb_learnable=False,
+        pos_emb_interpolation="crop",
+        block_x_format="THWBD",
+        affline_emb_norm=True,
+        use_adaln_lora=True,
+        norm_eps=1e-6,
+        head_dim=config["model_channels"] // config["num_heads"],
+    )
     ratios = (config[f"rope_{axis}_extrapolation_ratio"] for axis in "thw")
     time_ratio, row_ratio, column_ratio = map(float, ratios)
     return TransformerConfig(
@@ -51,6 +67,7 @@ def transformer(fixture: Fixture) -> dict[str, Tensor]:
         write_config(transformer_config(fixture.config), Path(name))
         exact = load_generator(name)
         rounded = load_generator(name, rope_precision="bf16")
+    fixture.config.require(batch=fixture.inputs("x").shape[0])
     x, level = fixture.inputs("x"), fixture.inputs("c_noise")
     names = ("text", "condition_mask", "warp_latents")
     text, mask, warps = (fixture.inputs(name) for name in names)
@@ -103,6 +120,7 @@ def sampler(fixture: Fixture) -> dict[str, Tensor]:
     mask[:, :, :count] = 1
     conditions = Conditions(fixture.inputs("text"), mask, warps)
     noise = fixture.inputs("cond_noise")
+    fixture.config.require(sigma_data=SIGMA_DATA, cond_sigma=CONDITION_SIGMA)
     seed = fixture.config.get("cond_noise_numpy_seed")
     if seed is not None:
         ours = condition_noise(tuple(given.shape), seed)
@@ -138,14 +156,18 @@ def keys(fixture: Fixture) -> list[Check]:
             for part in ("transformer", "tokenizer")
         }
         network = Gen3CTransformer(transformer_config(fixture.config["transformer"]))
-        autoencoder = VideoTokenizer({}, torch.empty(16, 16), torch.empty(16, 16)).autoencoder
+        tokenizer = VideoTokenizer({}, torch.empty(16, 16), torch.empty(16, 16))
+    check_architecture(fixture.config["tokenizer"], tokenizer)
     cases = (
         ("transformer", to_our_names(tensors["transformer"]), network.state_dict()),
-        ("tokenizer", to_diffusers_names(tensors["tokenizer"]), autoencoder.state_dict()),
+        ("tokenizer", to_diffusers_names(tensors["tokenizer"]), tokenizer.autoencoder.state_dict()),
     )
     checks = []
     for part, found, wanted in cases:
         entries = fixture.config[f"num_{part}_entries"]
+        others = fixture.config[f"{part}_non_parameter_entries"]
+        left = entries - len(others)
+        checks.append(fact(f"{part} weights", len(found) == left, f"{len(found)}, not {left}"))
         checks.append(fact(f"{part} entries", len(tensors[part]) == entries, f"not {entries}"))
         apart = sorted(found.keys() ^ wanted.keys())
         checks.append(fact(f"{part} names", not apart, f"in one only: {apart[:4]}"))

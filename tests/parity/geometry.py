@@ -6,26 +6,31 @@ import torch
 from torch import Tensor
 
 from src.geometry.cameras import Cameras, intrinsics_to_matrix, matrix_to_intrinsics
-from src.geometry.rays import coarse_rays, pluecker
+from src.geometry.rays import Precision, coarse_rays, pluecker
 from src.geometry.trajectories import TrajectorySpec, make_trajectory
 
 from .fixture import Fixture
 
+PRECISIONS: dict[str, Precision] = {"float32": "fp32", "bfloat16": "parity"}
 # Longer trajectories are stored at every `subsample`-th frame.
 MAX_STORED_FRAMES = 20
 
 
 def sdg_cameras(fixture: Fixture) -> dict[str, Tensor]:
     """Poses of every trajectory type and rotation mode, and intrinsics, per setting."""
-    outputs = {}
-    for index, setting in enumerate(fixture.config["settings"]):
+    outputs, config = {}, fixture.config
+    subsample, rotations = config["subsample"], config["rotations"]
+    config.require(
+        cases=[f"{name}/{rotation}" for name in config["types"] for rotation in rotations]
+    )
+    for index, setting in enumerate(config["settings"]):
         frames = setting["num_frames"]
-        stride = fixture.config["subsample"] if frames > MAX_STORED_FRAMES else 1
+        stride = subsample if frames > MAX_STORED_FRAMES else 1
         source_w2c = None
         if setting["source"] != "identity":
             source_w2c = fixture.inputs(f"source_w2c_{_suffix(setting)}")
         poses = []
-        for case in fixture.config["cases"]:
+        for case in config["cases"]:
             name, rotation = case.split("/")
             spec = TrajectorySpec(
                 name,
@@ -43,7 +48,7 @@ def sdg_cameras(fixture: Fixture) -> dict[str, Tensor]:
 
 
 def _suffix(setting: dict) -> str:
-    """What the source tensors of a setting are called: `single`, or the number of frames."""
+    """Returns the name of a setting's source tensors: `single`, or the number of frames."""
     return str(setting["num_frames"]) if setting["source"] == "per_frame" else "single"
 
 
@@ -55,13 +60,13 @@ def _matrices(fixture: Fixture, setting: dict) -> Tensor:
 
 def recon_rays(fixture: Fixture) -> dict[str, Tensor]:
     """Pluecker maps at full size and rays of the coarse grid, in the recorded precision."""
-    height, width = fixture.config["img_size"]
-    _, factor, factor_x = fixture.config["patch_size_out_factor"]
-    assert factor == factor_x, f"square cells expected, got {factor} x {factor_x}"
-    precision = "fp32" if fixture.config["compute_plucker_dtype"] == "float32" else "parity"
-    cameras = Cameras(
-        fixture.inputs("c2ws_input"), fixture.inputs("intrinsics_input"), width, height
-    )
+    config, c2w = fixture.config, fixture.inputs("c2ws_input")
+    height, width = config["img_size"]
+    config.require(batch=c2w.shape[0], num_cameras=c2w.shape[1])
+    factor = config["patch_size_out_factor"][1]
+    config.require(patch_size_out_factor=[1, factor, factor])
+    precision = PRECISIONS[config["compute_plucker_dtype"]]
+    cameras = Cameras(c2w, fixture.inputs("intrinsics_input"), width, height)
     origins, directions = coarse_rays(cameras, factor, precision)
     outputs = {
         "plucker_embedding": pluecker(cameras, precision),

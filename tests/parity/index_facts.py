@@ -1,9 +1,10 @@
-"""The published rules of what is drawn: exact where they are fixed, frequencies where not."""
+"""The published rules of the draws: exact facts, and frequencies of random ones."""
 
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from functools import lru_cache
+from typing import Any
 
 import numpy as np
 
@@ -25,7 +26,7 @@ from .draw_facts import (
     trajectory_number,
     weights,
 )
-from .fixture import Fixture
+from .fixture import Config, Fixture
 
 # Frequencies of single frames are compared closely: with 8000 draws ours are to 0.0035.
 DRAWS = 8000
@@ -48,14 +49,20 @@ def index_facts(fixture: Fixture) -> list[Check]:
         cases = facts if isinstance(facts, list) else facts.get("cases", [facts])
         for number, case in enumerate(cases):
             generator = np.random.default_rng(number)
-            for check in FACTS[name](case | {"gaps": gaps}, generator):
+            noting = Config(case | {"gaps": gaps})
+            # A sentence, and the number of recorded trajectories.
+            noting.describes("gaps", "rule", "cameras")
+            noting.require(start_view_idx=0)
+            for check in FACTS[name](noting, generator):
                 label = f"{name}[{number}] {check.name}"
                 checks.append(Check(label, check.error, check.tolerance, check.note))
+            if unread := ", ".join(noting.unread()):
+                checks.append(fact(f"{name}[{number}]", False, f"not supported: {unread}"))
     return checks
 
 
-def sampling_config(config: dict) -> ExampleSamplingConfig:
-    """What is drawn, out of the published keys."""
+def sampling_config(config: Mapping[str, Any]) -> ExampleSamplingConfig:
+    """The configuration of the draws out of the published keys."""
     inputs = config["num_input_views"]
     return ExampleSamplingConfig(
         num_input_frames=inputs,
@@ -70,7 +77,7 @@ def sampling_config(config: dict) -> ExampleSamplingConfig:
 
 
 def mirror(case: dict, generator: np.random.Generator) -> list[Check]:
-    """Ping-pong lists by start, and which starts there are."""
+    """Ping-pong lists by start, and the starts that are drawn."""
     frames, count = case["num_frames"], case["num_input_views"]
     starts = ping_pong_starts(frames, count)
     checks = [equal("starts", starts, case["number_of_valid_start_positions"])]
@@ -81,7 +88,8 @@ def mirror(case: dict, generator: np.random.Generator) -> list[Check]:
         _train(generator, True, sampling, ("0",), frames).inputs[0] for _ in range(60 * starts)
     )
     lists = {tuple(ping_pong(frames, count, start)) for start in range(starts)}
-    return [*checks, fact("all starts and no others are drawn", set(firsts) == lists)]
+    uniform = case["random_start_uniform_over_all_valid"]
+    return [*checks, equal("all starts and no others are drawn", set(firsts) == lists, uniform)]
 
 
 def static_test(case: dict, generator: np.random.Generator) -> list[Check]:

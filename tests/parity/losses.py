@@ -16,6 +16,8 @@ def recon_loss(fixture: Fixture) -> dict[str, Tensor]:
         published_depth_median=True,
         published_opacity=True,
     )
+    batch, views, _, *size = fixture.inputs("images_output").shape
+    fixture.config.require(lambda_ssim=0.0, batch_size=batch, num_views=views, img_size=size)
     terms = decoder_loss(
         Supervision(
             fixture.inputs("images_pred"),

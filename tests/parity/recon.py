@@ -10,20 +10,43 @@ from torch import Tensor
 from src.models.recon.decoder import DecoderConfig, LatentRecon
 
 from .compare import Check, fact
-from .fixture import Fixture
+from .fixture import Config, Fixture
 
 # Two random draws agree within this many standard errors.
 STANDARD_ERRORS = 6.0
 
 
-def decoder_config(published: dict) -> DecoderConfig:
-    """The decoder's configuration out of the published keys."""
+def decoder_config(published: Config) -> DecoderConfig:
+    """The decoder's configuration out of the published keys; refuses variants that we lack."""
+    published.require(
+        use_qk_norm=False,
+        patch_size_temporal=1,
+        latent_spat_compression=8,
+        patch_size_out_factor=[1, 8, 8],
+        num_block_channels_reduce=None,
+        output_dims=12,
+        use_plucker=True,
+        plucker_embedding_vae=True,
+        plucker_embedding_vae_fuse_type="concat",
+        time_embedding=True,
+        time_embedding_vae=True,
+        time_embedding_dim=3,
+        use_patch_embeddings_encoder=True,
+        use_pos_embedding=False,
+        transposed_conv_type=None,
+        gaussians_predict_offset=False,
+        gaussians_random_ratio=0.0,
+        sub_sample_gaussians_factor=None,
+        fuse_multi_views=True,
+        process_multi_views=True,
+    )
+    every = published["llrm_7m1t_index"]
     return DecoderConfig(
         depth=published["enc_depth"],
         width=published["enc_embed_dim"],
         heads=published["enc_num_heads"],
         mlp_ratio=published["mlp_ratio"],
-        attention_every=published["llrm_7m1t_index"] if published["llrm_7m1t"] else 0,
+        attention_every=every if published["llrm_7m1t"] else 0,
         use_mamba=published["use_mamba"],
         use_time=published.get("use_time_embedding", False),
         latent_channels=published["num_latent_c"],
@@ -45,6 +68,14 @@ def forward(fixture: Fixture) -> dict[str, Tensor]:
     trajectories = fixture.config["num_input_multi_views"]
     names = ("rgb_latents", "plucker_latents", "rays_os", "rays_ds")
     inputs = [fixture.inputs(name).unflatten(1, (trajectories, -1)) for name in names]
+    batch, _, count, _, height, width = inputs[0].shape
+    fixture.config.require(
+        batch_size=batch,
+        num_input_views=config.time_compression * (count - 1) + 1,
+        img_size=[8 * height, 8 * width],
+        tokens=trajectories * count * height * width // config.patch**2,
+        check_each_channel_group=True,
+    )
     time = None
     if config.use_time:
         both = fixture.inputs("time_embeddings")

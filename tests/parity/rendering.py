@@ -8,21 +8,18 @@ from src.gaussians import Gaussians
 from src.geometry.cameras import Cameras, invert_rigid, matrix_to_intrinsics
 from src.rendering.options import RasterizeOptions
 from src.rendering.rasterize import rasterize
-from src.runtime import InputError
 
 from .fixture import Fixture
 
-# The only settings that the project renders with.
-FIXED = {"sh_degree": None, "packed": False, "tile_size": 16, "eps2d": 0.3}
 PARAMETERS = ("means", "opacities", "scales", "quats", "colors")
 
 
 def render(fixture: Fixture) -> dict[str, Tensor]:
     """Colour, alpha and depth, channels last, and the gradients of the recorded cotangents."""
     config = fixture.config
-    for key, value in (FIXED | {"rasterize_mode": "classic"}).items():
-        if config.get(key, value) != value:
-            raise InputError(fixture.path, f"{key} = {config[key]}", f"{value}")
+    config.require(sh_degree=None, packed=False, tile_size=16, eps2d=0.3, rasterize_mode="classic")
+    unscented = config["mode"] == "3dgut"
+    config.require(with_ut=unscented, with_eval3d=unscented)
     options = RasterizeOptions(
         mode=config["mode"],
         background=tuple(config["background"]),

@@ -1,4 +1,4 @@
-"""Run fixtures against our code: which module serves a kind, and what came of each fixture."""
+"""Runs fixtures against our code: the table of kinds, and the result of each fixture."""
 
 import importlib
 from collections.abc import Callable, Container, Iterable
@@ -7,11 +7,13 @@ from pathlib import Path
 
 from torch import Tensor
 
+from src.runtime import InputError
+
 from .compare import Check, compare
 from .fixture import Fixture, load_fixture
 
 Kind = Callable[[Fixture], dict[str, Tensor] | list[Check]]
-# What our code may raise on a fixture without keeping the other fixtures from running.
+# Errors of our code on a fixture that must not keep the other fixtures from running.
 FAILURES = (
     ArithmeticError,
     AssertionError,
@@ -27,7 +29,7 @@ FAILURES = (
 
 @dataclass(frozen=True)
 class Result:
-    """What came of one fixture; `status` is `pass`, `FAIL`, `error` or `unsupported`."""
+    """The result of one fixture; `status` is `pass`, `FAIL`, `error` or `unsupported`."""
 
     name: str
     kind: str
@@ -37,7 +39,7 @@ class Result:
 
     @property
     def passed(self) -> bool:
-        """Whether every output of the fixture is matched."""
+        """Whether every output of the fixture matches."""
         return self.status == "pass"
 
     def __str__(self) -> str:
@@ -51,7 +53,7 @@ class Result:
 
 
 def _severity(check: Check) -> tuple[bool, float]:
-    """Sorts by how close a check is to failing; an exact one that holds counts least."""
+    """The sort key: how close a check is to failing; an exact one that holds counts least."""
     return not check.passed, check.error / check.tolerance if check.tolerance > 0 else 0.0
 
 
@@ -79,9 +81,9 @@ def load_kinds() -> dict[str, Kind]:
 def run_fixture(
     folder: Path, kinds: dict[str, Kind], only: Container[str] | None = None
 ) -> Result | None:
-    """The result of one fixture, or None if its kind is not among `only`.
+    """Returns the result of one fixture, or None if its kind is not among `only`.
 
-    Whatever our code raises on the fixture is part of the result.
+    An error of our code is a result too, and so is a value of the configuration that nobody read.
     """
     kind = "?"
     try:
@@ -94,6 +96,8 @@ def run_fixture(
         ours = kinds[kind](fixture)
         checks = compare(fixture, ours) if isinstance(ours, dict) else ours
         assert checks, "nothing was compared"
+        if unread := ", ".join(fixture.config.unread()):
+            raise InputError("config", f"values that are not supported: {unread}", "none of them")
     except FAILURES as error:
         return Result(folder.name, kind, "error", [], f"{type(error).__name__}: {error}")
     status = "pass" if all(check.passed for check in checks) else "FAIL"

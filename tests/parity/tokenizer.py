@@ -3,16 +3,20 @@
 import tempfile
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor
 
 from src.geometry.cameras import Cameras
 from src.geometry.rays import coarse_rays
+from src.runtime import InputError
+from src.tokenizer.cosmos import VideoTokenizer
 from src.tokenizer.latents import TimeEncoder, encode_pluecker
 from src.tokenizer.loading import load_tokenizer
+from src.tokenizer.statistics import SIGMA_DATA
 
-from .fixture import Fixture
+from .fixture import Config, Fixture
 
 
 def tokenizer(fixture: Fixture) -> dict[str, Tensor]:
@@ -22,6 +26,11 @@ def tokenizer(fixture: Fixture) -> dict[str, Tensor]:
         statistics = (fixture.inputs("latent_mean_256"), fixture.inputs("latent_std_256"))
         torch.save(statistics, Path(name) / "mean_std.pt")
         ours = load_tokenizer(Path(name))
+    check_architecture(fixture.config, ours)
+    videos = {key: part for key, part in fixture.group("inputs/").items() if "video" in key}
+    height, width = next(iter(videos.values())).shape[-2:]
+    frames = sorted(video.shape[2] for video in videos.values())
+    fixture.config.require(frames=frames, height=height, width=width, sigma_data=SIGMA_DATA)
     outputs: dict[str, Tensor] = {}
     for key, tensor in fixture.group("inputs/").items():
         kind, _, frames = key.rpartition("_")
@@ -33,6 +42,47 @@ def tokenizer(fixture: Fixture) -> dict[str, Tensor]:
         elif kind == "sample":
             outputs[f"decoded_sample_{frames}"] = ours.decode(ours.denormalise(tensor))
     return outputs
+
+
+def check_architecture(config: Config, tokenizer: VideoTokenizer) -> None:
+    """Compares the original's configuration with that of a tokenizer.
+
+    Raises:
+        InputError: another value of a key, or one that our tokenizer does not have.
+    """
+    ours: Any = tokenizer.autoencoder.config
+    channels, factors = config["channels"], config["channels_mult"]
+    widths = [channels, *(channels * factor for factor in factors)]
+    pairs = (
+        (ours.encoder_block_out_channels, widths),
+        (ours.decode_block_out_channels, [*widths[1:], widths[-1]]),
+    )
+    for built, wanted in pairs:
+        if [*built] != wanted:
+            raise InputError("config channels", f"widths {wanted}", f"{built}")
+    config.require(
+        num_res_blocks=ours.num_layers,
+        attn_resolutions=[*ours.attention_resolutions],
+        resolution=ours.resolution,
+        in_channels=ours.in_channels,
+        out_channels=ours.out_channels,
+        latent_channels=ours.latent_channels,
+        z_channels=ours.latent_channels,
+        patch_size=ours.patch_size,
+        patch_method=ours.patch_type,
+        spatial_compression=ours.spatial_compression_ratio,
+        temporal_compression=ours.temporal_compression_ratio,
+    )
+    config.require(
+        dropout=0.0,
+        z_factor=1,
+        num_groups=1,
+        legacy_mode=False,
+        formulation="AE",
+        encoder="FACTORIZED",
+        decoder="FACTORIZED",
+        name="CV",
+    )
 
 
 def toy_encoder(matrix: Tensor, bias: Tensor) -> Callable[[Tensor], Tensor]:
@@ -54,8 +104,18 @@ def conditioning(fixture: Fixture) -> dict[str, Tensor]:
     encode = toy_encoder(fixture.inputs("vae_matrix"), fixture.inputs("vae_bias"))
     c2w, intrinsics = fixture.inputs("c2ws_input"), fixture.inputs("intrinsics_input")
     cameras = Cameras(c2w, intrinsics, width, height)
-    origins, directions = coarse_rays(cameras, config["patch_size_out_factor"][1])
-    frames = config["num_input_views"]
+    factor, frames = config["patch_size_out_factor"][1], config["num_input_views"]
+    origins, directions = coarse_rays(cameras, factor)
+    target = fixture.inputs("time_embeddings_target")
+    config.require(
+        patch_size_out_factor=[1, factor, factor],
+        batch_size=c2w.shape[0],
+        num_input_multi_views=c2w.shape[1] // frames,
+        target_frame=round(target[0, 0, 0].item() * (frames - 1)),
+        compute_plucker_dtype="float32",
+        time_embedding_dim=target.shape[-1],
+        time_embedding_use_orig=True,
+    )
     pluecker, times = [], []
     for scene in range(c2w.shape[0]):
         trajectories = [
@@ -66,9 +126,9 @@ def conditioning(fixture: Fixture) -> dict[str, Tensor]:
         ]
         pluecker.append(torch.cat([encode_pluecker(encode, part) for part in trajectories]))
         source = fixture.inputs("time_embeddings")[scene, :, 0].tolist()
-        target = fixture.inputs("time_embeddings_target")[scene, 0, 0].item()
+        moment = target[scene, 0, 0].item()
         encode_times = TimeEncoder(encode, (height, width))
-        times.append(torch.cat([encode_times(source), encode_times([target])]))
+        times.append(torch.cat([encode_times(source), encode_times([moment])]))
     return {
         "plucker_latents": torch.stack(pluecker),
         "time_latents": torch.stack(times),

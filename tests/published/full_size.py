@@ -12,7 +12,6 @@ the report. Clips and scenes go below DIR/outputs, DIR/RESULT is a small result 
 `--size tiny` does the same with the tiny stand-ins, for a look on a CPU.
 """
 
-import argparse
 import os
 import sys
 from collections.abc import Mapping
@@ -28,9 +27,9 @@ def main() -> int:
     from published.layout import SIZES
     from published.measured import Measurements
 
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    from src.entry import manual_parser
+
+    parser = manual_parser(__doc__)
     parser.add_argument("--folder", type=Path, required=True, help="of the stand-ins")
     parser.add_argument("--out", type=Path, required=True, help="the report")
     parser.add_argument("--size", choices=[*SIZES], default="full")

@@ -16,7 +16,6 @@ Prints seconds and status of every line and what the scene consists of; ends wit
 fails or no Gaussians are there.
 """
 
-import argparse
 import os
 import pty
 import re
@@ -40,9 +39,9 @@ ANSWERS = (
 
 def main() -> int:
     """Parse the arguments, type the lines, look for the scene."""
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    from src.entry import manual_parser
+
+    parser = manual_parser(__doc__)
     parser.add_argument("--folder", type=Path, required=True, help="where the clone goes")
     parser.add_argument("--python", help="instead of setup.sh's environment")
     given = parser.parse_args()
@@ -95,7 +94,7 @@ def adapted(line: str, python: str | None) -> str:
 
     The environment is active through the path, since each line has a shell of its own.
     """
-    from quickstarts.machine import available_memory, gpu_name
+    from quickstarts.machine import available_memory, query_gpus
     from quickstarts.plan import T5_GIB
 
     if line.startswith("source ") or (python is not None and "setup.sh" in line):
@@ -103,7 +102,7 @@ def adapted(line: str, python: str | None) -> str:
     if "quickstart.sh" not in line:
         return line
     line += f" --python {python}" if python is not None else ""
-    line += "" if gpu_name() else " --device cpu"
+    line += "" if query_gpus("name") else " --device cpu"
     return line + (" --disable_prompt_encoder" if available_memory() < T5_GIB else "")
 
 

@@ -20,7 +20,6 @@ published 121 frames and 16 latent frames, but pictures of 32x64 and small netwo
   it, and nothing else, in a copy of the repository.
 """
 
-import argparse
 import sys
 from pathlib import Path
 
@@ -31,9 +30,9 @@ def main() -> None:
     """Parse the arguments and write."""
     from published.layout import PARTS, SIZES, write_standins
 
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    from src.entry import manual_parser
+
+    parser = manual_parser(__doc__)
     parser.add_argument("--size", choices=[*SIZES], required=True)
     parser.add_argument("--folder", type=Path, required=True)
     parser.add_argument("--without", nargs="*", choices=PARTS, default=[])

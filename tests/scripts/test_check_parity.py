@@ -10,12 +10,14 @@ import pytest
 import torch
 from check_parity import main
 from parity.compare import Check, fact, relative_error
-from parity.fixture import Fixture, load_fixture
+from parity.fixture import Config, Fixture, load_fixture
 from parity.runner import Kind, Result, find_fixtures, load_kinds, run_fixture
+from parity.tokenizer import check_architecture
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from src.runtime import InputError
+from src.tokenizer.cosmos import VideoTokenizer
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 GOLDEN = REPOSITORY / "tests" / "golden"
@@ -151,6 +153,43 @@ def test_non_finite_values_fail(tmp_path: Path) -> None:
     assert relative_error(holes, holes) == 0
     assert relative_error(torch.tensor([1.0, 5.0]), holes) == torch.inf
     assert relative_error(torch.full((2,), 1e-9), torch.zeros(2)) == torch.inf
+
+
+def test_values_that_nobody_reads_are_refused(tmp_path: Path) -> None:
+    """Catches a variant of the original that passes as another one, its value ignored."""
+    cases: list[dict[str, object]] = [{"tag": "a"}, {"tag": "b", "masked": True}]
+    folder = write_fixture(tmp_path / "double", {"y": EXACT}, config={"size": 4, "cases": cases})
+    assert "size, cases" in run(folder).message
+
+    def reading(fixture: Fixture) -> dict[str, Tensor]:
+        assert [case["tag"] for case in fixture.config["cases"]] == ["a", "b"]
+        fixture.config.require(size=4, absent=1)
+        return double(fixture)
+
+    result = run(folder, double=reading)
+    assert result.status == "error" and "not supported: cases.masked" in result.message
+    cases[1].pop("masked")
+    write_fixture(folder, {"y": EXACT}, config={"size": 4, "cases": cases})
+    assert run(folder, double=reading).passed
+    write_fixture(folder, {"y": EXACT}, config={"size": 5, "cases": cases})
+    assert "config size: got 5, expected 4" in run(folder, double=reading).message
+
+
+@pytest.mark.parametrize(
+    "change",
+    [{"num_res_blocks": 1}, {"channels": 16}, {"channels_mult": [2, 4, 2]}, {"dropout": 0.1}],
+)
+def test_a_tokenizer_of_another_architecture_is_refused(change: dict[str, object]) -> None:
+    """Catches a fixture of other residual blocks or widths that is run with ours."""
+    architecture = {
+        "encoder_block_out_channels": (8, 16, 32, 32),
+        "decode_block_out_channels": (16, 32, 32, 32),
+    }
+    tokenizer = VideoTokenizer(architecture, torch.zeros(16, 1), torch.ones(16, 1))
+    config = {"channels": 8, "channels_mult": [2, 4, 4], "num_res_blocks": 2, "dropout": 0.0}
+    check_architecture(Config(config), tokenizer)
+    with pytest.raises(InputError, match="config"):
+        check_architecture(Config(config | change), tokenizer)
 
 
 def test_what_a_kind_raises_and_malformed_fixtures_are_results(tmp_path: Path) -> None:

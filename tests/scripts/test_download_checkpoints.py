@@ -167,7 +167,9 @@ def test_a_stopped_command_goes_on(hub: LocalHub, tmp_path: Path, how: signal.Si
     _, errors = process.communicate(timeout=60)
     if how is signal.SIGINT:
         assert process.returncode == 130 and "Traceback" not in errors
-        assert errors.splitlines()[-1] == "stopped; the same command goes on where it stopped"
+        assert (
+            errors.splitlines()[-1] == "download_checkpoints.py: stopped; the same command goes on"
+        )
     (part,) = _parts(tmp_path, at_least=piece)
     have = part.stat().st_size
     assert have < size
@@ -191,4 +193,5 @@ def test_an_error_is_one_line(hub: LocalHub, tmp_path: Path) -> None:
     done = run(hub, tmp_path / "w", "--what", "lyra")
     assert done.returncode == 1 and "Traceback" not in done.stderr
     expected = "nvidia/Lyra: got no access, expected the licence accepted at https://"
-    assert done.stderr.splitlines()[-1].startswith(expected)
+    last = done.stderr.splitlines()[-1]
+    assert last.startswith(f"download_checkpoints.py: {expected}")

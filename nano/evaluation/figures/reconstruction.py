@@ -15,7 +15,7 @@ from src.gaussians import Gaussians
 from src.geometry.cameras import Cameras, invert_rigid
 from src.geometry.projection import unproject
 from src.models.data.example import Example, Targets
-from src.models.recon.scene_decoder import PreparedDecoding, SceneDecoder
+from src.models.recon.scene_decoder import SceneConditions, SceneDecoder
 from src.rendering.options import RasterizeOptions
 from src.rendering.rasterize import rasterize
 
@@ -39,7 +39,7 @@ def prepare_scene(
     latents: Float[Tensor, "traj c latent_frame lh lw"],
     cameras: Cameras,
     order: Sequence[int],
-) -> PreparedDecoding:
+) -> SceneConditions:
     """Returns the decoder's input, from the trajectories in `order`."""
     chosen = torch.tensor(order, device=latents.device)
     raw = decoder.tokenizer.denormalise(latents[chosen])

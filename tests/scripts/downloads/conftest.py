@@ -55,10 +55,10 @@ def hub(repository: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[LocalHub]
 def source() -> Source:
     """What is needed of the repository."""
     return Source(
-        "team/model",
-        "model",
-        ("model.pt", "sub/*"),
-        "a model",
+        repository="team/model",
+        folder="model",
+        files=("model.pt", "sub/*"),
+        about="a model",
         optional=("config.json", "none.json"),
         checksums={"model.pt": md5(CONTENT)},
     )
@@ -68,4 +68,11 @@ def source() -> Source:
 def plain(hub: LocalHub) -> Source:
     """A file of a plain address, whose server has no digest of it."""
     checksums = {"vgg.pth": md5(CONTENT[:5000])}
-    return Source(f"{hub.url}/plain", "lpips", ("vgg.pth",), "", kind="url", checksums=checksums)
+    return Source(
+        repository=f"{hub.url}/plain",
+        folder="lpips",
+        files=("vgg.pth",),
+        about="",
+        kind="url",
+        checksums=checksums,
+    )

@@ -46,7 +46,9 @@ def test_checksums_belong_to_files_of_their_source() -> None:
 
 def test_what_belongs_to_a_repository_is_not_taken() -> None:
     """Catches a README or attributes of git that change the project's own, at any depth."""
-    source = Source("team/data", "assets/demo", ("static/*", "*.json"), "")
+    source = Source(
+        repository="team/data", folder="assets/demo", files=("static/*", "*.json"), about=""
+    )
     assert source.takes("static/a/b.mp4") and source.takes("c.json")
     for name in (".gitattributes", "README.md", "static/README.md", "static/a/.gitattributes"):
         assert not source.takes(name)

@@ -19,7 +19,7 @@ from src.runtime import can_compile
 from ..scene import LEAST_COUNT, Worlds
 from .noise import noise_volume
 from .raycast import CastScene, Hits
-from .shading import BLOCK, Samples, Shader, Volume, compiled_shade, shade
+from .shading import BLOCK, RaySamples, Shader, Volume, compiled_shade, shade
 
 # Numbers of the largest tensor: small enough for a CPU's cache, large enough to keep a GPU busy.
 CPU_NUMBERS, GPU_NUMBERS = 1 << 17, 1 << 24
@@ -65,7 +65,7 @@ class _Caster:
             x = (index % width)[..., None, None] + steps
             y = (index // width)[..., None, None] + steps[:, None]
             points = [part.expand(*index.shape, grid, grid).flatten(1) for part in (x, y)]
-            samples = Samples(
+            samples = RaySamples(
                 pose=self.pose[camera],
                 intrinsics=self.intrinsics[camera],
                 points=torch.stack(points, dim=1).to(self.pose.dtype),

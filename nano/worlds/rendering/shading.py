@@ -28,7 +28,7 @@ Volume = Float[Tensor, "1 2 side side side"]
 
 
 @dataclass(frozen=True)
-class Samples(Rows):
+class RaySamples(Rows):
     """Image points in pixels, `spacing` pixels apart, and the cameras that see them.
 
     `pose` is camera-to-scene without its last row.
@@ -49,10 +49,10 @@ class Samples(Rows):
 
 # Colours in [0, 1], camera z and the solids that are hit.
 Shades = tuple[Planes, Rays, Int[Tensor, "camera ray"]]
-Shader = Callable[[CastScene, Samples, Tensor], Shades]
+Shader = Callable[[CastScene, RaySamples, Tensor], Shades]
 
 
-def shade(scene: CastScene, samples: Samples, volume: Volume) -> Shades:
+def shade(scene: CastScene, samples: RaySamples, volume: Volume) -> Shades:
     """Colours, camera z and solids of samples; `volume` is `noise_volume`."""
     origin, direction = samples.pose[:, :, 3].T, samples.directions()
     hits = trace(scene, origin, direction)
@@ -80,7 +80,7 @@ def _compiled() -> Shader:
     return torch.compile(shade, fullgraph=True)
 
 
-def compiled_shade(scene: CastScene, samples: Samples, volume: Volume) -> Shades:
+def compiled_shade(scene: CastScene, samples: RaySamples, volume: Volume) -> Shades:
     """The same as `shade`; the first call compiles it, for any number of cameras and solids.
 
     There must be at least `LEAST_SIZE` solids of each shape.

@@ -51,7 +51,7 @@ def test_a_clip_reads_back(tmp_path: Path) -> None:
     torch.testing.assert_close(clip.cameras().w2c, made.rig.w2c, atol=1e-5, rtol=0)
     assert (clip.cameras().intrinsics == made.rig.intrinsics).all()
     assert (clip.latents() == made.piece.latents).all()
-    assert clip.fps == 24 and (brightness(clip.paths.rgb).diff() > 10).all()
+    assert clip.info.fps == 24 and (brightness(clip.paths.rgb).diff() > 10).all()
     assert files.is_finished(RECORD)
     assert sorted(path.name for path in tmp_path.iterdir()) == ["3"]
 
@@ -64,8 +64,8 @@ def test_backward_shots_are_stored_forwards(tmp_path: Path) -> None:
     cameras = clip.cameras()
     torch.testing.assert_close(cameras.w2c.flip(0), made.rig.w2c, atol=1e-5, rtol=0)
     assert (cameras.intrinsics.flip(0) == made.rig.intrinsics).all()
-    assert (brightness(clip.paths.rgb).diff() < -10).all() and clip.fps == 12.5
-    assert not clip.has_latents and files.is_finished(RECORD)
+    assert (brightness(clip.paths.rgb).diff() < -10).all() and clip.info.fps == 12.5
+    assert not clip.paths.latent.is_file() and files.is_finished(RECORD)
 
 
 @pytest.mark.parametrize("backwards", [False, True])

@@ -90,7 +90,7 @@ def test_one_picture_six_trajectories(static: Callable, tmp_path: Path) -> None:
     assert sorted(path.name for path in root.iterdir()) == list(MULTI)
     for name, limits in zip(MULTI, MULTI_TRAJECTORY, strict=True):
         clip = open_clip(ClipPaths(root, name, "00172"))
-        assert clip.num_frames == FRAMES and clip.fps == 24
+        assert clip.num_frames == FRAMES and clip.info.fps == 24
         assert clip.latents().shape == (16, 2, HEIGHT // 8, WIDTH // 8)
         assert torch.isfinite(clip.latents()).all()
         meta = clip.meta()
@@ -480,7 +480,7 @@ def test_a_missing_text_encoder_is_noticed_before_the_networks_load(
         static("--input_image_path", picture, "--num_steps", 1)
     assert not loads
     static("--input_image_path", picture, "--num_steps", 1, "--disable_prompt_encoder")
-    assert open_clip(ClipPaths(tmp_path / "out", "", "a")).has_latents
+    assert ClipPaths(tmp_path / "out", "", "a").latent.is_file()
 
 
 @pytest.mark.parametrize("moving", [False, True])
@@ -521,7 +521,7 @@ def test_a_video_with_depth(dynamic: Callable, tmp_path: Path, kind: str) -> Non
     wanted = local @ tiny_video.cameras().w2c
     torch.testing.assert_close(clip.cameras().w2c, wanted, atol=1e-4, rtol=0)
     assert clip.meta()["center_depth"] == pytest.approx(3, abs=0.01)
-    assert clip.fps == (24 if kind == "tensors" else 12)
+    assert clip.info.fps == (24 if kind == "tensors" else 12)
 
 
 def test_paths_turn_about_depth_1_unless_asked(dynamic: Callable, tmp_path: Path) -> None:
@@ -529,7 +529,7 @@ def test_paths_turn_about_depth_1_unless_asked(dynamic: Callable, tmp_path: Path
     video = tiny_video.write_vipe(tmp_path / "v")
     dynamic("--vipe_path", video, "--num_steps", 1, "--fps", 30)
     clip = open_clip(ClipPaths(tmp_path / "out", "", "clip"))
-    assert clip.meta()["center_depth"] == 1 and clip.fps == 30
+    assert clip.meta()["center_depth"] == 1 and clip.info.fps == 30
     local = make_trajectory(TrajectorySpec("left", 0.3), FRAMES)
     wanted = local @ tiny_video.cameras().w2c
     torch.testing.assert_close(clip.cameras().w2c, wanted, atol=1e-4, rtol=0)
@@ -582,7 +582,7 @@ def test_flipped_supervision(dynamic: Callable, tmp_path: Path) -> None:
         local = make_trajectory(TrajectorySpec(**clip.meta()["trajectory"]), FRAMES)
         local = local.flip(0) if number >= 6 else local
         torch.testing.assert_close(clip.cameras().w2c, local @ source, atol=1e-4, rtol=0)
-        assert clip.has_latents == (number < 6)
+        assert clip.paths.latent.is_file() == (number < 6)
         assert clip.meta()["backwards"] == (number >= 6)
         # The video gets brighter with time, and so do its warps; holes are black.
         warps = read_video(tmp_path / "out_buffers" / str(number) / "clip.mp4")
@@ -599,7 +599,7 @@ def test_a_plain_video_and_a_list_of_videos(dynamic: Callable, tmp_path: Path) -
     (tmp_path / "batch.jsonl").write_text("\n".join(map(json.dumps, lines)))
     dynamic("--batch_input_path", tmp_path / "batch.jsonl", "--num_steps", 1)
     plain = open_clip(ClipPaths(tmp_path / "out", "", "plain"))
-    assert plain.fps == 15 and plain.meta()["depth"] == "nano"
+    assert plain.info.fps == 15 and plain.meta()["depth"] == "nano"
     wanted = make_trajectory(TrajectorySpec("left", 0.3), FRAMES)
     torch.testing.assert_close(plain.cameras().w2c, wanted, atol=1e-5, rtol=0)
     assert open_clip(ClipPaths(tmp_path / "out", "", "posed")).meta()["depth"] == "folder"

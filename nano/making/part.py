@@ -77,10 +77,10 @@ class Processes:
             futures = [pool.submit(work) for work in works]
             try:
                 wait(futures)
-            except BaseException:
+            finally:
                 # Leaving the pool waits for its threads, and these for their commands.
-                self.end()
-                raise
+                if not all(future.done() for future in futures):
+                    self.end()
         reasons = []
         for future in futures:
             try:

@@ -35,10 +35,11 @@ class BackgroundWriter(BlockWriter):
     def _block(self) -> Iterator[None]:
         try:
             yield
-        except BaseException as error:
-            self._pool.shutdown(cancel_futures=isinstance(error, KeyboardInterrupt))
+        except KeyboardInterrupt:
+            self._pool.shutdown(cancel_futures=True)
             raise
-        self._pool.shutdown()
+        finally:
+            self._pool.shutdown()
         self.flush()
 
     def submit(self, job: Job) -> None:

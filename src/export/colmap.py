@@ -28,7 +28,8 @@ def write_colmap(folder: Path, scene: SplatScene) -> None:
     Raises:
         InputError: several moments; a scene without cameras or renderings.
     """
-    if len(scene.moments) > 1:
+    gaussians, *others = scene.moments
+    if others:
         raise InputError("colmap", f"{len(scene.moments)} moments", "a scene of one moment")
     if scene.results is None or not (scene.results / "cameras.json").is_file():
         raise InputError("colmap", "a scene without cameras", EXPECTED)
@@ -37,7 +38,7 @@ def write_colmap(folder: Path, scene: SplatScene) -> None:
     sparse = folder / "sparse" / "0"
     _write(sparse / "cameras.txt", _camera_lines(cameras))
     _write(sparse / "images.txt", _image_lines(cameras.cameras.c2w, names))
-    _write(sparse / "points3D.txt", _point_lines(scene.moments[0]))
+    _write(sparse / "points3D.txt", _point_lines(gaussians))
 
 
 def _write_pictures(folder: Path, results: Path, count: int) -> list[str]:

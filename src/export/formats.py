@@ -7,11 +7,11 @@ from pathlib import Path
 
 from ..gaussians import Gaussians
 from ..io.json_object import write_json
+from ..io.ply.compressed import write_compressed
 from ..io.ply.ply import write_ply
 from ..io.ply.scene import TIMES, SplatScene
 from ..runtime import InputError
 from .colmap import write_colmap
-from .compressed import write_compressed
 from .editing import EditConfig, edit_scene
 from .temporal import write_4dgs, write_glb
 from .usd import write_usd

@@ -1,4 +1,4 @@
-"""Readers of export formats, written from their specifications; they share no code with the writers.
+"""Readers of export formats, written from the specifications; no code is shared with the writers.
 
 Each returns columns `x y z | alpha | scale 3 | quaternion wxyz | rgb`, one row a Gaussian.
 """

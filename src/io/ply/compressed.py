@@ -3,11 +3,11 @@
 import tempfile
 from pathlib import Path
 
-from ..gaussians import Gaussians
-from ..io.atomic import atomic_path
-from ..io.ply.ply import write_ply
-from ..runtime import InputError
-from .extras import import_extra
+from ...gaussians import Gaussians
+from ...runtime import InputError
+from ..atomic import atomic_path
+from ..extras import import_extra
+from .ply import write_ply
 
 # Spark and other browser viewers read version 3 of .spz and not version 4.
 SPZ_VERSION = 3

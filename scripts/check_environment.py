@@ -35,7 +35,9 @@ LOST = {
     "gsplat": "fast rendering (the CPU twin renders, slowly)",
     "tensorboard": "training curves",
     "peft": "low-rank fine-tuning",
-    "viser": "the browser viewer",
+    "gaussforge": "the page that shows scenes, and compressed exports",
+    "fourdgs": "exports to .glb and .4dgs",
+    "usd-core": "exports to OpenUSD",
 }
 # The loss for the other packages of an extra; "" are the core requirements.
 LOST_WITHOUT_EXTRA = {"": "everything", "dev": "scripts/test.sh", "heic": "pictures in HEIC"}

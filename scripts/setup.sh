@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # Make or refresh the environment of this checkout: `bash scripts/setup.sh`, from any folder.
 #
-# Installs the tested versions of constraints.txt into .venv: core, train, viewer and dev, MoGe, and
+# Installs the tested versions of constraints.txt into .venv: core, extras and dev, MoGe, and
 # the gpu extra if an NVIDIA GPU answers. A second run does nothing until pyproject.toml,
 # constraints.txt or this script changes.
 #
@@ -58,7 +58,7 @@ up_to_date() {
     [[ -f $stamp && -x $python ]] && [[ "$(cat "$stamp")" == "$(fingerprint)" ]]
 }
 
-extras="train viewer dev"
+extras="train viewer export usd dev"
 if nvidia-smi -L >/dev/null 2>&1; then
     extras="$extras gpu"
 fi

@@ -13,7 +13,10 @@ from scripts.draw_architecture import imported_names, module_files
 
 REPOSITORY = Path(__file__).resolve().parents[1]
 # Found nowhere when the modules are imported: each is imported inside the function that needs it.
-LAZY = "accelerate,av,diffusers,fla,gsplat,moge,OpenEXR,peft,plyfile,tensorboard,transformers,viser"
+LAZY = (
+    "accelerate,av,diffusers,fla,fourdgs,gaussforge,gsplat,moge,OpenEXR,peft,plyfile,tensorboard,"
+    "transformers"
+)
 # Package -> the only modules (with what is below them) that may import it, lazily or not.
 IMPORTERS = {
     "accelerate": (
@@ -36,7 +39,6 @@ IMPORTERS = {
     "torchvision": (),
     "train": (),
     "transformers": ("cosmos_predict1.diffusion.model.text", "src.depth"),
-    "viser": ("src.viewer",),
 }
 IMPORT_ALL = "import importlib, sys\nfor name in sys.argv[1:]:\n    importlib.import_module(name)\n"
 

@@ -28,8 +28,8 @@ OUTLIERS = 0.005
 
 
 @dataclass
-class Cameras:
-    """Cameras of the page: all frames, which of them make a path, pictures by index of the frame."""
+class PageCameras:
+    """All frames of the page, the paths that they make, pictures by index of the frame."""
 
     width: int
     height: int
@@ -63,7 +63,7 @@ def describe(scene: SplatScene, title: str, clips: Path | None = None) -> dict[s
         InputError: damaged cameras or clips.
     """
     cameras = _read_cameras(scene.results, clips) if scene.results else None
-    cameras = cameras or Cameras(*HOME_SIZE, fps=HOME_FPS)
+    cameras = cameras or PageCameras(*HOME_SIZE, fps=HOME_FPS)
     width, height = cameras.width, cameras.height
     home = {
         "c2w": torch.eye(4).tolist(),
@@ -95,14 +95,14 @@ def _bounds(gaussians: Gaussians) -> list[list[float]]:
     return [ordered[low].tolist(), ordered[high].tolist()]
 
 
-def _read_cameras(results: Path, clips: Path | None) -> Cameras | None:
+def _read_cameras(results: Path, clips: Path | None) -> PageCameras | None:
     path = results / "cameras.json"
     if not path.is_file():
         return None
     file = read_camera_file(path)
     c2w, lens = file.cameras.c2w.tolist(), file.cameras.intrinsics.tolist()
     frames = [{"c2w": a, "intrinsics": b} for a, b in zip(c2w, lens, strict=True)]
-    cameras = Cameras(file.cameras.width, file.cameras.height, file.fps, frames)
+    cameras = PageCameras(file.cameras.width, file.cameras.height, file.fps, frames)
     first = 0
     for name, video, is_clip in _videos(results, clips):
         count = video_header(video).num_frames

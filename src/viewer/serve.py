@@ -33,7 +33,7 @@ def make_server(files: Mapping[str, bytes], host: str, port: int) -> ThreadingHT
             self.end_headers()
             self.wfile.write(content)
 
-        def log_message(self, format: str, *args: object) -> None:
+        def log_message(self, format: str, *_: object) -> None:
             """Requests are not logged."""
 
     for number in range(port, min(port + TRIES, 65536)):

@@ -15,7 +15,7 @@ ENTRIES = sorted(
     for path in REPOSITORY.glob(pattern)
     if path.stem != "__init__"
 )
-HEAVY = "accelerate,diffusers,gsplat,fla,omegaconf,torch,transformers,viser"
+HEAVY = "accelerate,diffusers,gsplat,fla,omegaconf,torch,transformers,gaussforge,fourdgs"
 
 
 @pytest.mark.parametrize("entry", ENTRIES)

@@ -192,6 +192,7 @@ async function bytesOf(moment) {
 async function main() {
   THREE.ColorManagement.enabled = false;
   const page = new Page();
+  window.page = page;
   page.reset();
   if (!page.stage.screen.halfFloat) note.textContent = EIGHT_BITS;
   let last = performance.now();
@@ -199,11 +200,11 @@ async function main() {
     const begin = performance.now();
     page.advance(now, Math.min(0.1, (begin - last) / 1000));
     if (page.stage.draw(page.state.frustums && !page.played)) page.statistics(begin - last);
+    if (page.stage.spark.activeSplats > 0) document.body.dataset.ready ??= Math.round(begin);
     last = begin;
   });
   for (const moment of scene.moments) await page.stage.addMoment(await bytesOf(moment));
-  window.page = page;
-  document.body.dataset.ready = String(Math.round(performance.now()));
+  page.reset();
 }
 
 main().catch((error) => {

@@ -10,8 +10,8 @@ from pathlib import Path
 
 from ...gaussians import Gaussians
 from ...runtime import InputError
-from ..json_object import is_number, read_json_object, write_json
-from .ply import read_ply, write_ply
+from ..json_object import is_number, read_json_object
+from .ply import read_ply
 
 EXPECTED = "a PLY of Gaussians, a folder of PLYs, or an output folder of sample.py"
 TIMES = "times.json"
@@ -48,13 +48,6 @@ def read_scene(path: Path, fps: float = CLIP_FPS) -> SplatScene:
     if direct:
         return SplatScene(tuple(map(read_ply, direct)), _times(path, direct, fps))
     return _read_results(path)
-
-
-def write_moments(folder: Path, scene: SplatScene) -> None:
-    """Writes a folder of numbered PLYs and their times."""
-    for number, moment in enumerate(scene.moments):
-        write_ply(folder / f"frame_{number:04d}.ply", moment)
-    write_json(folder / TIMES, {"times": list(scene.times)})
 
 
 def _read_results(path: Path) -> SplatScene:

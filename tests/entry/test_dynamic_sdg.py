@@ -41,7 +41,7 @@ def test_one_video_twelve_trajectories(folder: Path) -> None:
     root = folder / "out" / "dog"
     for name in (*MULTI, "6", "7", "8", "9", "10", "11"):
         paths = ClipPaths(root, name, "dog")
-        assert is_finished(paths) and open_clip(paths).fps == 12
+        assert is_finished(paths) and open_clip(paths).info.fps == 12
     assert len(list(root.iterdir())) == 12
 
 
@@ -51,7 +51,7 @@ def test_a_plain_video(folder: Path) -> None:
     done = call(folder, sys.executable, str(ENTRY), "--input_image_path", "plain.mp4", *common)
     assert done.returncode == 0, done.stderr
     clip = open_clip(ClipPaths(folder / "out" / "plain", "", "plain"))
-    assert clip.meta()["depth"] == "nano" and clip.has_latents
+    assert clip.meta()["depth"] == "nano" and clip.paths.latent.is_file()
 
 
 def test_mistakes_end_in_one_line(folder: Path) -> None:

@@ -24,7 +24,12 @@ def run(line: list[str]) -> None:
     """Run a program with its arguments as `python` does."""
     sys.argv = line
     sys.path[0] = str(Path(line[0]).resolve().parent)
-    runpy.run_path(line[0], run_name="__main__")
+    try:
+        runpy.run_path(line[0], run_name="__main__")
+    except SystemExit as ended:
+        # Commands end with an exit code, also where they succeed.
+        if ended.code:
+            raise
 
 
 def run_and_kill(folder: str, number: int, pause: float, line: list[str]) -> None:

@@ -75,20 +75,18 @@ def _make_variant(config: AblationConfig, part: PartRun) -> None:
         if variant == "truth":
             words = (f"output={output / 'clips_truth'}", f"checkpoint_dir={output}")
             words += ("depth=truth", "targets=truth", "archives=truth", f"worlds={config.worlds}")
-            part.nano("clips", *words, *config.clips)
+            part.nano(["clips", *words, *config.clips])
         training = output / "ablations/training" / variant
         resumed = f"resume_from_checkpoint_dir={training / MULTI}"
         _train(config, part, training / MULTI, config.steps)
         _train(config, part, training / f"{MULTI}_prune", config.steps // 4, resumed)
-        part.nano("export", "weights", training / f"{MULTI}_prune", decoder)
+        part.nano(["export", "weights", training / f"{MULTI}_prune", decoder])
     target = output / f"ablations/{variant}_evaluation"
     if config.seeds and not is_evaluated(target, config.seeds, [decoder]):
-        part.nano(
-            *("evaluate", "worlds", "--what", "static", "--nano", output, "--output", target),
-            *("--decoder_static", decoder, "--seeds", config.seeds),
-            *(("--trajectories", 0) if variant == "one_trajectory" else ()),
-            *config.flags,
-        )
+        words = ["--what", "static", "--nano", output, "--decoder_static", decoder]
+        words += ["--output", target, "--seeds", config.seeds]
+        words += ["--trajectories", 0] if variant == "one_trajectory" else []
+        part.nano(["evaluate", "worlds", *words, *config.flags])
 
 
 def _train(config: AblationConfig, part: PartRun, folder: Path, steps: int, *resumed: str) -> None:
@@ -97,10 +95,9 @@ def _train(config: AblationConfig, part: PartRun, folder: Path, steps: int, *res
     if part.name == "no_pruning" and not resumed:
         # Only the second stage prunes; the first one is alike in all variants.
         settings = []
-    part.train(
-        *("--config_default", CONFIGS / "default.yaml"),
-        *("--config", CONFIGS / f"{folder.name}.yaml", f"output_dir={folder}"),
-        *(f"dataset_root={config.output / 'clips/static'}", f"loop.stage_steps={steps}"),
-        *(f"vae_path={config.output / 'tokenizer'}", *(GPU if has_gpu() else ())),
-        *(*settings, *config.settings, *resumed),
-    )
+    files = ["--config_default", CONFIGS / "default.yaml"]
+    files += ["--config", CONFIGS / f"{folder.name}.yaml"]
+    places = [f"output_dir={folder}", f"dataset_root={config.output / 'clips/static'}"]
+    places += [f"vae_path={config.output / 'tokenizer'}", f"loop.stage_steps={steps}"]
+    hardware = GPU if has_gpu() else ()
+    part.train([*files, *places, *hardware, *settings, *config.settings, *resumed])

@@ -127,7 +127,9 @@ class PartRun:
         processes = f"--nproc_per_node={len(self.gpus)}"
         return [self.python, "-m", "torch.distributed.run", "--standalone", processes]
 
-    def run(self, *command: object, gpus: Sequence[str] | None = None, **variables: object) -> None:
+    def run(
+        self, command: Sequence[object], gpus: Sequence[str] | None = None, **variables: object
+    ) -> None:
         """Run a command on the part's GPUs or on `gpus`; raises `Stopped` if it fails."""
         variables["CUDA_VISIBLE_DEVICES"] = ",".join(self.gpus if gpus is None else gpus)
         environment = {name: str(value) for name, value in variables.items()}
@@ -136,13 +138,13 @@ class PartRun:
             said = f"FAILED in part {self.name} (exit code {code}), see {self.log}"
             raise Stopped(f"{said}; the same command goes on")
 
-    def train(self, *words: object, launch: Sequence[str] | None = None) -> None:
+    def train(self, words: Sequence[object], launch: Sequence[str] | None = None) -> None:
         """Run train.py, in one process if no other `launch` is given."""
-        self.run(*(launch or [self.python]), REPOSITORY / "train.py", *words)
+        self.run([*(launch or [self.python]), REPOSITORY / "train.py", *words])
 
-    def nano(self, *words: object, gpus: Sequence[str] | None = None) -> None:
+    def nano(self, words: Sequence[object], gpus: Sequence[str] | None = None) -> None:
         """Run a verb of scripts/nano.py."""
-        self.run(self.python, REPOSITORY / "scripts/nano.py", *words, gpus=gpus)
+        self.run([self.python, REPOSITORY / "scripts/nano.py", *words], gpus=gpus)
 
     def timed(self, work: Callable[["PartRun"], None]) -> None:
         """Do the work of the part with a new log; adds its seconds to minutes.txt beside it."""

@@ -138,16 +138,16 @@ def _tokenizer(config: MakingConfig, part: PartRun) -> None:
     file = CONFIGS / "tokenizer.yaml"
     if not has_weights(first):
         settings = (f"loop.output_dir={run}", *config.limit("tokenizer"), *_precision())
-        part.train("--config", file, *settings)
-        part.nano("export", "weights", run, first)
+        part.train(["--config", file, *settings])
+        part.nano(["export", "weights", run, first])
     run, last = training / "tokenizer_finish", training / "tokenizer_last"
     settings = (f"loop.output_dir={run}", *config.limit("tokenizer_finish"), *_precision())
     files = ("--config_default", file, "--config", CONFIGS / "tokenizer_finish.yaml")
-    part.train(*files, f"loop.initial_weights={first}", *settings)
-    part.nano("export", "weights", run, last)
+    part.train([*files, f"loop.initial_weights={first}", *settings])
+    part.nano(["export", "weights", run, last])
     # With the statistics of the averaged weights' latents.
     flags = ("--dtype", "float32", "--held-out", config.seeds)
-    part.nano("export", "tokenizer", run, target, *flags)
+    part.nano(["export", "tokenizer", run, target, *flags])
     shutil.copy(last / ORIGIN, target)
 
 
@@ -159,8 +159,8 @@ def _network(name: str, config: MakingConfig, part: PartRun) -> None:
     settings = [f"loop.output_dir={run}", *config.limit(name), *_precision()]
     if name == "generator":
         settings.append(f"tokenizer={config.output / 'tokenizer'}")
-    part.train("--config", CONFIGS / f"{name}.yaml", *settings, launch=part.launch)
-    part.nano("export", "weights", run, target)
+    part.train(["--config", CONFIGS / f"{name}.yaml", *settings], launch=part.launch)
+    part.nano(["export", "weights", run, target])
 
 
 def _photos(config: MakingConfig, part: PartRun) -> None:
@@ -169,10 +169,11 @@ def _photos(config: MakingConfig, part: PartRun) -> None:
     if config.large:
         files = ["--config_default", files[1], "--config", CONFIGS / "tokenizer_photos_large.yaml"]
     minutes = config.limit("photos", "loop.total_minutes")
-    part.train(*files, f"loop.output_dir={run}", *minutes, *config.settings)
+    words = [*files, f"loop.output_dir={run}", *minutes, *config.settings]
+    part.train(words, launch=part.launch)
     flags = ("--held-out", config.seeds, "--report", config.output / "report")
     target = config.output / "tokenizer"
-    part.nano("export", "tokenizer", run, target, "--dtype", "float16", *flags)
+    part.nano(["export", "tokenizer", run, target, "--dtype", "float16", *flags])
 
 
 def _clips(kind: str, config: MakingConfig, part: PartRun) -> None:
@@ -189,7 +190,7 @@ def _clips(kind: str, config: MakingConfig, part: PartRun) -> None:
     for number in range(makers):
         words = [*settings, f"first_seed={first + number * each}", *config.clips]
         gpus = [part.gpus[number % len(part.gpus)]]
-        works.append(partial(part.nano, "clips", *words, gpus=gpus))
+        works.append(partial(part.nano, ["clips", *words], gpus=gpus))
     part.processes.beside(works)
 
 
@@ -204,8 +205,16 @@ def _stages(
     if run and config.start is not None:
         start = [f"loop.initial_weights={config.start / weights[0]}"]
     part.run(
-        *("bash", REPOSITORY / "train.sh", first, last, f"vae_path={output / 'tokenizer'}"),
-        *(*start, *config.decoder, *config.settings),
+        [
+            "bash",
+            REPOSITORY / "train.sh",
+            first,
+            last,
+            f"vae_path={output / 'tokenizer'}",
+            *start,
+            *config.decoder,
+            *config.settings,
+        ],
         DATA=output / "clips",
         CONFIGS=CONFIGS,
         OUTPUT=output,
@@ -215,7 +224,7 @@ def _stages(
         LAUNCH=" ".join(part.launch),
     )
     if run:
-        part.nano("export", "weights", output / "training" / run, output / weights[0])
+        part.nano(["export", "weights", output / "training" / run, output / weights[0]])
 
 
 def _evaluate(config: MakingConfig, part: PartRun) -> None:
@@ -223,12 +232,12 @@ def _evaluate(config: MakingConfig, part: PartRun) -> None:
     output, target = config.output, config.output / "evaluation"
     if not is_evaluated(target, config.seeds, [output / name for name in WEIGHTS]):
         flags = ("--nano", output, "--output", target, "--seeds", config.seeds)
-        part.nano("evaluate", "worlds", *flags)
+        part.nano(["evaluate", "worlds", *flags])
 
 
 def _release(config: MakingConfig, part: PartRun) -> None:
     """Write the weights in half precision, with a model card."""
-    part.nano("release", config.output, config.release)
+    part.nano(["release", config.output, config.release])
 
 
 def _precision() -> list[str]:

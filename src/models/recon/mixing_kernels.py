@@ -22,7 +22,14 @@ def causal_conv(
     grid = (-(-channels // CONV_COLUMNS), -(-length // CONV_ROWS), batch)
     with torch.cuda.device_of(sequence):
         _conv[grid](
-            *(sequence, weight.contiguous(), bias, out, length, channels, *sequence.stride()[:2]),
+            sequence,
+            weight.contiguous(),
+            bias,
+            out,
+            length,
+            channels,
+            sequence.stride(0),
+            sequence.stride(1),
             TAPS=weight.shape[-1],
             REVERSE=reverse,
             BLOCK_L=CONV_ROWS,
@@ -46,7 +53,15 @@ def gated_norm(
     block = 1 << (channels - 1).bit_length()
     with torch.cuda.device_of(y):
         _norm[(length, batch)](
-            *(y, gate, weight, out, length, channels, *gate.stride()[:2], eps),
+            y,
+            gate,
+            weight,
+            out,
+            length,
+            channels,
+            gate.stride(0),
+            gate.stride(1),
+            eps,
             ADD=total is not None,
             BLOCK=block,
             num_warps=4,

@@ -110,7 +110,8 @@ class FolderSource:
         indices = range(first, first + frames)
         color = clip.frames(indices).movedim(-1, 0)[None]
         cameras = clip.cameras(indices)
-        batch = Cameras(cameras.c2w[None], cameras.intrinsics[None], *reversed(size))
+        height, width = size
+        batch = Cameras(cameras.c2w[None], cameras.intrinsics[None], width=width, height=height)
         return WholeClips(color, batch, [str(paths.rgb)])
 
 

@@ -46,7 +46,15 @@ def chunk_scan(
     y = torch.empty(batch, length, heads, width, dtype=x.dtype, device=x.device)
     with torch.cuda.device_of(x):
         _states[lambda meta: (heads * state // meta["BLOCK_N"], chunks, batch)](
-            *(x, weight, reach, keys, states, length, chunks, x.stride(1), keys.stride(1)),
+            x,
+            weight,
+            reach,
+            keys,
+            states,
+            length,
+            chunks,
+            x.stride(1),
+            keys.stride(1),
             **sizes,
             PRECISION=precision,
         )
@@ -54,8 +62,18 @@ def chunk_scan(
             states, reach, chunks, **sizes, BLOCK=256, num_warps=1
         )
         _outputs[lambda meta: (heads * chunk // meta["BLOCK_T"], chunks, batch)](
-            *(x, weight, reach, queries, scores, states, skip, y),
-            *(length, chunks, x.stride(1), queries.stride(1)),
+            x,
+            weight,
+            reach,
+            queries,
+            scores,
+            states,
+            skip,
+            y,
+            length,
+            chunks,
+            x.stride(1),
+            queries.stride(1),
             **sizes,
             PRECISION=precision,
         )

@@ -188,7 +188,7 @@ def test_readme_says_what_the_catalogue_says() -> None:
     small = gigabytes(["tokenizer", "lyra", "moge"])
     assert f"| `tokenizer`, `lyra`, `moge` | {small:.1f} GB" in text
     assert f"| `t5`, the text encoder | {gigabytes(['t5']):.1f} GB" in text
-    assert f"then {gigabytes(DEFAULT) - gigabytes(['t5']):.1f} GB are to be downloaded" in text
+    assert f"the download shrinks to {gigabytes(DEFAULT) - gigabytes(['t5']):.1f} GB" in text
     assert f"tokenizer and LPIPS, {gigabytes(GROUPS['training']):.1f} GB" in text
     for peak in PEAKS:
         assert f"{peak.gib:.1f} GiB" in text

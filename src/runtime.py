@@ -4,6 +4,7 @@ import importlib.util
 import logging
 import os
 import random
+import re
 import tempfile
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -28,6 +29,12 @@ class InputError(ValueError):
     def __reduce__(self) -> tuple[Any, ...]:
         # A pool's process sends its error to the parent by pickling it.
         return type(self), (self.source, self.value, self.expected)
+
+
+def natural_order(name: str) -> list[tuple[int, str]]:
+    """A key that sorts `a_10` behind `a_9`."""
+    parts = re.split(r"(\d{1,18})", name)
+    return [(int(part), "") if part.isdecimal() else (-1, part) for part in parts]
 
 
 def listed(names: list[str]) -> str:

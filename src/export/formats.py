@@ -68,6 +68,8 @@ def export_scene(
     if form is None:
         raise InputError("format", name, f"one of {', '.join(FORMATS)}")
     edit = edit or EditConfig()
+    if form.suffix == "" and (edit.up != "-y" or edit.median_depth is not None):
+        raise InputError("colmap", "another up axis or unit", "those of the scene's cameras")
     up = form.up if edit.up == "-y" else edit.up
     scene = edit_scene(scene, replace(edit, up=up))
     if form.moving is not None:

@@ -20,6 +20,8 @@ def make_server(files: Mapping[str, bytes], host: str, port: int) -> ThreadingHT
     """
 
     class Handler(BaseHTTPRequestHandler):
+        """Answers with the files of the list."""
+
         def do_GET(self) -> None:
             """Sends a file of the list."""
             content = files.get(self.path.split("?")[0])
@@ -36,11 +38,11 @@ def make_server(files: Mapping[str, bytes], host: str, port: int) -> ThreadingHT
         def log_message(self, format: str, *_: object) -> None:
             """Requests are not logged."""
 
-    for number in range(port, min(port + TRIES, 65536)):
+    for number in range(max(port, 0), min(port + TRIES, 65536)):
         try:
             return ThreadingHTTPServer((host, number), Handler)
         except OSError as error:
             if error.errno != errno.EADDRINUSE:
                 found = error.strerror or str(error)
                 raise InputError(f"--host {host}", found, "an address of this machine") from error
-    raise InputError("--port", f"{port} to {port + TRIES - 1} in use", "a free port")
+    raise InputError("--port", f"{port}, and no free port in the {TRIES} from it", "0 to 65535")

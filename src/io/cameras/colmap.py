@@ -15,8 +15,7 @@ from typing import Any, NamedTuple
 import torch
 
 from ...geometry.rotations import quaternion_to_matrix
-from ...runtime import InputError
-from .nerfstudio import natural_order
+from ...runtime import InputError, natural_order
 
 EXPECTED = "the folder of a COLMAP model: cameras and images, as .bin or .txt (such as sparse/0)"
 # Name and number of parameters of each model.

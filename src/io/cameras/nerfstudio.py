@@ -6,14 +6,13 @@ are sorted by file name, numbers in numeric order.
 """
 
 import math
-import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from ...runtime import InputError, get_logger
+from ...runtime import InputError, get_logger, natural_order
 from ..json_object import is_number
 
 LOGGER = get_logger(__name__)
@@ -101,9 +100,3 @@ def _refuse_other_models(path: Path, camera: Mapping[str, Any]) -> None:
     if camera.get("is_fisheye") or str(model).upper() not in MODELS:
         kind = "a fisheye lens" if camera.get("is_fisheye") else f"camera_model {str(model)[:40]}"
         raise InputError(path, kind, "pinhole cameras, undistort the pictures first")
-
-
-def natural_order(name: str) -> list[tuple[int, str]]:
-    """A key that sorts `a_10` behind `a_9`."""
-    parts = re.split(r"(\d{1,18})", name)
-    return [(int(part), "") if part.isdecimal() else (-1, part) for part in parts]

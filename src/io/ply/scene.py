@@ -4,12 +4,13 @@ A folder of moments holds `frame_0000.ply`, `frame_0001.ply`, ... and `times.jso
 `times` lists the seconds of the files in the order of their names.
 """
 
+import math
 import re
 from dataclasses import dataclass
 from pathlib import Path
 
 from ...gaussians import Gaussians
-from ...runtime import InputError
+from ...runtime import InputError, natural_order
 from ..json_object import is_number, read_json_object
 from .ply import read_ply
 
@@ -38,13 +39,15 @@ def read_scene(path: Path, fps: float = CLIP_FPS) -> SplatScene:
 
     Raises:
         InputError: no such path, no scene or several ones below it, times that don't fit the
-            files, a PLY that is no set of Gaussians.
+            files, an fps that is not above 0, a PLY that is no set of Gaussians.
     """
+    if not 0 < fps < math.inf:
+        raise InputError("fps", fps, "frames a second above 0")
     if path.is_file():
         return SplatScene((read_ply(path),), (0.0,), _results(path))
     if not path.is_dir():
         raise InputError(path, "no such file or folder", EXPECTED)
-    direct = sorted(path.glob("*.ply"), key=lambda file: _numbers(file.name))
+    direct = sorted(path.glob("*.ply"), key=lambda file: natural_order(file.name))
     if direct:
         return SplatScene(tuple(map(read_ply, direct)), _times(path, direct, fps))
     return _read_results(path)
@@ -87,9 +90,3 @@ def _times(folder: Path, files: list[Path], fps: float) -> tuple[float, ...]:
     if any(later <= earlier for earlier, later in zip(times, times[1:], strict=False)):
         raise InputError(path, f"times {times!r:.80}", "seconds that increase")
     return tuple(float(time) for time in times)
-
-
-def _numbers(name: str) -> tuple[tuple[int, str], ...]:
-    """Returns a key that sorts `t_2.ply` before `t_10.ply`."""
-    parts = re.split(r"(\d+)", name)
-    return tuple((int(part), "") if part.isdigit() else (-1, part) for part in parts)

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 import torch
 
+from src.export.editing import EditConfig
 from src.export.formats import FORMATS, export_scene
 from src.gaussians import Gaussians
 from src.io.ply.ply import read_ply
@@ -159,3 +160,21 @@ def test_unknown_formats_are_refused_with_the_known_ones(
     with pytest.raises(InputError, match=r"one of ply, ply_padded, compressed_ply, splat"):
         export_scene(scene, tmp_path / "scene.stl", name or None)
     assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize("edit", [EditConfig(up="z"), EditConfig(median_depth=2.0)])
+def test_colmap_keeps_the_axes_and_the_unit_of_its_cameras(
+    edit: EditConfig, gaussians: Gaussians, tmp_path: Path
+) -> None:
+    """Points that lie elsewhere than the cameras see them."""
+    scene = SplatScene((gaussians,), (0.0,))
+    with pytest.raises(InputError, match="another up axis or unit"):
+        export_scene(scene, tmp_path / "model", "colmap", edit)
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize("fps", [0.0, -1.0, float("nan")])
+def test_moments_need_a_frame_rate_above_zero(fps: float, tmp_path: Path) -> None:
+    """A division by zero, or times that decrease."""
+    with pytest.raises(InputError, match="frames a second above 0"):
+        read_scene(tmp_path, fps)

@@ -7,7 +7,7 @@ from src.checkpoints import find_checkpoint
 from src.config.loading import find_path
 from src.runtime import InputError
 from src.training.optim import OptimConfig
-from src.training.settings import LoopConfig
+from src.training.settings import LoopConfig, check_shares
 
 from ..diffusion.model.architecture import TransformerConfig, parse_config, read_config
 
@@ -64,6 +64,7 @@ class WorldSetConfig:
         static_seed: of the first still world; None: the first of the allowed range.
         dynamic_seed: of the first moving world; None: likewise.
         trajectories: clips of each world, of the six; moving worlds also play them reversed.
+        photo_share: share of the worlds, the last ones, with the detail of photographs.
     """
 
     static: int = 0
@@ -73,8 +74,10 @@ class WorldSetConfig:
     trajectories: int = 3
     palette: str = "mixed"
     saturation: float = 1.0
+    photo_share: float = 0.0
 
     def __post_init__(self) -> None:
+        check_shares("worlds", self, "photo_share")
         if min(self.static, self.dynamic) < 0:
             value = (self.static, self.dynamic)
             raise InputError("static, dynamic numbers of worlds", value, "0 or more")

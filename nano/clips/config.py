@@ -20,6 +20,7 @@ class ClipsConfig:
         output: folder of the clips, in which `static` or `dynamic` is made.
         checkpoint_dir: holds generator, tokenizer and depth network.
         dynamic: moving worlds: twelve clips of each, six of them from the reversed video.
+        detail: plain worlds, or those with the detail of photographs.
         first_seed: of the first world; the others follow. None: the first for training.
         worlds: number of worlds.
         depth: depth of the warps: by the network, the world's own, or in turn.
@@ -36,6 +37,7 @@ class ClipsConfig:
     output: str = "outputs/nano/clips"
     checkpoint_dir: str = "outputs/nano"
     dynamic: bool = False
+    detail: Literal["plain", "photo"] = "plain"
     first_seed: int | None = None
     worlds: int = 8
     depth: Literal["nano", "truth", "mixed"] = "mixed"

@@ -99,6 +99,9 @@ class ClipMaker:
         self.shots = list_shots(CameraConfig(multi=True, flipped=moving))
         decide = ("depth", "targets", "archives", "seed", "spread")
         self._made = {name: getattr(config, name) for name in decide}
+        if config.detail != "plain":
+            # Plain clips that were made before this setting stay valid.
+            self._made["detail"] = config.detail
         self._made["weights"] = _fingerprint(list(folders.values()))
 
     def is_made(self, seed: int) -> bool:
@@ -132,7 +135,7 @@ class ClipMaker:
     ) -> list[tuple[ClipPaths, Clip]]:
         """Returns the clips of some worlds, world by world; `worlds` saves building them."""
         if worlds is None:
-            worlds = build_worlds(seeds, self.config.dynamic)
+            worlds = build_worlds(seeds, self.config.dynamic, detail=self.config.detail)
         with self.clock("scenes"):
             worlds = worlds.to(self.device)
             scenes = self._scenes(seeds, worlds)

@@ -7,6 +7,7 @@ device, and waits for the others only when they are late.
 import time
 from collections.abc import Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
+from functools import partial
 
 from src.io.clip.clip import Clip, ClipPaths
 from src.io.clip.writers import ClipWriters
@@ -66,6 +67,7 @@ def _make(
     """Hand the clips of missing worlds to the writers, as many as there is time for."""
     config, clock, made = maker.config, maker.clock, 0
     step = config.worlds_at_once
+    built_of = partial(build_worlds, dynamic=config.dynamic, detail=config.detail)
     groups = [missing[at : at + step] for at in range(0, len(missing), step)]
     with ThreadPoolExecutor(1) as builder, ThreadPoolExecutor(1) as deliverer:
         built: Future[Worlds] | None = None
@@ -77,10 +79,10 @@ def _make(
                 LOGGER.warning("stopped early: %d clips after %.1f minutes", made, minutes)
                 break
             with clock("worlds"):
-                built = built or builder.submit(build_worlds, group, config.dynamic)
+                built = built or builder.submit(built_of, group)
                 worlds, built = built.result(), None
             if number + 1 < len(groups):
-                built = builder.submit(build_worlds, groups[number + 1], config.dynamic)
+                built = builder.submit(built_of, groups[number + 1])
             clips = maker(group, worlds)
             with clock("writers"):
                 if delivered is not None:

@@ -13,7 +13,8 @@ from src.training.tokenizer.clips import ClipSource, WholeClips
 from src.training.tokenizer.config import PoolConfig, TokenizerDataConfig
 
 from ..seeds import TRAIN, VALIDATE
-from ..worlds.film import PooledClips, render_pool
+from ..worlds.film import PooledClips, film_pool
+from ..worlds.scene import World
 from .canvases import CanvasSource, MixedSource
 
 
@@ -56,7 +57,7 @@ class PoolSource:
             pool = seeded_clips(seeds, kind, config, device=device)
             self._color[some], self._c2w[some] = pool.color[:, 0], pool.c2w[:, 0]
             self._intrinsics[some] = pool.intrinsics
-            self._keys += [f"world {seed} ({kind.palette})" for seed in pool.seeds]
+            self._keys += [f"world {seed} ({kind.palette}, {kind.detail})" for seed in pool.seeds]
             weights[:, some] = np.array([[kind.early], [kind.late]]) / kind.worlds
         self._weights = weights / weights.sum(1, keepdims=True)
 
@@ -89,14 +90,21 @@ def seeded_clips(
     seeds: Sequence[int], kind: PoolConfig, config: TokenizerDataConfig, device: torch.device | str
 ) -> PooledClips:
     """Clips of the worlds `seeds` in the style of `kind`, each along one random trajectory."""
-    return render_pool(
-        seeds,
+    worlds = [
+        World(
+            seed=seed,
+            dynamic=kind.dynamic,
+            palette=kind.palette,
+            saturation=kind.saturation,
+            detail=kind.detail,
+        )
+        for seed in seeds
+    ]
+    return film_pool(
+        worlds,
         torch.stack([_trajectory(seed, config.frames) for seed in seeds])[:, None],
         size=config.image_size,
-        dynamic=kind.dynamic,
         device=device,
-        palette=kind.palette,
-        saturation=kind.saturation,
         supersample=config.supersample,
     )
 

@@ -15,7 +15,8 @@ from src.geometry.cameras import invert_rigid
 from src.geometry.trajectories import MULTI_TRAJECTORY
 
 from ..seeds import TRAIN, VALIDATE
-from ..worlds.film import PooledClips, render_pool
+from ..worlds.film import PooledClips, film_pool
+from ..worlds.scene import World
 from .clips import world_trajectories
 
 TRAJECTORIES = len(MULTI_TRAJECTORY)
@@ -29,7 +30,7 @@ def world_clips(
     at_once: int = 32,
     held_out: bool = False,
 ) -> Iterator[SourcedClips]:
-    """Yield the clips of the worlds, still ones first.
+    """Yield the clips of the worlds, still ones first, and of these the plain ones first.
 
     Args:
         config: the worlds.
@@ -47,26 +48,24 @@ def world_clips(
     for dynamic, (count, given) in zip((False, True), kinds, strict=True):
         first = use.of(dynamic).start if given is None else given
         use.check("seeds of the generator's worlds", first, count, dynamic=dynamic)
-        seeds = range(first, first + count)[share[0] :: share[1]]
-        for start in range(0, len(seeds), at_once):
-            some = seeds[start : start + at_once]
-            yield _rendered(config, some, size=size, dynamic=dynamic, device=device)
+        plain = count - round(count * config.photo_share)
+        whole = range(first, first + count)
+        for detail, part in (("plain", whole[:plain]), ("photo", whole[plain:])):
+            seeds = part[share[0] :: share[1]]
+            worlds = [
+                World(seed, dynamic, config.palette, config.saturation, detail) for seed in seeds
+            ]
+            for start in range(0, len(worlds), at_once):
+                some = worlds[start : start + at_once]
+                yield _rendered(some, config.trajectories, size=size, device=device)
 
 
 def _rendered(
-    config: WorldSetConfig,
-    seeds: Sequence[int],
-    *,
-    size: SamplingDefaults,
-    dynamic: bool,
-    device: torch.device,
+    worlds: Sequence[World], count: int, *, size: SamplingDefaults, device: torch.device
 ) -> SourcedClips:
-    """The clips of some worlds of one kind, with all trajectories equally often."""
-    kinds, count, frames = (
-        TRAJECTORIES * (2 if dynamic else 1),
-        config.trajectories,
-        size.num_frames,
-    )
+    """`count` clips of each of some worlds of one kind, with all trajectories equally often."""
+    seeds, dynamic, frames = [w.seed for w in worlds], worlds[0].dynamic, size.num_frames
+    kinds = TRAJECTORIES * (2 if dynamic else 1)
     # Neighbours in this order differ in kind and, in moving worlds, in the direction of time.
     order = torch.randperm(kinds, generator=torch.Generator().manual_seed(0)).tolist()
     chosen = [[order[(seed * count + k) % kinds] for k in range(count)] for seed in seeds]
@@ -80,15 +79,7 @@ def _rendered(
         # The clip of the still camera comes first.
         still = torch.eye(4).expand(len(seeds), 1, frames, 4, 4)
         poses = torch.cat([still, poses], dim=1)
-    pool = render_pool(
-        seeds,
-        poses,
-        size=(size.height, size.width),
-        dynamic=dynamic,
-        device=device,
-        palette=config.palette,
-        saturation=config.saturation,
-    )
+    pool = film_pool(worlds, poses, size=(size.height, size.width), device=device)
     rows = [
         _clip(pool, world=world, place=place, number=number, dynamic=dynamic)
         for world, numbers in enumerate(chosen)

@@ -20,6 +20,7 @@ class DepthDataConfig:
         root: a folder of clips with depth archives; None for frames of worlds.
         worlds: their number, over all processes.
         dynamic_share: the share of worlds with moving things.
+        photo_share: the share of worlds, the last ones, with the detail of photographs.
         frames: frames of each world or clip.
         pool_size: height and width of the stored frames, from which the network's input is cut.
         supersample: samples of a pixel at edges, along each axis.
@@ -31,6 +32,7 @@ class DepthDataConfig:
     root: str | None = None
     worlds: int = 4096
     dynamic_share: float = 0.25
+    photo_share: float = 0.0
     frames: int = 12
     pool_size: tuple[int, int] = (224, 400)
     supersample: int = 2
@@ -41,7 +43,7 @@ class DepthDataConfig:
     def __post_init__(self) -> None:
         counts = ("worlds", "frames", "held_out_frames", "supersample")
         check_least("data", self, dict.fromkeys(counts, 1))
-        check_shares("data", self, "dynamic_share")
+        check_shares("data", self, "dynamic_share", "photo_share")
         if not 0 <= self.held_out <= MOST_HELD_OUT:
             raise InputError("data.held_out", self.held_out, f"0 to {MOST_HELD_OUT}")
         TRAIN.check("data.seed, data.worlds", self.seed, self.worlds, dynamic=False)

@@ -25,7 +25,9 @@ from src.training.task import Share
 
 from ..seeds import TRAIN, VALIDATE
 from ..worlds.clearance import CLEARANCE, camera_paths
-from ..worlds.film import render_pool
+from ..worlds.film import film_pool
+from ..worlds.photo.surroundings import PHOTO_SKY_RADIUS
+from ..worlds.scene import World
 from ..worlds.surroundings import SKY_RADIUS
 from .config import DepthDataConfig
 
@@ -90,11 +92,13 @@ def _turn(yaw: float, pitch: float, roll: float) -> Float[np.ndarray, "3 3"]:
     return result
 
 
-def is_sky(cameras: Cameras, depth: Float[Tensor, "*batch h w"]) -> Bool[Tensor, "*batch h w"]:
+def is_sky(
+    cameras: Cameras, depth: Float[Tensor, "*batch h w"], radius: float = SKY_RADIUS
+) -> Bool[Tensor, "*batch h w"]:
     """The pixels of a world's sky, a sphere about the origin."""
     points = unproject(depth, cameras.intrinsics, cameras.c2w)
     # The 1 % exceeds the rounding of half floats.
-    return points.norm(dim=-1) > 0.99 * SKY_RADIUS
+    return points.norm(dim=-1) > 0.99 * radius
 
 
 def world_frames(
@@ -113,23 +117,28 @@ def world_frames(
     frames = config.held_out_frames if held_out else config.frames
     pools = []
     for number, dynamic in ((total - moving, False), (moving, True)):
-        seeds = use.seeds(number, dynamic, start)[share.rank :: share.world_size]
-        if len(seeds):
-            pools.append(_render(config, seeds, frames=frames, dynamic=dynamic, device=device))
+        seeds = use.seeds(number, dynamic, start)
+        plain = number - round(number * config.photo_share)
+        for detail, part in (("plain", seeds[:plain]), ("photo", seeds[plain:])):
+            own = part[share.rank :: share.world_size]
+            if len(own):
+                worlds = [World(seed, dynamic, detail=detail) for seed in own]
+                pools.append(_render(config, worlds, frames=frames, device=device))
     if not pools:
         raise InputError("data.worlds", total, f"at least one for each of {share.world_size}")
     return FramePool.concatenate(pools)
 
 
 def _render(
-    config: DepthDataConfig, seeds: range, *, frames: int, dynamic: bool, device: torch.device
+    config: DepthDataConfig, worlds: Sequence[World], *, frames: int, device: torch.device
 ) -> FramePool:
-    poses = [free_poses(np.random.default_rng([seed, 1]), frames) for seed in seeds]
-    pool = render_pool(
-        seeds,
+    """Frames of worlds of one detail."""
+    poses = [free_poses(np.random.default_rng([world.seed, 1]), frames) for world in worlds]
+    radius = PHOTO_SKY_RADIUS if worlds[0].detail == "photo" else SKY_RADIUS
+    pool = film_pool(
+        worlds,
         torch.stack(poses)[:, None],
         size=config.pool_size,
-        dynamic=dynamic,
         device=device,
         supersample=config.supersample,
     )
@@ -138,14 +147,14 @@ def _render(
         some = slice(first, first + WORLDS_AT_ONCE)
         c2w, depth = pool.c2w[some, 0], pool.depth[some, 0]
         intrinsics = pool.intrinsics[some, None].expand(*c2w.shape[:2], 4)
-        sky = is_sky(Cameras(c2w, intrinsics, width, height), depth.float())
+        sky = is_sky(Cameras(c2w, intrinsics, width, height), depth.float(), radius)
         # In place, because the pool is large.
         depth.masked_fill_(sky, 0)
     return FramePool(
         color=pool.color[:, 0].transpose(1, 2).flatten(0, 1),
         depth=pool.depth[:, 0].flatten(0, 1),
         focal=pool.intrinsics[:, 0].repeat_interleave(frames),
-        names=[f"world {seed}, frame {frame}" for seed in seeds for frame in range(frames)],
+        names=[f"world {seed}, frame {frame}" for seed in pool.seeds for frame in range(frames)],
     )
 
 

@@ -95,7 +95,11 @@ def _is_hidden(layout: Layout, index: int) -> bool:
 
 
 def _with_motion(layout: Layout, index: int, motion: Motion) -> Layout:
-    moved = replace(layout.standing[index], motion=motion)
+    thing = layout.standing[index]
+    if any(solid.center[0] or solid.center[2] for solid in thing.prop.solids):
+        # Solids turn about their own axes: parts beside the foot would come apart.
+        motion = replace(motion, spin=0.0)
+    moved = replace(thing, motion=motion)
     before, after = layout.standing[:index], layout.standing[index + 1 :]
     return replace(layout, standing=(*before, moved, *after))
 

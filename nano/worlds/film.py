@@ -16,7 +16,7 @@ from src.io.image.pixels import round_to_uint8
 from src.runtime import InputError, get_logger
 
 from .rendering.render import render_worlds
-from .scene import build_worlds, world_cameras
+from .scene import World, assemble, world_cameras
 
 LOGGER = get_logger(__name__)
 # Clips that are rendered at once: each takes about 12 MB beside the pool at 17 x 176 x 320.
@@ -58,7 +58,23 @@ def render_pool(
     """
     if not seeds:
         raise InputError("worlds of a pool", "none", "at least one seed")
-    assert len(poses) == len(seeds), f"{len(seeds)} seeds, poses of {len(poses)} worlds"
+    worlds = [World(int(seed), dynamic, palette, saturation) for seed in seeds]
+    return film_pool(worlds, poses, size=size, device=device, supersample=supersample)
+
+
+def film_pool(
+    worlds: Sequence[World],
+    poses: Float[Tensor, "world trajectory frame 4 4"],
+    size: tuple[int, int],
+    device: torch.device | str,
+    supersample: int = 2,
+) -> PooledClips:
+    """The clips of worlds of one detail, one for each trajectory of `poses`; see `render_pool`.
+
+    Raises:
+        InputError: worlds of several details.
+    """
+    assert len(poses) == len(worlds), f"{len(worlds)} worlds, poses of {len(poses)}"
     height, width = size
     count, paths, frames = poses.shape[:3]
     begin = time.perf_counter()
@@ -67,22 +83,19 @@ def render_pool(
         depth=torch.empty(count, paths, frames, *size, dtype=torch.float16, device=device),
         c2w=poses.float().to(device),
         intrinsics=torch.empty(count, 4, device=device),
-        seeds=tuple(int(seed) for seed in seeds),
+        seeds=tuple(world.seed for world in worlds),
     )
     times = torch.linspace(0, 1, frames, device=device).repeat(paths)
     step = max(CLIPS_AT_ONCE // paths, 1)
     for first in range(0, count, step):
         some = slice(first, first + step)
-        worlds = build_worlds(pool.seeds[some], dynamic, palette=palette, saturation=saturation)
-        worlds = worlds.to(device)
-        intrinsics = world_cameras(worlds, width, height).intrinsics
+        batch = assemble(worlds[some]).to(device)
+        intrinsics = world_cameras(batch, width, height).intrinsics
         pool.intrinsics[some] = intrinsics
         # All trajectories of a world are rendered as one run of frames.
         c2w = pool.c2w[some].flatten(1, 2)
         cameras = Cameras(c2w, intrinsics[:, None].expand(*c2w.shape[:2], 4), width, height)
-        shown = render_worlds(
-            worlds, cameras, times.expand(len(worlds), -1), supersample=supersample
-        )
+        shown = render_worlds(batch, cameras, times.expand(len(batch), -1), supersample=supersample)
         color = round_to_uint8(shown.rgb).unflatten(1, (paths, frames))
         pool.color[some] = color.transpose(2, 3)
         pool.depth[some] = shown.depth.unflatten(1, (paths, frames))

@@ -94,7 +94,7 @@ def draw_layout(rng: np.random.Generator, family: str, saturation: float) -> Lay
         if missing <= 0:
             break
         thing = _draw_standing(painter, weights, farthest=farthest, spread=spread)
-        if len(thing.prop.solids) <= missing and _fits(thing, standing, surroundings):
+        if len(thing.prop.solids) <= missing and fits(thing, standing, surroundings):
             standing.append(thing)
     return Layout(
         standing=tuple(standing),
@@ -115,7 +115,7 @@ def _draw_standing(painter: Painter, weights: Weights, farthest: float, spread: 
     return Standing(draw_prop(painter, weights, size), x, z)
 
 
-def _fits(thing: Standing, others: list[Standing], surroundings: Surroundings) -> bool:
+def fits(thing: Standing, others: list[Standing], surroundings: Surroundings) -> bool:
     """Whether a thing is apart from the others, inside the room, and hides little of the hero."""
     x, z, radius = thing.x, thing.z, thing.prop.radius
     for other in others:

@@ -9,6 +9,7 @@ import math
 import operator
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from typing import ClassVar
 
 import numpy as np
 import torch
@@ -20,19 +21,26 @@ from src.runtime import InputError
 
 from .clearance import is_clear, scene_from_world, set_in_motion
 from .layout import Layout, draw_layout
-from .motion import STILL, displacement
+from .motion import STILL, Motion, displacement
 from .palettes import FAMILIES
+from .photo.layout import draw_photo_layout
+from .props import Solid
 from .rendering.raycast import CastScene, trace
 from .rendering.surface import SHELL_MATERIALS
 from .shapes import SHAPES
 from .tensors import Rows
 
 PALETTES = ("mixed", *FAMILIES)
+DETAILS = ("plain", "photo")
 # The random stream of motions; those of layouts are numbered by attempt, from 0.
 MOTION_STREAM = 1 << 16
+# The random stream of layouts like photographs, beside the attempt.
+PHOTO_STREAM = 1
 NEAREST_CENTER, FARTHEST_CENTER = 0.75, 1.5
 # Solids of each shape in a batch, at least: what `shading.py` can compile.
 LEAST_COUNT = 2
+# Solids of each shape that cast shadows in worlds like photographs: those that look largest.
+CASTERS = (6, 3, 3)
 # The place of padding, out of reach of shadows; its extents are negative.
 NOWHERE = 1000.0
 
@@ -43,27 +51,34 @@ class World:
 
     `palette` is one of `PALETTES`, where `mixed` draws one by the seed; it changes the layout too.
     `saturation` only scales the colours' distance from grey (1: the palette's own). A dynamic world
-    at time 0 is the static world of its seed.
+    at time 0 is the static world of its seed. `detail` is one of `DETAILS`: another world, `plain`
+    or with the textures, the many things and the distances of photographs.
 
     Raises:
-        InputError: a negative seed or saturation, an unknown palette.
+        InputError: a negative seed or saturation, an unknown palette or detail.
     """
 
     seed: int
     dynamic: bool = False
     palette: str = "mixed"
     saturation: float = 1.0
+    detail: str = "plain"
 
     def __post_init__(self) -> None:
         if self.seed < 0:
             raise InputError("seed of a world", self.seed, "an integer >= 0")
         if self.palette not in PALETTES:
             raise InputError("palette of a world", repr(self.palette), f"one of {PALETTES}")
+        if self.detail not in DETAILS:
+            raise InputError("detail of a world", repr(self.detail), f"one of {DETAILS}")
         if not (math.isfinite(self.saturation) and self.saturation >= 0):
             raise InputError("saturation of a world", self.saturation, "a finite number >= 0")
 
     def draft(self, attempt: int) -> Layout:
         """The still layout of an attempt; the world takes the first one that `is_clear`."""
+        if self.detail == "photo":
+            rng = np.random.default_rng([self.seed, attempt, PHOTO_STREAM])
+            return draw_photo_layout(rng, self.palette, self.saturation)
         rng = np.random.default_rng([self.seed, attempt])
         return draw_layout(rng, self.palette, self.saturation)
 
@@ -92,6 +107,12 @@ class Worlds(Rows):
     light: Float[Tensor, "world 18"]
     scene_from_world: Float[Tensor, "world 3 3"]
     focal: Float[Tensor, " world"]
+
+    # One of `DETAILS`: how the renderer reads `materials`.
+    detail: ClassVar[str] = "plain"
+    # See `CastScene`.
+    casters: ClassVar[tuple[int, int, int] | None] = None
+    least: ClassVar[tuple[int, int, int]] = (LEAST_COUNT, LEAST_COUNT, LEAST_COUNT)
 
     def __len__(self) -> int:
         return self.focal.shape[0]
@@ -143,36 +164,72 @@ class Worlds(Rows):
             dome=self.dome[index, None],
             materials=self.materials[index],
             light=self.light[index],
+            casters=self.casters,
         )
 
 
+@dataclass(frozen=True)
+class PhotoWorlds(Worlds):
+    """A batch of worlds like photographs: `materials` are coatings."""
+
+    detail: ClassVar[str] = "photo"
+    casters: ClassVar[tuple[int, int, int] | None] = CASTERS
+    least: ClassVar[tuple[int, int, int]] = CASTERS
+
+
 def build_worlds(
-    seeds: Sequence[int], dynamic: bool = False, palette: str = "mixed", saturation: float = 1.0
+    seeds: Sequence[int],
+    dynamic: bool = False,
+    palette: str = "mixed",
+    saturation: float = 1.0,
+    detail: str = "plain",
 ) -> Worlds:
     """The worlds of `seeds` as one batch on the CPU (float32).
 
     Raises:
         InputError: no seed, or as of `World`.
     """
-    if not len(seeds):
+    return assemble(
+        [
+            World(
+                seed=int(seed),
+                dynamic=dynamic,
+                palette=palette,
+                saturation=saturation,
+                detail=detail,
+            )
+            for seed in seeds
+        ]
+    )
+
+
+def assemble(worlds: Sequence[World]) -> Worlds:
+    """The worlds as one batch on the CPU (float32).
+
+    Raises:
+        InputError: no world, or worlds of several details.
+    """
+    if not worlds:
         raise InputError("worlds", "none", "at least one")
-    worlds = [
-        World(seed=int(seed), dynamic=dynamic, palette=palette, saturation=saturation)
-        for seed in seeds
-    ]
+    details = {world.detail for world in worlds}
+    if len(details) > 1:
+        raise InputError("details of a batch of worlds", sorted(details), "only one")
+    photo = details == {"photo"}
     layouts: dict[int, Layout] = {}
     attempt = 0
     while len(layouts) < len(worlds):
         pending = [index for index in range(len(worlds)) if index not in layouts]
         # Each attempt has a random stream of its own, so that a world does not depend on its batch.
         drafts = [worlds[index].draft(attempt) for index in pending]
-        for index, draft, depth in zip(pending, drafts, _center_depths(drafts), strict=True):
+        depths = _center_depths(drafts)
+        for index, draft, depth in zip(pending, drafts, depths, strict=True):
             # The depth at the centre becomes exactly 1.
             layout = draft.scaled(1 / depth)
             if NEAREST_CENTER <= depth <= FARTHEST_CENTER and is_clear(layout):
                 layouts[index] = worlds[index].animated(layout)
         attempt += 1
-    return _pack([layouts[index] for index in range(len(worlds))]).to(torch.float32)
+    packed = _pack([layouts[index] for index in range(len(worlds))], photo=photo)
+    return packed.to(torch.float32)
 
 
 def world_cameras(worlds: Worlds, width: int, height: int) -> Cameras:
@@ -191,19 +248,29 @@ def _center_depths(layouts: Sequence[Layout]) -> list[float]:
     return trace(scene, torch.zeros_like(ahead), ahead[..., None]).t[:, 0].tolist()
 
 
+def _looks(placed: tuple[Solid, Motion]) -> float:
+    """The size of a solid for the default camera; what touches the floor counts most."""
+    solid = placed[0]
+    away = math.hypot(solid.center[0], solid.center[2])
+    return math.prod(solid.half) ** (1 / 3) / max(away, 0.5)
+
+
 def _numbers(values: Sequence[object]) -> Float[Tensor, "..."]:
     return torch.tensor(values, dtype=torch.float64)
 
 
-def _pack(layouts: Sequence[Layout]) -> Worlds:
-    """Layouts as tensors of float64."""
+def _pack(layouts: Sequence[Layout], photo: bool = False) -> Worlds:
+    """Layouts as tensors of float64; with `photo` the solids that look largest come first."""
     rows = [
         [[(s, m) for s, m in layout.placed() if s.shape == shape.name] for shape in SHAPES]
         for layout in layouts
     ]
+    if photo:
+        rows = [[sorted(solids, key=_looks, reverse=True) for solids in row] for row in rows]
     # Solids of one shape stand together, padded to as many as the fullest world has.
+    made = PhotoWorlds if photo else Worlds
     boxes, cylinders, spheres = (
-        max(LEAST_COUNT, *(len(row[kind]) for row in rows)) for kind in range(3)
+        max(made.least[kind], *(len(row[kind]) for row in rows)) for kind in range(3)
     )
     counts = (boxes, cylinders, spheres)
     nothing = [NOWHERE] * 3 + [-1.0] * 3 + [0.0] + STILL.row()
@@ -219,7 +286,7 @@ def _pack(layouts: Sequence[Layout]) -> Worlds:
         materials.append(paint + [material.row() for material in shell.materials])
         assert len(shell.materials) == SHELL_MATERIALS, f"{len(shell.materials)} materials"
     table = _numbers(entries)
-    return Worlds(
+    return made(
         counts=counts,
         center=table[..., :3],
         half=table[..., 3:6],

@@ -62,13 +62,13 @@ class Surroundings:
         return Surroundings(self.shell.scaled(factor), fixtures, self.light.scaled(factor))
 
 
-def _linear(color: Color, gain: float, whiteness: float = 0.0) -> Color:
+def linear(color: Color, gain: float, whiteness: float = 0.0) -> Color:
     """A palette's colour as light: linear, mixed with white, times `gain`."""
     red, green, blue = (gain * (part**GAMMA + (1 - part**GAMMA) * whiteness) for part in color)
     return red, green, blue
 
 
-def _sun(rng: np.random.Generator, lowest: float, highest: float) -> Triple:
+def far_sun(rng: np.random.Generator, lowest: float, highest: float) -> Triple:
     """A far position of the sun, to the side or behind, `lowest` to `highest` degrees up."""
     height, side = math.radians(rng.uniform(lowest, highest)), math.radians(rng.uniform(45, 155))
     side *= 1 if rng.random() < 0.5 else -1
@@ -76,7 +76,7 @@ def _sun(rng: np.random.Generator, lowest: float, highest: float) -> Triple:
     return level * math.sin(side), -100 * math.sin(height), level * math.cos(side)
 
 
-def _turned(x: float, z: float, yaw: float) -> tuple[float, float]:
+def turn_level(x: float, z: float, yaw: float) -> tuple[float, float]:
     """A point (x, z) of a turned box in scene directions."""
     return math.cos(yaw) * x + math.sin(yaw) * z, math.cos(yaw) * z - math.sin(yaw) * x
 
@@ -109,11 +109,11 @@ def draw_ground(painter: Painter, floor: float) -> Surroundings:
     )
     strength = rng.uniform(1.5, 2.2)
     light = Light(
-        position=_sun(rng, 25, 65),
-        color=_linear((1.0, rng.uniform(0.88, 1.0), rng.uniform(0.75, 0.95)), strength),
-        above=_linear(zenith, rng.uniform(0.42, 0.55), whiteness=0.4),
-        below=_linear(ground, 0.45, whiteness=0.15),
-        haze=_linear(horizon, 0.9),
+        position=far_sun(rng, 25, 65),
+        color=linear((1.0, rng.uniform(0.88, 1.0), rng.uniform(0.75, 0.95)), strength),
+        above=linear(zenith, rng.uniform(0.42, 0.55), whiteness=0.4),
+        below=linear(ground, 0.45, whiteness=0.15),
+        haze=linear(horizon, 0.9),
         density=rng.uniform(0.04, 0.1),
         softness=rng.uniform(0.04, 0.16),
         reach=1e6,
@@ -127,7 +127,7 @@ def draw_room(painter: Painter, floor: float) -> Surroundings:
     wide, deep, tall = rng.uniform((1.4, 1.9, 0.6), (2.4, 2.6, 0.95)).tolist()
     yaw, behind = rng.uniform(-0.6, 0.6), rng.uniform(0.95, 1.3)
     # The camera's distance from the wall behind it is `behind`, in the room's own axes.
-    x, z = _turned(rng.uniform(-0.35, 0.35), deep - behind, yaw)
+    x, z = turn_level(rng.uniform(-0.35, 0.35), deep - behind, yaw)
     ground = painter.draw(FLOORS, painter.tone(palette.ground))
     walls = [painter.draw(WALLS, painter.tone(color)) for color in palette.walls]
     ceiling = painter.plain(painter.tone(palette.ceiling))
@@ -153,13 +153,13 @@ def _indoor_light(painter: Painter, shell: Shell) -> Light:
         position = (rng.uniform(-0.8, 0.8), 0.9 * ceiling, rng.uniform(-0.3, 1.3))
         strength, reach = rng.uniform(2.3, 3.2), rng.uniform(1.4, 2.2)
     else:
-        position, strength, reach = _sun(rng, 30, 60), rng.uniform(1.3, 1.8), 1e6
+        position, strength, reach = far_sun(rng, 30, 60), rng.uniform(1.3, 1.8), 1e6
     return Light(
         position=position,
-        color=_linear(tint, strength),
-        above=_linear(wall, rng.uniform(0.42, 0.58), whiteness=0.6),
-        below=_linear(ground, 0.5, whiteness=0.3),
-        haze=_linear(wall, 0.5, whiteness=0.3),
+        color=linear(tint, strength),
+        above=linear(wall, rng.uniform(0.42, 0.58), whiteness=0.6),
+        below=linear(ground, 0.5, whiteness=0.3),
+        haze=linear(wall, 0.5, whiteness=0.3),
         density=rng.uniform(0.0, 0.04),
         softness=rng.uniform(0.08, 0.25),
         reach=reach,
@@ -202,7 +202,7 @@ def _hung(painter: Painter, shell: Shell, half: Triple, material: Material) -> S
     else:
         side = 1 if rng.random() < 0.5 else -1
         x, z, turn = (wide - half[2]) * side, abs(along) * deep, math.pi / 2
-    x, z = _turned(x, z, shell.yaw)
+    x, z = turn_level(x, z, shell.yaw)
     place = (x + shell.center[0], shell.center[1] - height, z + shell.center[2])
     yaw = shell.yaw + turn
     return Solid(shape="box", center=place, half=half, yaw=yaw, material=material)

@@ -97,7 +97,7 @@ def _visibility(
     clear, contact = torch.ones_like(surface.u), torch.zeros_like(surface.u)
     point, normal, along = spread(surface.point), spread(surface.normal), spread(light)
     axis = solid_axis()
-    for part in scene.parts:
+    for part in scene.casting_parts:
         beside, near = _occlusion(
             part, point=point, normal=normal, light=along, softness=softness[:, None]
         )

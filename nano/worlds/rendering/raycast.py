@@ -52,7 +52,8 @@ class CastScene(Rows):
     A shell encloses each world: the inside of a box (floor, ceiling, walls) cut by the inside of a
     sphere of radius `dome` about the origin (the sky). Each solid and the shell's box is centre,
     half extents, cosine and sine of the yaw. `materials` has a column for each solid, then those
-    of the shell; `light` is `Light.row` of each camera.
+    of the shell; `light` is `Light.row` of each camera. Only the first `casters` solids of each
+    shape cast shadows, all if it is None.
     """
 
     boxes: Solids
@@ -62,6 +63,7 @@ class CastScene(Rows):
     dome: Float[Tensor, "camera 1"]
     materials: Float[Tensor, "camera 20 material"]
     light: Float[Tensor, "camera 18"]
+    casters: tuple[int, int, int] | None = None
 
     @property
     def solids(self) -> tuple[Solids, Solids, Solids]:
@@ -76,10 +78,19 @@ class CastScene(Rows):
     @property
     def parts(self) -> tuple[Part, ...]:
         """The solids of each shape, without empty shapes."""
+        return self._parts(None)
+
+    @property
+    def casting_parts(self) -> tuple[Part, ...]:
+        """The solids that cast shadows."""
+        return self._parts(self.casters)
+
+    def _parts(self, most: tuple[int, int, int] | None) -> tuple[Part, ...]:
         parts, start = [], 0
-        for shape, numbers in zip(SHAPES, self.solids, strict=True):
+        for kind, (shape, numbers) in enumerate(zip(SHAPES, self.solids, strict=True)):
             if numbers.shape[2] > 0:
-                parts.append(_part(shape, start, numbers))
+                some = numbers if most is None else numbers[:, :, : most[kind]]
+                parts.append(_part(shape, start, some))
             start += numbers.shape[2]
         return tuple(parts)
 

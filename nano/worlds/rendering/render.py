@@ -5,6 +5,7 @@ is one sample if the pixel and its neighbours lie on one smooth surface, whose p
 band-limited, and otherwise the mean of `supersample ** 2` samples.
 """
 
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import TypeAlias
 
@@ -16,15 +17,32 @@ from torch.nn import functional
 from src.geometry.cameras import Cameras, compose
 from src.runtime import can_compile
 
-from ..scene import LEAST_COUNT, Worlds
+from ..photo.library import photo_atlas
+from ..scene import Worlds
 from .noise import noise_volume
 from .raycast import CastScene, Hits
-from .shading import BLOCK, RaySamples, Shader, Volume, compiled_shade, shade
+from .shading import (
+    BLOCK,
+    RaySamples,
+    Shader,
+    Volume,
+    compiled_shade,
+    compiled_shade_photo,
+    shade,
+    shade_photo,
+)
 
 # Numbers of the largest tensor: small enough for a CPU's cache, large enough to keep a GPU busy.
 CPU_NUMBERS, GPU_NUMBERS = 1 << 17, 1 << 24
 # A change of slope (in units of depth over width) beyond which a crease is antialiased.
 CREASE = 0.1
+# By the detail of the worlds, and whether to compile.
+SHADERS: Mapping[tuple[str, bool], Shader] = {
+    ("plain", False): shade,
+    ("plain", True): compiled_shade,
+    ("photo", False): shade_photo,
+    ("photo", True): compiled_shade_photo,
+}
 
 
 @dataclass(frozen=True)
@@ -103,17 +121,20 @@ def render_worlds(
     device, pixels = times.device, cameras.width * cameras.height
     compiled = can_compile(device, shade) if compile is None else compile
     numbers = CPU_NUMBERS if device.type == "cpu" else GPU_NUMBERS
-    least = LEAST_COUNT if compiled else 0
+    least = worlds.least if compiled else (0, 0, 0)
     sizes = worlds.sizes()
-    rays = max(numbers // max(*(sum(size) for size in sizes), 1), 1)
+    fullness = [sum(size) for size in sizes]
+    # A few worlds like photographs are much fuller than the others.
+    most = sum(fullness) // count if worlds.detail == "photo" else max(fullness)
+    rays = max(numbers // max(most, 1), 1)
     at_once = max(rays // pixels, 1)
     step = max(at_once // frames, 1)
-    shader = compiled_shade if compiled else shade
+    shader = SHADERS[worlds.detail, compiled]
     rgb, depth = [], []
     for first in range(0, count, step):
         some = slice(first, first + step)
         # Padding costs as much as real solids.
-        boxes, cylinders, spheres = (max(least, *kind) for kind in zip(*sizes[some], strict=True))
+        boxes, cylinders, spheres = (max(kind) for kind in zip(least, *sizes[some], strict=True))
         group = worlds[some].trimmed((boxes, cylinders, spheres))
         for start in range(0, frames, at_once):
             part = (some, slice(start, start + at_once))
@@ -143,13 +164,14 @@ def _render(
     which = torch.arange(len(worlds), device=times.device).repeat_interleave(times.shape[1])
     pose = compose(worlds.scene_from_world[which], cameras.c2w.flatten(0, 1)[:, :3])
     width, height = cameras.width, cameras.height
+    volume = (photo_atlas if worlds.detail == "photo" else noise_volume)(times.device)
     caster = _Caster(
         scene=worlds.at(which, times.flatten()),
         pose=pose,
         intrinsics=cameras.intrinsics.flatten(0, 1),
         size=(width, height),
         shader=shader,
-        volume=noise_volume(times.device).to(pose.dtype),
+        volume=volume.to(pose.dtype),
         rays=rays,
     )
     pixels, rows = width * height, len(pose)

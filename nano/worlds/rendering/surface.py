@@ -26,7 +26,7 @@ class Surface:
     `local` is the point in the solid's own coordinates. `u` and `v` are arc lengths along the
     surface; `v` is vertical, except on horizontal faces. `widths` are the extents along u and v
     that a ray covers there, for each radian of its width. `material` is the column in
-    `CastScene.materials`.
+    `CastScene.materials`. On curved sides `radius` is that of the solid, elsewhere 0.
     """
 
     point: Planes
@@ -37,6 +37,8 @@ class Surface:
     widths: tuple[Rays, Rays]
     material: Int[Tensor, "camera ray"]
     is_sky: Bool[Tensor, "camera ray"]
+    is_sphere: Bool[Tensor, "camera ray"]
+    radius: Rays
 
 
 def surface_at(
@@ -88,6 +90,8 @@ def surface_at(
         ),
         material=solid + face * is_shell,
         is_sky=is_sky,
+        is_sphere=is_sphere,
+        radius=half[0] * is_curved,
     )
 
 

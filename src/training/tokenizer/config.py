@@ -47,7 +47,8 @@ class PoolConfig:
     """Worlds of one kind, each seen along one random trajectory.
 
     `early` and `late` are the weights with which its clips are drawn at the start and at the end
-    of the run, linear in between.
+    of the run, linear in between. `detail` is plain, or photo for worlds with the detail of
+    photographs.
     """
 
     worlds: int = 1000
@@ -55,6 +56,7 @@ class PoolConfig:
     dynamic: bool = False
     palette: str = "mixed"
     saturation: float = 1.0
+    detail: str = "plain"
     early: float = 1.0
     late: float = 1.0
 

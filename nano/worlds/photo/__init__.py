@@ -1,0 +1,1 @@
+"""Worlds like photographs: textures everywhere, many things, strong light, far horizons."""

@@ -1,0 +1,128 @@
+"""Coatings: materials with textures of an atlas, as one row of as many numbers as a material's.
+
+A texture blends the coating's colours channel by channel; a second, finer one changes the
+brightness. Blends are linear in light, so that reduced textures show the mean of the full ones.
+"""
+
+import math
+from dataclasses import dataclass
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from ..tensors import Planes, Rays
+from .atlas import Atlas, sample_atlas
+from .materials import GAMMA, Material
+from .surface import Surface
+from .textures import Painted, smooth_step
+
+# The haze of clouds near the horizon begins at this elevation (a sine).
+LOW_CLOUDS = 0.22
+# The height above the horizon from which clouds are drawn on a plane.
+PLANE = 0.12
+
+
+@dataclass(frozen=True)
+class Coating(Material):
+    """A material whose pattern is number `texture` of the atlas.
+
+    `frequency` and `noise_frequency` are the repeats of the texture and of the finer `detail` in a
+    unit, `aspect` those along v for one along u, `mottle` the strength of the detail, `keep` the
+    share of the texture's own changes of colour. For a sky `mottle` is the cloudiness.
+    """
+
+    texture: int = 0
+    detail: int = 0
+    keep: float = 0.5
+
+    def row(self) -> list[float]:
+        """The numbers, in the order that `paint_coats` unpacks."""
+        linear = [part**GAMMA for part in (*self.a, *self.b)]
+        place = [self.frequency, self.aspect, math.cos(self.angle), math.sin(self.angle)]
+        detail = [self.keep, float(self.detail), self.noise_frequency, 0.0]
+        return [float(self.texture), *linear, *place, *detail, self.mottle, self.glow, *self.offset]
+
+
+def paint_coats(
+    coatings: Float[Tensor, "camera 20 ray"],
+    surface: Surface,
+    local: Planes,
+    widths: tuple[Rays, Rays],
+    atlas: Atlas,
+) -> Painted:
+    """The colours of surface points with coatings as of `Coating.row`.
+
+    `local` is the point in the solid's own coordinates, or for the sky a unit direction; `widths`
+    are the extents of a pixel along the surface's u and v, in the same unit.
+    """
+    numbers, is_sky = coatings.movedim(1, 0), surface.is_sky
+    a, b = numbers[1:4], numbers[4:7]
+    frequency, aspect, cos, sin, keep, detail, finer = numbers[7:14].unbind(0)
+    mottle, glow, offset_u, offset_v = numbers[15:19].unbind(0)
+    sky_u, sky_v, sky_width = _sky_place(local, widths)
+    u, v = _unrolled(surface, local)
+    u, v = torch.where(is_sky, sky_u, u), torch.where(is_sky, sky_v, v)
+    u_width, v_width = (torch.where(is_sky, sky_width, width) for width in widths)
+    u_scale, v_scale = frequency, frequency * aspect
+    place = (
+        (u * cos + v * sin) * u_scale + offset_u,
+        (v * cos - u * sin) * v_scale + offset_v,
+    )
+    extents = (
+        (u_width * cos * u_scale, -u_width * sin * v_scale),
+        (v_width * sin * u_scale, v_width * cos * v_scale),
+    )
+    main = sample_atlas(atlas, numbers[0].long(), place, extents)
+    zero = torch.zeros_like(u)
+    fine = sample_atlas(
+        atlas,
+        detail.long(),
+        (u * finer + offset_v, v * finer + offset_u),
+        ((u_width * finer, zero), (zero, v_width * finer)),
+        taps=1,
+    )[..., 1]
+    grey = main.mean(-1, keepdim=True)
+    blend = torch.lerp(grey, main, keep[..., None]).movedim(-1, 0)
+    color = torch.lerp(a, b, blend) * (1 + mottle * (2 * fine - 1))
+    sky = _sky(local, (a, b), cover=grey[..., 0], tone=fine, cloudiness=mottle)
+    return Painted(torch.where(is_sky, sky, color).clamp(0, 1), glow)
+
+
+def _unrolled(surface: Surface, local: Planes) -> tuple[Rays, Rays]:
+    """Coordinates on surfaces, whose seams are at the back.
+
+    The round side of a cylinder is unrolled. A sphere has the sinusoidal projection, in which all
+    areas keep their size.
+    """
+    x, y, z = local
+    radius = surface.radius
+    angle = torch.atan2(-x, -z)
+    height = (y / radius.clamp_min(1e-6)).clamp(-1, 1)
+    across = angle * radius
+    u = torch.where(surface.is_sphere, across * (1 - height * height).sqrt(), across)
+    v = torch.where(surface.is_sphere, torch.asin(height) * radius, y)
+    return torch.where(radius > 0, u, surface.u), torch.where(radius > 0, v, surface.v)
+
+
+def _sky_place(direction: Planes, widths: tuple[Rays, Rays]) -> tuple[Rays, Rays, Rays]:
+    """The points of a plane of clouds, and the extent of a pixel there."""
+    x, y, z = direction
+    height = y.abs() + PLANE
+    # On the sky a pixel is as wide as it is tall: the smaller one is not stretched by the shell.
+    angle = torch.minimum(widths[0], widths[1])
+    return x / height, z / height, angle / height.square()
+
+
+def _sky(
+    direction: Planes, colors: tuple[Planes, Planes], *, cover: Rays, tone: Rays, cloudiness: Rays
+) -> Planes:
+    """A blend from the zenith's to the horizon's colour behind clouds."""
+    zenith, horizon = colors
+    elevation = -direction[1]
+    clear = torch.lerp(horizon, zenith, smooth_step(elevation * 1.6 + 0.02).sqrt())
+    # Clouds grow and thicken with the cloudiness.
+    thick = smooth_step((cover - 0.9 + cloudiness) * 2.2) * smooth_step(elevation / LOW_CLOUDS)
+    lit = (0.45 + 0.55 * smooth_step(1.5 - cover)) * (0.8 + 0.4 * tone)
+    cloud = torch.lerp(horizon, torch.ones_like(horizon), 0.6) * lit
+    return torch.lerp(clear, cloud, thick)

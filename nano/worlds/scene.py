@@ -174,7 +174,8 @@ class PhotoWorlds(Worlds):
 
     detail: ClassVar[str] = "photo"
     casters: ClassVar[tuple[int, int, int] | None] = CASTERS
-    least: ClassVar[tuple[int, int, int]] = CASTERS
+    # One more than cast shadows: a graph is tied to a number that equals the casters'.
+    least: ClassVar[tuple[int, int, int]] = (CASTERS[0] + 1, CASTERS[1] + 1, CASTERS[2] + 1)
 
 
 def build_worlds(
@@ -189,18 +190,7 @@ def build_worlds(
     Raises:
         InputError: no seed, or as of `World`.
     """
-    return assemble(
-        [
-            World(
-                seed=int(seed),
-                dynamic=dynamic,
-                palette=palette,
-                saturation=saturation,
-                detail=detail,
-            )
-            for seed in seeds
-        ]
-    )
+    return assemble([World(int(seed), dynamic, palette, saturation, detail) for seed in seeds])
 
 
 def assemble(worlds: Sequence[World]) -> Worlds:
@@ -249,7 +239,7 @@ def _center_depths(layouts: Sequence[Layout]) -> list[float]:
 
 
 def _looks(placed: tuple[Solid, Motion]) -> float:
-    """The size of a solid for the default camera; what touches the floor counts most."""
+    """The size of a solid for the default camera."""
     solid = placed[0]
     away = math.hypot(solid.center[0], solid.center[2])
     return math.prod(solid.half) ** (1 / 3) / max(away, 0.5)

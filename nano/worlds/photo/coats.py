@@ -62,7 +62,7 @@ class PhotoPainter(Painter):
             aspect=math.exp(rng.normal() * 0.25),
             angle=0.0 if level else turned,
             noise_frequency=frequency * math.exp(rng.uniform(0.9, math.log(FINEST))),
-            mottle=contrast * rng.uniform(0.1, 0.6),
+            mottle=contrast * rng.uniform(0.2, 0.75),
             offset=(x, y, z),
             texture=self.texture(kinds),
             detail=self.texture(DETAILS),

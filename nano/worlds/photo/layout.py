@@ -16,7 +16,7 @@ INDOOR_SHARE = 0.45
 # The share of worlds with many small things on the ground, and their number.
 CLUTTERED, FEWEST_SMALL, MOST_SMALL = 0.15, 40, 50
 # Solids of things that stand freely.
-FEWEST_SOLIDS, MOST_SOLIDS = 4, 15
+FEWEST_SOLIDS, MOST_SOLIDS = 6, 16
 TRIES = 40
 
 
@@ -24,7 +24,7 @@ def draw_photo_layout(rng: np.random.Generator, family: str, saturation: float) 
     """A random still world with a centre depth of about 1; `mixed` is a family at random."""
     names = list(FAMILIES)
     # Strong paint is rare in photographs.
-    chosen = names[int(rng.choice(len(names), p=[0.45, 0.15, 0.3, 0.1]))]
+    chosen = names[int(rng.choice(len(names), p=[0.5, 0.12, 0.35, 0.03]))]
     outdoors = rng.random() >= INDOOR_SHARE
     palette = draw_palette(rng, chosen if family == "mixed" else family, outdoors)
     painter = PhotoPainter(rng, palette, saturation)

@@ -33,7 +33,7 @@ def draw_land(painter: PhotoPainter, floor: float) -> Surroundings:
     horizon, zenith = painter.tone(palette.horizon), painter.tone(palette.zenith)
     if rng.random() < 0.45:
         ground = painter.tone((rng.uniform(0.25, 0.5), rng.uniform(0.35, 0.5), 0.2))
-    surface = painter.coat(GROUNDS, ground, size=math.exp(rng.uniform(-0.5, 1.5)))
+    surface = painter.coat(GROUNDS, ground, size=math.exp(rng.uniform(-1.2, 0.5)))
     shell = Shell(
         center=(0.0, floor - 0.8 * PHOTO_SKY_RADIUS, 0.0),
         half=(1.6 * PHOTO_SKY_RADIUS, 0.8 * PHOTO_SKY_RADIUS, 1.6 * PHOTO_SKY_RADIUS),
@@ -157,7 +157,7 @@ def _fences(painter: PhotoPainter) -> list[Solid]:
 
 
 SCENERY: tuple[tuple[Callable[[PhotoPainter], list[Solid]], float], ...] = (
-    (_hills, 0.55), (_village, 0.35), (_grove, 0.45), (_street, 0.18), (_fences, 0.2),
+    (_hills, 0.5), (_village, 0.45), (_grove, 0.5), (_street, 0.2), (_fences, 0.2),
 )  # fmt: skip
 
 
@@ -170,10 +170,10 @@ def draw_hall(painter: PhotoPainter, floor: float) -> Surroundings:
     yaw, behind = rng.uniform(-0.7, 0.7), rng.uniform(0.95, 1.3)
     x, z = turn_level(rng.uniform(-0.35, 0.35), deep - behind, yaw)
     walls = [painter.tone(color) for color in palette.walls]
-    first, second = (painter.coat(WALLS, c, rng.uniform(0.8, 2.5), 0.5, True) for c in walls)
+    first, second = (painter.coat(WALLS, c, rng.uniform(0.6, 1.6), 0.5, True) for c in walls)
     other = first if walls[0] == walls[1] else second
     ceiling = painter.coat({"noise": 1}, painter.tone(palette.ceiling), 2.0, 0.25)
-    ground = painter.coat(FLOORS, painter.tone(palette.ground), rng.uniform(0.5, 1.8), 0.8)
+    ground = painter.coat(FLOORS, painter.tone(palette.ground), rng.uniform(0.35, 1.1), 0.8)
     shell = Shell(
         center=(x, floor - tall, z),
         half=(wide, tall, deep),

@@ -185,8 +185,9 @@ class GeneratorTask:
         folder = find_named("tokenizer", self.config.tokenizer, "tokenizer")
         tokenizer = load_tokenizer(folder, device, floating_type("auto", device))
         length = latent_frames(self.network_config.sampling.num_frames)
-        if length > tokenizer.max_latent_frames:
-            expected = f"at most {tokenizer.max_latent_frames}, which its statistics cover"
+        covered = tokenizer.statistics.max_latent_frames
+        if length > covered:
+            expected = f"at most {covered}, which its statistics cover"
             raise InputError(folder, f"clips of {length} latent frames", expected)
         return tokenizer
 

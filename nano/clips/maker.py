@@ -91,7 +91,7 @@ class ClipMaker:
         folders = {part: find_checkpoint(part, config.checkpoint_dir) for part in PARTS}
         self.networks = Networks(Path(config.checkpoint_dir), self.device)
         self.generator, self.depth = self.networks.generator, self.networks.depth
-        covered, moving = self.networks.tokenizer.max_latent_frames, config.dynamic
+        covered, moving = self.networks.tokenizer.statistics.max_latent_frames, config.dynamic
         weights = self.generator.network.config
         self.settings = clip_settings(SamplingConfig(), weights, covered, moving)
         self.fps = weights.sampling.fps

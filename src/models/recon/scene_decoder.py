@@ -17,8 +17,7 @@ from ...geometry.cameras import Cameras
 from ...geometry.rays import coarse_rays
 from ...runtime import InputError
 from ...tokenizer.cosmos import COMPRESSION, VideoTokenizer, latent_frames
-from ...tokenizer.latents import TimeEncoder
-from ...tokenizer.plueckers import PlueckerEncoder
+from ...tokenizer.latents import PlueckerEncoder, TimeEncoder
 from ..data.example import Example
 from .decoder import LatentRecon
 

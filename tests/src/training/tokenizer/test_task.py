@@ -92,7 +92,7 @@ def test_two_steps_by_train_py_give_weights_that_load(tmp_path: Path) -> None:
     done = subprocess.run([sys.executable, *arguments], capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
     tokenizer = load_tokenizer(out / "checkpoint-2")
-    assert tokenizer.max_latent_frames == 2
+    assert tokenizer.statistics.max_latent_frames == 2
     assert (tokenizer.std != 1).all()
     figures = read_journal(out)[-1]
     assert {"validation_psnr_y", "validation_psnr_cb", "validation_gain_cr"} <= figures.keys()

@@ -41,9 +41,9 @@ def main() -> int:
     from src.config.loading import command_line_layer, file_layer
     from src.config.tasks import TASKS, load_train_config, settings_text, task_name
     from src.runtime import setup_logging
+    from src.training import imported
     from src.training.loop.interruption import Stopped
     from src.training.loop.run import train
-    from src.training.sources import imported
 
     setup_logging()
     files = [arguments.config_default] if arguments.config_default else []

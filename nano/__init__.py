@@ -4,7 +4,7 @@
 """
 
 from src.config.tasks import offer_task
-from src.training.sources import offer
+from src.training import offer
 
 offer("worlds for the tokenizer", "nano.data.pools:open_worlds")
 offer("held-out worlds for the tokenizer", "nano.data.pools:held_out_worlds")

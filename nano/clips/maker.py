@@ -32,7 +32,7 @@ from src.geometry.cameras import Cameras
 from src.io.clip.clip import Clip, ClipPaths, is_finished, open_clip
 from src.io.clip.paths import SUFFIXES
 from src.runtime import default_device
-from src.training.stopwatch import Stopwatch
+from src.training.task import Stopwatch
 
 from ..worlds.scene import Worlds, build_worlds
 from .config import ClipsConfig

@@ -21,7 +21,7 @@ from src.models.recon.scene_decoder import SceneDecoder, cast_trunk
 from src.models.recon.weights import load_decoder
 from src.tokenizer.cosmos import VideoTokenizer
 from src.tokenizer.loading import load_tokenizer
-from src.training.stopwatch import Stopwatch
+from src.training.task import Stopwatch
 
 from .sampling import BatchPlan, ClipStarts, sample_clips
 

@@ -11,8 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors import SafetensorError
-from safetensors.torch import load_file, save_file
+from safetensors.torch import save_file
 from torch import Tensor
 
 from ...checkpoints import AVERAGE
@@ -27,12 +26,11 @@ from ...checkpoints.steps import (
     step_of,
 )
 from ...io.atomic import atomic_path
+from ...io.state_dict import read_safetensors
 from ...runtime import InputError, get_logger
 from .folders import new_folder, write_state
-from .targets import check_apart
-from .transfer import outline
-from .writing import WRITABLE, writing
-from .zero import OptimizerState
+from .snapshot import OptimizerState, outline
+from .writing import WRITABLE, check_apart, writing
 
 LOGGER = get_logger(__name__)
 RANDOM, LATEST = "random.pt", "latest"
@@ -106,7 +104,7 @@ def read_checkpoint(folder: Path, read: ReadWeights) -> Checkpoint:
         step=state["step"],
         weights=read(folder),
         optimizer=read_objects(folder / OPTIMIZER, "tensors and numbers"),
-        average=_read_tensors(folder / AVERAGE) if AVERAGE in state["files"] else None,
+        average=read_safetensors(folder / AVERAGE) if AVERAGE in state["files"] else None,
         random=read_objects(folder / RANDOM, "tensors and numbers"),
         positions=state["positions"],
         minutes=float(state.get("minutes", 0)),
@@ -169,10 +167,3 @@ def _write_objects(value: object, path: Path) -> None:
         # On a full disk torch reports only an unexpected position in the file.
         said = str(error).splitlines()[0]
         raise InputError(path, f"a file that cannot be written ({said})", WRITABLE) from error
-
-
-def _read_tensors(path: Path) -> dict[str, Tensor]:
-    try:
-        return load_file(path)
-    except (SafetensorError, OSError) as error:
-        raise InputError(path, f"unreadable ({error})", "a safetensors file") from error

@@ -8,22 +8,21 @@ from ...runtime import InputError, get_logger, rank, seed_everything
 from ..checkpoints.files import LATEST, Checkpoint, choose_checkpoint
 from ..checkpoints.folders import hand_over
 from ..checkpoints.snapshot import (
+    copied,
     derived_seed,
+    group_by_age,
     load_optimizer_state,
     load_weights,
     optimizer_state,
     random_state,
     set_random_state,
+    spread,
 )
-from ..checkpoints.transfer import copied, spread
 from ..checkpoints.writing import writing
-from ..checkpoints.zero import group_by_age, zero_requested
-from ..ema import MovingAverage
-from ..optim import OptimConfig, build_optimizer
+from ..optim import MovingAverage, OptimConfig, build_optimizer
 from ..settings import LoopConfig
-from ..stopwatch import Stopwatch
-from ..task import Batch, Task
-from .processes import from_main, gather_all, only_main
+from ..task import Batch, Stopwatch, Task
+from .launch import from_main, gather_all, only_main, zero_requested
 
 if TYPE_CHECKING:
     from accelerate import Accelerator
@@ -77,17 +76,24 @@ class TrainingState:
     def __init__(
         self,
         accelerator: "Accelerator",
-        task: Task[Batch],
+        task: Task[Any],
         loop: LoopConfig,
         optim: OptimConfig,
-        checkpoint: Checkpoint | None,
-        clock: Stopwatch,
     ) -> None:
-        """Build the objective of the task and load the checkpoint; a collective call."""
+        """Build the objective of the task and load the checkpoint to resume; a collective call.
+
+        Raises:
+            InputError: as `checkpoint_to_resume` and the task.
+        """
+        checkpoint = checkpoint_to_resume(task, loop)
+        self.accelerator, self.task, self.loop, self.optim = accelerator, task, loop, optim
         self.device = accelerator.device
+        self.clock = Stopwatch(self.device, loop.timing)
+        # Of training, in earlier jobs of the run.
+        self.minutes = checkpoint.minutes if checkpoint is not None else 0.0
         # New weights are the same in all processes.
         seed_everything(loop.seed)
-        objective = task.build(self.device, clock)
+        objective = task.build(self.device, self.clock)
         self.network, self.step = objective.network, 0
         if checkpoint is not None:
             load_weights(self.network, checkpoint.weights)

@@ -1,52 +1,54 @@
-"""The updates of the weights: gradients of some batches, a clipped step, checked figures."""
+"""The updates of the weights: gradients of some batches, a clipped step, checked figures.
 
-from collections.abc import Callable, Iterator, Mapping
+Figures stay on the device until they are reported.
+"""
+
+import math
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Generic
+from typing import Any
 
 import torch
+from jaxtyping import Float
 from torch import Tensor
 
-from ..checkpoints.transfer import gathered
-from ..optim import OptimConfig
-from ..settings import LoopConfig
-from ..stopwatch import Stopwatch
-from ..task import Batch, Task
-from .figures import Entry, Figures
+from ..checkpoints.snapshot import gathered
+from ..task import Batch
 from .journal import NonFiniteStep, record_failure
 from .state import TrainingState
 
-if TYPE_CHECKING:
-    from accelerate import Accelerator
+# Figures without which an update ruins the weights.
+ESSENTIAL = ("loss", "gradient_norm")
 
 
-class Updates(Generic[Batch]):
+@dataclass(frozen=True)
+class Figures:
+    """Figures of one step of this process, by name, and the keys of its samples."""
+
+    step: int
+    keys: list[str]
+    names: tuple[str, ...]
+    values: Float[Tensor, " figure"]
+
+
+class Updates:
     """Updates a training state with one batch after the other and collects the figures.
 
     `part` is the number of the next batch within its update.
     """
 
-    def __init__(
-        self,
-        accelerator: "Accelerator",
-        task: Task[Batch],
-        loop: LoopConfig,
-        optim: OptimConfig,
-        state: TrainingState,
-        clock: Stopwatch,
-        mean: Callable[[Tensor], Tensor],
-    ) -> None:
-        """Average figures over the processes with `mean`."""
-        self.accelerator, self.task, self.loop, self.optim = accelerator, task, loop, optim
-        self.state, self.clock, self.figures = state, clock, Figures(mean)
-        self.part, self.rate, self.reported = 0, 0.0, state.step
+    def __init__(self, state: TrainingState) -> None:
+        self.state, self.part, self.rate, self.reported = state, 0, 0.0, state.step
+        self._waiting: list[Figures] = []
+        self._known: dict[str, list[float]] = {}
 
     def make(self, batches: Iterator[Batch], rate: float) -> None:
         """Update the weights once, with the learning rate `rate`."""
         self.rate = rate
         for group in self.state.optimizer.param_groups:
             group["lr"] = rate
-        for part in range(self.optim.accumulation_steps):
+        for part in range(self.state.optim.accumulation_steps):
             self.part = part
             self._accumulate(batches)
         self.state.step += 1
@@ -55,51 +57,66 @@ class Updates(Generic[Batch]):
 
     def _accumulate(self, batches: Iterator[Batch]) -> None:
         """Run a batch forward and backward; the last batch of an update makes the step."""
-        accelerator, model, optimizer = self.accelerator, self.state.model, self.state.optimizer
-        with self.clock("data"):
+        state, clock, accelerator = self.state, self.state.clock, self.state.accelerator
+        with clock("data"):
             batch = next(batches)
-        keys = self.task.keys(batch)
-        with accelerator.accumulate(model):
-            terms: Mapping[str, Tensor] = model(batch)
+        keys = state.task.keys(batch)
+        with accelerator.accumulate(state.model):
+            terms: Mapping[str, Tensor] = state.model(batch)
             self._note(keys, terms)
-            with self.clock("backward"):
+            with clock("backward"):
                 accelerator.backward(terms["loss"])
-            with self.clock("optimizer"):
+            with clock("optimizer"):
                 if accelerator.sync_gradients:
-                    most = self.optim.max_grad_norm
-                    norm: Any = accelerator.clip_grad_norm_(model.parameters(), most)
+                    most = state.optim.max_grad_norm
+                    norm: Any = accelerator.clip_grad_norm_(state.model.parameters(), most)
                     # DeepSpeed has made the update by now, and returns the norm as a number.
                     if not isinstance(norm, Tensor):
-                        norm = torch.tensor(norm).to(self.state.device)
+                        norm = torch.tensor(norm).to(state.device)
                     self._note(keys, {"gradient_norm": gathered(norm)})
-                optimizer.step()
-                optimizer.zero_grad()
+                state.optimizer.step()
+                state.optimizer.zero_grad()
 
     def _note(self, keys: list[str], figures: Mapping[str, Tensor]) -> None:
-        """Keep figures of the coming step for the next report."""
-        self.figures.add(Entry.of(self.state.step + 1, keys, figures))
-        if self.loop.report_every == 1:
+        """Keep figures of the coming step, without their graph, for the next report."""
+        values = torch.stack([value.detach().float() for value in figures.values()])
+        self._waiting.append(Figures(self.state.step + 1, keys, tuple(figures), values))
+        if self.state.loop.report_every == 1:
             # Before the weights are updated with a loss that is not finite.
             self.check()
 
     def check(self) -> None:
-        """Read the figures since the last call; waits for the device.
+        """Average the figures since the last call over the processes; waits for the device.
 
         Raises:
-            NonFiniteStep: a loss or a gradient norm is not finite.
+            NonFiniteStep: a loss or a gradient norm is not finite; in all processes, because each
+                mean includes the figures of all.
         """
-        bad = self.figures.check()
+        waiting, self._waiting = self._waiting, []
+        if not waiting:
+            return
+        own = torch.cat([figures.values for figures in waiting])
+        means: Any = self.state.accelerator.reduce(own, "mean")
+        numbers, bad = iter(means.tolist()), None
+        for figures in waiting:
+            for name in figures.names:
+                number = next(numbers)
+                self._known.setdefault(name, []).append(number)
+                if bad is None and name in ESSENTIAL and not math.isfinite(number):
+                    bad = figures
         if bad is None:
             return
-        terms, rank = bad.read(), self.accelerator.process_index
-        folder = Path(self.loop.output_dir)
+        terms = dict(zip(bad.names, bad.values.tolist(), strict=True))
+        folder, rank = Path(self.state.loop.output_dir), self.state.accelerator.process_index
         path = record_failure(folder, step=bad.step, rank=rank, keys=bad.keys, terms=terms)
         raise NonFiniteStep(f"step {bad.step}: {terms} with the samples {bad.keys} ({path})")
 
     def summary(self) -> dict[str, float]:
         """Returns means over the steps since the last call."""
-        steps, self.reported = self.state.step - self.reported, self.state.step
-        seconds = {f"seconds_{name}": total / steps for name, total in self.clock.take().items()}
-        batches = self.optim.accumulation_steps * self.accelerator.num_processes
-        seconds["samples_per_second"] = self.loop.batch_size * batches / seconds["seconds_step"]
-        return {"step": self.state.step, "lr": self.rate, **self.figures.take(), **seconds}
+        state, known, self._known = self.state, self._known, {}
+        steps, self.reported = state.step - self.reported, state.step
+        figures = {name: sum(numbers) / len(numbers) for name, numbers in known.items()}
+        seconds = {f"seconds_{name}": total / steps for name, total in state.clock.take().items()}
+        batches = state.optim.accumulation_steps * state.accelerator.num_processes
+        seconds["samples_per_second"] = state.loop.batch_size * batches / seconds["seconds_step"]
+        return {"step": state.step, "lr": self.rate, **figures, **seconds}

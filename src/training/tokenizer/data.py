@@ -12,10 +12,17 @@ from jaxtyping import Float
 from torch import Tensor
 
 from ..task import Progress
-from .augment import draw_window, recolor
+from .augment import (
+    draw_window,
+    known_pixels,
+    mask_videos,
+    ray_videos,
+    recolor,
+    time_videos,
+    with_holes,
+)
 from .clips import ClipSource, WholeClips
 from .config import TokenizerAugmentConfig, TokenizerTrainConfig
-from .signals import known_pixels, mask_videos, ray_videos, time_videos, with_holes
 
 
 @dataclass(frozen=True)

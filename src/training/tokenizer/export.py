@@ -8,10 +8,8 @@ import torch
 from ...runtime import InputError, default_device
 from ...tokenizer.loading import save_tokenizer
 from ..checkpoints.files import LATEST, choose_checkpoint
-from ..checkpoints.targets import check_apart
-from ..checkpoints.writing import writing
-from ..stopwatch import Stopwatch
-from ..task import Share
+from ..checkpoints.writing import check_apart, writing
+from ..task import Share, Stopwatch
 from .config import PoolConfig, TokenizerDataConfig, TokenizerTrainConfig
 from .guided import GuidedStartConfig
 from .task import TokenizerTask

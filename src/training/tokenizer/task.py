@@ -1,6 +1,7 @@
 """The tokenizer's task: the reconstruction of videos by an autoencoder."""
 
 from collections.abc import Callable, Iterator, Mapping
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -13,17 +14,14 @@ from ...runtime import InputError, can_compile, rank
 from ...tokenizer import planar
 from ...tokenizer.cosmos import VideoTokenizer, latent_frames
 from ...tokenizer.loading import load_tokenizer, save_tokenizer
-from ..perceptual import lpips_folder
-from ..sources import offered
-from ..stopwatch import Stopwatch
-from ..task import Model, Objective, Progress, Share, Validation
+from .. import offered
+from ..settings import lpips_folder
+from ..task import Model, Objective, Progress, Share, Stopwatch, Validation, joined
 from .clips import ClipSource, FolderSource, folder_clips
-from .code import LinearCode, guidance_loss
 from .config import TokenizerTrainConfig
 from .data import TokenizerBatch, TokenizerBatches
-from .figures import Measurement, measure_statistics
-from .guided import guide_start
-from .losses import psnr_of, reconstruction_loss
+from .figures import PICTURED, measure_clip, measure_statistics, psnr_of, reconstruction_loss
+from .guided import LinearCode, guidance_loss, guide_start
 
 # Whole clips that are encoded at once without training.
 CLIPS_AT_ONCE = 4
@@ -84,7 +82,7 @@ class TokenizerObjective(Objective):
             latent = network.encode(video).latent_dist.mode()
             decoded = network.decode(latent).sample
         terms = reconstruction_loss(decoded, video, self.config.loss)
-        loss, figures = terms.total, {"chroma": terms.chroma, "psnr": psnr_of(terms.mse)}
+        loss, figures = terms["loss"], {"chroma": terms["chroma"], "psnr": psnr_of(terms["mse"])}
         if self.code is not None and weight is not None:
             figures["guidance"] = guidance_loss(latent, video, self.code)
             loss = loss + weight * figures["guidance"]
@@ -177,13 +175,13 @@ class TokenizerTask:
         held = self._held_out
         if held is None:
             return Validation()
-        measurement = Measurement()
+        parts: list[Validation] = []
         for index, counts in share.turns(len(held)):
             video = held[index][None].float() / 127.5 - 1
             decoded = model(TokenizerBatch(video, [], full=True), pictures=True)["decoded"]
             if counts:
-                measurement.add(decoded, video)
-        return measurement.result()
+                parts.append(measure_clip(decoded, video, draw=len(parts) < PICTURED))
+        return joined(parts)
 
     def write_weights(self, folder: Path, weights: dict[str, Tensor]) -> None:
         """Write a tokenizer folder with the statistics of the latents of these weights."""
@@ -195,7 +193,8 @@ class TokenizerTask:
         tokenizer = self._tokenizer(weights).to(self.device)
         clips = self._source.spread(self.config.data.statistics_clips).color
         with torch.no_grad():
-            statistics = measure_statistics(encoder(tokenizer), _videos(clips))
+            encode = partial(planar.encode, tokenizer.autoencoder)
+            statistics = measure_statistics(encode, _videos(clips))
         tokenizer.mean = statistics.mean.to(self.device)
         tokenizer.std = statistics.std.to(self.device)
         return tokenizer
@@ -223,15 +222,6 @@ class TokenizerTask:
         if weights is not None:
             tokenizer.autoencoder.load_state_dict(dict(weights))
         return tokenizer
-
-
-def encoder(tokenizer: VideoTokenizer) -> Callable[[Tensor], Tensor]:
-    """Returns the tokenizer's faster encoder, for several clips at once."""
-
-    def encode(video: Float[Tensor, "clip 3 frame h w"]) -> Float[Tensor, "clip channel _ _ _"]:
-        return planar.encode(tokenizer.autoencoder, video)
-
-    return encode
 
 
 def _videos(

@@ -24,9 +24,7 @@ from src.runtime import InputError
 from src.training.checkpoints.folders import list_checkpoints
 from src.training.loop.journal import read_journal
 from src.training.loop.run import train
-from src.training.loop.validation import joined
-from src.training.stopwatch import Stopwatch
-from src.training.task import Share
+from src.training.task import Share, Stopwatch, joined
 
 
 @pytest.fixture(autouse=True)

@@ -20,8 +20,7 @@ from src.runtime import InputError
 from src.training.loop.journal import read_journal
 from src.training.loop.run import train
 from src.training.settings import LoopConfig
-from src.training.stopwatch import Stopwatch
-from src.training.task import Batches, Share, Task
+from src.training.task import Batches, Share, Stopwatch, Task
 
 SMALL = {
     "data.worlds": 3,
@@ -212,7 +211,7 @@ def test_on_the_gpu_the_compiled_network_trains_in_bfloat16(tmp_path: Path) -> N
         "from nano.depth.task import DepthBatches, DepthTask\n"
         "from nano.depth.data import world_frames\n"
         "from src.training.loop.run import train\n"
-        "from src.training.stopwatch import Stopwatch\n"
+        "from src.training.task import Stopwatch\n"
         "from src.training.task import Share\n"
         "layers = [file_layer(sys.argv[1]), command_line_layer(sys.argv[2:])]\n"
         "config = load_train_config(DepthTrainConfig, layers)\n"

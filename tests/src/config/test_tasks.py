@@ -11,8 +11,8 @@ import nano  # noqa: F401
 from src.config.loading import REPOSITORY, Layer, file_layer, leaves
 from src.config.tasks import TASKS, load_train_config, task_name
 from src.runtime import InputError
+from src.training import imported
 from src.training.decoder.config import DecoderTrainConfig
-from src.training.sources import imported
 from src.training.task import Task
 
 OWN_FILES = [

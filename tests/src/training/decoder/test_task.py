@@ -25,8 +25,7 @@ from src.training.decoder.config import DecoderTrainConfig
 from src.training.decoder.task import DecoderObjective, DecoderTask
 from src.training.loop.journal import NonFiniteStep
 from src.training.loop.run import train
-from src.training.stopwatch import Stopwatch
-from src.training.task import Share
+from src.training.task import Share, Stopwatch
 
 Built = tuple[DecoderObjective, list[Example]]
 CPU = torch.device("cpu")

@@ -2,7 +2,7 @@
 
 import torch
 
-from src.training.tokenizer.code import fit_code, guidance_loss, video_blocks
+from src.training.tokenizer.guided import fit_code, guidance_loss, video_blocks
 
 
 def test_blocks_are_8x8_pixels_of_the_first_frame_and_of_means_of_eight() -> None:

@@ -23,7 +23,7 @@ from src.runtime import InputError
 from src.tokenizer.loading import load_tokenizer
 from src.training.loop.journal import read_journal
 from src.training.loop.run import train
-from src.training.stopwatch import Stopwatch
+from src.training.task import Stopwatch
 from src.training.tokenizer.clips import THREADS, FolderSource, folder_clips
 from src.training.tokenizer.config import (
     PoolConfig,
@@ -353,7 +353,7 @@ def test_the_compiled_step_has_the_same_loss(tmp_path: Path) -> None:
         "from src.training.tokenizer.config import TokenizerTrainConfig\n"
         "from src.training.tokenizer.task import TokenizerTask\n"
         "from src.training.tokenizer.data import TokenizerBatch\n"
-        "from src.training.stopwatch import Stopwatch\n"
+        "from src.training.task import Stopwatch\n"
         "config = load_train_config(TokenizerTrainConfig, [command_line_layer(sys.argv[1:])])\n"
         "objective = TokenizerTask(config).build(torch.device('cuda'), Stopwatch())\n"
         "video = torch.rand(2, 3, 9, 32, 32, device='cuda') * 2 - 1\n"

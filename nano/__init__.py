@@ -3,7 +3,7 @@
 `src` and `cosmos_predict1` do not import this package.
 """
 
-from src.config.tasks import offer_task
+from src.config.loading import offer_task
 from src.training import offer
 
 offer("worlds for the tokenizer", "nano.data.pools:open_worlds")

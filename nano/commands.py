@@ -10,8 +10,7 @@ from typing import Any, TypeVar
 
 import torch
 
-from src.config.loading import file_layer
-from src.config.tasks import load_train_config
+from src.config.loading import file_layer, load_train_config
 from src.io.json_object import write_json
 from src.models.recon.weights import load_decoder
 from src.runtime import InputError, default_device, setup_logging

@@ -101,7 +101,7 @@ def clips_at_once(pixels: int) -> int:
 
 
 def frame_attention(
-    attn: Any, hidden_states: Float[Tensor, "clip c frame h w"], attention_mask: None = None
+    attn: Any, hidden_states: Float[Tensor, "clip c frame h w"], attention_mask: object = None
 ) -> Float[Tensor, "clip c frame h w"]:
     """Attention over the pixels of each frame, as a processor of diffusers' attention module.
 
@@ -109,6 +109,7 @@ def frame_attention(
     them, with float32 scores of all frames: 25 GB for a full-size clip. Here channels are adjacent
     and frames go one by one; the arithmetic is the same.
     """
+    assert attention_mask is None, "spatial attention takes no mask"
     normal, mixed = attn.norm(hidden_states), []
     parts = [part(normal).unbind(2) for part in (attn.to_q, attn.to_k, attn.to_v)]
     for frame in zip(*parts, strict=True):

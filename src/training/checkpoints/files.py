@@ -15,7 +15,7 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from ...checkpoints import AVERAGE
-from ...checkpoints.objects import read_objects
+from ...checkpoints.archive import read_objects
 from ...checkpoints.steps import (
     OPTIMIZER,
     PUBLISHED,

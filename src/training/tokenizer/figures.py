@@ -11,7 +11,7 @@ from torch import Tensor
 
 from ...evaluation.masked import ClipErrors, channel_errors, clip_errors, ycbcr
 from ...io.image.pixels import round_to_uint8
-from ...tokenizer.statistics import LatentStatistics
+from ...tokenizer.statistics import LatentStatistics, moments
 from ...visualization.sheet import contact_sheet
 from ..task import Validation
 from .config import TokenizerLossConfig
@@ -52,16 +52,8 @@ def measure_statistics(
 
     `encode` turns videos in [-1, 1] into raw latents; all `videos` have one size.
     """
-    total, squares, count = torch.zeros(()), torch.zeros(()), 0
-    for video in videos:
-        latent = encode(video).double()
-        total = total.to(latent) + latent.sum(dim=(0, 3, 4))
-        squares = squares.to(latent) + (latent * latent).sum(dim=(0, 3, 4))
-        count += latent[:, 0, 0].numel()
-    assert count > 0, "statistics of no clips"
-    mean = total / count
-    std = (squares / count - mean * mean).clamp_min(LEAST_STD**2).sqrt()
-    return LatentStatistics(mean.float().cpu(), std.float().cpu())
+    mean, std = moments(map(encode, videos), (0, 3, 4), LEAST_STD)
+    return LatentStatistics(mean.cpu(), std.cpu())
 
 
 def color_figures(

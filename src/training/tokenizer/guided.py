@@ -16,14 +16,15 @@ from torch import Tensor, nn
 
 from ...tokenizer import planar
 from ...tokenizer.cosmos import COMPRESSION
+from ...tokenizer.statistics import Moments, moments
 from ..settings import check_least, check_shares
 
 # Bounds the amplification of bands that are nearly always 0.
-LEAST_STD = 2e-3
+LEAST_BAND_STD = 2e-3
 # Deviation of a decoded band before training, as a share of the band's.
 DECODED_SHARE = 0.5
 # Bounds the division by a component that never changes.
-LEAST_STD = 1e-4
+LEAST_CODE_STD = 1e-4
 
 
 @dataclass(frozen=True)
@@ -83,7 +84,7 @@ def fit_code(videos: Iterable[Float[Tensor, "_ 3 frame h w"]], components: int) 
     basis, variance = vectors[:, -components:].flip(1), values[-components:].flip(0)
     largest = basis.gather(0, basis.abs().argmax(0, keepdim=True))
     basis = basis * largest.sign()
-    std = variance.clamp_min(LEAST_STD**2).sqrt()
+    std = variance.clamp_min(LEAST_CODE_STD**2).sqrt()
     mean, basis, std = (part.float().to(total.device) for part in (mean, basis, std))
     return LinearCode(mean, basis.contiguous(), std)
 
@@ -139,34 +140,18 @@ def guide_start(
     return fit_code(videos(), components)
 
 
-@dataclass(frozen=True)
-class BandStatistics:
-    """Mean and standard deviation of each Haar band of videos in [-1, 1]."""
-
-    mean: Float[Tensor, " band"]
-    std: Float[Tensor, " band"]
-
-
-def band_statistics(videos: Iterable[Float[Tensor, "_ 3 frame h w"]], patch: int) -> BandStatistics:
-    """Returns the statistics of the bands of patches of `patch` frames, rows and columns.
+def band_statistics(videos: Iterable[Float[Tensor, "_ 3 frame h w"]], patch: int) -> Moments:
+    """Returns mean and deviation of the bands of patches of `patch` frames, rows and columns.
 
     The first latent frame is one repeated frame, without motion: it counts only if it is alone.
     """
-    total, squares, count = torch.zeros(()), torch.zeros(()), 0
-    for video in videos:
-        bands = planar.analyse(video, patch).double()
-        bands = (bands[:, 1:] if bands.shape[1] > 1 else bands).flatten(0, 3)
-        total = total.to(bands) + bands.sum(0)
-        squares = squares.to(bands) + (bands * bands).sum(0)
-        count += len(bands)
-    assert count > 0, "statistics of no videos"
-    mean = total / count
-    std = (squares / count - mean * mean).clamp_min(LEAST_STD**2).sqrt()
-    return BandStatistics(mean.float(), std.float())
+    bands = (planar.analyse(video, patch) for video in videos)
+    moving = (part[:, 1:] if part.shape[1] > 1 else part for part in bands)
+    return moments((part.flatten(0, 3) for part in moving), (0,), LEAST_BAND_STD)
 
 
 @torch.no_grad()
-def whiten_bands(autoencoder: Any, bands: BandStatistics) -> None:
+def whiten_bands(autoencoder: Any, bands: Moments) -> None:
     """Fold the whitening of the bands into the network, and its inverse into the decoder.
 
     The first convolution of the encoder gets `(band - mean) / std` for a band (except for the zeros

@@ -13,8 +13,7 @@ from src.checkpoints import (
     layout,
     search_checkpoint,
 )
-from src.config.loading import file_layer
-from src.config.tasks import load_train_config
+from src.config.loading import file_layer, load_train_config
 from src.reconstruct.weights import WeightsConfig, find_tokenizer
 from src.runtime import InputError
 from src.training.decoder.config import DecoderTrainConfig

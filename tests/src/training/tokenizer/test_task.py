@@ -15,8 +15,7 @@ from torch import Tensor
 
 from nano.data.pools import PoolSource
 from nano.evaluation.figures.tokenizer import world_figures
-from src.config.loading import command_line_layer, file_layer
-from src.config.tasks import load_train_config
+from src.config.loading import command_line_layer, file_layer, load_train_config
 from src.geometry.cameras import Cameras
 from src.io.clip.clip import Clip, ClipPaths, write_clip
 from src.runtime import InputError
@@ -349,7 +348,7 @@ def test_the_compiled_step_has_the_same_loss(tmp_path: Path) -> None:
     code = (
         "import sys, torch\n"
         "from src.config.loading import command_line_layer\n"
-        "from src.config.tasks import load_train_config\n"
+        "from src.config.loading import load_train_config\n"
         "from src.training.tokenizer.config import TokenizerTrainConfig\n"
         "from src.training.tokenizer.task import TokenizerTask\n"
         "from src.training.tokenizer.data import TokenizerBatch\n"

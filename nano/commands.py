@@ -17,7 +17,7 @@ from src.runtime import InputError, default_device, setup_logging
 from src.training.checkpoints.files import export_checkpoint
 from src.training.loop.interruption import Interrupted, Stopped
 from src.training.tokenizer.config import TokenizerTrainConfig
-from src.training.tokenizer.export import export_tokenizer
+from src.training.tokenizer.task import export_tokenizer
 
 from .clips.config import load_clips_config
 from .clips.run import make_clips

@@ -7,9 +7,10 @@ import signal
 import threading
 import time
 from collections.abc import Callable
+from contextlib import ExitStack
 from dataclasses import dataclass
-from types import FrameType, TracebackType
-from typing import Any
+from types import FrameType
+from typing import Self
 
 
 class Stopped(RuntimeError):
@@ -27,12 +28,10 @@ class Interrupted(Stopped):
         self.exit_code = 128 + (number or signal.SIGTERM)
 
 
-class Terminations:
+class Terminations(ExitStack):
     """Notes the first SIGTERM or SIGINT inside the block; a second one ends the process."""
 
-    def __init__(self) -> None:
-        self.number: int | None = None
-        self._before: dict[int, Any] = {}
+    number: int | None = None
 
     @property
     def seen(self) -> bool:
@@ -44,31 +43,19 @@ class Terminations:
         """The signal's name; SIGTERM if only another process of the launch got one."""
         return signal.Signals(self.number or signal.SIGTERM).name
 
-    def __enter__(self) -> "Terminations":
+    def __enter__(self) -> Self:
         # Only the main thread may set handlers.
         if threading.current_thread() is threading.main_thread():
             for number in (signal.SIGTERM, signal.SIGINT):
                 # A job that a shell runs in the background ignores Ctrl-C.
                 if signal.getsignal(number) is not signal.SIG_IGN:
-                    self._before[number] = signal.signal(number, self._note)
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        self._restore()
+                    self.callback(signal.signal, number, signal.signal(number, self._note))
+        return super().__enter__()
 
     def _note(self, number: int, frame: FrameType | None) -> None:
         self.number = number
-        self._restore()
-
-    def _restore(self) -> None:
-        while self._before:
-            number, handler = self._before.popitem()
-            signal.signal(number, handler)
+        # The handlers from before are back, here or at the end of the block.
+        self.close()
 
 
 @dataclass(frozen=True)

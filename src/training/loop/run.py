@@ -23,8 +23,7 @@ from ..task import Batch, Share, Task, joined
 from .interruption import Interrupted, Minutes, Span, Terminations
 from .journal import Report
 from .launch import agree, forget_processes, from_main, gather_all, start_launch, start_trackers
-from .state import TrainingState
-from .updates import Updates
+from .state import TrainingState, Updates
 
 LOGGER = get_logger(__name__)
 LOCK = ".training.lock"

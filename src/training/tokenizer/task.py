@@ -1,6 +1,7 @@
-"""The tokenizer's task: the reconstruction of videos by an autoencoder."""
+"""The tokenizer's task: the reconstruction of videos by an autoencoder; and its export."""
 
 from collections.abc import Callable, Iterator, Mapping
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -10,18 +11,20 @@ from jaxtyping import Float, UInt8
 from torch import Tensor, nn
 
 from ...evaluation.lpips import load_lpips
-from ...runtime import InputError, can_compile, rank
+from ...runtime import InputError, can_compile, default_device, rank
 from ...tokenizer import planar
 from ...tokenizer.cosmos import VideoTokenizer, latent_frames
 from ...tokenizer.loading import load_tokenizer, save_tokenizer
 from .. import offered
+from ..checkpoints.files import LATEST, choose_checkpoint
+from ..checkpoints.writing import check_apart, writing
 from ..settings import lpips_folder
 from ..task import Model, Objective, Progress, Share, Stopwatch, Validation, joined
 from .clips import ClipSource, FolderSource, folder_clips
-from .config import TokenizerTrainConfig
+from .config import PoolConfig, TokenizerDataConfig, TokenizerTrainConfig
 from .data import TokenizerBatch, TokenizerBatches
 from .figures import PICTURED, measure_clip, measure_statistics, psnr_of, reconstruction_loss
-from .guided import LinearCode, guidance_loss, guide_start
+from .guided import GuidedStartConfig, LinearCode, guidance_loss, guide_start
 
 # Whole clips that are encoded at once without training.
 CLIPS_AT_ONCE = 4
@@ -234,3 +237,49 @@ def _videos(
 
 def _lpips_folder(config: TokenizerTrainConfig) -> Path | None:
     return lpips_folder(config.loss.lpips, "loss.lpips", config.checkpoint_dir)
+
+
+def export_tokenizer(
+    config: TokenizerTrainConfig,
+    run: Path,
+    target: Path,
+    dtype: torch.dtype = torch.bfloat16,
+) -> dict[str, int | bool]:
+    """Write `config.json` and the weights of a run's newest checkpoint into `target`.
+
+    The weights are the moving average if there is one; returns the `step` and whether they are. The
+    statistics of the latents are measured on training clips, drawn as at the end of the run.
+
+    Raises:
+        InputError: no checkpoint, only damaged ones, or a target inside the run.
+    """
+    check_apart(run, target)
+    data, canvases = config.data, config.data.canvases
+    # Only the clips of the statistics are made, none are drawn.
+    canvases = replace(canvases, clips=1, renewed=0)
+    data = replace(data, held_out=0, pools=_last_look(data), canvases=canvases)
+    # No loss is computed, so LPIPS is not needed.
+    loss = replace(config.loss, lpips=0.0)
+    task = TokenizerTask(replace(config, data=data, loss=loss, guided=GuidedStartConfig()))
+    checkpoint = choose_checkpoint(run, LATEST, task.read_weights)
+    if checkpoint is None:
+        raise InputError(run, "no checkpoint", "the folder of a run")
+    weights = checkpoint.average or checkpoint.weights
+    device = default_device()
+    task.build(device, Stopwatch())
+    task.batches(Share(), lambda: 1.0)
+    with writing(target):
+        save_tokenizer(task.measured(weights).to(dtype), target)
+    return {"step": checkpoint.step, "average": checkpoint.average is not None}
+
+
+def _last_look(data: TokenizerDataConfig) -> list[PoolConfig]:
+    """Returns pools of as many clips as the statistics need, weighted as at the end of the run."""
+    if data.root is not None:
+        return data.pools
+    total = sum(pool.late for pool in data.pools)
+    counts = [round(data.statistics_clips * pool.late / total) for pool in data.pools]
+    pairs = zip(data.pools, counts, strict=True)
+    return [
+        replace(pool, worlds=min(max(count, 1), pool.worlds)) for pool, count in pairs if pool.late
+    ]

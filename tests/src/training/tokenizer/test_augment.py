@@ -9,9 +9,12 @@ import torch
 from nano.data.clips import world_trajectories
 from src.geometry.cameras import Cameras
 from src.geometry.rays import pluecker
-from src.training.tokenizer.augment import (
+from src.training.tokenizer.clips import WholeClips
+from src.training.tokenizer.config import TokenizerAugmentConfig
+from src.training.tokenizer.data import (
     Window,
     color_rotations,
+    draw_samples,
     draw_window,
     known_pixels,
     mask_videos,
@@ -20,9 +23,6 @@ from src.training.tokenizer.augment import (
     time_videos,
     with_holes,
 )
-from src.training.tokenizer.clips import WholeClips
-from src.training.tokenizer.config import TokenizerAugmentConfig
-from src.training.tokenizer.data import draw_samples
 
 PLAIN = {
     name: 0.0 for name, value in vars(TokenizerAugmentConfig()).items() if isinstance(value, float)

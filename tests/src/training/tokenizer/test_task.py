@@ -32,8 +32,7 @@ from src.training.tokenizer.config import (
     TokenizerTrainConfig,
 )
 from src.training.tokenizer.data import TokenizerBatch, TokenizerBatches
-from src.training.tokenizer.export import export_tokenizer
-from src.training.tokenizer.task import TokenizerObjective, TokenizerTask
+from src.training.tokenizer.task import TokenizerObjective, TokenizerTask, export_tokenizer
 
 CPU = torch.device("cpu")
 SETTINGS = (

@@ -50,16 +50,8 @@ RESTORES = re.compile(r"^  def __setstate__\(", re.MULTILINE)
 MOST_MODULES, MOST_LEVELS = 100_000, 64
 
 
-@dataclass(frozen=True)
-class HeaderTensor:
-    """A tensor as the header of a safetensors file states it."""
-
-    dtype: torch.dtype
-    shape: tuple[int, ...]
-
-
-# A tensor in a file whose numbers are not read.
-Unread: TypeAlias = HeaderTensor | StoredTensor
+# A tensor in a file whose numbers are not read: on the meta device, or a place in a torch file.
+Unread: TypeAlias = Tensor | StoredTensor
 
 
 @dataclass(frozen=True)
@@ -131,15 +123,17 @@ def _prefix(name: str, marker: str) -> str | None:
     return before
 
 
-def _header(path: Path) -> dict[str, HeaderTensor]:
-    """The tensors that a safetensors file states; its library checks that the file has them."""
+def _header(path: Path) -> dict[str, Tensor]:
+    """The tensors that a safetensors file states, on the meta device; its library checks them."""
     from safetensors import SafetensorError, safe_open
 
     try:
         with safe_open(path, "pt") as file:
             parts = {name: file.get_slice(name) for name in file.keys()}  # noqa: SIM118
-            sized = {name: (TYPES[p.get_dtype()], p.get_shape()) for name, p in parts.items()}
-            return {name: HeaderTensor(kind, tuple(shape)) for name, (kind, shape) in sized.items()}
+            return {
+                name: torch.empty(part.get_shape(), dtype=TYPES[part.get_dtype()], device="meta")
+                for name, part in parts.items()
+            }
     except (SafetensorError, OSError, KeyError) as error:
         raise InputError(path, f"unreadable ({error})", "a complete safetensors file") from error
 

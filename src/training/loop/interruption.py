@@ -10,7 +10,6 @@ from collections.abc import Callable
 from contextlib import ExitStack
 from dataclasses import dataclass
 from types import FrameType
-from typing import Self
 
 
 class Stopped(RuntimeError):
@@ -43,7 +42,7 @@ class Terminations(ExitStack):
         """The signal's name; SIGTERM if only another process of the launch got one."""
         return signal.Signals(self.number or signal.SIGTERM).name
 
-    def __enter__(self) -> Self:
+    def __enter__(self) -> "Terminations":
         # Only the main thread may set handlers.
         if threading.current_thread() is threading.main_thread():
             for number in (signal.SIGTERM, signal.SIGINT):

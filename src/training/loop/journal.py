@@ -15,7 +15,7 @@ from jaxtyping import UInt8
 from torch import Tensor
 from tqdm import tqdm
 
-from ...io.atomic import atomic_path, is_temporary
+from ...io.atomic import is_temporary, write_text
 from ...io.image.image import write_png
 from ...io.json_object import write_json
 from ...runtime import InputError, get_logger
@@ -58,9 +58,7 @@ class Report:
         self.folder, self.main = Path(loop.output_dir), accelerator.is_main_process
         self._bar: tqdm[Any] | None = None
         if self.main:
-            path = self.folder / CONFIG_NAME
-            with writing(path), atomic_path(path) as temporary:
-                temporary.write_text(settings, encoding="utf-8")
+            write_text(self.folder / CONFIG_NAME, settings)
             _remove_temporaries(self.folder)
             self._validated = _shorten(self.folder / JOURNAL, step)
 
@@ -97,9 +95,7 @@ class Report:
         figures = {f"{VALIDATION}{name}": value for name, value in result.figures.items()}
         LOGGER.info("step %d, %d samples: %s", step, result.count, figures)
         if result.picture is not None:
-            path = self.folder / PICTURES / f"step-{step:06d}.png"
-            with writing(path):
-                write_png(path, result.picture)
+            write_png(self.folder / PICTURES / f"step-{step:06d}.png", result.picture)
             self._show(result.picture, step)
         # Written last: the line marks the validation as complete.
         self._append({"step": step, **figures})
@@ -144,9 +140,7 @@ def record_failure(
     path = output_dir / FAILED / f"step-{step}-rank-{rank}.json"
     # JSON has no NaN.
     values = {name: value if math.isfinite(value) else str(value) for name, value in terms.items()}
-    with writing(path):
-        content = {"step": step, "rank": rank, "keys": keys, "terms": values}
-        write_json(path, content, indent=2)
+    write_json(path, {"step": step, "rank": rank, "keys": keys, "terms": values}, indent=2)
     return path
 
 
@@ -192,8 +186,7 @@ def _shorten(path: Path, step: int) -> set[int]:
                 "%s: %d damaged lines are set aside in %s", path, len(damaged), aside.name
             )
         kept = [(line, record) for line, record in records if record["step"] <= step]
-        with atomic_path(path) as temporary:
-            temporary.write_text("".join(f"{line}\n" for line, _ in kept), encoding="utf-8")
+        write_text(path, "".join(f"{line}\n" for line, _ in kept))
     prefixed = [record for _, record in kept if any(key.startswith(VALIDATION) for key in record)]
     return {record["step"] for record in prefixed}
 

@@ -14,8 +14,7 @@ import torch
 
 from ...io.locks import process_lock
 from ...runtime import get_logger
-from ..checkpoints.files import write_checkpoint
-from ..checkpoints.folders import first_step, remove_old
+from ..checkpoints.files import first_step, remove_old, write_checkpoint
 from ..checkpoints.snapshot import random_state, set_random_state
 from ..optim import OptimConfig, learning_rate
 from ..settings import LoopConfig

@@ -15,8 +15,7 @@ from torch import Tensor
 
 from ...checkpoints.steps import defect, list_checkpoints, step_of
 from ...runtime import InputError, get_logger, rank, seed_everything
-from ..checkpoints.files import LATEST, Checkpoint, choose_checkpoint
-from ..checkpoints.folders import hand_over
+from ..checkpoints.files import LATEST, Checkpoint, choose_checkpoint, hand_over
 from ..checkpoints.snapshot import (
     copied,
     derived_seed,

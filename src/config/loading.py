@@ -119,10 +119,8 @@ def _merge(
     config: DictConfig, source: str, settings: list[tuple[str, dict[str, Any]]]
 ) -> DictConfig:
     """Returns the configuration with settings on top; errors name a key as the user wrote it."""
-    layer: dict[str, Any] = {}
-    for _, values in settings:
-        _update(layer, values)
     try:
+        layer = OmegaConf.merge({}, *(values for _, values in settings))
         return cast(DictConfig, OmegaConf.merge(config, layer))
     except (OmegaConfBaseException, TypeError):
         # Again one by one, to find the wrong setting.
@@ -133,17 +131,6 @@ def _merge(
                 found = f"{name}: {str(error).splitlines()[0]}"
                 raise InputError(source, found, "a known key with a value of its type") from error
         raise
-
-
-def _update(into: dict[str, Any], values: Mapping[str, Any]) -> None:
-    """Set nested keys; the keys beside them stay."""
-    for name, value in values.items():
-        if not isinstance(value, Mapping):
-            into[name] = value
-            continue
-        if not isinstance(into.get(name), dict):
-            into[name] = {}
-        _update(into[name], value)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -49,12 +49,6 @@ class LinearCode:
             code = (video_blocks(video.float()) - self.mean) @ self.basis / self.std
         return code.movedim(-1, 1)
 
-    def decode(
-        self, code: Float[Tensor, "clip component latent_frame lh lw"]
-    ) -> Float[Tensor, "clip latent_frame lh lw pixel"]:
-        """Returns the blocks of a code."""
-        return (code.movedim(1, -1) * self.std) @ self.basis.mT + self.mean
-
 
 def video_blocks(
     video: Float[Tensor, "clip 3 frame h w"],

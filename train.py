@@ -3,7 +3,7 @@
     accelerate launch --config_file configs/accelerate/accelerate_config.yaml train.py \
         --config configs/training/3dgs_res_704_1280_views_121.yaml dataset_root=CLIPS
 
-`task` names what is trained (src/config/tasks.py). Later settings win: --config_default, then
+`task` names what is trained (src/config/loading.py). Later settings win: --config_default, then
 --config, then KEY=VALUE. `bash train.sh` runs the decoder's nine stages. Written below output_dir:
 
     config.yaml               all settings, as `sample.py` and `inference.sh` read them
@@ -38,12 +38,18 @@ def main() -> int:
     # Both add their tasks to the table; `nano` also offers worlds to trainings without clips.
     import cosmos_predict1.training  # noqa: F401
     import nano  # noqa: F401
-    from src.config.loading import command_line_layer, file_layer
-    from src.config.tasks import TASKS, load_train_config, settings_text, task_name
+    from src.config.loading import (
+        TASKS,
+        command_line_layer,
+        file_layer,
+        load_train_config,
+        settings_text,
+        task_name,
+    )
     from src.runtime import setup_logging
+    from src.training import imported
     from src.training.loop.interruption import Stopped
     from src.training.loop.run import train
-    from src.training.sources import imported
 
     setup_logging()
     files = [arguments.config_default] if arguments.config_default else []

@@ -3,8 +3,8 @@
 `src` and `cosmos_predict1` do not import this package.
 """
 
-from src.config.tasks import offer_task
-from src.training.sources import offer
+from src.config.loading import offer_task
+from src.training import offer
 
 offer("worlds for the tokenizer", "nano.data.pools:open_worlds")
 offer("held-out worlds for the tokenizer", "nano.data.pools:held_out_worlds")

@@ -10,15 +10,14 @@ from typing import Any, TypeVar
 
 import torch
 
-from src.config.loading import file_layer
-from src.config.tasks import load_train_config
+from src.config.loading import file_layer, load_train_config
 from src.io.json_object import write_json
 from src.models.recon.weights import load_decoder
 from src.runtime import InputError, default_device, setup_logging
 from src.training.checkpoints.files import export_checkpoint
 from src.training.loop.interruption import Interrupted, Stopped
 from src.training.tokenizer.config import TokenizerTrainConfig
-from src.training.tokenizer.export import export_tokenizer
+from src.training.tokenizer.task import export_tokenizer
 
 from .clips.config import load_clips_config
 from .clips.run import make_clips

@@ -22,7 +22,7 @@ from src.io.json_object import read_json_object, write_json
 from src.io.state_dict import read_safetensors
 from src.runtime import InputError
 from src.training.checkpoints.files import RANDOM
-from src.training.checkpoints.targets import check_apart, check_replaceable, replaced_folder
+from src.training.checkpoints.writing import check_apart, check_replaceable, replaced_folder
 
 from .seeds import TEST, TRAIN
 

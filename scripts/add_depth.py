@@ -27,7 +27,7 @@ def main() -> None:
 
     from src.depth.backends.video import resolve_video_depth
     from src.runtime import default_device, setup_logging
-    from src.training.decoder.add_depth import add_depth
+    from src.training.decoder.data import add_depth
 
     setup_logging()
     device = arguments.device or default_device()

@@ -10,11 +10,10 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
 from src.runtime import InputError
-from src.training.checkpoints.folders import list_checkpoints
+from src.training.checkpoints.files import list_checkpoints
 from src.training.loop.journal import read_journal
 from src.training.settings import LoopConfig
-from src.training.stopwatch import Stopwatch
-from src.training.task import Model, Objective, Progress, Share, Validation
+from src.training.task import Model, Objective, Progress, Share, Stopwatch, Validation
 
 WEIGHTS = "weights.safetensors"
 

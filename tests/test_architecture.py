@@ -21,7 +21,6 @@ LAZY = (
 IMPORTERS = {
     "accelerate": (
         "src.training.loop",
-        "src.training.checkpoints.zero",
         "src.reconstruct",
     ),
     "cosmos_predict1": ("cosmos_predict1", "nano"),

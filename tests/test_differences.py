@@ -7,9 +7,8 @@ import pytest
 
 from cosmos_predict1.diffusion.config import sdg_config
 from cosmos_predict1.diffusion.flags import dynamic_parser, static_parser
-from src.config.loading import command_line_layer, file_layer
+from src.config.loading import command_line_layer, file_layer, load_train_config
 from src.config.sample import load_sample_config
-from src.config.tasks import load_train_config
 from src.runtime import InputError
 from src.training.decoder.config import DecoderTrainConfig
 

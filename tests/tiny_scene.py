@@ -152,7 +152,7 @@ def tiny_clip(tokenizer: VideoTokenizer, scene: int, position: int) -> Clip:
     c2w = torch.eye(4).repeat(FRAMES, 1, 1)
     c2w[:, position % 3, 3] = torch.linspace(0, 0.2, FRAMES)
     intrinsics = torch.tensor([FOCAL, FOCAL, WIDTH / 2, HEIGHT / 2]).expand(FRAMES, 4)
-    latents = tokenizer.normalise(tokenizer.encode(video))[0]
+    latents = tokenizer.statistics.normalise(tokenizer.encode(video))[0]
     depth = 1 + rows[None].expand(FRAMES, -1, -1) / HEIGHT
     cameras = Cameras(c2w, intrinsics.contiguous(), WIDTH, HEIGHT)
     return Clip(cameras, 24, frames, latents, depth)

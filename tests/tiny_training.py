@@ -4,9 +4,8 @@ from pathlib import Path
 
 from tiny_scene import FRAMES, TinyInput
 
-from src.config.loading import command_line_layer, file_layer
-from src.config.tasks import load_train_config
-from src.training.checkpoints.folders import list_checkpoints
+from src.config.loading import command_line_layer, file_layer, load_train_config
+from src.training.checkpoints.files import list_checkpoints
 from src.training.decoder.config import DecoderTrainConfig
 from src.training.loop.journal import read_journal
 

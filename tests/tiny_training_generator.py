@@ -7,8 +7,7 @@ from tiny_generator import NETWORK
 from tiny_scene import tiny_tokenizer
 
 from cosmos_predict1.training.config import GeneratorTrainConfig
-from src.config.loading import command_line_layer, file_layer
-from src.config.tasks import load_train_config
+from src.config.loading import command_line_layer, file_layer, load_train_config
 from src.tokenizer.loading import save_tokenizer
 
 CONFIG = "configs/nano/training/generator.yaml"

@@ -1,6 +1,6 @@
 """Training of the generator; built on `cosmos_predict1.diffusion` and `src.training`."""
 
-from src.config.tasks import offer_task
+from src.config.loading import offer_task
 
 offer_task(
     "generator",

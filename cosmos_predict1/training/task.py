@@ -13,9 +13,8 @@ from src.models.recon.scene_decoder import floating_type
 from src.runtime import InputError, default_device, get_logger, without_memory
 from src.tokenizer.cosmos import VideoTokenizer, latent_frames
 from src.tokenizer.loading import load_tokenizer
-from src.training.sources import offered
-from src.training.stopwatch import Stopwatch
-from src.training.task import Model, Progress, Share, Validation
+from src.training import offered
+from src.training.task import Model, Progress, Share, Stopwatch, Validation
 
 from ..diffusion.model.network import Gen3CTransformer, load_generator, save_generator
 from ..diffusion.model.text import PromptEncoder, prompt_contexts
@@ -185,8 +184,9 @@ class GeneratorTask:
         folder = find_named("tokenizer", self.config.tokenizer, "tokenizer")
         tokenizer = load_tokenizer(folder, device, floating_type("auto", device))
         length = latent_frames(self.network_config.sampling.num_frames)
-        if length > tokenizer.max_latent_frames:
-            expected = f"at most {tokenizer.max_latent_frames}, which its statistics cover"
+        covered = tokenizer.statistics.max_latent_frames
+        if length > covered:
+            expected = f"at most {covered}, which its statistics cover"
             raise InputError(folder, f"clips of {length} latent frames", expected)
         return tokenizer
 

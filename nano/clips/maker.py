@@ -32,7 +32,7 @@ from src.geometry.cameras import Cameras
 from src.io.clip.clip import Clip, ClipPaths, is_finished, open_clip
 from src.io.clip.paths import SUFFIXES
 from src.runtime import default_device
-from src.training.stopwatch import Stopwatch
+from src.training.task import Stopwatch
 
 from ..worlds.scene import Worlds, build_worlds
 from .config import ClipsConfig
@@ -91,7 +91,7 @@ class ClipMaker:
         folders = {part: find_checkpoint(part, config.checkpoint_dir) for part in PARTS}
         self.networks = Networks(Path(config.checkpoint_dir), self.device)
         self.generator, self.depth = self.networks.generator, self.networks.depth
-        covered, moving = self.networks.tokenizer.max_latent_frames, config.dynamic
+        covered, moving = self.networks.tokenizer.statistics.max_latent_frames, config.dynamic
         weights = self.generator.network.config
         self.settings = clip_settings(SamplingConfig(), weights, covered, moving)
         self.fps = weights.sampling.fps

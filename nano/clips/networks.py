@@ -21,7 +21,7 @@ from src.models.recon.scene_decoder import SceneDecoder, cast_trunk
 from src.models.recon.weights import load_decoder
 from src.tokenizer.cosmos import VideoTokenizer
 from src.tokenizer.loading import load_tokenizer
-from src.training.stopwatch import Stopwatch
+from src.training.task import Stopwatch
 
 from .sampling import BatchPlan, ClipStarts, sample_clips
 
@@ -78,11 +78,12 @@ class Networks:
 
     def coded(self, video: Video) -> Video:
         """Returns videos after the tokenizer."""
-        return self.decode(self.tokenizer.normalise(self.tokenizer.encode(2 * video - 1)))
+        latents = self.tokenizer.encode(2 * video - 1)
+        return self.decode(self.tokenizer.statistics.normalise(latents))
 
     def decode(self, latents: Latents) -> Video:
         """Returns the videos of normalised latents."""
-        video = self.tokenizer.decode(self.tokenizer.denormalise(latents))
+        video = self.tokenizer.decode(self.tokenizer.statistics.denormalise(latents))
         return ((video.float() + 1) / 2).clamp(0, 1)
 
     def generate(self, starts: ClipStarts, clock: Stopwatch | None = None) -> Latents:

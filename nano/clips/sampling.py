@@ -28,7 +28,7 @@ from cosmos_predict1.diffusion.scenes.scene import Scene
 from cosmos_predict1.diffusion.scenes.shots import Rig
 from cosmos_predict1.training.sources import paired_frames
 from src.io.image.pixels import to_uint8
-from src.training.stopwatch import Stopwatch
+from src.training.task import Stopwatch
 
 # Clips that are decoded at once.
 DECODED_AT_ONCE = 48

@@ -123,7 +123,7 @@ def _clips(
 def _latents(tokenizer: VideoTokenizer, clip: Clip) -> Float[Tensor, "channel latent_frame lh lw"]:
     assert clip.frames is not None, "a clip without pictures"
     video = clip.frames.to(tokenizer.mean.device).movedim(-1, 0)[None].float() / 127.5 - 1
-    return tokenizer.normalise(tokenizer.encode(video))[0].cpu()
+    return tokenizer.statistics.normalise(tokenizer.encode(video))[0].cpu()
 
 
 def _fingerprint(folder: Path) -> str:

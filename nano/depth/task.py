@@ -13,9 +13,7 @@ from torch import Tensor
 from src.depth.backends.nano import NanoDepth, NanoPrediction, load_nano_depth, save_nano_depth
 from src.io.image.pixels import round_to_uint8
 from src.runtime import InputError, can_compile, without_memory
-from src.training.loop.validation import joined
-from src.training.stopwatch import Stopwatch
-from src.training.task import Model, Objective, Progress, Share, Validation
+from src.training.task import Model, Objective, Progress, Share, Stopwatch, Validation, joined
 from src.visualization.depth import colorize_depth
 from src.visualization.sheet import contact_sheet
 

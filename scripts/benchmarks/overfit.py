@@ -30,7 +30,7 @@ from src.training.decoder.config import DecoderTrainConfig
 from src.training.decoder.data import open_data
 from src.training.decoder.task import DecoderObjective, DecoderTask
 from src.training.optim import OptimConfig, build_optimizer
-from src.training.stopwatch import Stopwatch
+from src.training.task import Stopwatch
 from src.visualization.plots import PlotLabels, plot_curve
 from src.visualization.sheet import contact_sheet
 

@@ -16,8 +16,7 @@ from pathlib import Path
 import torch
 from torch.profiler import ProfilerActivity, profile
 
-from src.config.loading import command_line_layer, file_layer
-from src.config.tasks import load_train_config
+from src.config.loading import command_line_layer, file_layer, load_train_config
 from src.evaluation.lpips import BACKBONE_FILE, LINEAR_FILE, LPIPS, TAPS
 from src.io.clip.clip import ClipPaths, write_clip
 from src.models.data.dataset import ExampleDraw

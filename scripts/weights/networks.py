@@ -19,11 +19,15 @@ from src.models.recon.decoder import DecoderConfig, LatentRecon
 from src.models.recon.weights import MARKER as DECODER_MARKER
 from src.models.recon.weights import read_config as read_decoder_config
 from src.runtime import InputError, listed
-from src.tokenizer.config import check_architecture
-from src.tokenizer.config import read_config as read_tokenizer_config
 from src.tokenizer.cosmos import VideoTokenizer
-from src.tokenizer.keys import native_architecture, to_diffusers_names
-from src.tokenizer.loading import MARKERS, load_statistics
+from src.tokenizer.loading import (
+    MARKERS,
+    check_architecture,
+    load_statistics,
+    native_architecture,
+    to_diffusers_names,
+)
+from src.tokenizer.loading import read_config as read_tokenizer_config
 
 from .headers import Finding, Network, compare, describe, empty, refused
 

@@ -1,7 +1,8 @@
 """Torch files, zip archives and the pickle streams of torch before 1.6, opened with tensors unread.
 
 Storages are byte ranges of the file, which is mapped into memory: nothing is read before a tensor
-is used, and a range beyond the end of the file is refused when the file is opened.
+is used, and a range beyond the end of the file is refused when the file is opened. `read_objects`
+copies values beside plain weights, too: tensors in lists, tuples and dictionaries, and numbers.
 """
 
 import mmap
@@ -20,7 +21,8 @@ from torch import Tensor
 
 from ..io.damage import DAMAGES
 from ..runtime import InputError
-from .unpickler import Storage, StoredTensor, read_pickle
+from .kinds import check_weights_file
+from .unpickler import Instance, Storage, StoredTensor, Symbol, read_pickle
 
 EXPECTED = "a torch file of tensors"
 ARCHIVE, TORCHSCRIPT, OLD = "torch archive", "TorchScript", "old torch"
@@ -30,6 +32,9 @@ NUMEL = struct.Struct("<Q")
 LOCAL_HEADER = struct.Struct("<4s22xHH")
 # More than any program or module tree of published weights; a deflated one may not grow further.
 MOST_TEXT_BYTES = 2**24
+DEEPEST = 32
+# Tensors that share numbers are copied one by one; weights share few.
+MOST_COPIES = 4
 
 
 @dataclass(frozen=True)
@@ -156,3 +161,68 @@ def _check_size(path: Path, storage: Storage, size: int) -> None:
     if needed > size:
         found = f"storage {storage.key} of {size} bytes"
         raise InputError(path, found, f"the {needed} bytes that it is said to have")
+
+
+def read_objects(path: Path, expected: str, checksums: bool = False) -> Any:
+    """The value in a file of `torch.save`, its tensors on the CPU, in memory of their own.
+
+    `checksums` compares the contents with their checksums, which files of torch before 1.6 lack:
+    they are refused. Raises `InputError` for a damaged file, compressed members, tensors larger
+    than their storages, objects that are neither tensors nor plain values.
+    """
+    check_weights_file(path, expected)
+    file = open_torch_file(path)
+    if checksums:
+        _compare_checksums(path, expected)
+    return _Copies(file, expected).of(file.value, 0)
+
+
+def _compare_checksums(path: Path, expected: str) -> None:
+    if not zipfile.is_zipfile(path):
+        raise InputError(path, "a file of torch before 1.6, without checksums", expected)
+    try:
+        with zipfile.ZipFile(path) as archive:
+            for member in archive.infolist():
+                if member.compress_type != zipfile.ZIP_STORED:
+                    raise InputError(path, f"{member.filename} compressed", expected)
+            if damaged := archive.testzip():
+                raise InputError(path, f"unreadable (Bad CRC-32 for file {damaged!r})", expected)
+    except InputError:
+        raise
+    except DAMAGES as error:
+        raise InputError(path, f"unreadable ({error})", expected) from error
+
+
+class _Copies:
+    """Copies of the values in a file, each made once, however often the file refers to it."""
+
+    def __init__(self, file: TorchFile, expected: str) -> None:
+        self._file, self._expected = file, expected
+        self._room = MOST_COPIES * file.path.stat().st_size
+        self._made: dict[int, Any] = {}
+
+    def of(self, value: Any, level: int) -> Any:
+        """A copy of the value with tensors in place of their descriptions."""
+        if value is None or isinstance(value, bool | int | float | str | bytes):
+            return value
+        if level > DEEPEST:
+            raise InputError(self._file.path, "a value nested too deeply", self._expected)
+        if id(value) not in self._made:
+            self._made[id(value)] = self._copy(value, level)
+        return self._made[id(value)]
+
+    def _copy(self, value: Any, level: int) -> Any:
+        if isinstance(value, StoredTensor):
+            self._room -= value.numel * value.dtype.itemsize
+            if self._room < 0:
+                found = f"tensors of over {MOST_COPIES} times the size of the file"
+                raise InputError(self._file.path, found, self._expected)
+            return self._file.tensor(value).clone()
+        if isinstance(value, Mapping):
+            return {self.of(key, level + 1): self.of(value[key], level + 1) for key in value}
+        if type(value) in (list, tuple):
+            return type(value)(self.of(part, level + 1) for part in value)
+        kind = value.kind if isinstance(value, Instance) else value
+        named = f"{kind.module}.{kind.name}" if isinstance(kind, Symbol) else type(kind).__name__
+        found = f"an object of {named}"[:200]
+        raise InputError(self._file.path, f"unreadable ({found})", self._expected)

@@ -1,13 +1,16 @@
 """Opens files of weights of every format, and reads the tensors that are wanted.
 
 Names, shapes and types come from headers and pickles alone; numbers are mapped and read when they
-are used. Nothing in a file is executed.
+are used. Nothing in a file is executed: `torch.jit.load` would run the programs in an archive
+(`__setstate__`), so the tensors of TorchScript come from its tree, a pickle of modules with their
+attributes; the text of a module's class lists its parameters and buffers.
 """
 
-from collections.abc import Mapping
+import re
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, TypeAlias
+from typing import Any, NamedTuple, TypeAlias
 
 import torch
 from torch import Tensor
@@ -15,8 +18,7 @@ from torch import Tensor
 from ..runtime import InputError, listed
 from .archive import TORCHSCRIPT, TorchFile, open_torch_file
 from .kinds import check_weights_file, is_safetensors
-from .torchscript import module_tensors
-from .unpickler import StoredTensor
+from .unpickler import Instance, StoredTensor, Symbol
 
 EXPECTED = "a file of weights: safetensors, or a torch file of tensors by name"
 SAFETENSORS = "safetensors"
@@ -39,18 +41,17 @@ TYPES = {
     "U8": torch.uint8,
     "BOOL": torch.bool,
 }
+PLAIN_MODULES = "a TorchScript archive of plain modules"
+CLASS = re.compile(r"^class (\w+)\((\w+)\):\n((?:  .*\n?|\n)*)", re.MULTILINE)
+LISTS = re.compile(r"^  __(?:parameters|buffers)__ = \[(.*)\]$", re.MULTILINE)
+QUOTED = re.compile(r'"([^"]+)"')
+RESTORES = re.compile(r"^  def __setstate__\(", re.MULTILINE)
+# More than networks have; a tree of shared branches could be endless.
+MOST_MODULES, MOST_LEVELS = 100_000, 64
 
 
-@dataclass(frozen=True)
-class HeaderTensor:
-    """A tensor as the header of a safetensors file states it."""
-
-    dtype: torch.dtype
-    shape: tuple[int, ...]
-
-
-# A tensor in a file whose numbers are not read.
-Unread: TypeAlias = HeaderTensor | StoredTensor
+# A tensor in a file whose numbers are not read: on the meta device, or a place in a torch file.
+Unread: TypeAlias = Tensor | StoredTensor
 
 
 @dataclass(frozen=True)
@@ -122,15 +123,17 @@ def _prefix(name: str, marker: str) -> str | None:
     return before
 
 
-def _header(path: Path) -> dict[str, HeaderTensor]:
-    """The tensors that a safetensors file states; its library checks that the file has them."""
+def _header(path: Path) -> dict[str, Tensor]:
+    """The tensors that a safetensors file states, on the meta device; its library checks them."""
     from safetensors import SafetensorError, safe_open
 
     try:
         with safe_open(path, "pt") as file:
             parts = {name: file.get_slice(name) for name in file.keys()}  # noqa: SIM118
-            sized = {name: (TYPES[p.get_dtype()], p.get_shape()) for name, p in parts.items()}
-            return {name: HeaderTensor(kind, tuple(shape)) for name, (kind, shape) in sized.items()}
+            return {
+                name: torch.empty(part.get_shape(), dtype=TYPES[part.get_dtype()], device="meta")
+                for name, part in parts.items()
+            }
     except (SafetensorError, OSError, KeyError) as error:
         raise InputError(path, f"unreadable ({error})", "a complete safetensors file") from error
 
@@ -169,3 +172,79 @@ def _inner(value: Any) -> str | None:
     if not isinstance(value, Mapping) or any(isinstance(v, StoredTensor) for v in value.values()):
         return None
     return next((key for key in WRAPPERS if isinstance(value.get(key), Mapping)), None)
+
+
+class ModuleClass(NamedTuple):
+    """The tensors that the text of a class lists, and whether it has a `__setstate__`."""
+
+    tensors: frozenset[str]
+    restores_itself: bool
+
+
+def module_tensors(file: TorchFile) -> dict[str, StoredTensor]:
+    """The tensors of the loaded archive's `state_dict()`, in another order.
+
+    Raises `InputError` for another value than a module, a module that a program restores, and an
+    endless tree.
+    """
+    classes = _Classes(file)
+    if not isinstance(file.value, Instance) or classes.of(file.value) is None:
+        raise InputError(file.path, "no module", PLAIN_MODULES)
+    found: dict[str, StoredTensor] = {}
+    for count, (prefix, module) in enumerate(classes.modules("", file.value, 0)):
+        if count == MOST_MODULES:
+            raise InputError(file.path, f"over {MOST_MODULES} modules", PLAIN_MODULES)
+        description, state = classes.of(module), module.state
+        assert description is not None and isinstance(state, dict), "checked by `modules`"
+        for name in sorted(description.tensors):
+            value = state.get(name)
+            if isinstance(value, StoredTensor):
+                found[prefix + name] = value
+            elif value is not None:
+                raise InputError(file.path, f"no tensor under {prefix}{name}", PLAIN_MODULES)
+    return found
+
+
+class _Classes:
+    """The classes of an archive, each program read once."""
+
+    def __init__(self, file: TorchFile) -> None:
+        self.file = file
+        self._known: dict[str, dict[str, ModuleClass]] = {}
+
+    def of(self, instance: Instance) -> ModuleClass | None:
+        """The class of an instance; None if it is no module."""
+        kind = instance.kind
+        if not isinstance(kind, Symbol) or kind.module.split(".")[0] != "__torch__":
+            return None
+        program = f"code/{kind.module.replace('.', '/')}.py"
+        if program not in self._known:
+            if program not in self.file.code:
+                raise InputError(self.file.path, f"no {program}", PLAIN_MODULES)
+            self._known[program] = _parse(self.file.program(program))
+        return self._known[program].get(kind.name)
+
+    def modules(self, prefix: str, module: Instance, level: int) -> Iterator[tuple[str, Instance]]:
+        """Yield every module with the prefix of its tensors' names, shared ones at each place."""
+        path, description = self.file.path, self.of(module)
+        if description is not None and description.restores_itself:
+            where = prefix.rstrip(".") or "the module"
+            raise InputError(
+                path, f"{where} is restored by a program (__setstate__)", PLAIN_MODULES
+            )
+        if not isinstance(module.state, dict) or level > MOST_LEVELS:
+            raise InputError(path, f"{prefix or 'a module'} without attributes", PLAIN_MODULES)
+        yield prefix, module
+        for name, value in module.state.items():
+            if isinstance(value, Instance) and self.of(value) is not None:
+                yield from self.modules(f"{prefix}{name}.", value, level + 1)
+
+
+def _parse(text: str) -> dict[str, ModuleClass]:
+    """The modules of a program by name."""
+    modules = {}
+    for name, base, body in CLASS.findall(text):
+        if base == "Module":
+            names = {quoted for row in LISTS.findall(body) for quoted in QUOTED.findall(row)}
+            modules[name] = ModuleClass(frozenset(names), bool(RESTORES.search(body)))
+    return modules

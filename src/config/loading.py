@@ -1,12 +1,12 @@
-"""Layers of configuration, checked against a tree of dataclasses; later layers win.
+"""Layers of configuration, checked against a tree of dataclasses; and the table of trainings.
 
 A layer is a YAML file or the `key=value` arguments of a command. Its keys are fields of the
-dataclasses (`decoder.depth`) or published names (`enc_depth`), which a table translates. The values
-of arguments are YAML, except those of text settings, which are taken as typed.
+dataclasses (`decoder.depth`) or published names (`enc_depth`), which a table translates. Later
+layers win. The values of arguments are YAML, except those of text settings, taken as typed.
 """
 
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, fields, is_dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any, TypeVar, cast
 
@@ -15,12 +15,13 @@ from omegaconf.errors import GrammarParseError, OmegaConfBaseException
 from yaml import YAMLError
 
 from ..runtime import InputError, get_logger
-from .text import escaped, replace_texts
-from .translation import KeyTable, Translator
+from .published import TRAINING
+from .translation import KeyTable, Translator, escaped, replace_texts
 
 T = TypeVar("T")
 LOGGER = get_logger(__name__)
 REPOSITORY = Path(__file__).resolve().parents[2]
+TASK = "task"
 
 
 @dataclass(frozen=True)
@@ -118,10 +119,8 @@ def _merge(
     config: DictConfig, source: str, settings: list[tuple[str, dict[str, Any]]]
 ) -> DictConfig:
     """Returns the configuration with settings on top; errors name a key as the user wrote it."""
-    layer: dict[str, Any] = {}
-    for _, values in settings:
-        _update(layer, values)
     try:
+        layer = OmegaConf.merge({}, *(values for _, values in settings))
         return cast(DictConfig, OmegaConf.merge(config, layer))
     except (OmegaConfBaseException, TypeError):
         # Again one by one, to find the wrong setting.
@@ -134,22 +133,87 @@ def _merge(
         raise
 
 
-def _update(into: dict[str, Any], values: Mapping[str, Any]) -> None:
-    """Set nested keys; the keys beside them stay."""
-    for name, value in values.items():
-        if not isinstance(value, Mapping):
-            into[name] = value
-            continue
-        if not isinstance(into.get(name), dict):
-            into[name] = {}
-        _update(into[name], value)
+@dataclass(frozen=True, kw_only=True)
+class TaskRow:
+    """A task of `train.py`; classes are written `module:Class` and imported when they are used.
+
+    Attributes:
+        config: The configuration class.
+        task: The class of `src.training.task.Task`; it takes the configuration.
+        keys: The published keys; none where no such training was published.
+        defaults: A file of all keys that is read first, unless `--config_default` names another.
+        paths: Settings that are paths, searched for in the repository too.
+    """
+
+    config: str
+    task: str
+    keys: KeyTable = KeyTable({})
+    defaults: str | None = None
+    paths: tuple[str, ...] = ()
 
 
-def leaves(schema: object, prefix: str = "") -> Iterator[tuple[str, object]]:
-    """Yield the dotted name and value of every field that is not a dataclass itself."""
-    for item in fields(cast(Any, schema)):
-        name, value = f"{prefix}{item.name}", getattr(schema, item.name)
-        if is_dataclass(value):
-            yield from leaves(value, f"{name}.")
-        else:
-            yield name, value
+# A configuration that names no task is of the first.
+TASKS = {
+    "decoder": TaskRow(
+        config="src.training.decoder.config:DecoderTrainConfig",
+        task="src.training.decoder.task:DecoderTask",
+        keys=TRAINING,
+        defaults="configs/training/default.yaml",
+        paths=("tokenizer", "checkpoint_dir"),
+    ),
+    "tokenizer": TaskRow(
+        config="src.training.tokenizer.config:TokenizerTrainConfig",
+        task="src.training.tokenizer.task:TokenizerTask",
+    ),
+}
+
+
+def offer_task(name: str, config: str, task: str) -> None:
+    """Add the task of another package to the table; see `TaskRow`."""
+    TASKS[name] = TaskRow(config=config, task=task)
+
+
+def task_name(layers: Sequence[Layer]) -> str:
+    """Returns the task that the last layer with a `task` names.
+
+    Raises:
+        InputError: a name that is not in the table.
+    """
+    name = next(iter(TASKS))
+    for layer in layers:
+        name = layer.values.get(TASK, name)
+        if name not in TASKS:
+            raise InputError(layer.source, f"task {name!r}", f"one of {', '.join(TASKS)}")
+    return name
+
+
+def load_train_config(schema: type[T], layers: Sequence[Layer]) -> T:
+    """Returns the settings of the training whose configuration class is `schema`.
+
+    Raises:
+        InputError: the layers are of another task, or as `load_config`.
+    """
+    place = f"{schema.__module__}:{schema.__name__}"
+    name, row = next((name, row) for name, row in TASKS.items() if row.config == place)
+    naming = [layer for layer in layers if TASK in layer.values]
+    if naming and naming[-1].values[TASK] != name:
+        given = f"task {naming[-1].values[TASK]!r}"
+        raise InputError(naming[-1].source, given, f"a configuration of the task {name!r}")
+    rest = [
+        replace(layer, values={key: layer.values[key] for key in layer.values if key != TASK})
+        for layer in layers
+    ]
+    config = load_config(schema, rest, row.keys)
+    paths = {setting: _searched(getattr(config, setting)) for setting in row.paths}
+    return replace(cast(Any, config), **paths)
+
+
+def settings_text(config: object, task: str) -> str:
+    """Returns the YAML text that loads as the same configuration."""
+    return OmegaConf.to_yaml(OmegaConf.create({TASK: task} | escaped(asdict(cast(Any, config)))))
+
+
+def _searched(name: str) -> str:
+    """Returns the path in the repository if only that exists, otherwise `name` as written."""
+    found = find_path(name)
+    return name if found == Path(name).expanduser() else str(found)

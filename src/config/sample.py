@@ -13,9 +13,8 @@ from ..reconstruct.weights import WeightsConfig
 from ..rendering.rasterize import Backend
 from ..runtime import InputError
 from ..training.decoder.config import DecoderTrainConfig
-from .loading import command_line_layer, file_layer, find_path, load_config
+from .loading import command_line_layer, file_layer, find_path, load_config, load_train_config
 from .published import TRAINING
-from .tasks import load_train_config
 from .translation import KEEP, Key, KeyTable, Translator, choice, to
 
 

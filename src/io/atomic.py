@@ -120,10 +120,10 @@ def _temporary(path: Path) -> Iterator[Path]:
             raise FileNotFoundError(errno.ENOENT, "what was written is gone")
         if stat.S_IMODE(temporary.stat().st_mode) != mode:
             temporary.chmod(mode)
-        _flush(temporary, os.O_RDWR)
+        flush(temporary, os.O_RDWR)
         temporary.replace(path)
         # The rename is a change of the folder.
-        _flush(path.parent, os.O_RDONLY)
+        flush(path.parent)
     finally:
         temporary.unlink(missing_ok=True)
         _OWN.discard(temporary.name)
@@ -188,7 +188,8 @@ def _runs(process: int) -> bool:
     return True
 
 
-def _flush(path: Path, flags: int) -> None:
+def flush(path: Path, flags: int = os.O_RDONLY) -> None:
+    """Wait until a file or folder is on the disk."""
     descriptor = os.open(path, flags)
     try:
         os.fsync(descriptor)

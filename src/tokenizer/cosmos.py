@@ -8,12 +8,12 @@ from collections.abc import Mapping
 from typing import Any, cast
 
 import torch
+import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor, nn
 
 from ..runtime import InputError
 from . import planar
-from .attention import install_frame_attention
 from .statistics import LatentStatistics
 
 COMPRESSION = 8
@@ -51,7 +51,9 @@ class VideoTokenizer(nn.Module):
         # Names with an underscore are diffusers' own bookkeeping.
         self.architecture = {k: v for k, v in architecture.items() if not k.startswith("_")}
         self.autoencoder = AutoencoderKLCosmos(**cast(Any, self.architecture))
-        install_frame_attention(self.autoencoder)
+        for half in (self.autoencoder.encoder, self.autoencoder.decoder):
+            for attention in half.mid_block.attentions:
+                setattr(attention, "processor", frame_attention)  # noqa: B010
         self.register_buffer("mean", mean.float(), persistent=False)
         self.register_buffer("std", std.float(), persistent=False)
 
@@ -59,11 +61,6 @@ class VideoTokenizer(nn.Module):
     def dtype(self) -> torch.dtype:
         """The floating-point type of the convolutions."""
         return self.autoencoder.dtype
-
-    @property
-    def max_latent_frames(self) -> int:
-        """Longest clip, in latent frames, that the statistics cover."""
-        return self.statistics.max_latent_frames
 
     def encode(
         self, video: Float[Tensor, "clip 3 frame h w"]
@@ -97,19 +94,29 @@ class VideoTokenizer(nn.Module):
         """The statistics of raw latents, on the tokenizer's device."""
         return LatentStatistics(self.mean, self.std)
 
-    def normalise(
-        self, raw: Float[Tensor, "*batch channel latent_frame lh lw"]
-    ) -> Float[Tensor, "*batch channel latent_frame lh lw"]:
-        """Latents of the diffusion model, standard deviation about 0.5, float32."""
-        return self.statistics.normalise(raw)
-
-    def denormalise(
-        self, latent: Float[Tensor, "*batch channel latent_frame lh lw"]
-    ) -> Float[Tensor, "*batch channel latent_frame lh lw"]:
-        """The inverse of `normalise`."""
-        return self.statistics.denormalise(latent)
-
 
 def clips_at_once(pixels: int) -> int:
     """The number of clips of `pixels` that go through the networks together."""
     return max(PIXELS_AT_ONCE // pixels, 1)
+
+
+def frame_attention(
+    attn: Any, hidden_states: Float[Tensor, "clip c frame h w"], attention_mask: object = None
+) -> Float[Tensor, "clip c frame h w"]:
+    """Attention over the pixels of each frame, as a processor of diffusers' attention module.
+
+    diffusers gives PyTorch queries whose channels are not adjacent. Only the plain kernel takes
+    them, with float32 scores of all frames: 25 GB for a full-size clip. Here channels are adjacent
+    and frames go one by one; the arithmetic is the same.
+    """
+    assert attention_mask is None, "spatial attention takes no mask"
+    normal, mixed = attn.norm(hidden_states), []
+    parts = [part(normal).unbind(2) for part in (attn.to_q, attn.to_k, attn.to_v)]
+    for frame in zip(*parts, strict=True):
+        q, k, v = (
+            part.flatten(2).unflatten(1, (attn.num_attention_heads, -1)).mT.contiguous()
+            for part in frame
+        )
+        mixed.append(F.scaled_dot_product_attention(q, k, v).mT.flatten(1, 2))
+    frames = torch.stack(mixed, dim=2).unflatten(3, hidden_states.shape[3:])
+    return attn.to_out[1](attn.to_out[0](frames)) + hidden_states

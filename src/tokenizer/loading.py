@@ -5,8 +5,11 @@ folders hold `mean_std.pt`; the others keep the statistics in `config.json`, cha
 `src.checkpoints.PLACES` lists the files of a folder that are read.
 """
 
+import inspect
+import re
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -14,18 +17,11 @@ from torch import Tensor
 from ..checkpoints import file_sets, layout
 from ..checkpoints.opening import open_weights, plain_names
 from ..io.atomic import atomic_path
-from ..io.json_object import write_json
+from ..io.json_object import is_count, is_number, read_json_object, write_json
 from ..io.state_dict import check_tensors, read_safetensors
 from ..runtime import InputError, listed
-from .config import CLASS_NAME, CONFIG_NAME, check_architecture, read_config
 from .cosmos import VideoTokenizer
-from .keys import native_architecture, to_diffusers_names
-from .statistics import (
-    STATISTICS_NAME,
-    LatentStatistics,
-    read_mean_std,
-    statistics_from_config,
-)
+from .statistics import STATISTICS_NAME, LatentStatistics, read_mean_std, statistics_from_config
 
 # A tensor of each half, whose name shows the prefix of all names.
 MARKERS = {
@@ -34,6 +30,40 @@ MARKERS = {
 }
 # Architecture, statistics and tensors by diffusers' names.
 Contents = tuple[Mapping[str, object], LatentStatistics, dict[str, Tensor]]
+# Substrings of native names (of `model.pt` and the `.jit` files) and diffusers', in this order.
+RENAMES = (
+    ("down.0", "down_blocks.0"),
+    ("down.1", "down_blocks.1"),
+    ("down.2", "down_blocks.2"),
+    ("up.0", "up_blocks.2"),
+    ("up.1", "up_blocks.1"),
+    ("up.2", "up_blocks.0"),
+    (".block.", ".resnets."),
+    ("downsample.", "downsamplers.0."),
+    ("upsample.", "upsamplers.0."),
+    ("mid.block_1", "mid_block.resnets.0"),
+    ("mid.block_2", "mid_block.resnets.1"),
+    ("mid.attn_1.0", "mid_block.attentions.0"),
+    ("mid.attn_1.1", "mid_block.temp_attentions.0"),
+    (".q.conv3d", ".to_q"),
+    (".k.conv3d", ".to_k"),
+    (".v.conv3d", ".to_v"),
+    (".proj_out.conv3d", ".to_out.0"),
+    (".0.conv3d", ".conv_s"),
+    (".1.conv3d", ".conv_t"),
+    ("nin_shortcut.conv3d", "conv_shortcut"),
+    ("conv1.conv3d", "conv1"),
+    ("conv2.conv3d", "conv2"),
+    ("conv3.conv3d", "conv3"),
+    ("quant_conv.conv3d", "quant_conv"),
+)
+# Haar wavelet constants and patch sizes: diffusers computes them.
+DROPPED = re.compile(r"(patcher3d|unpatcher3d)\.")
+CONFIG_NAME = "config.json"
+CLASS_NAME = "AutoencoderKLCosmos"
+# The largest size or factor accepted; real ones are far smaller.
+MOST = 65536
+STATISTICS = ("latents_mean", "latents_std")
 
 
 def load_tokenizer(
@@ -137,3 +167,72 @@ def _read_native(folder: Path, files: tuple[str, ...]) -> Contents:
     channels = int(str(architecture["latent_channels"]))
     statistics = read_mean_std(folder / STATISTICS_NAME, channels)
     return architecture, statistics, to_diffusers_names(native)
+
+
+def to_diffusers_names(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """The same tensors under diffusers' names, without the wavelet buffers."""
+    renamed = {}
+    for name, tensor in state.items():
+        if DROPPED.search(name):
+            continue
+        for native, ours in RENAMES:
+            name = name.replace(native, ours)
+        renamed[name] = tensor
+    return renamed
+
+
+def native_architecture(state: Mapping[str, Tensor]) -> dict[str, object]:
+    """The `AutoencoderKLCosmos` arguments that fit native weights; `KeyError` if one is missing."""
+    encoder = [state["encoder.conv_in.0.conv3d.weight"].shape[0]]
+    encoder += [state[f"encoder.down.{i}.block.0.norm2.norm.weight"].shape[0] for i in range(3)]
+    decoder = [state[f"decoder.up.{i}.block.0.norm2.norm.weight"].shape[0] for i in range(3)]
+    decoder += [state["decoder.conv_in.0.conv3d.weight"].shape[0]]
+    block = re.compile(r"encoder\.down\.0\.block\.(\d+)\.norm1\.norm\.weight")
+    return {
+        "encoder_block_out_channels": tuple(encoder),
+        "decode_block_out_channels": tuple(decoder),
+        "num_layers": sum(block.fullmatch(name) is not None for name in state),
+        "latent_channels": state["decoder.conv_in.0.conv3d.weight"].shape[1],
+    }
+
+
+def read_config(path: Path) -> dict[str, Any]:
+    """The configuration in a file; `InputError` unless it is one of diffusers' class."""
+    config = read_json_object(path)
+    if config.get("_class_name") != CLASS_NAME:
+        raise InputError(path, f"_class_name = {config.get('_class_name')!r}", repr(CLASS_NAME))
+    return config
+
+
+def check_architecture(path: Path, config: Mapping[str, Any], state: Mapping[str, Tensor]) -> None:
+    """Raises `InputError` for unknown keys, wrong types, a network larger than its tensors."""
+    from diffusers import AutoencoderKLCosmos
+
+    signature = inspect.signature(AutoencoderKLCosmos.__init__)
+    known = {name: part.default for name, part in signature.parameters.items() if name != "self"}
+    widest = max((max(tensor.shape, default=0) for tensor in state.values()), default=0)
+    for name, value in config.items():
+        if name.startswith("_") or name in STATISTICS:
+            continue
+        if name not in known:
+            raise InputError(path, f"unknown key {name!r}", f"keys among {sorted(known)}")
+        if not _alike(value, known[name]):
+            raise InputError(path, f"{name} = {value!r}"[:200], f"a value like {known[name]!r}")
+        # A small file must not describe a network that fills the memory.
+        limit = len(state) if name == "num_layers" else widest
+        if "channels" in name or name == "num_layers":
+            for number in value if isinstance(value, list) else [value]:
+                if number > limit:
+                    expected = f"at most {limit}, by the tensors beside it"
+                    raise InputError(path, f"{name} = {value!r}"[:200], expected)
+
+
+def _alike(value: object, default: object) -> bool:
+    """Whether `value` has the type of `default`, integers positive, a list in a tuple's place."""
+    if isinstance(default, tuple):
+        return isinstance(value, list) and bool(value) and all(_alike(v, 1) for v in value)
+    if isinstance(default, float):
+        return is_number(value)
+    if isinstance(default, int):
+        return is_count(value, MOST) and value != 0
+    return type(value) is type(default)

@@ -5,10 +5,10 @@ A normalised latent is `SIGMA_DATA * (raw - mean) / std`. On disk they are a pub
 `mean_std.pt`, or numbers of a diffusers config.
 """
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from jaxtyping import Float
@@ -57,6 +57,27 @@ class LatentStatistics:
             raise InputError("latent frames", count, expected)
         shape = (-1, count, 1, 1)
         return self.mean[:, :count].reshape(shape), self.std[:, :count].reshape(shape)
+
+
+class Moments(NamedTuple):
+    """Mean and standard deviation of each channel."""
+
+    mean: Float[Tensor, "*channel"]
+    std: Float[Tensor, "*channel"]
+
+
+def moments(parts: Iterable[Float[Tensor, "..."]], dims: tuple[int, ...], least: float) -> Moments:
+    """Returns the moments over `dims` of all parts, summed in float64; deviations from `least`."""
+    total, squares, count = torch.zeros(()), torch.zeros(()), 0
+    for part in parts:
+        part = part.double()
+        total = total.to(part) + part.sum(dim=dims)
+        squares = squares.to(part) + (part * part).sum(dim=dims)
+        count += part.numel() // total.numel()
+    assert count > 0, "moments of nothing"
+    mean = total / count
+    std = (squares / count - mean * mean).clamp_min(least**2).sqrt()
+    return Moments(mean.float(), std.float())
 
 
 def read_mean_std(path: Path, channels: int = 16) -> LatentStatistics:

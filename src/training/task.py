@@ -1,6 +1,8 @@
 """The interface between the training loop and a task."""
 
-from collections.abc import Callable, Generator, Iterator, Mapping
+import time
+from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Protocol, TypeVar, runtime_checkable
@@ -9,14 +11,43 @@ import torch
 from jaxtyping import UInt8
 from torch import Tensor, nn
 
-from .stopwatch import Stopwatch
-
 Batch = TypeVar("Batch")
 Batch_co = TypeVar("Batch_co", covariant=True)
 # Returns the share of the run in [0, 1], by steps or by time, that is done before the next batch.
 Progress = Callable[[], float]
 # An objective as the loop wraps it: returns the terms of a batch.
 Model = Callable[..., Mapping[str, Tensor]]
+
+
+class Stopwatch:
+    """Adds up the seconds of named blocks.
+
+    With `exact` each block waits for the device, which slows the step down; without it a block
+    counts only the time to launch the work.
+    """
+
+    def __init__(self, device: torch.device | str = "cpu", exact: bool = False) -> None:
+        self._wait = exact and torch.device(device).type == "cuda"
+        self._seconds: dict[str, float] = {}
+
+    @contextmanager
+    def __call__(self, name: str) -> Iterator[None]:
+        """Add the seconds of the block to `name`."""
+        start = self._now()
+        try:
+            yield
+        finally:
+            self._seconds[name] = self._seconds.get(name, 0.0) + self._now() - start
+
+    def take(self) -> dict[str, float]:
+        """Returns the seconds of each block since the last call."""
+        seconds, self._seconds = self._seconds, {}
+        return seconds
+
+    def _now(self) -> float:
+        if self._wait:
+            torch.cuda.synchronize()
+        return time.perf_counter()
 
 
 @dataclass(frozen=True)
@@ -73,6 +104,25 @@ class Validation:
     figures: dict[str, float] = field(default_factory=dict)
     picture: UInt8[Tensor, "h w 3"] | None = None
     counts: dict[str, int] = field(default_factory=dict)
+
+
+def joined(parts: Sequence[Validation]) -> Validation:
+    """Returns means over all samples that have a figure, and the pictures one above the other."""
+    sums: dict[str, float] = {}
+    counts: dict[str, int] = {}
+    for part in parts:
+        for name, value in part.figures.items():
+            count = part.counts.get(name, part.count)
+            sums[name] = sums.get(name, 0.0) + value * count
+            counts[name] = counts.get(name, 0) + count
+    means = {name: value / counts[name] for name, value in sums.items() if counts[name]}
+    pictures = [part.picture for part in parts if part.picture is not None]
+    return Validation(
+        count=sum(part.count for part in parts),
+        figures=means,
+        picture=torch.cat(pictures) if pictures else None,
+        counts=counts,
+    )
 
 
 @runtime_checkable

@@ -29,7 +29,7 @@ from published.rehearsal import (
 
 from src.io.clip.clip import ClipPaths, open_clip
 from src.io.video.video import read_video, video_info
-from src.training.checkpoints.folders import list_checkpoints
+from src.training.checkpoints.files import list_checkpoints
 from src.training.loop.journal import read_journal
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(1800)]

@@ -15,8 +15,7 @@ import torch
 from tiny_scene import TinyInput, write_tiny_input
 from tiny_training import checkpoint_names, losses, training_arguments
 
-from src.config.loading import file_layer
-from src.config.tasks import load_train_config
+from src.config.loading import file_layer, load_train_config
 from src.training.decoder.config import DecoderTrainConfig
 from src.training.loop.journal import read_journal
 

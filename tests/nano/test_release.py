@@ -15,7 +15,7 @@ from src.depth.backends.nano import NanoDepth, NanoDepthConfig, load_nano_depth,
 from src.runtime import InputError
 from src.training.checkpoints.files import Checkpoint, export_checkpoint, write_checkpoint
 from src.training.tokenizer.config import TokenizerTrainConfig
-from src.training.tokenizer.export import export_tokenizer
+from src.training.tokenizer.task import export_tokenizer
 
 TINY = NanoDepthConfig(widths=(8, 8, 16, 16), blocks=(1, 1, 1, 1), heads=2, height=32, width=48)
 

@@ -17,7 +17,7 @@ from cosmos_predict1.diffusion.model.network import Gen3CTransformer, load_gener
 from cosmos_predict1.diffusion.sampling.sampler import sample
 from cosmos_predict1.diffusion.sampling.schedule import condition_noise, noise_levels
 from src.tokenizer.cosmos import VideoTokenizer
-from src.tokenizer.keys import to_diffusers_names
+from src.tokenizer.loading import to_diffusers_names
 from src.tokenizer.statistics import SIGMA_DATA
 
 from .compare import Check, fact

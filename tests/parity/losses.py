@@ -28,10 +28,10 @@ def recon_loss(fixture: Fixture) -> dict[str, Tensor]:
         config,
     )
     return {
-        "loss_mse": terms.mse[None],
-        "loss_depth": terms.depth[None],
-        "loss_opacity": terms.opacity[None],
-        "loss_total": terms.total[None],
+        "loss_mse": terms["mse"][None],
+        "loss_depth": terms["depth"][None],
+        "loss_opacity": terms["opacity"][None],
+        "loss_total": terms["loss"][None],
     }
 
 

@@ -37,10 +37,10 @@ def tokenizer(fixture: Fixture) -> dict[str, Tensor]:
         if kind == "video":
             latent = ours.encode(tensor)
             outputs[f"latent_{frames}"] = latent
-            outputs[f"latent_normalised_{frames}"] = ours.normalise(latent)
+            outputs[f"latent_normalised_{frames}"] = ours.statistics.normalise(latent)
             outputs[f"decoded_{frames}"] = ours.decode(latent)
         elif kind == "sample":
-            outputs[f"decoded_sample_{frames}"] = ours.decode(ours.denormalise(tensor))
+            outputs[f"decoded_sample_{frames}"] = ours.decode(ours.statistics.denormalise(tensor))
     return outputs
 
 

@@ -51,7 +51,7 @@ def test_every_reader_takes_its_file(made: Standins) -> None:
     decoder = load_decoder(root / "Lyra" / "lyra_static.pt")
     assert sum(part.numel() for part in decoder.parameters()) == decoder_file.PARAMETERS
     tokenizer = load_tokenizer(root / "Cosmos-Tokenize1-CV8x8x8-720p")
-    assert tokenizer.max_latent_frames == 16
+    assert tokenizer.statistics.max_latent_frames == 16
     with torch.no_grad():
         latents = tokenizer.encode(torch.rand(1, 3, 9, 32, 64) * 2 - 1)
         pictures = tokenizer.decode(latents)

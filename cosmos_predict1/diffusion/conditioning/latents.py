@@ -26,7 +26,7 @@ SCALINGS = {"published": 128.0, "consistent": 127.5}
 
 def latent_encoder(tokenizer: VideoTokenizer) -> Encode:
     """Returns the encoder of videos to normalised latents."""
-    return lambda video: tokenizer.normalise(tokenizer.encode(video))
+    return lambda video: tokenizer.statistics.normalise(tokenizer.encode(video))
 
 
 def condition_latents(

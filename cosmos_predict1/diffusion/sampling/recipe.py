@@ -74,4 +74,4 @@ def decode_latents(
     tokenizer: VideoTokenizer, latents: Float[Tensor, "clip channel latent_frame lh lw"]
 ) -> Float[Tensor, "clip 3 frame h w"]:
     """Returns the videos of latents, about [-1, 1]."""
-    return tokenizer.decode(tokenizer.denormalise(latents))
+    return tokenizer.decode(tokenizer.statistics.denormalise(latents))

@@ -11,7 +11,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from src.checkpoints.objects import read_objects
+from src.checkpoints.archive import read_objects
 from src.depth.backends.vipe import PosedDepthVideo
 from src.geometry.cameras import FARTHEST, check_poses
 from src.io.cameras.intrinsics import check_lens, from_matrices

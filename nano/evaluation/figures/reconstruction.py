@@ -42,7 +42,7 @@ def prepare_scene(
 ) -> SceneConditions:
     """Returns the decoder's input, from the trajectories in `order`."""
     chosen = torch.tensor(order, device=latents.device)
-    raw = decoder.tokenizer.denormalise(latents[chosen])
+    raw = decoder.tokenizer.statistics.denormalise(latents[chosen])
     return decoder.prepare(as_example(raw, cameras[chosen]))
 
 

@@ -16,9 +16,9 @@ from src.io.image.pixels import round_to_uint8
 from src.runtime import default_device
 from src.tokenizer.cosmos import VideoTokenizer
 from src.tokenizer.loading import load_tokenizer
-from src.training.task import Validation
+from src.training.task import Validation, joined
 from src.training.tokenizer.config import PoolConfig, TokenizerDataConfig
-from src.training.tokenizer.figures import Measurement
+from src.training.tokenizer.figures import PICTURED, measure_clip
 
 from ...data.pools import seeded_clips
 from ...seeds import VALIDATE
@@ -45,11 +45,12 @@ def world_figures(
 
 def measure(folder: Path, clips: UInt8[Tensor, "clip 3 frame h w"]) -> Validation:
     """Returns the figures of a tokenizer folder on clips, in float32, with a sheet."""
-    tokenizer, measurement = load_tokenizer(folder, clips.device), Measurement()
+    tokenizer, parts = load_tokenizer(folder, clips.device), []
     for clip in clips.split(1):
         video = clip.float() / 127.5 - 1
-        measurement.add(tokenizer.decode(tokenizer.encode(video)), video)
-    return measurement.result()
+        decoded = tokenizer.decode(tokenizer.encode(video))
+        parts.append(measure_clip(decoded, video, draw=len(parts) < PICTURED))
+    return joined(parts)
 
 
 def footage_figures(

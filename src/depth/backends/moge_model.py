@@ -19,7 +19,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from ...checkpoints import search_checkpoint
-from ...checkpoints.objects import read_objects
+from ...checkpoints.archive import read_objects
 from ...geometry.fit import WHOLE, Region
 from ...io.state_dict import check_tensors
 from ...runtime import InputError, get_logger, listed

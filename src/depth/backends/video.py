@@ -12,7 +12,7 @@ from jaxtyping import Bool, Float
 from torch import Tensor
 
 from ...checkpoints import find_checkpoint, search_checkpoint
-from ...checkpoints.objects import read_objects
+from ...checkpoints.archive import read_objects
 from ...geometry.fit import WHOLE, Region
 from ...io.depth_file import SUFFIXES, read_depth_file
 from ...io.image.pixels import round_to_uint8

@@ -13,8 +13,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
-from .mixing import NORM_EPS, causal_conv, gated_norm
-from .scan.seam import Backend, selective_scan
+from .scan.seam import NORM_EPS, Backend, causal_conv, gated_norm, selective_scan
 
 STATE = 256
 HEAD = 64

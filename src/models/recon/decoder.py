@@ -16,9 +16,8 @@ from torch.utils.checkpoint import checkpoint
 from ...gaussians import Gaussians
 from ...runtime import InputError
 from .blocks import AttentionBlock, MambaBlock, PatchEmbed, Tokens, initialise, layer_norm
-from .heads import NOT_OPACITY, OPACITY, RAW_CHANNELS, activate, keep_indices
+from .heads import NOT_OPACITY, OPACITY, RAW_CHANNELS, TemporalUpsample, activate, keep_indices
 from .scan.seam import Backend
-from .upsample import TemporalUpsample
 
 Precision = Literal["parity", "fp32"]
 Rays = Float[Tensor, "batch traj frame 3 h w"]

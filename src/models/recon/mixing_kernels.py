@@ -1,4 +1,4 @@
-"""Triton kernels of the functions in `mixing.py`, one pass over memory each; no backward."""
+"""Triton kernels of the functions in `scan/seam.py`, one pass over memory each; no backward."""
 
 import torch
 from jaxtyping import Float

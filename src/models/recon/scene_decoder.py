@@ -17,8 +17,7 @@ from ...geometry.cameras import Cameras
 from ...geometry.rays import coarse_rays
 from ...runtime import InputError
 from ...tokenizer.cosmos import COMPRESSION, VideoTokenizer, latent_frames
-from ...tokenizer.latents import TimeEncoder
-from ...tokenizer.plueckers import PlueckerEncoder
+from ...tokenizer.latents import PlueckerEncoder, TimeEncoder
 from ..data.example import Example
 from .decoder import LatentRecon
 
@@ -44,16 +43,16 @@ def cast_trunk(model: LatentRecon, dtype: torch.dtype) -> LatentRecon:
 
 @dataclass(frozen=True)
 class SceneConditions:
-    """The inputs of a decoder for one scene (a batch of one), without the target time.
+    """The inputs of a decoder for a batch of scenes, without the target times.
 
     `size` is the height and width of the pictures.
     """
 
-    latents: Float[Tensor, "1 traj latent_frame c lh lw"]
-    pluecker: Float[Tensor, "1 traj latent_frame c2 lh lw"]
-    origins: Float[Tensor, "1 traj frame 3 lh lw"]
-    directions: Float[Tensor, "1 traj frame 3 lh lw"]
-    source_times: Float[Tensor, "1 latent_frame c lh lw"] | None
+    latents: Float[Tensor, "scene traj latent_frame c lh lw"]
+    pluecker: Float[Tensor, "scene traj latent_frame c2 lh lw"]
+    origins: Float[Tensor, "scene traj frame 3 lh lw"]
+    directions: Float[Tensor, "scene traj frame 3 lh lw"]
+    source_times: Float[Tensor, "scene latent_frame c lh lw"] | None
     size: tuple[int, int]
 
 
@@ -82,7 +81,7 @@ class SceneDecoder:
 
     def prepare(self, example: Example) -> SceneConditions:
         """Returns the inputs of one scene, which all target times share."""
-        return self.batch_conditions([example])[0]
+        return self.batch_conditions([example])
 
     def gaussians(self, scene: SceneConditions, target_time: float | None = None) -> Gaussians:
         """Returns the Gaussians of a prepared scene at a time in [0, 1].
@@ -92,39 +91,55 @@ class SceneDecoder:
         """
         time = None
         if target_time is not None or self.model.config.use_time:
-            target = self.target_time(target_time, scene.size)
-            assert scene.source_times is not None, "prepared by a static decoder"
-            time = (scene.source_times, target)
+            time = self.times(scene, [target_time])
         decoded = self.model(
             scene.latents, scene.pluecker, scene.origins, scene.directions, time=time
         )
         return decoded.gaussians.map(lambda tensor: tensor[0])
 
     @torch.no_grad()
-    def batch_conditions(self, examples: Sequence[Example]) -> list[SceneConditions]:
+    def batch_conditions(self, examples: Sequence[Example]) -> SceneConditions:
         """Returns the inputs of the decoder in the type of its trunk; rays keep theirs.
 
-        The scenes have pictures of one size and equally many frames.
+        The scenes have pictures of one size and equally many trajectories and frames.
 
         Raises:
             InputError: latents that don't belong to pictures of this size and number.
         """
         seen = Cameras.concatenate([example.cameras for example in examples])
-        encoded = self._plueckers(seen, self.device).to(self.dtype)
-        maps = encoded.split([len(example.cameras) for example in examples])
-        pairs = zip(examples, maps, strict=True)
-        return [self._conditions(example, pluecker) for example, pluecker in pairs]
+        pluecker = self._plueckers(seen, self.device).to(self.dtype)
+        config, size, source_times = self.model.config, (seen.height, seen.width), None
+        rays = [
+            coarse_rays(example.cameras.to(self.device), COMPRESSION, config.precision)
+            for example in examples
+        ]
+        if config.use_time:
+            encode = self._time_encoder(size)
+            times = [encode(example.source_times.tolist()) for example in examples]
+            source_times = torch.stack(times).to(self.dtype)
+        return SceneConditions(
+            latents=torch.stack([self._latents(example) for example in examples]),
+            pluecker=pluecker.unflatten(0, (len(examples), -1)),
+            origins=torch.stack([origins for origins, _ in rays]),
+            directions=torch.stack([directions for _, directions in rays]),
+            source_times=source_times,
+            size=size,
+        )
 
     @torch.no_grad()
-    def target_time(
-        self, time: float | None, size: tuple[int, int]
-    ) -> Float[Tensor, "1 1 c lh lw"]:
-        """Encodes a target time for pictures of `size`, each time once; errors as `gaussians`."""
-        if not self.model.config.use_time:
-            raise InputError("target time", time, "none: the decoder is static")
-        if time is None or not 0 <= time <= 1:
-            raise InputError("target time", time, "a share of the clip in [0, 1]")
-        return self._time_encoder(size)([time])[None].to(self.dtype)
+    def times(
+        self, scenes: SceneConditions, targets: Sequence[float | None]
+    ) -> tuple[Float[Tensor, "scene latent_frame c lh lw"], Float[Tensor, "scene 1 c lh lw"]]:
+        """Returns encoded source times, and a target time a scene; raises as `gaussians`."""
+        for time in targets:
+            if not self.model.config.use_time:
+                raise InputError("target time", time, "none: the decoder is static")
+            if time is None or not 0 <= time <= 1:
+                raise InputError("target time", time, "a share of the clip in [0, 1]")
+        assert scenes.source_times is not None, "prepared by a static decoder"
+        encode = self._time_encoder(scenes.size)
+        encoded = [encode([time]) for time in targets if time is not None]
+        return scenes.source_times, torch.stack(encoded).to(self.dtype)
 
     def _latents(self, example: Example) -> Float[Tensor, "traj latent_frame c lh lw"]:
         """Returns the raw latents, from disk or of the pictures."""
@@ -143,25 +158,6 @@ class SceneDecoder:
             wanted = f"{expected} for {frames} frames of {cameras.height}x{cameras.width} pixels"
             raise InputError(f"latents of scene {example.key!r}", tuple(latents.shape), wanted)
         return latents.to(self.device, self.dtype).transpose(1, 2)
-
-    def _conditions(
-        self, example: Example, pluecker: Float[Tensor, "traj latent_frame c2 lh lw"]
-    ) -> SceneConditions:
-        cameras = example.cameras.to(self.device)
-        size = (cameras.height, cameras.width)
-        origins, directions = coarse_rays(cameras, COMPRESSION, self.model.config.precision)
-        source_times = None
-        if self.model.config.use_time:
-            encoder = self._time_encoder(size)
-            source_times = encoder(example.source_times.tolist())[None].to(self.dtype)
-        return SceneConditions(
-            latents=self._latents(example)[None],
-            pluecker=pluecker[None],
-            origins=origins[None],
-            directions=directions[None],
-            source_times=source_times,
-            size=size,
-        )
 
     def _time_encoder(self, size: tuple[int, int]) -> TimeEncoder:
         if size not in self._time_encoders:

@@ -2,15 +2,19 @@
 
 from pathlib import Path
 
+import torch
+
 from ...checkpoints import find_named, search_named
-from ...models.data.dataset import ClipDataset
-from ...models.data.mixture import Mixture, SceneSet
+from ...depth.backends.video import VideoDepthBackend, VideoFrames
+from ...io.clip.clip import ClipPaths, list_keys, list_trajectories, open_clip
+from ...io.clip.depth import count, write_depth_archive
+from ...models.data.dataset import ClipDataset, Split, split_scenes
+from ...models.data.loader import Mixture, SceneSet
 from ...models.data.registry import DatasetSpec, resolve_dataset
-from ...models.data.scenes import Split, split_scenes
-from ...runtime import InputError, get_logger
+from ...runtime import InputError, get_logger, progress
 from ...tokenizer.loading import load_statistics
 from ...tokenizer.statistics import LatentStatistics
-from ..sources import offered
+from .. import offered
 from .config import DecoderTrainConfig
 
 LOGGER = get_logger(__name__)
@@ -114,3 +118,31 @@ def _registered(config: DecoderTrainConfig) -> list[DatasetSpec]:
         names = [use.name for use in config.data.sets]
         raise InputError("data_mode", names, "data sets of one kind, static or dynamic")
     return specs
+
+
+@torch.no_grad()
+def add_depth(root: Path, backend: VideoDepthBackend, overwrite: bool = False) -> tuple[int, int]:
+    """Write the missing depth archives of all clips under `root`; unknown depth is 0.
+
+    Returns the number of written archives and of those that existed. Raises `InputError` if there
+    are no clips, or a video cannot be read; written archives stay.
+    """
+    clips = [
+        ClipPaths(root, trajectory, key)
+        for trajectory in list_trajectories(root)
+        for key in list_keys(root, [trajectory])
+    ]
+    missing = [paths for paths in clips if overwrite or not _has_depth(paths)]
+    for paths in progress(missing, "depth", len(missing)):
+        frames = open_clip(paths).frames().movedim(-1, 1).float() / 255
+        estimate = backend(VideoFrames(frames))
+        known = estimate.mask & estimate.depth.isfinite() & (estimate.depth > 0)
+        if not known.any():
+            raise InputError(paths.rgb, "no pixel of known depth", f"depth by {backend.name}")
+        write_depth_archive(paths.depth, torch.where(known, estimate.depth, 0).float().cpu())
+    return len(missing), len(clips) - len(missing)
+
+
+def _has_depth(paths: ClipPaths) -> bool:
+    """Whether each frame has a depth map."""
+    return paths.depth.is_file() and count(paths.depth) == open_clip(paths).num_frames

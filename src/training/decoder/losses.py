@@ -38,17 +38,6 @@ class LossConfig:
         check_least("loss", self, {"mse": 0, "lpips": 0, "depth": 0, "opacity": 0})
 
 
-@dataclass(frozen=True)
-class LossTerms:
-    """Unweighted terms and their weighted sum; a term of weight 0 is not computed and 0."""
-
-    total: Float[Tensor, ""]
-    mse: Float[Tensor, ""]
-    lpips: Float[Tensor, ""]
-    depth: Float[Tensor, ""]
-    opacity: Float[Tensor, ""]
-
-
 def normalise_depth(
     depth: Float[Tensor, "*batch h w"],
     known: Bool[Tensor, "*batch h w"],
@@ -108,8 +97,10 @@ def decoder_loss(
     target: Supervision,
     config: LossConfig,
     perceptual: Perceptual | None = None,
-) -> LossTerms:
-    """Returns all terms and their weighted sum.
+) -> dict[str, Float[Tensor, ""]]:
+    """Returns the weighted sum `loss` and its terms `mse`, `lpips`, `depth` and `opacity`.
+
+    A term of weight 0 is not computed, and 0.
 
     Args:
         predicted: Rendered frames, their depth, and the opacities of the kept Gaussians.
@@ -136,6 +127,6 @@ def decoder_loss(
         if predicted.opacities is None:
             raise InputError("weight of the opacity loss", config.opacity, "0 without opacities")
         opacity = opacity_loss(predicted.opacities, config.published_opacity)
-    total = config.mse * mse + config.lpips * lpips + config.depth * depth
-    total = total + config.opacity * opacity
-    return LossTerms(total=total, mse=mse, lpips=lpips, depth=depth, opacity=opacity)
+    loss = config.mse * mse + config.lpips * lpips + config.depth * depth
+    loss = loss + config.opacity * opacity
+    return {"loss": loss, "mse": mse, "lpips": lpips, "depth": depth, "opacity": opacity}

@@ -20,8 +20,7 @@ from ...geometry.cameras import Cameras
 from ...io.image.pixels import round_to_uint8
 from ...models.data.dataset import ExampleDraw
 from ...models.data.example import Example, Targets, unit_color
-from ...models.data.loader import ExampleLoader
-from ...models.data.mixture import SceneSet
+from ...models.data.loader import ExampleLoader, SceneSet
 from ...models.recon.decoder import Decoded, LatentRecon
 from ...models.recon.scene_decoder import SceneDecoder, floating_type
 from ...models.recon.weights import load_decoder, save_decoder
@@ -31,9 +30,8 @@ from ...runtime import InputError, without_memory
 from ...tokenizer.loading import load_tokenizer
 from ...visualization.depth import colorize_depth
 from ...visualization.sheet import contact_sheet
-from ..perceptual import lpips_folder
-from ..stopwatch import Stopwatch
-from ..task import Model, Objective, Progress, Share, Validation
+from ..settings import lpips_folder
+from ..task import Model, Objective, Progress, Share, Stopwatch, Validation, joined
 from .config import DecoderTrainConfig
 from .data import make_clips, open_data, tokenizer_folder
 from .losses import Perceptual, Supervision, decoder_loss
@@ -85,30 +83,22 @@ class DecoderObjective(Objective):
                 self.config.loss,
                 self.perceptual,
             )
-        mse = terms.mse.detach()
-        figures = {"loss": terms.total, "mse": mse, "psnr": -10 * torch.log10(mse)}
+        mse = terms["mse"].detach()
+        figures = {"loss": terms["loss"], "mse": mse, "psnr": -10 * torch.log10(mse)}
         for name in ("lpips", "depth", "opacity"):
-            figures[f"loss_{name}"] = getattr(terms, name).detach()
+            figures[f"loss_{name}"] = terms[name].detach()
         return {**figures, "color": color, "depth": depth} if pictures else figures
 
     def _decode(self, batch: list[Example]) -> Decoded:
         """Returns the Gaussians of all scenes of a batch."""
         times = None
-        device = self.scenes.device
-        with self.clock("encode"), torch.autocast(device.type, enabled=False):
+        with self.clock("encode"), torch.autocast(self.scenes.device.type, enabled=False):
             seen = self.scenes.batch_conditions(batch)
             if self.config.decoder.use_time:
-                size = (batch[0].cameras.height, batch[0].cameras.width)
-                sources = [part.source_times for part in seen if part.source_times is not None]
-                target = [self.scenes.target_time(example.target_time, size) for example in batch]
-                times = (torch.cat(sources), torch.cat(target))
+                times = self.scenes.times(seen, [example.target_time for example in batch])
         with self.clock("decode"):
             return self.network(
-                torch.cat([part.latents for part in seen]),
-                torch.cat([part.pluecker for part in seen]),
-                torch.cat([part.origins for part in seen]),
-                torch.cat([part.directions for part in seen]),
-                times,
+                seen.latents, seen.pluecker, seen.origins, seen.directions, time=times
             )
 
     def _render(self, gaussians: Gaussians, targets: list[Targets], depth: bool) -> Render:
@@ -183,21 +173,17 @@ class DecoderTask:
         data = self._data[1] if self._data is not None else None
         if data is None:
             return Validation()
-        result, drawn = Validation(), []
+        parts: list[Validation] = []
         for index, counts in share.turns(len(data)):
             example = data[ExampleDraw(index, 0, index)]
             terms = dict(model([example], pictures=True))
             color, depth = terms.pop("color")[0], terms.pop("depth")[0]
-            if not counts:
-                continue
-            result.count += 1
-            for name, value in terms.items():
-                result.figures[name] = result.figures.get(name, 0.0) + float(value)
-            if len(drawn) < PICTURED:
-                drawn.append(_comparison(color, depth, _color(example.targets)))
-        result.figures = {name: total / result.count for name, total in result.figures.items()}
-        result.picture = torch.cat(drawn) if drawn else None
-        return result
+            if counts:
+                drawn = len(parts) < PICTURED
+                sheet = _comparison(color, depth, _color(example.targets)) if drawn else None
+                figures = {name: float(value) for name, value in terms.items()}
+                parts.append(Validation(1, figures, sheet))
+        return joined(parts)
 
     def write_weights(self, folder: Path, weights: dict[str, Tensor]) -> None:
         """Write the weights with the decoder's configuration, as `sample.py` reads them."""

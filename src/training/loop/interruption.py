@@ -1,9 +1,15 @@
-"""SIGTERM and SIGINT end a job after its step."""
+"""The ends of a job: its last step, its minutes, or SIGTERM and SIGINT after a step.
+
+A job is one call of `train`; a run is all the jobs that write into one folder.
+"""
 
 import signal
 import threading
-from types import FrameType, TracebackType
-from typing import Any
+import time
+from collections.abc import Callable
+from contextlib import ExitStack
+from dataclasses import dataclass
+from types import FrameType
 
 
 class Stopped(RuntimeError):
@@ -21,12 +27,10 @@ class Interrupted(Stopped):
         self.exit_code = 128 + (number or signal.SIGTERM)
 
 
-class Terminations:
+class Terminations(ExitStack):
     """Notes the first SIGTERM or SIGINT inside the block; a second one ends the process."""
 
-    def __init__(self) -> None:
-        self.number: int | None = None
-        self._before: dict[int, Any] = {}
+    number: int | None = None
 
     @property
     def seen(self) -> bool:
@@ -44,22 +48,74 @@ class Terminations:
             for number in (signal.SIGTERM, signal.SIGINT):
                 # A job that a shell runs in the background ignores Ctrl-C.
                 if signal.getsignal(number) is not signal.SIG_IGN:
-                    self._before[number] = signal.signal(number, self._note)
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        self._restore()
+                    self.callback(signal.signal, number, signal.signal(number, self._note))
+        return super().__enter__()
 
     def _note(self, number: int, frame: FrameType | None) -> None:
         self.number = number
-        self._restore()
+        # The handlers from before are back, here or at the end of the block.
+        self.close()
 
-    def _restore(self) -> None:
-        while self._before:
-            number, handler = self._before.popitem()
-            signal.signal(number, handler)
+
+@dataclass(frozen=True)
+class Span:
+    """The steps of a run: the numbers of its first and its last."""
+
+    first: int
+    last: int
+
+    def share(self, step: int) -> float:
+        """Returns the share that is done with update number `step`."""
+        return min(max(step - self.first, 0) / max(self.last - self.first, 1), 1.0)
+
+
+class Minutes:
+    """The time that a run has used and its limits, if it has any."""
+
+    def __init__(
+        self,
+        job_limit: float | None,
+        run_limit: float | None,
+        now: Callable[[], float] = time.monotonic,
+    ) -> None:
+        """Begin a job.
+
+        Args:
+            job_limit: Minutes from now until the job ends.
+            run_limit: Minutes of training until the run ends, in this job and earlier ones.
+            now: A clock in seconds.
+        """
+        self._now, self._job_limit, self._run_limit = now, job_limit, run_limit
+        self._begun = self._trained = now()
+        self.earlier = 0.0
+
+    def begin_training(self, earlier: float) -> None:
+        """Begin the first step; `earlier` jobs of the run trained for so many minutes."""
+        self.earlier, self._trained = earlier, self._now()
+
+    @property
+    def trained(self) -> float:
+        """Minutes of training in this job and the earlier ones."""
+        return self.earlier + (self._now() - self._trained) / 60
+
+    @property
+    def share(self) -> float:
+        """The share of the run's time that is used; of the job's if only that is limited."""
+        if self._run_limit is not None:
+            return min(self.trained / self._run_limit, 1.0)
+        if self._job_limit is None:
+            return 0.0
+        # Preparations before the first step are not training.
+        left = self._job_limit - (self._trained - self._begun) / 60
+        return min((self.trained - self.earlier) / left, 1.0) if left > 0 else 1.0
+
+    @property
+    def run_is_over(self) -> bool:
+        """Whether the run has used all of its time, in this job or earlier ones."""
+        return self._run_limit is not None and self.share >= 1
+
+    @property
+    def over(self) -> bool:
+        """Whether the job must end."""
+        used = (self._now() - self._begun) / 60
+        return self.share >= 1 or (self._job_limit is not None and used >= self._job_limit)

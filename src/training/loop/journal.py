@@ -1,66 +1,118 @@
-"""The journal of a run: a line of JSON for each step, and the record of a failed step."""
+"""The outputs of a job: journal, progress bar, trackers, pictures, the record of a failed step.
+
+The journal `<output_dir>/steps.jsonl` has a line of JSON for each step.
+"""
 
 import json
 import math
-from collections.abc import Mapping
+import sys
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from ...io.atomic import atomic_path
+from jaxtyping import UInt8
+from torch import Tensor
+from tqdm import tqdm
+
+from ...io.atomic import is_temporary, write_text
+from ...io.image.image import write_png
 from ...io.json_object import write_json
 from ...runtime import InputError, get_logger
 from ..checkpoints.writing import writing
+from ..settings import LoopConfig
+from ..task import Validation
 from .interruption import Stopped
+
+if TYPE_CHECKING:
+    from accelerate import Accelerator
 
 LOGGER = get_logger(__name__)
 JOURNAL, DAMAGED, FAILED = "steps.jsonl", "steps.damaged.jsonl", "failed"
 # Prefix of the figures of held-out samples.
 VALIDATION = "validation_"
+CONFIG_NAME = "config.yaml"
+# Seconds between two updates of a progress bar on a terminal and in a file.
+INTERVAL, QUIET_INTERVAL = 0.1, 30
+PICTURES = "validation"
 
 
 class NonFiniteStep(Stopped):
     """A loss or a gradient is not finite; no checkpoint contains an update with it."""
 
 
-class Journal:
-    """The file `<output_dir>/steps.jsonl`."""
+class Report:
+    """The outputs of a job; only the main process has any."""
 
-    def __init__(self, output_dir: Path, step: int) -> None:
-        """Keep the lines up to the checkpoint's `step`; the later updates are lost.
+    def __init__(
+        self, accelerator: "Accelerator", loop: LoopConfig, step: int, settings: str
+    ) -> None:
+        """Resume after `step`; writes the `settings` into the folder.
 
-        Lines that are damaged, or half written by a killed run, move to another file.
+        The journal keeps the lines up to `step`: later updates are lost.
 
         Raises:
-            InputError: the file cannot be read or written.
+            InputError: a file cannot be read or written.
         """
-        self.path = output_dir / JOURNAL
-        with writing(self.path):
-            records, damaged = _read(self.path)
-            if damaged:
-                self._set_aside([line for _, line in damaged])
-            kept = [(line, record) for line, record in records if record["step"] <= step]
-            self._validated = {
-                record["step"]
-                for _, record in kept
-                if any(name.startswith(VALIDATION) for name in record)
-            }
-            with atomic_path(self.path) as temporary:
-                temporary.write_text("".join(f"{line}\n" for line, _ in kept), encoding="utf-8")
+        self.accelerator, self.loop, self.step = accelerator, loop, step
+        self.folder, self.main = Path(loop.output_dir), accelerator.is_main_process
+        self._bar: tqdm[Any] | None = None
+        if self.main:
+            write_text(self.folder / CONFIG_NAME, settings)
+            _remove_temporaries(self.folder)
+            self._validated = _shorten(self.folder / JOURNAL, step)
 
-    def has_validation(self, step: int) -> bool:
-        """Whether the file had a validation at `step` when it was opened."""
-        return step in self._validated
+    @contextmanager
+    def until(self, last: int) -> Iterator[None]:
+        """Show a progress bar inside the block."""
+        interval = INTERVAL if sys.stderr.isatty() else QUIET_INTERVAL
+        name, hidden = self.loop.name, not self.main
+        with tqdm(
+            total=last, initial=self.step, desc=name, disable=hidden, mininterval=interval
+        ) as self._bar:
+            yield
 
-    def _set_aside(self, lines: list[bytes]) -> None:
-        """Move damaged lines to a file of their own, with a warning."""
-        path = self.path.with_name(DAMAGED)
-        with path.open("ab") as file:
-            file.writelines(line + b"\n" for line in lines)
-        LOGGER.warning("%s: %d damaged lines are set aside in %s", self.path, len(lines), path.name)
+    def steps(self, record: Mapping[str, float]) -> None:
+        """Show and write the figures of the steps since the last call."""
+        if not self.main:
+            return
+        done, self.step = int(record["step"]) - self.step, int(record["step"])
+        self._append(record)
+        self.accelerator.log(dict(record), step=self.step)
+        if self._bar is not None:
+            shown = {"loss": f"{record['loss']:.4g}", "lr": f"{record['lr']:.2g}"}
+            self._bar.set_postfix(shown, refresh=False)
+            self._bar.update(done)
 
-    def write(self, record: Mapping[str, float]) -> None:
-        """Append one step; raises `InputError` if the file cannot be written."""
-        with writing(self.path), self.path.open("a", encoding="utf-8") as file:
+    def lacks_validation(self, step: int) -> bool:
+        """Whether the journal had no validation of `step` when it was opened."""
+        return self.main and step not in self._validated
+
+    def validation(self, step: int, result: Validation) -> None:
+        """Show and write the figures and the picture of held-out samples, if there are any."""
+        if not self.main or not result.count:
+            return
+        figures = {f"{VALIDATION}{name}": value for name, value in result.figures.items()}
+        LOGGER.info("step %d, %d samples: %s", step, result.count, figures)
+        if result.picture is not None:
+            write_png(self.folder / PICTURES / f"step-{step:06d}.png", result.picture)
+            self._show(result.picture, step)
+        # Written last: the line marks the validation as complete.
+        self._append({"step": step, **figures})
+        self.accelerator.log(figures, step=step)
+
+    def _show(self, picture: UInt8[Tensor, "h w 3"], step: int) -> None:
+        """Send a picture to the trackers that accept pictures."""
+        pictures = {"validation": picture[None].cpu().numpy()}
+        layout = {"tensorboard": {"dataformats": "NHWC"}, "wandb": {}}
+        for tracker in self.accelerator.trackers:
+            if tracker.name in layout:
+                tracker.log_images(pictures, step=step, **layout[tracker.name])
+
+    def _append(self, record: Mapping[str, float]) -> None:
+        """Append a line to the journal; raises `InputError` if it cannot be written."""
+        path = self.folder / JOURNAL
+        with writing(path), path.open("a", encoding="utf-8") as file:
             file.write(json.dumps(record) + "\n")
 
 
@@ -88,9 +140,7 @@ def record_failure(
     path = output_dir / FAILED / f"step-{step}-rank-{rank}.json"
     # JSON has no NaN.
     values = {name: value if math.isfinite(value) else str(value) for name, value in terms.items()}
-    with writing(path):
-        content = {"step": step, "rank": rank, "keys": keys, "terms": values}
-        write_json(path, content, indent=2)
+    write_json(path, {"step": step, "rank": rank, "keys": keys, "terms": values}, indent=2)
     return path
 
 
@@ -119,3 +169,31 @@ def _record(line: bytes) -> dict[str, Any] | None:
     except (ValueError, RecursionError):
         return None
     return record if isinstance(record, dict) and type(record.get("step")) is int else None
+
+
+def _shorten(path: Path, step: int) -> set[int]:
+    """Keep the lines of a journal up to a `step`; returns the steps with a validation.
+
+    Lines that are damaged, or half written by a killed run, move to another file.
+    """
+    with writing(path):
+        records, damaged = _read(path)
+        if damaged:
+            aside = path.with_name(DAMAGED)
+            with aside.open("ab") as file:
+                file.writelines(line + b"\n" for _, line in damaged)
+            LOGGER.warning(
+                "%s: %d damaged lines are set aside in %s", path, len(damaged), aside.name
+            )
+        kept = [(line, record) for line, record in records if record["step"] <= step]
+        write_text(path, "".join(f"{line}\n" for line, _ in kept))
+    prefixed = [record for _, record in kept if any(key.startswith(VALIDATION) for key in record)]
+    return {record["step"] for record in prefixed}
+
+
+def _remove_temporaries(folder: Path) -> None:
+    """Remove unfinished files of a killed job; the lock keeps other jobs out."""
+    for place in (folder, folder / PICTURES, folder / FAILED):
+        for path in place.glob(".*"):
+            if is_temporary(path) and path.is_file():
+                path.unlink()

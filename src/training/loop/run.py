@@ -6,31 +6,23 @@ A step is one update of the weights; steps are counted over all stages of a trai
 import time
 from collections.abc import Callable
 from contextlib import ExitStack, closing, nullcontext
+from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Generic
+from typing import Any
 
 import torch
-from torch import Tensor
 
 from ...io.locks import process_lock
 from ...runtime import get_logger
-from ..checkpoints.files import Checkpoint, write_checkpoint
-from ..checkpoints.folders import first_step, remove_old
+from ..checkpoints.files import first_step, remove_old, write_checkpoint
+from ..checkpoints.snapshot import random_state, set_random_state
 from ..optim import OptimConfig, learning_rate
 from ..settings import LoopConfig
-from ..stopwatch import Stopwatch
-from ..task import Batch, Share, Task
-from .interruption import Interrupted, Terminations
-from .launch import start_launch, start_trackers
-from .processes import agree, forget_processes, from_main
-from .progress import Minutes, Span
-from .report import Report
-from .state import TrainingState, checkpoint_to_resume
-from .updates import Updates
-from .validation import validate
-
-if TYPE_CHECKING:
-    from accelerate import Accelerator
+from ..task import Batch, Share, Task, joined
+from .interruption import Interrupted, Minutes, Span, Terminations
+from .journal import Report
+from .launch import agree, forget_processes, from_main, gather_all, start_launch, start_trackers
+from .state import TrainingState, Updates
 
 LOGGER = get_logger(__name__)
 LOCK = ".training.lock"
@@ -64,19 +56,16 @@ def train(
     with ExitStack() as held:
         try:
             agree(settings)
-            from_main(lambda: _lock(Path(loop.output_dir), held))
+            # No other training may write into the folder.
+            lock = process_lock(
+                Path(loop.output_dir) / LOCK, "another output_dir, or to wait for it"
+            )
+            from_main(lambda: held.enter_context(lock))
             start_trackers(accelerator, loop)
             torch.set_float32_matmul_precision("high" if loop.allow_tf32 else "highest")
             from_main(task.prepare)
-            training = _Training(
-                accelerator=accelerator,
-                task=task,
-                loop=loop,
-                optim=optim,
-                checkpoint=checkpoint_to_resume(task, loop),
-                minutes=minutes,
-            )
-            return training.run(settings)
+            state = TrainingState(accelerator, task, loop, optim)
+            return _Training(state, minutes).run(settings)
         finally:
             # Free sharded networks before the process group ends: they keep a reference to it.
             accelerator.free_memory()
@@ -84,54 +73,21 @@ def train(
             accelerator.end_training()
 
 
-def _lock(output_dir: Path, held: ExitStack) -> None:
-    """Let no other training write into the folder."""
-    held.enter_context(process_lock(output_dir / LOCK, "another output_dir, or to wait for it"))
-
-
-class _Training(Generic[Batch]):
+class _Training:
     """A job: the steps from its start to its end."""
 
-    def __init__(
-        self,
-        accelerator: "Accelerator",
-        task: Task[Batch],
-        loop: LoopConfig,
-        optim: OptimConfig,
-        checkpoint: Checkpoint | None,
-        minutes: Minutes,
-    ) -> None:
-        self.accelerator, self.task, self.loop, self.optim = accelerator, task, loop, optim
+    def __init__(self, state: TrainingState, minutes: Minutes) -> None:
+        self.state, self.loop, self.accelerator = state, state.loop, state.accelerator
         self.minutes, self.time_share = minutes, 0.0
         self.terminated = self.stopping = False
-        self.folder, self.clock = Path(loop.output_dir), Stopwatch(accelerator.device, loop.timing)
-        self.state = TrainingState(
-            accelerator=accelerator,
-            task=task,
-            loop=loop,
-            optim=optim,
-            checkpoint=checkpoint,
-            clock=self.clock,
-        )
-        self.updates = Updates(
-            accelerator=accelerator,
-            task=task,
-            loop=loop,
-            optim=optim,
-            state=self.state,
-            clock=self.clock,
-            mean=self._mean,
-        )
-        self.begun, first = self.state.step, first_step(self.folder)
-        steps = loop.stage_steps
-        self.span = Span(first, loop.max_steps if steps is None else first + steps)
-        # Minutes of an earlier stage do not count.
-        own = checkpoint is not None and self.state.step > first
-        self.earlier = checkpoint.minutes if checkpoint is not None and own else 0.0
+        self.folder, self.updates = Path(state.loop.output_dir), Updates(state)
+        self.begun, first = state.step, first_step(self.folder)
+        steps = self.loop.stage_steps
+        self.span = Span(first, self.loop.max_steps if steps is None else first + steps)
         self.share = Share(
-            accelerator.process_index, accelerator.num_processes, self.state.position
+            self.accelerator.process_index, self.accelerator.num_processes, state.position
         )
-        self.batches = task.batches(self.share, self._progress)
+        self.batches = state.task.batches(self.share, self._progress)
 
     def run(self, settings: str) -> int:
         """Make all steps that are left; returns the last."""
@@ -139,7 +95,8 @@ class _Training(Generic[Batch]):
         if loop.stop_after is not None:
             last = min(last, state.step + loop.stop_after)
         report = Report(self.accelerator, loop, step=state.step, settings=settings)
-        self.minutes.begin_training(self.earlier)
+        # Minutes of an earlier stage do not count.
+        self.minutes.begin_training(state.minutes if state.step > self.span.first else 0.0)
         self._make_up(report)
         if state.step >= last or self.minutes.run_is_over:
             LOGGER.info("%s: finished at step %d", self.folder, state.step)
@@ -148,9 +105,9 @@ class _Training(Generic[Batch]):
         with Terminations() as terminations, report.until(last), stream as batches:
             self._agree(terminations)
             while state.step < last and not self.stopping:
-                with self.clock("step"):
+                with state.clock("step"):
                     progress = max(self.span.share(state.step + 1), self.time_share)
-                    self.updates.make(batches, learning_rate(self.optim, state.step, progress))
+                    self.updates.make(batches, learning_rate(state.optim, state.step, progress))
                     due = self._check(terminations, state.step == last)
                 if due:
                     report.steps(self.updates.summary())
@@ -169,20 +126,16 @@ class _Training(Generic[Batch]):
 
     def _progress(self) -> float:
         """Returns the share of the run in [0, 1] that is done before the next batch."""
-        parts = self.optim.accumulation_steps
+        parts = self.state.optim.accumulation_steps
         span = Span(self.span.first * parts, self.span.last * parts)
         return max(span.share(self.state.step * parts + self.updates.part), self.time_share)
-
-    def _mean(self, own: Tensor) -> Tensor:
-        """Returns the mean over the processes."""
-        mean: Any = self.accelerator.reduce(own, "mean")
-        return mean
 
     def _agree(self, terminations: Terminations) -> None:
         """Give all processes the same share of the time, and the same answer whether to stop."""
         told = [self.minutes.share, float(terminations.seen), float(self.minutes.over)]
         if self.accelerator.num_processes > 1:
-            told = self._mean(torch.tensor(told, device=self.state.device)).tolist()
+            means: Any = self.accelerator.reduce(torch.tensor(told).to(self.state.device), "mean")
+            told = means.tolist()
         self.time_share, self.terminated = told[0], told[1] > 0
         self.stopping = self.terminated or told[2] > 0
 
@@ -200,13 +153,20 @@ class _Training(Generic[Batch]):
         return due
 
     def _validate(self, report: Report) -> None:
-        """Validate on held-out samples, with the averaged weights if there are any."""
-        model, average = self.state.model, self.state.average
-        model.eval()
-        with average.applied() if average is not None else nullcontext():
-            result = validate(self.task, model, self.share, self.state.device)
-        model.train()
-        report.validation(self.state.step, result)
+        """Validate on held-out samples, with the averaged weights if there are any.
+
+        Figures are weighted by the samples of each process; the picture is that of this one.
+        Restores the random generators, so that validations do not change the training.
+        """
+        state, average = self.state, self.state.average
+        state.model.eval()
+        generators = random_state(state.device)
+        with torch.no_grad(), average.applied() if average is not None else nullcontext():
+            own = state.task.validate(state.model, self.share)
+        set_random_state(generators, state.device)
+        state.model.train()
+        parts = gather_all(replace(own, picture=None))
+        report.validation(state.step, replace(joined(parts), picture=own.picture))
 
     def _make_up(self, report: Report) -> None:
         """Validate at once if an earlier job ended between its checkpoint and the validation."""
@@ -222,7 +182,7 @@ class _Training(Generic[Batch]):
         checkpoint = self.state.capture(self.batches.position, self.minutes.trained)
 
         def write() -> None:
-            write_checkpoint(self.folder, checkpoint, self.task.write_weights)
+            write_checkpoint(self.folder, checkpoint, self.state.task.write_weights)
             remove_old(
                 self.folder,
                 keep_last=self.loop.keep_last,

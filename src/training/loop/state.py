@@ -1,34 +1,46 @@
-"""The state of a training, and the checkpoint that it resumes."""
+"""The state of a training, the checkpoint that it resumes, and the updates of its weights.
 
+Figures of an update stay on the device until they are reported.
+"""
+
+import math
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
 from ...checkpoints.steps import defect, list_checkpoints, step_of
 from ...runtime import InputError, get_logger, rank, seed_everything
-from ..checkpoints.files import LATEST, Checkpoint, choose_checkpoint
-from ..checkpoints.folders import hand_over
+from ..checkpoints.files import LATEST, Checkpoint, choose_checkpoint, hand_over
 from ..checkpoints.snapshot import (
+    copied,
     derived_seed,
+    gathered,
+    group_by_age,
     load_optimizer_state,
     load_weights,
     optimizer_state,
     random_state,
     set_random_state,
+    spread,
 )
-from ..checkpoints.transfer import copied, spread
 from ..checkpoints.writing import writing
-from ..checkpoints.zero import group_by_age, zero_requested
-from ..ema import MovingAverage
-from ..optim import OptimConfig, build_optimizer
+from ..optim import MovingAverage, OptimConfig, build_optimizer
 from ..settings import LoopConfig
-from ..stopwatch import Stopwatch
-from ..task import Batch, Task
-from .processes import from_main, gather_all, only_main
+from ..task import Batch, Stopwatch, Task
+from .journal import NonFiniteStep, record_failure
+from .launch import from_main, gather_all, only_main, zero_requested
 
 if TYPE_CHECKING:
     from accelerate import Accelerator
 
 LOGGER = get_logger(__name__)
+# Figures without which an update ruins the weights.
+ESSENTIAL = ("loss", "gradient_norm")
 
 
 def checkpoint_to_resume(task: Task[Batch], loop: LoopConfig) -> Checkpoint | None:
@@ -77,17 +89,24 @@ class TrainingState:
     def __init__(
         self,
         accelerator: "Accelerator",
-        task: Task[Batch],
+        task: Task[Any],
         loop: LoopConfig,
         optim: OptimConfig,
-        checkpoint: Checkpoint | None,
-        clock: Stopwatch,
     ) -> None:
-        """Build the objective of the task and load the checkpoint; a collective call."""
+        """Build the objective of the task and load the checkpoint to resume; a collective call.
+
+        Raises:
+            InputError: as `checkpoint_to_resume` and the task.
+        """
+        checkpoint = checkpoint_to_resume(task, loop)
+        self.accelerator, self.task, self.loop, self.optim = accelerator, task, loop, optim
         self.device = accelerator.device
+        self.clock = Stopwatch(self.device, loop.timing)
+        # Of training, in earlier jobs of the run.
+        self.minutes = checkpoint.minutes if checkpoint is not None else 0.0
         # New weights are the same in all processes.
         seed_everything(loop.seed)
-        objective = task.build(self.device, clock)
+        objective = task.build(self.device, self.clock)
         self.network, self.step = objective.network, 0
         if checkpoint is not None:
             load_weights(self.network, checkpoint.weights)
@@ -141,3 +160,103 @@ class TrainingState:
             positions=gather_all(position),
             minutes=minutes,
         )
+
+
+@dataclass(frozen=True)
+class Figures:
+    """Figures of one step of this process, by name, and the keys of its samples."""
+
+    step: int
+    keys: list[str]
+    names: tuple[str, ...]
+    values: Float[Tensor, " figure"]
+
+
+class Updates:
+    """Updates a training state with one batch after the other and collects the figures.
+
+    `part` is the number of the next batch within its update.
+    """
+
+    def __init__(self, state: TrainingState) -> None:
+        self.state, self.part, self.rate, self.reported = state, 0, 0.0, state.step
+        self._waiting: list[Figures] = []
+        self._known: dict[str, list[float]] = {}
+
+    def make(self, batches: Iterator[Batch], rate: float) -> None:
+        """Update the weights once, with the learning rate `rate`."""
+        self.rate = rate
+        for group in self.state.optimizer.param_groups:
+            group["lr"] = rate
+        for part in range(self.state.optim.accumulation_steps):
+            self.part = part
+            self._accumulate(batches)
+        self.state.step += 1
+        if self.state.average is not None:
+            self.state.average.update(self.state.step)
+
+    def _accumulate(self, batches: Iterator[Batch]) -> None:
+        """Run a batch forward and backward; the last batch of an update makes the step."""
+        state, clock, accelerator = self.state, self.state.clock, self.state.accelerator
+        with clock("data"):
+            batch = next(batches)
+        keys = state.task.keys(batch)
+        with accelerator.accumulate(state.model):
+            terms: Mapping[str, Tensor] = state.model(batch)
+            self._note(keys, terms)
+            with clock("backward"):
+                accelerator.backward(terms["loss"])
+            with clock("optimizer"):
+                if accelerator.sync_gradients:
+                    most = state.optim.max_grad_norm
+                    norm: Any = accelerator.clip_grad_norm_(state.model.parameters(), most)
+                    # DeepSpeed has made the update by now, and returns the norm as a number.
+                    if not isinstance(norm, Tensor):
+                        norm = torch.tensor(norm).to(state.device)
+                    self._note(keys, {"gradient_norm": gathered(norm)})
+                state.optimizer.step()
+                state.optimizer.zero_grad()
+
+    def _note(self, keys: list[str], figures: Mapping[str, Tensor]) -> None:
+        """Keep figures of the coming step, without their graph, for the next report."""
+        values = torch.stack([value.detach().float() for value in figures.values()])
+        self._waiting.append(Figures(self.state.step + 1, keys, tuple(figures), values))
+        if self.state.loop.report_every == 1:
+            # Before the weights are updated with a loss that is not finite.
+            self.check()
+
+    def check(self) -> None:
+        """Average the figures since the last call over the processes; waits for the device.
+
+        Raises:
+            NonFiniteStep: a loss or a gradient norm is not finite; in all processes, because each
+                mean includes the figures of all.
+        """
+        waiting, self._waiting = self._waiting, []
+        if not waiting:
+            return
+        own = torch.cat([figures.values for figures in waiting])
+        means: Any = self.state.accelerator.reduce(own, "mean")
+        numbers, bad = iter(means.tolist()), None
+        for figures in waiting:
+            for name in figures.names:
+                number = next(numbers)
+                self._known.setdefault(name, []).append(number)
+                if bad is None and name in ESSENTIAL and not math.isfinite(number):
+                    bad = figures
+        if bad is None:
+            return
+        terms = dict(zip(bad.names, bad.values.tolist(), strict=True))
+        folder, rank = Path(self.state.loop.output_dir), self.state.accelerator.process_index
+        path = record_failure(folder, step=bad.step, rank=rank, keys=bad.keys, terms=terms)
+        raise NonFiniteStep(f"step {bad.step}: {terms} with the samples {bad.keys} ({path})")
+
+    def summary(self) -> dict[str, float]:
+        """Returns means over the steps since the last call."""
+        state, known, self._known = self.state, self._known, {}
+        steps, self.reported = state.step - self.reported, state.step
+        figures = {name: sum(numbers) / len(numbers) for name, numbers in known.items()}
+        seconds = {f"seconds_{name}": total / steps for name, total in state.clock.take().items()}
+        batches = state.optim.accumulation_steps * state.accelerator.num_processes
+        seconds["samples_per_second"] = state.loop.batch_size * batches / seconds["seconds_step"]
+        return {"step": state.step, "lr": self.rate, **figures, **seconds}

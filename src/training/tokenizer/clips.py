@@ -109,20 +109,13 @@ class FolderSource:
         first = int(start * (clip.num_frames - frames + 1))
         indices = range(first, first + frames)
         color = clip.frames(indices).movedim(-1, 0)[None]
-        cameras = clip.cameras(indices)
-        height, width = size
-        batch = Cameras(cameras.c2w[None], cameras.intrinsics[None], width=width, height=height)
-        return WholeClips(color, batch, [str(paths.rgb)])
+        cameras = Cameras.stack([clip.cameras(indices)])
+        return WholeClips(color, cameras, [str(paths.rgb)])
 
 
 def join_clips(parts: Sequence[WholeClips]) -> WholeClips:
     """Returns the clips of all parts, one after the other."""
-    cameras = Cameras(
-        torch.cat([part.cameras.c2w for part in parts]),
-        torch.cat([part.cameras.intrinsics for part in parts]),
-        parts[0].cameras.width,
-        parts[0].cameras.height,
-    )
+    cameras = Cameras.concatenate([part.cameras for part in parts])
     keys = [key for part in parts for key in part.keys]
     return WholeClips(torch.cat([part.color for part in parts]), cameras, keys)
 

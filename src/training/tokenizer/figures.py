@@ -1,6 +1,6 @@
-"""Measurements of a tokenizer: statistics of its latents, and errors of decoded colours.
+"""Measurements of a tokenizer: its loss, statistics of its latents, errors of decoded colours.
 
-Colours are RGB in [0, 1]; clips are `[clip, 3, frame, h, w]`.
+Clips are `[clip, 3, frame, h, w]`; their colours are RGB in [0, 1], those of videos in [-1, 1].
 """
 
 from collections.abc import Callable, Iterable
@@ -9,16 +9,40 @@ import torch
 from jaxtyping import Float, UInt8
 from torch import Tensor
 
-from ...evaluation.masked import ClipErrors, channel_errors, clip_errors
+from ...evaluation.masked import ClipErrors, channel_errors, clip_errors, ycbcr
 from ...io.image.pixels import round_to_uint8
-from ...tokenizer.statistics import LatentStatistics
+from ...tokenizer.statistics import LatentStatistics, moments
 from ...visualization.sheet import contact_sheet
 from ..task import Validation
+from .config import TokenizerLossConfig
 
 # Clips that are drawn, and frames of each.
 PICTURED, FRAMES = 4, 4
 # Bounds the division by a constant channel.
 LEAST_STD = 1e-4
+
+
+def reconstruction_loss(
+    decoded: Float[Tensor, "clip 3 frame h w"],
+    video: Float[Tensor, "clip 3 frame h w"],
+    config: TokenizerLossConfig,
+) -> dict[str, Float[Tensor, ""]]:
+    """Returns the weighted sum `loss` (without LPIPS) and its terms, for videos in [-1, 1].
+
+    The terms are `l1`, the mean squared error `mse`, and `chroma`, the L1 of both chroma channels
+    (BT.601). Luma alone lowers the first two; the third keeps a network from decoding grey.
+    """
+    # Chroma is linear in RGB: the chroma of an error is the error of the chroma.
+    error = decoded.float() - video.float()
+    l1, mse = error.abs().mean(), (error * error).mean()
+    chroma = ycbcr(error)[:, 1:].abs().mean()
+    loss = config.l1 * l1 + config.l2 * mse + config.chroma * chroma
+    return {"loss": loss, "l1": l1, "mse": mse, "chroma": chroma}
+
+
+def psnr_of(mse: Float[Tensor, ""]) -> Float[Tensor, ""]:
+    """Returns the PSNR in dB of a mean squared error of colours in [-1, 1]."""
+    return -10 * torch.log10(mse / 4)
 
 
 def measure_statistics(
@@ -28,16 +52,8 @@ def measure_statistics(
 
     `encode` turns videos in [-1, 1] into raw latents; all `videos` have one size.
     """
-    total, squares, count = torch.zeros(()), torch.zeros(()), 0
-    for video in videos:
-        latent = encode(video).double()
-        total = total.to(latent) + latent.sum(dim=(0, 3, 4))
-        squares = squares.to(latent) + (latent * latent).sum(dim=(0, 3, 4))
-        count += latent[:, 0, 0].numel()
-    assert count > 0, "statistics of no clips"
-    mean = total / count
-    std = (squares / count - mean * mean).clamp_min(LEAST_STD**2).sqrt()
-    return LatentStatistics(mean.float().cpu(), std.float().cpu())
+    mean, std = moments(map(encode, videos), (0, 3, 4), LEAST_STD)
+    return LatentStatistics(mean.cpu(), std.cpu())
 
 
 def color_figures(
@@ -74,26 +90,10 @@ def reconstruction_sheet(
     return contact_sheet(pictures, columns=len(frames))
 
 
-class Measurement:
-    """Means of the figures over clips, and stacked sheets of the first clips."""
-
-    def __init__(self) -> None:
-        self._result = Validation()
-        self._sheets: list[Tensor] = []
-
-    def add(
-        self, decoded: Float[Tensor, "1 3 frame h w"], clip: Float[Tensor, "1 3 frame h w"]
-    ) -> None:
-        """Measure one clip; both videos are in [-1, 1]."""
-        decoded, clip, figures = (decoded.float() + 1) / 2, (clip + 1) / 2, self._result.figures
-        for name, value in color_figures(decoded, clip).items():
-            figures[name] = figures.get(name, 0.0) + value
-        self._result.count += 1
-        if len(self._sheets) < PICTURED:
-            self._sheets.append(reconstruction_sheet(decoded[0], clip[0]))
-
-    def result(self) -> Validation:
-        """Returns the figures and the picture of all added clips."""
-        count, sums = self._result.count, self._result.figures
-        figures = {name: total / count for name, total in sums.items()}
-        return Validation(count, figures, torch.cat(self._sheets) if self._sheets else None)
+def measure_clip(
+    decoded: Float[Tensor, "1 3 frame h w"], clip: Float[Tensor, "1 3 frame h w"], draw: bool
+) -> Validation:
+    """Returns the figures of one clip, with a sheet if it is wanted; both videos are in [-1, 1]."""
+    decoded, clip = (decoded.float() + 1) / 2, (clip + 1) / 2
+    sheet = reconstruction_sheet(decoded[0], clip[0]) if draw else None
+    return Validation(1, color_figures(decoded, clip), sheet)

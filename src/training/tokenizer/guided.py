@@ -15,13 +15,82 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from ...tokenizer import planar
+from ...tokenizer.cosmos import COMPRESSION
+from ...tokenizer.statistics import Moments, moments
 from ..settings import check_least, check_shares
-from .code import LinearCode, fit_code
 
 # Bounds the amplification of bands that are nearly always 0.
-LEAST_STD = 2e-3
+LEAST_BAND_STD = 2e-3
 # Deviation of a decoded band before training, as a share of the band's.
 DECODED_SHARE = 0.5
+# Bounds the division by a component that never changes.
+LEAST_CODE_STD = 1e-4
+
+
+@dataclass(frozen=True)
+class LinearCode:
+    """A linear code of videos in [-1, 1]: the principal components of blocks, of deviation 1.
+
+    A block is 8x8 pixels of the first frame, or of the mean of each eight frames after it: as many
+    blocks as there are latent positions. The code has their mean, their first principal directions
+    (orthonormal columns) and their deviations.
+    """
+
+    mean: Float[Tensor, " pixel"]
+    basis: Float[Tensor, "pixel component"]
+    std: Float[Tensor, " component"]
+
+    def encode(
+        self, video: Float[Tensor, "clip 3 frame h w"]
+    ) -> Float[Tensor, "clip component latent_frame lh lw"]:
+        """Returns the whitened components of every block, in the layout of latents."""
+        # In float32 under autocast too.
+        with torch.autocast(video.device.type, enabled=False):
+            code = (video_blocks(video.float()) - self.mean) @ self.basis / self.std
+        return code.movedim(-1, 1)
+
+
+def video_blocks(
+    video: Float[Tensor, "clip 3 frame h w"],
+) -> Float[Tensor, "clip latent_frame lh lw pixel"]:
+    """Returns the blocks of videos of 8k + 1 frames; pixels are ordered by colour, row, column."""
+    later = video[:, :, 1:].unflatten(2, (-1, COMPRESSION)).mean(3)
+    frames = torch.cat([video[:, :, :1], later], dim=2)
+    blocks = frames.unflatten(3, (-1, COMPRESSION)).unflatten(5, (-1, COMPRESSION))
+    return blocks.permute(0, 2, 3, 5, 1, 4, 6).flatten(4)
+
+
+def fit_code(videos: Iterable[Float[Tensor, "_ 3 frame h w"]], components: int) -> LinearCode:
+    """Returns the code that explains the most variance of the blocks of `videos`.
+
+    The largest entry of each direction is positive, so that its sign is unique.
+    """
+    total, products, count = torch.zeros(()), torch.zeros(()), 0
+    for video in videos:
+        blocks = video_blocks(video).flatten(0, 3).double()
+        total = total.to(blocks) + blocks.sum(0)
+        products = products.to(blocks) + blocks.mT @ blocks
+        count += len(blocks)
+    assert count > 0, "a code of no videos"
+    # On the CPU the result is the same for every device.
+    mean, products = (total / count).cpu(), (products / count).cpu()
+    values, vectors = torch.linalg.eigh(products - torch.outer(mean, mean))
+    basis, variance = vectors[:, -components:].flip(1), values[-components:].flip(0)
+    largest = basis.gather(0, basis.abs().argmax(0, keepdim=True))
+    basis = basis * largest.sign()
+    std = variance.clamp_min(LEAST_CODE_STD**2).sqrt()
+    mean, basis, std = (part.float().to(total.device) for part in (mean, basis, std))
+    return LinearCode(mean, basis.contiguous(), std)
+
+
+def guidance_loss(
+    latent: Float[Tensor, "clip component latent_frame lh lw"],
+    video: Float[Tensor, "clip 3 frame h w"],
+    code: LinearCode,
+) -> Float[Tensor, ""]:
+    """Returns the mean squared difference between latents and the linear code of their videos."""
+    difference = latent.float() - code.encode(video)
+    return (difference * difference).mean()
 
 
 @dataclass(kw_only=True)
@@ -65,34 +134,18 @@ def guide_start(
     return fit_code(videos(), components)
 
 
-@dataclass(frozen=True)
-class BandStatistics:
-    """Mean and standard deviation of each Haar band of videos in [-1, 1]."""
-
-    mean: Float[Tensor, " band"]
-    std: Float[Tensor, " band"]
-
-
-def band_statistics(videos: Iterable[Float[Tensor, "_ 3 frame h w"]], patch: int) -> BandStatistics:
-    """Returns the statistics of the bands of patches of `patch` frames, rows and columns.
+def band_statistics(videos: Iterable[Float[Tensor, "_ 3 frame h w"]], patch: int) -> Moments:
+    """Returns mean and deviation of the bands of patches of `patch` frames, rows and columns.
 
     The first latent frame is one repeated frame, without motion: it counts only if it is alone.
     """
-    total, squares, count = torch.zeros(()), torch.zeros(()), 0
-    for video in videos:
-        bands = planar.analyse(video, patch).double()
-        bands = (bands[:, 1:] if bands.shape[1] > 1 else bands).flatten(0, 3)
-        total = total.to(bands) + bands.sum(0)
-        squares = squares.to(bands) + (bands * bands).sum(0)
-        count += len(bands)
-    assert count > 0, "statistics of no videos"
-    mean = total / count
-    std = (squares / count - mean * mean).clamp_min(LEAST_STD**2).sqrt()
-    return BandStatistics(mean.float(), std.float())
+    bands = (planar.analyse(video, patch) for video in videos)
+    moving = (part[:, 1:] if part.shape[1] > 1 else part for part in bands)
+    return moments((part.flatten(0, 3) for part in moving), (0,), LEAST_BAND_STD)
 
 
 @torch.no_grad()
-def whiten_bands(autoencoder: Any, bands: BandStatistics) -> None:
+def whiten_bands(autoencoder: Any, bands: Moments) -> None:
     """Fold the whitening of the bands into the network, and its inverse into the decoder.
 
     The first convolution of the encoder gets `(band - mean) / std` for a band (except for the zeros

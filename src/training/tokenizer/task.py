@@ -1,6 +1,8 @@
-"""The tokenizer's task: the reconstruction of videos by an autoencoder."""
+"""The tokenizer's task: the reconstruction of videos by an autoencoder; and its export."""
 
 from collections.abc import Callable, Iterator, Mapping
+from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -9,21 +11,20 @@ from jaxtyping import Float, UInt8
 from torch import Tensor, nn
 
 from ...evaluation.lpips import load_lpips
-from ...runtime import InputError, can_compile, rank
+from ...runtime import InputError, can_compile, default_device, rank
 from ...tokenizer import planar
 from ...tokenizer.cosmos import VideoTokenizer, latent_frames
 from ...tokenizer.loading import load_tokenizer, save_tokenizer
-from ..perceptual import lpips_folder
-from ..sources import offered
-from ..stopwatch import Stopwatch
-from ..task import Model, Objective, Progress, Share, Validation
+from .. import offered
+from ..checkpoints.files import LATEST, choose_checkpoint
+from ..checkpoints.writing import check_apart, writing
+from ..settings import lpips_folder
+from ..task import Model, Objective, Progress, Share, Stopwatch, Validation, joined
 from .clips import ClipSource, FolderSource, folder_clips
-from .code import LinearCode, guidance_loss
-from .config import TokenizerTrainConfig
+from .config import PoolConfig, TokenizerDataConfig, TokenizerTrainConfig
 from .data import TokenizerBatch, TokenizerBatches
-from .figures import Measurement, measure_statistics
-from .guided import guide_start
-from .losses import psnr_of, reconstruction_loss
+from .figures import PICTURED, measure_clip, measure_statistics, psnr_of, reconstruction_loss
+from .guided import GuidedStartConfig, LinearCode, guidance_loss, guide_start
 
 # Whole clips that are encoded at once without training.
 CLIPS_AT_ONCE = 4
@@ -84,7 +85,7 @@ class TokenizerObjective(Objective):
             latent = network.encode(video).latent_dist.mode()
             decoded = network.decode(latent).sample
         terms = reconstruction_loss(decoded, video, self.config.loss)
-        loss, figures = terms.total, {"chroma": terms.chroma, "psnr": psnr_of(terms.mse)}
+        loss, figures = terms["loss"], {"chroma": terms["chroma"], "psnr": psnr_of(terms["mse"])}
         if self.code is not None and weight is not None:
             figures["guidance"] = guidance_loss(latent, video, self.code)
             loss = loss + weight * figures["guidance"]
@@ -177,13 +178,13 @@ class TokenizerTask:
         held = self._held_out
         if held is None:
             return Validation()
-        measurement = Measurement()
+        parts: list[Validation] = []
         for index, counts in share.turns(len(held)):
             video = held[index][None].float() / 127.5 - 1
             decoded = model(TokenizerBatch(video, [], full=True), pictures=True)["decoded"]
             if counts:
-                measurement.add(decoded, video)
-        return measurement.result()
+                parts.append(measure_clip(decoded, video, draw=len(parts) < PICTURED))
+        return joined(parts)
 
     def write_weights(self, folder: Path, weights: dict[str, Tensor]) -> None:
         """Write a tokenizer folder with the statistics of the latents of these weights."""
@@ -195,7 +196,8 @@ class TokenizerTask:
         tokenizer = self._tokenizer(weights).to(self.device)
         clips = self._source.spread(self.config.data.statistics_clips).color
         with torch.no_grad():
-            statistics = measure_statistics(encoder(tokenizer), _videos(clips))
+            encode = partial(planar.encode, tokenizer.autoencoder)
+            statistics = measure_statistics(encode, _videos(clips))
         tokenizer.mean = statistics.mean.to(self.device)
         tokenizer.std = statistics.std.to(self.device)
         return tokenizer
@@ -225,15 +227,6 @@ class TokenizerTask:
         return tokenizer
 
 
-def encoder(tokenizer: VideoTokenizer) -> Callable[[Tensor], Tensor]:
-    """Returns the tokenizer's faster encoder, for several clips at once."""
-
-    def encode(video: Float[Tensor, "clip 3 frame h w"]) -> Float[Tensor, "clip channel _ _ _"]:
-        return planar.encode(tokenizer.autoencoder, video)
-
-    return encode
-
-
 def _videos(
     clips: UInt8[Tensor, "clip 3 frame h w"],
 ) -> Iterator[Float[Tensor, "some 3 frame h w"]]:
@@ -244,3 +237,49 @@ def _videos(
 
 def _lpips_folder(config: TokenizerTrainConfig) -> Path | None:
     return lpips_folder(config.loss.lpips, "loss.lpips", config.checkpoint_dir)
+
+
+def export_tokenizer(
+    config: TokenizerTrainConfig,
+    run: Path,
+    target: Path,
+    dtype: torch.dtype = torch.bfloat16,
+) -> dict[str, int | bool]:
+    """Write `config.json` and the weights of a run's newest checkpoint into `target`.
+
+    The weights are the moving average if there is one; returns the `step` and whether they are. The
+    statistics of the latents are measured on training clips, drawn as at the end of the run.
+
+    Raises:
+        InputError: no checkpoint, only damaged ones, or a target inside the run.
+    """
+    check_apart(run, target)
+    data, canvases = config.data, config.data.canvases
+    # Only the clips of the statistics are made, none are drawn.
+    canvases = replace(canvases, clips=1, renewed=0)
+    data = replace(data, held_out=0, pools=_last_look(data), canvases=canvases)
+    # No loss is computed, so LPIPS is not needed.
+    loss = replace(config.loss, lpips=0.0)
+    task = TokenizerTask(replace(config, data=data, loss=loss, guided=GuidedStartConfig()))
+    checkpoint = choose_checkpoint(run, LATEST, task.read_weights)
+    if checkpoint is None:
+        raise InputError(run, "no checkpoint", "the folder of a run")
+    weights = checkpoint.average or checkpoint.weights
+    device = default_device()
+    task.build(device, Stopwatch())
+    task.batches(Share(), lambda: 1.0)
+    with writing(target):
+        save_tokenizer(task.measured(weights).to(dtype), target)
+    return {"step": checkpoint.step, "average": checkpoint.average is not None}
+
+
+def _last_look(data: TokenizerDataConfig) -> list[PoolConfig]:
+    """Returns pools of as many clips as the statistics need, weighted as at the end of the run."""
+    if data.root is not None:
+        return data.pools
+    total = sum(pool.late for pool in data.pools)
+    counts = [round(data.statistics_clips * pool.late / total) for pool in data.pools]
+    pairs = zip(data.pools, counts, strict=True)
+    return [
+        replace(pool, worlds=min(max(count, 1), pool.worlds)) for pool, count in pairs if pool.late
+    ]

@@ -18,15 +18,12 @@ from cosmos_predict1.training.latents import LatentBatch
 from cosmos_predict1.training.objective import GeneratorObjective
 from cosmos_predict1.training.task import GeneratorTask
 from cosmos_predict1.training.validation import Tally
-from src.config.loading import file_layer
-from src.config.tasks import load_train_config
+from src.config.loading import file_layer, load_train_config
 from src.runtime import InputError
-from src.training.checkpoints.folders import list_checkpoints
+from src.training.checkpoints.files import list_checkpoints
 from src.training.loop.journal import read_journal
 from src.training.loop.run import train
-from src.training.loop.validation import joined
-from src.training.stopwatch import Stopwatch
-from src.training.task import Share
+from src.training.task import Share, Stopwatch, joined
 
 
 @pytest.fixture(autouse=True)

@@ -7,8 +7,7 @@ import torch
 
 from nano.data.canvases import CanvasSource, MixedSource
 from nano.data.pools import PoolSource
-from src.config.loading import file_layer
-from src.config.tasks import load_train_config
+from src.config.loading import file_layer, load_train_config
 from src.runtime import InputError
 from src.training.tokenizer.config import (
     CanvasConfig,

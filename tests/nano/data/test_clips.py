@@ -52,7 +52,7 @@ def test_latents_are_those_of_the_pictures(worlds: WorldsConfig) -> None:
     assert list_trajectories(root) == [str(number) for number in range(6)]
     clip, tokenizer = open_clip(ClipPaths(root, "3", "world_00000")), load_tokenizer(folder)
     video = clip.frames().movedim(-1, 0)[None] / 127.5 - 1
-    again = tokenizer.normalise(tokenizer.encode(video))[0]
+    again = tokenizer.statistics.normalise(tokenizer.encode(video))[0]
     # Apart from what the video's compression loses.
     assert (clip.latents() - again).norm() < 0.2 * again.norm()
 

@@ -13,15 +13,13 @@ from nano.depth.config import DepthTrainConfig
 from nano.depth.data import world_frames
 from nano.depth.losses import depth_figures
 from nano.depth.task import DepthBatches, DepthTask, take
-from src.config.loading import Layer, file_layer
-from src.config.tasks import load_train_config, settings_text, task_name
+from src.config.loading import Layer, file_layer, load_train_config, settings_text, task_name
 from src.depth.backends.nano import NanoDepth, NanoPrediction, load_nano_depth
 from src.runtime import InputError
 from src.training.loop.journal import read_journal
 from src.training.loop.run import train
 from src.training.settings import LoopConfig
-from src.training.stopwatch import Stopwatch
-from src.training.task import Batches, Share, Task
+from src.training.task import Batches, Share, Stopwatch, Task
 
 SMALL = {
     "data.worlds": 3,
@@ -207,12 +205,12 @@ def test_on_the_gpu_the_compiled_network_trains_in_bfloat16(tmp_path: Path) -> N
         "import sys, torch\n"
         "from dataclasses import replace\n"
         "from nano.depth.config import DepthTrainConfig\n"
-        "from src.config.tasks import load_train_config\n"
+        "from src.config.loading import load_train_config\n"
         "from src.config.loading import command_line_layer, file_layer\n"
         "from nano.depth.task import DepthBatches, DepthTask\n"
         "from nano.depth.data import world_frames\n"
         "from src.training.loop.run import train\n"
-        "from src.training.stopwatch import Stopwatch\n"
+        "from src.training.task import Stopwatch\n"
         "from src.training.task import Share\n"
         "layers = [file_layer(sys.argv[1]), command_line_layer(sys.argv[2:])]\n"
         "config = load_train_config(DepthTrainConfig, layers)\n"

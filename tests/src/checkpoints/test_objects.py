@@ -10,7 +10,7 @@ import pytest
 import torch
 from corpus import generated
 
-from src.checkpoints.objects import read_objects
+from src.checkpoints.archive import read_objects
 from src.runtime import InputError
 
 VALUES = {
@@ -22,7 +22,7 @@ VALUES = {
 REFUSED = """
 import resource, sys
 from pathlib import Path
-from src.checkpoints.objects import read_objects
+from src.checkpoints.archive import read_objects
 from src.runtime import InputError
 before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
 try:

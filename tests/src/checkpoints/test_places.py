@@ -13,8 +13,7 @@ from src.checkpoints import (
     layout,
     search_checkpoint,
 )
-from src.config.loading import file_layer
-from src.config.tasks import load_train_config
+from src.config.loading import file_layer, load_train_config
 from src.reconstruct.weights import WeightsConfig, find_tokenizer
 from src.runtime import InputError
 from src.training.decoder.config import DecoderTrainConfig
@@ -132,4 +131,4 @@ def test_there_is_one_function_of_the_name() -> None:
     root = Path(__file__).resolve().parents[3]
     files = [*root.glob("src/**/*.py"), *root.glob("cosmos_predict1/**/*.py")]
     defining = [path for path in files if "def find_checkpoint(" in path.read_text()]
-    assert [path.name for path in defining] == ["places.py"]
+    assert [str(path.relative_to(root)) for path in defining] == ["src/checkpoints/__init__.py"]

@@ -11,8 +11,12 @@ from src.models.recon.decoder import LatentRecon
 from src.models.recon.weights import load_decoder, save_decoder
 from src.reconstruct.weights import WeightsConfig, find_decoder
 from src.runtime import InputError
-from src.training.checkpoints.files import Checkpoint, choose_checkpoint, write_checkpoint
-from src.training.checkpoints.folders import write_state
+from src.training.checkpoints.files import (
+    Checkpoint,
+    choose_checkpoint,
+    write_checkpoint,
+    write_state,
+)
 
 
 def load_state(folder: Path) -> dict[str, torch.Tensor]:

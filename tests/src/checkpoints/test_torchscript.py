@@ -8,8 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from src.checkpoints.archive import open_torch_file
-from src.checkpoints.opening import open_weights
-from src.checkpoints.torchscript import module_tensors
+from src.checkpoints.opening import module_tensors, open_weights
 from src.runtime import InputError
 
 

@@ -3,10 +3,10 @@
 from pathlib import Path
 
 import pytest
+from config_leaves import leaves
 
-from src.config.loading import REPOSITORY, Layer, file_layer, leaves
+from src.config.loading import REPOSITORY, Layer, file_layer, load_train_config
 from src.config.published import TRAINING
-from src.config.tasks import load_train_config
 from src.config.translation import Translator
 from src.runtime import InputError
 from src.training.decoder.config import DecoderTrainConfig

@@ -5,9 +5,15 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 import pytest
+from config_leaves import leaves
 
-from src.config.loading import Layer, command_line_layer, file_layer, leaves, load_config
-from src.config.tasks import load_train_config
+from src.config.loading import (
+    Layer,
+    command_line_layer,
+    file_layer,
+    load_config,
+    load_train_config,
+)
 from src.config.translation import KEEP, Derived, Key, KeyTable, choice, to
 from src.runtime import InputError
 from src.training.decoder.config import DecoderTrainConfig

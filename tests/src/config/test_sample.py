@@ -4,8 +4,9 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from config_leaves import leaves
 
-from src.config.loading import REPOSITORY, Layer, file_layer, leaves, load_config
+from src.config.loading import REPOSITORY, Layer, file_layer, load_config
 from src.config.sample import TABLE, SampleConfig, load_sample_config
 from src.config.translation import Translator
 from src.reconstruct.config import ReconstructConfig

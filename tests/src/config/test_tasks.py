@@ -5,14 +5,21 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from config_leaves import leaves
 
 import cosmos_predict1.training  # noqa: F401
 import nano  # noqa: F401
-from src.config.loading import REPOSITORY, Layer, file_layer, leaves
-from src.config.tasks import TASKS, load_train_config, task_name
+from src.config.loading import (
+    REPOSITORY,
+    TASKS,
+    Layer,
+    file_layer,
+    load_train_config,
+    task_name,
+)
 from src.runtime import InputError
+from src.training import imported
 from src.training.decoder.config import DecoderTrainConfig
-from src.training.sources import imported
 from src.training.task import Task
 
 OWN_FILES = [

@@ -6,11 +6,16 @@ from typing import Any, Literal
 
 import pytest
 
-from src.config.loading import Layer, command_line_layer, file_layer, load_config
+from src.config.loading import (
+    Layer,
+    command_line_layer,
+    file_layer,
+    load_config,
+    load_train_config,
+    settings_text,
+)
 from src.config.sample import load_sample_config
-from src.config.tasks import load_train_config, settings_text
-from src.config.text import escaped
-from src.config.translation import KeyTable, choice, to
+from src.config.translation import KeyTable, choice, escaped, to
 from src.runtime import InputError
 from src.training.decoder.config import DecoderTrainConfig
 

@@ -2,8 +2,7 @@
 
 import torch
 
-from src.tokenizer.attention import FrameAttention
-from src.tokenizer.cosmos import VideoTokenizer
+from src.tokenizer.cosmos import VideoTokenizer, frame_attention
 
 TINY = {
     "encoder_block_out_channels": (8, 8, 16, 16),
@@ -24,11 +23,11 @@ def test_it_equals_diffusers_attention() -> None:
     ).requires_grad_(False)
     attention.num_attention_heads = 2
     hidden = torch.randn(2, 8, 3, 4, 5)
-    torch.testing.assert_close(FrameAttention()(attention, hidden), attention(hidden))
+    torch.testing.assert_close(frame_attention(attention, hidden), attention(hidden))
 
 
 def test_both_middle_blocks_use_it() -> None:
     """Would catch a middle block left with the attention that needs 25 GB at full size."""
     tokenizer = VideoTokenizer(TINY, torch.zeros(16, 1), torch.ones(16, 1))
     for part in (tokenizer.autoencoder.encoder, tokenizer.autoencoder.decoder):
-        assert isinstance(part.mid_block.attentions[0].processor, FrameAttention)
+        assert part.mid_block.attentions[0].processor is frame_attention

@@ -59,10 +59,10 @@ def test_short_clips_are_those_that_go_alone(
 def test_normalisation_round_trips_per_latent_frame(tokenizer: VideoTokenizer) -> None:
     """Would catch statistics that are taken from another channel or latent frame."""
     raw = torch.randn(2, 16, 2, 3, 4)
-    normal = tokenizer.normalise(raw)
+    normal = tokenizer.statistics.normalise(raw)
     expected = SIGMA_DATA * (raw[1, 5, 1] - tokenizer.mean[5, 1]) / tokenizer.std[5, 1]
     torch.testing.assert_close(normal[1, 5, 1], expected)
-    torch.testing.assert_close(tokenizer.denormalise(normal), raw)
+    torch.testing.assert_close(tokenizer.statistics.denormalise(normal), raw)
 
 
 def test_bad_sizes_are_refused(tokenizer: VideoTokenizer) -> None:
@@ -72,7 +72,7 @@ def test_bad_sizes_are_refused(tokenizer: VideoTokenizer) -> None:
     with pytest.raises(InputError, match="multiples of 8"):
         tokenizer.encode(torch.zeros(1, 3, 1, 12, 16))
     with pytest.raises(InputError, match="at most 3"):
-        tokenizer.normalise(torch.zeros(1, 16, 4, 2, 2))
+        tokenizer.statistics.normalise(torch.zeros(1, 16, 4, 2, 2))
 
 
 @pytest.mark.gpu

@@ -9,8 +9,13 @@ import torch
 
 from src.runtime import InputError
 from src.tokenizer.cosmos import VideoTokenizer
-from src.tokenizer.keys import RENAMES, to_diffusers_names
-from src.tokenizer.loading import load_statistics, load_tokenizer, save_tokenizer
+from src.tokenizer.loading import (
+    RENAMES,
+    load_statistics,
+    load_tokenizer,
+    save_tokenizer,
+    to_diffusers_names,
+)
 
 TINY = {
     "encoder_block_out_channels": (8, 8, 16, 16),

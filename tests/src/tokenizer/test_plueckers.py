@@ -4,8 +4,7 @@ import torch
 from torch import Tensor
 
 from src.geometry.cameras import Cameras
-from src.tokenizer.latents import encode_pluecker
-from src.tokenizer.plueckers import PlueckerEncoder
+from src.tokenizer.latents import PlueckerEncoder, encode_pluecker
 
 CPU = torch.device("cpu")
 

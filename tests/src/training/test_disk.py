@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from src.training.checkpoints.folders import list_checkpoints
+from src.training.checkpoints.files import list_checkpoints
 
 PROGRAM = Path(__file__).resolve().parents[2] / "launch_linear.py"
 pytestmark = pytest.mark.slow

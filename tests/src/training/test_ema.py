@@ -3,7 +3,7 @@
 import torch
 from torch import nn
 
-from src.training.ema import MovingAverage
+from src.training.optim import MovingAverage
 
 
 def test_the_average_follows_its_formula() -> None:

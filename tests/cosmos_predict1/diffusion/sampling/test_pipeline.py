@@ -108,7 +108,7 @@ def test_the_first_latent_is_that_of_the_frame_in_a_video(generator: Gen3C) -> N
     video = torch.zeros(1, 3, FRAMES, HEIGHT, WIDTH)
     video[0, :, 0] = frame
     with torch.no_grad():
-        whole = generator.tokenizer.normalise(generator.tokenizer.encode(video))
+        whole = generator.tokenizer.statistics.normalise(generator.tokenizer.encode(video))
     torch.testing.assert_close(generator.first_latent(frame), whole[:, :, :1], atol=1e-5, rtol=1e-4)
 
 

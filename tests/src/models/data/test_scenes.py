@@ -5,15 +5,15 @@ from pathlib import Path
 
 import pytest
 
-from src.models.data.registry import DatasetSpec
-from src.models.data.sampling import ExampleSamplingConfig
-from src.models.data.scenes import (
+from src.models.data.dataset import (
     find_scenes,
     input_trajectories,
     split_scenes,
     used_trajectories,
     with_sources,
 )
+from src.models.data.registry import DatasetSpec
+from src.models.data.sampling import ExampleSamplingConfig
 from src.runtime import InputError
 
 

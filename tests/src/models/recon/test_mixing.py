@@ -4,7 +4,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from src.models.recon.mixing import causal_conv, gated_norm
+from src.models.recon.scan.seam import causal_conv, gated_norm
 
 
 @pytest.mark.parametrize("reverse", [False, True])

@@ -7,7 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
-from src.models.recon.upsample import TemporalUpsample
+from src.models.recon.heads import TemporalUpsample
 
 
 def transposed_convolution(layer: TemporalUpsample, tokens: Tensor) -> Tensor:

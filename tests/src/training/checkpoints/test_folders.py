@@ -7,7 +7,7 @@ import pytest
 
 from src.checkpoints.steps import PUBLISHED, defect, list_checkpoints, read_state
 from src.runtime import InputError
-from src.training.checkpoints.folders import (
+from src.training.checkpoints.files import (
     STAGE,
     first_step,
     hand_over,

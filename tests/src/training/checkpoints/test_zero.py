@@ -7,8 +7,9 @@ import torch
 from torch import nn
 
 from src.runtime import InputError
-from src.training.checkpoints import zero
-from src.training.checkpoints.zero import group_by_age, zero_optimizer, zero_plugin
+from src.training.checkpoints.snapshot import group_by_age, zero_optimizer
+from src.training.loop import launch
+from src.training.loop.launch import zero_plugin
 from src.training.optim import OptimConfig, build_optimizer
 from src.training.settings import LoopConfig
 
@@ -25,14 +26,14 @@ CASES = [(name, value) for name, values in REFUSED.items() for value in values]
 def installed(monkeypatch: pytest.MonkeyPatch) -> None:
     """As if DeepSpeed were there, in a launch without settings."""
     spec = importlib.machinery.ModuleSpec("deepspeed", None)
-    monkeypatch.setattr(zero, "find_spec", lambda name: spec)
+    monkeypatch.setattr(launch, "find_spec", lambda name: spec)
     for name in (*REFUSED, "LOCAL_RANK"):
         monkeypatch.delenv(name, raising=False)
 
 
 def test_a_missing_deepspeed_is_said(monkeypatch: pytest.MonkeyPatch) -> None:
     """A traceback of accelerate instead of what to install."""
-    monkeypatch.setattr(zero, "find_spec", lambda name: None)
+    monkeypatch.setattr(launch, "find_spec", lambda name: None)
     with pytest.raises(InputError, match="not installed, expected `pip install deepspeed`"):
         zero_plugin(LoopConfig(), OptimConfig())
 

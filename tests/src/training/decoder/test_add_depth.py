@@ -9,7 +9,7 @@ from tiny_scene import FRAMES, HEIGHT, WIDTH, write_tiny_input
 from src.depth.backends.video import VideoDepth, VideoFrames
 from src.io.clip.clip import ClipPaths, open_clip
 from src.runtime import InputError
-from src.training.decoder.add_depth import add_depth
+from src.training.decoder.data import add_depth
 
 
 class Brightness:

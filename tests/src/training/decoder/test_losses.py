@@ -32,9 +32,10 @@ def test_published_values_and_gradients(shared: Path) -> None:
         Supervision(data["inputs/images_output"], data["inputs/depths_output"][:, :, 0]),
         config,
     )
-    for name in ("total", "mse", "depth", "opacity"):
-        torch.testing.assert_close(getattr(terms, name)[None], data[f"outputs/loss_{name}"])
-    terms.total.backward()
+    names = {"loss": "total", "mse": "mse", "depth": "depth", "opacity": "opacity"}
+    for ours, theirs in names.items():
+        torch.testing.assert_close(terms[ours][None], data[f"outputs/loss_{theirs}"])
+    terms["loss"].backward()
     for leaf, name in zip(leaves, ("images_pred", "depths_pred", "opacity_pred"), strict=True):
         expected = data[f"aux/grad_{name}"]
         assert leaf.grad is not None

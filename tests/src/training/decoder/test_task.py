@@ -14,8 +14,7 @@ from accelerate.state import AcceleratorState
 from tiny_scene import FRAMES, HEIGHT, WIDTH, TinyInput, write_tiny_input
 from tiny_training import checkpoint_names, losses, training_config
 
-from src.config.loading import file_layer
-from src.config.tasks import load_train_config
+from src.config.loading import file_layer, load_train_config
 from src.evaluation.lpips import BACKBONE_FILE, LINEAR_FILE, LPIPS
 from src.models.data.example import Example
 from src.models.recon.weights import load_decoder
@@ -25,8 +24,7 @@ from src.training.decoder.config import DecoderTrainConfig
 from src.training.decoder.task import DecoderObjective, DecoderTask
 from src.training.loop.journal import NonFiniteStep
 from src.training.loop.run import train
-from src.training.stopwatch import Stopwatch
-from src.training.task import Share
+from src.training.task import Share, Stopwatch
 
 Built = tuple[DecoderObjective, list[Example]]
 CPU = torch.device("cpu")

@@ -7,9 +7,8 @@ import pytest
 import torch.distributed as dist
 
 from src.training.checkpoints.snapshot import derived_seed
-from src.training.loop.processes import gather_all
-from src.training.loop.validation import joined
-from src.training.task import Validation
+from src.training.loop.launch import gather_all
+from src.training.task import Validation, joined
 
 
 @pytest.fixture

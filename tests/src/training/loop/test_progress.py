@@ -2,7 +2,7 @@
 
 import pytest
 
-from src.training.loop.progress import Minutes, Span
+from src.training.loop.interruption import Minutes, Span
 
 
 class Clock:

@@ -9,14 +9,17 @@ import torch
 from nano.data.clips import world_trajectories
 from src.geometry.cameras import Cameras
 from src.geometry.rays import pluecker
-from src.training.tokenizer.augment import Window, color_rotations, draw_window, recolor
 from src.training.tokenizer.clips import WholeClips
 from src.training.tokenizer.config import TokenizerAugmentConfig
-from src.training.tokenizer.data import draw_samples
-from src.training.tokenizer.signals import (
+from src.training.tokenizer.data import (
+    Window,
+    color_rotations,
+    draw_samples,
+    draw_window,
     known_pixels,
     mask_videos,
     ray_videos,
+    recolor,
     time_videos,
     with_holes,
 )

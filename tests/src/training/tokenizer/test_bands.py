@@ -9,7 +9,7 @@ from src.tokenizer import planar
 from src.tokenizer.cosmos import VideoTokenizer
 from src.training.tokenizer.guided import (
     DECODED_SHARE,
-    LEAST_STD,
+    LEAST_BAND_STD,
     band_statistics,
     silence_branches,
     whiten_bands,
@@ -40,7 +40,7 @@ def test_whitened_bands_have_mean_0_and_deviation_1() -> None:
     statistics = band_statistics(video.split(2), 4)
     bands = planar.analyse(video, 4)[:, 1:]
     white = ((bands - statistics.mean) / statistics.std).flatten(0, 3)
-    heard = statistics.std > LEAST_STD
+    heard = statistics.std > LEAST_BAND_STD
     assert heard.sum() > 150 and statistics.std.max() / statistics.std.min() > 20
     torch.testing.assert_close(white.mean(0), torch.zeros(192), atol=2e-3, rtol=0)
     torch.testing.assert_close(white.std(0)[heard], torch.ones(192)[heard], atol=1e-2, rtol=0)

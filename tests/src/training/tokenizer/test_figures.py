@@ -6,14 +6,16 @@ from torch import Tensor
 
 from src.evaluation.masked import ycbcr
 from src.tokenizer.statistics import LatentStatistics
+from src.training.task import joined
 from src.training.tokenizer.config import TokenizerLossConfig
 from src.training.tokenizer.figures import (
-    Measurement,
     color_figures,
+    measure_clip,
     measure_statistics,
+    psnr_of,
+    reconstruction_loss,
     reconstruction_sheet,
 )
-from src.training.tokenizer.losses import psnr_of, reconstruction_loss
 
 
 def collapsed(clips: Tensor, axis: int) -> Tensor:
@@ -33,10 +35,10 @@ def test_the_loss_is_the_weighted_sum_of_its_terms() -> None:
     decoded, video = torch.rand(2, 3, 3, 4, 4), torch.rand(2, 3, 3, 4, 4)
     terms = reconstruction_loss(decoded, video, TokenizerLossConfig(l1=2.0, l2=3.0, chroma=5.0))
     error = decoded - video
-    torch.testing.assert_close(terms.l1, error.abs().mean())
-    torch.testing.assert_close(terms.mse, (error**2).mean())
+    torch.testing.assert_close(terms["l1"], error.abs().mean())
+    torch.testing.assert_close(terms["mse"], (error**2).mean())
     chroma = ycbcr(error)[:, 1:].abs().mean()
-    torch.testing.assert_close(terms.total, 2 * terms.l1 + 3 * terms.mse + 5 * chroma)
+    torch.testing.assert_close(terms["loss"], 2 * terms["l1"] + 3 * terms["mse"] + 5 * chroma)
     assert psnr_of(torch.tensor(4e-2)) == pytest.approx(20)
 
 
@@ -50,8 +52,8 @@ def test_a_lost_colour_costs_more_than_lost_luma_of_the_same_error() -> None:
     config = TokenizerLossConfig()
     colour_loss = reconstruction_loss(video + lost, video, config)
     luma_loss = reconstruction_loss(video + luma, video, config)
-    torch.testing.assert_close(colour_loss.mse, luma_loss.mse)
-    assert colour_loss.total > 1.5 * luma_loss.total
+    torch.testing.assert_close(colour_loss["mse"], luma_loss["mse"])
+    assert colour_loss["loss"] > 1.5 * luma_loss["loss"]
 
 
 @pytest.mark.parametrize(("axis", "name"), [(1, "cb"), (2, "cr")])
@@ -90,11 +92,10 @@ def test_a_sheet_has_the_given_frames_above_the_decoded() -> None:
 
 def test_a_measurement_is_the_mean_over_clips() -> None:
     """A sum, or colours that are compared in another range than [0, 1]."""
-    measurement, given = Measurement(), clips()
+    given = clips()
     noisy = given + 0.05 * torch.randn_like(given)
-    for index in range(2):
-        measurement.add(2 * noisy[index : index + 1] - 1, 2 * given[index : index + 1] - 1)
-    result = measurement.result()
+    pairs = zip((2 * noisy - 1).split(1), (2 * given - 1).split(1), strict=True)
+    result = joined([measure_clip(decoded, clip, draw=True) for decoded, clip in pairs])
     assert result.count == 2 and result.picture is not None
     assert result.figures["psnr"] == pytest.approx(color_figures(noisy, given)["psnr"], rel=1e-4)
     assert result.figures["psnr"] == pytest.approx(26, abs=0.3)

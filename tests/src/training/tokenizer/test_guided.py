@@ -7,13 +7,11 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from src.config.loading import command_line_layer
-from src.config.tasks import load_train_config
+from src.config.loading import command_line_layer, load_train_config
 from src.runtime import InputError
 from src.training.loop.journal import read_journal
 from src.training.loop.run import train
-from src.training.stopwatch import Stopwatch
-from src.training.task import Share
+from src.training.task import Share, Stopwatch
 from src.training.tokenizer.config import TokenizerTrainConfig
 from src.training.tokenizer.data import TokenizerBatch
 from src.training.tokenizer.guided import GuidedStartConfig

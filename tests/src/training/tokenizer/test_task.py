@@ -15,15 +15,14 @@ from torch import Tensor
 
 from nano.data.pools import PoolSource
 from nano.evaluation.figures.tokenizer import world_figures
-from src.config.loading import command_line_layer, file_layer
-from src.config.tasks import load_train_config
+from src.config.loading import command_line_layer, file_layer, load_train_config
 from src.geometry.cameras import Cameras
 from src.io.clip.clip import Clip, ClipPaths, write_clip
 from src.runtime import InputError
 from src.tokenizer.loading import load_tokenizer
 from src.training.loop.journal import read_journal
 from src.training.loop.run import train
-from src.training.stopwatch import Stopwatch
+from src.training.task import Stopwatch
 from src.training.tokenizer.clips import THREADS, FolderSource, folder_clips
 from src.training.tokenizer.config import (
     PoolConfig,
@@ -33,8 +32,7 @@ from src.training.tokenizer.config import (
     TokenizerTrainConfig,
 )
 from src.training.tokenizer.data import TokenizerBatch, TokenizerBatches
-from src.training.tokenizer.export import export_tokenizer
-from src.training.tokenizer.task import TokenizerObjective, TokenizerTask
+from src.training.tokenizer.task import TokenizerObjective, TokenizerTask, export_tokenizer
 
 CPU = torch.device("cpu")
 SETTINGS = (
@@ -92,7 +90,7 @@ def test_two_steps_by_train_py_give_weights_that_load(tmp_path: Path) -> None:
     done = subprocess.run([sys.executable, *arguments], capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
     tokenizer = load_tokenizer(out / "checkpoint-2")
-    assert tokenizer.max_latent_frames == 2
+    assert tokenizer.statistics.max_latent_frames == 2
     assert (tokenizer.std != 1).all()
     figures = read_journal(out)[-1]
     assert {"validation_psnr_y", "validation_psnr_cb", "validation_gain_cr"} <= figures.keys()
@@ -349,11 +347,11 @@ def test_the_compiled_step_has_the_same_loss(tmp_path: Path) -> None:
     code = (
         "import sys, torch\n"
         "from src.config.loading import command_line_layer\n"
-        "from src.config.tasks import load_train_config\n"
+        "from src.config.loading import load_train_config\n"
         "from src.training.tokenizer.config import TokenizerTrainConfig\n"
         "from src.training.tokenizer.task import TokenizerTask\n"
         "from src.training.tokenizer.data import TokenizerBatch\n"
-        "from src.training.stopwatch import Stopwatch\n"
+        "from src.training.task import Stopwatch\n"
         "config = load_train_config(TokenizerTrainConfig, [command_line_layer(sys.argv[1:])])\n"
         "objective = TokenizerTask(config).build(torch.device('cuda'), Stopwatch())\n"
         "video = torch.rand(2, 3, 9, 32, 32, device='cuda') * 2 - 1\n"

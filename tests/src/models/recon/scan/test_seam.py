@@ -6,9 +6,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
-from src.models.recon.scan.gradient import scan_gradients
 from src.models.recon.scan.seam import choose_backend, selective_scan
-from src.models.recon.scan.twin import chunk_scan, selective_scan_reference
+from src.models.recon.scan.twin import chunk_scan, scan_gradients, selective_scan_reference
 
 DIRECTIONS = pytest.mark.parametrize("reverse", [False, True])
 NAMES = ("x", "dt", "A", "B", "C", "D")

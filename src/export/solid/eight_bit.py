@@ -6,6 +6,7 @@ rounded after each Gaussian. PlayCanvas also stores Gaussians in fewer bits, whi
 """
 
 import math
+from functools import partial
 
 import torch
 from jaxtyping import Float, Int
@@ -17,6 +18,7 @@ from ...rendering.options import RasterizeOptions
 from ...rendering.projection import ALPHA_MIN, to_camera_space
 from ...rendering.projection_ewa import footprint_ewa, response_ewa
 from ...rendering.tiles import TILE, TileGrid, TileLists, intersect_tiles
+from ...runtime import core_pool
 
 OPTIONS = RasterizeOptions(mode="ewa")
 # The response where a Gaussian ends, which is subtracted from it.
@@ -24,15 +26,16 @@ EDGE = math.exp(-4)
 LEVELS = 255
 
 
-@torch.no_grad()
 def render_eight_bit(
     gaussians: Gaussians, cameras: Cameras
 ) -> Float[Tensor, "frame 3 height width"]:
     """Returns the pictures of an 8-bit viewer on white, in steps of 1/255."""
-    frames = [_frame(gaussians, cameras[index : index + 1]) for index in range(len(cameras))]
-    return torch.cat(frames)
+    singles = [cameras[index : index + 1] for index in range(len(cameras))]
+    with core_pool(gaussians.device) as pool:
+        return torch.cat(list(pool.map(partial(_frame, gaussians), singles)))
 
 
+@torch.no_grad()
 def _frame(gaussians: Gaussians, camera: Cameras) -> Float[Tensor, "1 3 height width"]:
     exact, camera = gaussians.to(torch.float64), camera.to(torch.float64)
     size, grid = (camera.width, camera.height), TileGrid(1, camera.width, camera.height)

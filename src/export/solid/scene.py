@@ -39,8 +39,8 @@ class SolidConfig:
     """
 
     share: float = 0.25
-    views: int = 64
-    steps: int = 150
+    views: int = 48
+    steps: int = 120
     seed: int = 0
 
     def __post_init__(self) -> None:

@@ -89,6 +89,9 @@ def fit(
             for group in optimizer.param_groups:
                 group["lr"] = group["peak"] * _rate(step, steps)
             optimizer.step()
+            with torch.no_grad():
+                # Viewers and formats of 8 bits know no other colours.
+                free.raw.colors.clamp_(0, 1)
     with torch.no_grad():
         fitted = free.gaussians(free.raw)
     return fitted.map(lambda part: part.detach())

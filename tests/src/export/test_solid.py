@@ -67,6 +67,7 @@ def test_a_solid_scene_is_smaller_opaque_and_true_in_both_viewers() -> None:
     assert len(found) == report.count[1] <= 300
     assert report.opacity[0] < 0.03 and report.opacity[1] > 0.4
     assert float(found.opacities.min()) > 0.4
+    assert float(found.colors.min()) >= 0 and float(found.colors.max()) <= 1
     assert report.float_psnr > 32
     assert report.eight_bit_psnr[1] > report.eight_bit_psnr[0] + 4
     # The report is about cameras that the fit has not seen, and about this scene.

@@ -16,6 +16,7 @@ from ...geometry.cameras import Cameras
 from ...rendering.options import RasterizeOptions
 from ...rendering.rasterize import rasterize
 from ...runtime import core_pool, progress
+from .merging import TINY
 
 OPTIONS = RasterizeOptions(depth=False)
 OPACITY_RANGE = (0.45, 0.98)
@@ -56,6 +57,15 @@ class FreeGaussians:
             colors=raw.colors,
         )
 
+    @torch.no_grad()
+    def keep_within(self, finest: float) -> None:
+        """Move colours into [0, 1] and scales to `finest` times the distance, or more."""
+        # Viewers and formats of 8 bits know no other colours.
+        self.raw.colors.clamp_(0, 1)
+        # EWA viewers widen Gaussians under a pixel to a pixel: opaque ones would become specks.
+        floor = (finest * self.origin.norm(dim=1, keepdim=True)).clamp(min=TINY).log()
+        self.raw.scales.copy_(torch.maximum(self.raw.scales, floor))
+
 
 def fit(
     start: Gaussians,
@@ -63,11 +73,13 @@ def fit(
     pictures: Float[Tensor, "frame 3 height width"],
     steps: int,
     seed: int,
+    finest: float = 0.0,
 ) -> Gaussians:
     """Returns Gaussians whose renderings at `cameras` are close to `pictures`.
 
     A step takes BATCH cameras; all are taken once before one is taken again, in an order that
-    `seed` chooses. On the CPU equal arguments give equal results.
+    `seed` chooses. No scale falls under `finest` times the distance from the origin. On the CPU
+    equal arguments give equal results.
     """
     free = FreeGaussians(start)
     leaves = vars(free.raw)
@@ -89,9 +101,7 @@ def fit(
             for group in optimizer.param_groups:
                 group["lr"] = group["peak"] * _rate(step, steps)
             optimizer.step()
-            with torch.no_grad():
-                # Viewers and formats of 8 bits know no other colours.
-                free.raw.colors.clamp_(0, 1)
+            free.keep_within(finest)
     with torch.no_grad():
         fitted = free.gaussians(free.raw)
     return fitted.map(lambda part: part.detach())

@@ -20,11 +20,12 @@ OPACITY_MAX = 0.95
 TINY = 1e-5
 
 
-def merge(gaussians: Gaussians, count: int, opacity: float) -> Gaussians:
+def merge(gaussians: Gaussians, count: int, opacity: float, finest: float = 0.0) -> Gaussians:
     """Returns at most `count` Gaussians of at least `opacity` that cover about the same pixels.
 
     A merged Gaussian has the mean colour, mean and covariance of its cell, weighted by mass. Where
-    its mass asks for less than `opacity`, it is opaque and smaller instead. A scene that needs more
+    its mass asks for less than `opacity`, it is opaque and smaller instead, and dropped
+    where its size, seen from the origin, falls under `finest` (a tangent). A scene that needs more
     than `count` cells of the largest size keeps these.
     """
     exact = gaussians.to(torch.float64)
@@ -42,14 +43,17 @@ def merge(gaussians: Gaussians, count: int, opacity: float) -> Gaussians:
     opacities = wanted.clamp(opacity, OPACITY_MAX)
     variances, axes = torch.linalg.eigh(spread)
     shrink = (wanted / opacities).sqrt().clamp(max=1)[:, None]
+    scales = variances.clamp(min=0).sqrt() * shrink
     merged = Gaussians(
         means=means,
         opacities=opacities,
-        scales=(variances.clamp(min=0).sqrt() * shrink).clamp(min=TINY),
+        scales=scales.clamp(min=TINY),
         quats=matrix_to_quaternion(axes * torch.linalg.det(axes).sign()[:, None, None]),
         colors=_sum(share[:, None] * exact.colors, index),
     )
-    return merged.to(gaussians.means.dtype)
+    # The two largest of the axes, which ascend, are the ones that are seen.
+    kept = scales[:, 1:].prod(dim=1).sqrt() >= finest * means.norm(dim=1)
+    return merged.map(lambda part: part[kept]).to(gaussians.means.dtype)
 
 
 def solid_angle(

@@ -20,6 +20,8 @@ from .merging import merge
 EXPECTED = "a scene of sample.py with its cameras: solid Gaussians are fitted to renderings"
 # Opacity of merged Gaussians, before they are fitted.
 OPACITY = 0.5
+# Smallest standard deviation of a Gaussian in pixels, seen from the first camera.
+FINEST = 0.5
 # Cameras of the figures, and at least how many cameras of the scene there are for each of them.
 HELD_OUT, CAMERAS_EACH = 8, 4
 # Share of the fitted cameras that are moved off the scene's paths, and how far: in standard
@@ -95,8 +97,10 @@ def solid(
     """Returns one moment made solid, and its report."""
     fitted_to, held_out = choose_cameras(cameras, config)
     pictures = _pictures(gaussians, fitted_to)
-    start = merge(gaussians, max(1, round(config.share * len(gaussians))), OPACITY)
-    result = fit(start, fitted_to, pictures, steps=config.steps, seed=config.seed)
+    finest = FINEST / float(cameras.intrinsics[:, :2].mean())
+    count = max(1, round(config.share * len(gaussians)))
+    start = merge(gaussians, count, OPACITY, finest=finest)
+    result = fit(start, fitted_to, pictures, steps=config.steps, seed=config.seed, finest=finest)
     true = _pictures(gaussians, held_out)
     eight_bit = [
         float(psnr(render_eight_bit(each, held_out), true).mean()) for each in (gaussians, result)

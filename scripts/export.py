@@ -10,11 +10,16 @@ folder of sample.py. OUT's suffix chooses the format, or --format does:
     ply_padded                         PLY with zero normals and f_rest_*, for old viewers
 
 A moving scene becomes one file in usd and 4dgs, else a folder of frame_0000... and times.json.
+--solid makes fewer, opaque Gaussians for viewers that blend into 8 bits (docs/solid.md).
 """
 
 import argparse
 import sys
 from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from src.io.ply.scene import SplatScene
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
@@ -35,6 +40,8 @@ def main() -> int:
     add("--up", default="-y", help="axis that points up: -y (as it is), y or z; --up=-y")
     add("--median_depth", type=float, help="scale the scene until its median depth is so many m")
     add("--fps", type=float, default=24.0, help="of a folder without times.json (%(default)s)")
+    add("--solid", action="store_true", help="fewer, opaque Gaussians, fitted to renderings")
+    add("--solid_steps", type=int, default=120, help="steps of --solid's fit (%(default)s)")
     arguments = parser.parse_args()
 
     from src.export.editing import EditConfig
@@ -49,10 +56,25 @@ def main() -> int:
         median_depth=arguments.median_depth,
     )
     scene = read_scene(arguments.source, arguments.fps)
+    if arguments.solid:
+        scene = make_solid(scene, arguments.format, arguments.solid_steps)
     written = export_scene(scene, arguments.target, arguments.format, edit)
     counts = ", ".join(f"{len(moment):,}" for moment in scene.moments[:4])
     print(f"{written}: {len(scene.moments)} moments of {counts} Gaussians before the options")
     return 0
+
+
+def make_solid(scene: "SplatScene", form: str | None, steps: int) -> "SplatScene":
+    """Make each moment solid and say what became of it."""
+    from src.export.solid.scene import SolidConfig, solid_scene
+    from src.runtime import InputError
+
+    if form == "colmap":
+        raise InputError("--solid", "the format colmap", "a format that holds Gaussians")
+    scene, reports = solid_scene(scene, SolidConfig(steps=steps))
+    for time, report in zip(scene.times, reports, strict=True):
+        print(f"solid at {time:.3f} s: {report}")
+    return scene
 
 
 if __name__ == "__main__":

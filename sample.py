@@ -15,6 +15,7 @@ out_dir_inference (and a folder for the checkpoint, the trajectories, the data s
     full_output/sample_<i>.mp4              rendering, reference and depth side by side
     raw/rgb_<i>_view_idx_<k>.mp4            one trajectory; raw/rgb_wave_<i>.mp4 the wave
     gaussians_orig/gaussians_<i>.ply        the Gaussians, for any 3DGS viewer
+    gaussians_export/gaussians_<i>.*        other formats: export_formats=[ply,spz,usdz]
     scenes/<i>/cameras.json, metrics.json   the input's cameras; PSNR and SSIM by frame
     scenes/<i>/sheet.png                    input, clips, renderings and depths at a glance
     scenes/<i>/made_from.json               digests of the scene's inputs, and its settings

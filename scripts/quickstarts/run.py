@@ -18,7 +18,7 @@ from .full import full_recipe
 from .inputs import Inputs, find_inputs, folder_name
 from .machine import find_compiler, query_gpus
 from .recipe import Kind, Recipe
-from .report import VIEWERS, scene_lines, shown
+from .report import VIEWERS, make_pages, scene_lines, shown
 from .request import REPOSITORY, Request
 
 # Waiting threads spin for a moment only, which is much faster on busy cores. The process keeps the
@@ -57,19 +57,25 @@ def make_scenes(request: Request, children: Children) -> int:
     for kind, source, members in _jobs(request, inputs):
         folder = request.output / _results_name(recipe, source, members)
         failures += _make(kind, source, folder, recipe=recipe, children=children)
-        folders.append(folder)
+        folders.append((folder, source.is_dir()))
+    pages = make_pages(folders)
     ended = "ended" if failures else "done"
     print(f"\nquickstart: {ended} in {time.monotonic() - started:.0f} s")
-    for folder in folders:
+    for folder, _ in folders:
         print("\n".join(scene_lines(shown(folder))))
     print(VIEWERS)
     if not request.full:
         _advertise(inputs, gpu)
+    _report_failures(inputs, failures)
+    print("\n".join(pages.lines()))
+    return int(bool(failures or pages.failed))
+
+
+def _report_failures(inputs: Inputs, failures: list[Failure]) -> None:
     if failures:
         _warn(f"{len(failures)} of {len(inputs.pictures + inputs.videos)} inputs became no scene:")
         for name, reason in failures:
             print(f"  {name}: {reason}", file=sys.stderr)
-    return int(bool(failures))
 
 
 def _small(request: Request, inputs: Inputs, gpu: str) -> tuple[Inputs, Recipe]:

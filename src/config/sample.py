@@ -84,6 +84,11 @@ class SampleConfig:
     tokenizer_type: TypeName = "auto"
 
 
+def _listed(value: Any) -> Any:
+    """Returns one name as a list of it."""
+    return [value] if isinstance(value, str) else value
+
+
 KEYS: dict[str, Key] = {
     "dataset_name": to("dataset"),
     "ckpt_path": to("checkpoint"),
@@ -104,6 +109,7 @@ KEYS: dict[str, Key] = {
     "skip_existing": choice("output.finished", {True: KEEP, False: "remake", None: KEEP}),
     "overwrite": choice("output.finished", {True: "replace", False: KEEP, None: KEEP}),
     "do_eval": to("output.eval_only"),
+    "export_formats": Key(("output.export_formats",), _listed),
     "save_grid": to("output.grid"),
     "num_grid_samples": to("output.grid_scenes"),
     "save_gt_input": to("output.reference"),

@@ -99,8 +99,11 @@ class FinishedScenes:
         config = self.config
         decoder, output = asdict(config.decoder), asdict(config.output)
         if not output["ply_padded"]:
-            # Records from before this setting mean its default.
+            # Records from before a setting mean its default.
             del output["ply_padded"]
+        output["export_formats"] = sorted(output["export_formats"])
+        if output["export_formats"] == ["ply"]:
+            del output["export_formats"]
         return {
             "decoder": weights_digest(find_decoder(config.weights)),
             "tokenizer": weights_digest(find_tokenizer(config.weights)),

@@ -28,6 +28,8 @@ class File(StrEnum):
     # Rendering, references and depths side by side.
     FULL = "full_output/sample_{scene}.mp4"
     PLY = "gaussians_orig/gaussians_{scene}.ply"
+    # The Gaussians in other formats, before the format's suffix.
+    EXPORT = "gaussians_export/gaussians_{scene}"
     # The packed Gaussians as `torch.save` writes them; the published name, but no PLY.
     TENSOR = "gaussians/gaussians_{scene}.ply"
     # The cameras of all input frames, trajectory by trajectory.

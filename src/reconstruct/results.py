@@ -9,11 +9,14 @@ import torch
 from jaxtyping import Float, UInt8
 from torch import Tensor
 
+from ..export.chosen import export_path, of_moments
+from ..export.formats import export_scene
 from ..gaussians import Gaussians
 from ..io.atomic import atomic_path, remove, write_text
 from ..io.cameras.file import CameraFile, write_camera_file
 from ..io.image.image import write_png
-from ..io.ply.ply import write_ply
+from ..io.ply.ply import read_ply, write_ply
+from ..io.ply.scene import CLIP_FPS, SplatScene
 from ..io.video.video import write_video
 from ..models.data.example import Example
 from ..visualization.depth import colorize_depth, depth_range, depth_wave
@@ -24,7 +27,7 @@ from .finished import made_from_path
 from .outputs import File, OutputTree
 from .pictures.sheet import scene_sheet
 from .quality import trajectory_quality, write_quality
-from .record import SceneRecord, meta_text
+from .record import SceneRecord, meta_text, read_record
 from .references import References
 from .rendering import RenderedTrajectory, render_trajectories
 
@@ -91,8 +94,14 @@ class SceneResults:
 
     def _queue_gaussians(self) -> None:
         output, gaussians = self.config.output, self.gaussians
-        if output.ply:
+        if output.writes_ply:
             self._queue(File.PLY, lambda path: write_ply(path, gaussians, output.ply_padded))
+        # A moving scene's formats of all moments are written when all moments are there.
+        later = of_moments(output.other_formats) if self.config.scenes.times else []
+        for name in output.other_formats:
+            if name not in later:
+                path = export_path(self.tree.path(File.EXPORT, self.index), name)
+                self._queue_path(path, partial(_write_export, gaussians=gaussians, name=name))
         if output.tensor:
             self._queue(File.TENSOR, lambda path: _write_tensor(path, gaussians))
         if output.cameras:
@@ -150,15 +159,47 @@ class SceneResults:
     def _queue(self, file: File, write: Callable[[Path], object], position: int = 0) -> None:
         """Queues the job that writes a file, unless the file is there from a stopped run."""
         scene = self.example.key if self.config.output.eval_only else self.index
-        path = self.tree.path(file, scene, position)
+        self._queue_path(self.tree.path(file, scene, position), write)
+
+    def _queue_path(self, path: Path, write: Callable[[Path], object]) -> None:
         self.written.append(path)
         if path not in self.record.kept:
             self.writer.submit(partial(_write_and_note, write, self.record, path))
 
 
+def export_moments(config: ReconstructConfig, trees: Mapping[int, OutputTree], index: int) -> None:
+    """Writes the formats that hold all moments of a scene, above the folders of its times.
+
+    They are made of the finished scenes' PLYs. Files of the same moments stay, and a scene that was
+    left out at one of its times gets none.
+    """
+    times = sorted(trees)
+    names, root = of_moments(config.output.other_formats), trees[times[0]].root.parent
+    if not names or not all(trees[time].path(File.META, index).is_file() for time in times):
+        return
+    records = [read_record(trees[time].path(File.MADE_FROM, index)) for time in times]
+    moments = [record["made_from"] for record in records]
+    path, keep = OutputTree(root).path(File.MADE_FROM, index), config.output.finished != "remake"
+    record = SceneRecord.begin(path, root, {"moments": moments}, keep=keep)
+    files = {export_path(OutputTree(root).path(File.EXPORT, index), name): name for name in names}
+    missing = files.keys() - record.kept
+    if missing:
+        plys = [read_ply(trees[time].path(File.PLY, index)) for time in times]
+        scene = SplatScene(tuple(plys), tuple(time / CLIP_FPS for time in times))
+        for file in sorted(missing):
+            export_scene(scene, file, files[file])
+            record.add(file)
+        record.finish()
+
+
 def _write_and_note(write: Callable[[Path], object], record: SceneRecord, path: Path) -> None:
     write(path)
     record.add(path)
+
+
+def _write_export(path: Path, gaussians: Gaussians, name: str) -> None:
+    scene = SplatScene((gaussians.to("cpu").to(torch.float32),), (0.0,))
+    export_scene(scene, path, name)
 
 
 def _depth(rendered: RenderedTrajectory) -> Float[Tensor, "frame h w"]:

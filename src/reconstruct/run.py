@@ -11,6 +11,7 @@ from pathlib import Path
 import torch
 from tqdm import tqdm
 
+from ..export.chosen import try_formats
 from ..gaussians import Gaussians
 from ..models.data.dataset import ExampleDraw
 from ..models.data.example import Example
@@ -24,7 +25,7 @@ from .finished import FinishedScenes
 from .outputs import OutputTree
 from .pictures.grid import write_grids
 from .references import find_references
-from .results import SceneResults
+from .results import SceneResults, export_moments
 from .scenes import Scenes
 from .weights import find_decoder, find_tokenizer, load_scene_decoder
 
@@ -47,6 +48,8 @@ def reconstruct(config: ReconstructConfig) -> None:
     state = PartialState(cpu=on_cpu, timeout=LONGEST_WAIT)
     device = state.device or torch.device("cpu")
     seed_everything(SEED)
+    # A missing package is named before any network is loaded.
+    try_formats(config.output.other_formats)
     scenes = Scenes(config.scenes, load_statistics(find_tokenizer(config.weights)))
     trees = _output_trees(config, scenes)
     mine = range(state.process_index, len(scenes.keys), state.num_processes)
@@ -60,6 +63,9 @@ def reconstruct(config: ReconstructConfig) -> None:
     if waiting:
         decoder = load_scene_decoder(config.weights, config.decoder, device)
         _reconstruct_scenes(decoder, finished, trees, waiting)
+    moments = {time: tree for time, tree in trees.items() if time is not None}
+    for index in mine if moments else ():
+        export_moments(config, moments, index)
     state.wait_for_everyone()
     if config.output.grid and state.is_main_process:
         for tree in trees.values():

@@ -1,6 +1,7 @@
 """The quickstart as a newcomer runs it, most of it with tiny random weights."""
 
 import os
+import re
 import shutil
 import signal
 import subprocess
@@ -65,13 +66,16 @@ def tiny(folder: Path, kind: str, output: str, *arguments: str) -> Path:
     named = [word for line in done.stdout.splitlines() for word in line.split() if "/" in word]
     assert any(word.endswith("sheet.png") for word in named), done.stdout
     assert "superspl.at" in done.stdout
+    pytest.importorskip("gaussforge", reason="the extra `viewer` is not installed")
+    page = (root / "page.html").relative_to(folder)
+    assert done.stdout.splitlines()[-1] == f"open {page} in a browser"
     return root
 
 
 @pytest.mark.slow
 def test_a_picture_becomes_a_scene_twice_the_same(folder: Path) -> None:
     """A step that fails outside of the repository, a missing result, noise without a seed."""
-    plys = []
+    plys, pages = [], []
     for output in ("one", "two"):
         root = tiny(folder, "static", output, "photo #1.PNG")
         tree = root / "scene/static_view_indices_fixed_5_0_1_2_3_4/lyra_static_demo"
@@ -86,7 +90,12 @@ def test_a_picture_becomes_a_scene_twice_the_same(folder: Path) -> None:
         path = tree / "gaussians_orig/gaussians_0.ply"
         assert len(read_ply(path)) > 0
         plys.append(path.read_bytes())
-    assert plys[0] == plys[1]
+        pages.append((root / "page.html").read_bytes())
+    assert plys[0] == plys[1] and pages[0] == pages[1]
+    # Again, the page is that of the scene as it is.
+    (root / "page.html").write_text("an older page")
+    tiny(folder, "static", "two", "photo #1.PNG")
+    assert (root / "page.html").read_bytes() == pages[0]
 
 
 @pytest.mark.slow
@@ -97,6 +106,9 @@ def test_a_video_becomes_a_scene_at_several_times(folder: Path) -> None:
     scenes = [(tree / f"{time}/gaussians_orig/gaussians_0.ply").read_bytes() for time in (0, 4, 8)]
     assert len(set(scenes)) == 3
     sheet = read_image(tree / "8/scenes/0/sheet.png").float()
+    assert re.findall(r'"time":([0-9.]+),"count"', (root / "page.html").read_text()) == [
+        *("0.0", str(4 / 24), str(8 / 24))
+    ]
     starts = [place * (WIDTH + 4) for place in range(3)]
     shown = [sheet[:HEIGHT, start : start + WIDTH].mean() for start in starts]
     # The input's first, middle and last frame: it gets brighter.
@@ -163,6 +175,8 @@ def test_a_broken_picture_stops_no_other(folder: Path) -> None:
             assert f"left out: album/{name}:" in done.stderr
         (ply,) = (folder / "out").glob("album_*/scene/*/*/gaussians_orig/gaussians_0.ply")
         assert str(ply.relative_to(folder)) in done.stdout
+        # Pictures of a folder have a page each.
+        assert re.search(r"^open out/album_\d+/page_good.html in a browser$", done.stdout, re.M)
         # What a run leaves that ends between two clips of a scene costs the whole ones nothing.
         for path in sorted((folder / "out").glob("album_*/clips/0/*/good.*")):
             shutil.copy(path, path.with_stem("half"))
@@ -183,6 +197,8 @@ def test_names_that_mean_something_elsewhere(folder: Path) -> None:
     assert done.returncode == 0, done.stderr
     (ply,) = (home / "o #2=${y}").rglob("gaussians_0.ply")
     assert f"  3D scene     {ply.relative_to(home)}" in done.stdout.splitlines()
+    # The path may be copied into a shell.
+    assert "/page.html' in a browser" in done.stdout.splitlines()[-1]
 
 
 @pytest.mark.slow

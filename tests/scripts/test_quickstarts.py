@@ -1,5 +1,6 @@
 """The decisions of the quickstart, as tables."""
 
+import importlib.util
 import os
 import re
 import subprocess
@@ -7,7 +8,11 @@ import sys
 from pathlib import Path
 
 import pytest
+import torch
 
+from src.gaussians import Gaussians
+from src.io.json_object import write_json
+from src.io.ply.ply import write_ply
 from src.runtime import InputError
 
 REPOSITORY = Path(__file__).resolve().parents[2]
@@ -23,6 +28,7 @@ from quickstarts.plan import (  # noqa: E402
     choose_peak,
     downloads,
 )
+from quickstarts.report import make_pages  # noqa: E402
 from quickstarts.request import parse_request  # noqa: E402
 
 
@@ -178,6 +184,63 @@ def test_names_of_results_are_plain(tmp_path: Path) -> None:
     assert name != folder_name(path, [path], "2")
     path.write_bytes(b"2")
     assert name != folder_name(path, [path], "1")
+
+
+def results(tree: Path, *keys: str) -> None:
+    """The scenes of a folder of results, which a page needs."""
+    packed = torch.rand(50, 14, generator=torch.Generator().manual_seed(2)) + 0.1
+    packed[:, 3] /= 2
+    packed[:, 7:11] = torch.eye(4)[0]
+    for index, key in enumerate(keys):
+        write_ply(tree / f"gaussians_orig/gaussians_{index}.ply", Gaussians.from_packed(packed))
+        write_json(tree / f"meta/sample_{index}.json", {"file_name": [key]})
+
+
+def test_every_input_has_its_page(tmp_path: Path) -> None:
+    """One page for all pictures of a folder, a page for each moment, or the wrong order."""
+    pytest.importorskip("gaussforge", reason="the extra `viewer` is not installed")
+    results(tmp_path / "one/scene/paths/lyra_static_demo", "photo")
+    results(tmp_path / "album/scene/paths/lyra_static_demo", "a", "b")
+    for time in (0, 8, 16):
+        results(tmp_path / f"film/scene/paths/lyra_dynamic_demo/{time}", "film")
+    (tmp_path / "none").mkdir()
+    inputs = [("one", False), ("album", True), ("film", False), ("none", False)]
+    pages = make_pages((tmp_path / name, several) for name, several in inputs)
+    names = ["one/page.html", "album/page_a.html", "album/page_b.html", "film/page.html"]
+    assert pages.written == [tmp_path / name for name in names]
+    assert pages.reason is None and not pages.failed
+    assert [*pages.lines()] == ["", *(f"open {path} in a browser" for path in pages.written)]
+    counts = [path.read_text().count('"count":50') for path in pages.written]
+    assert counts == [1, 1, 1, 3]
+
+
+def test_results_of_other_settings_have_another_page(tmp_path: Path) -> None:
+    """The page of one set of camera paths in place of the other's."""
+    pytest.importorskip("gaussforge", reason="the extra `viewer` is not installed")
+    for paths in ("paths_0", "paths_1"):
+        results(tmp_path / f"scene/{paths}/lyra_static_demo", "photo")
+    # Made without a PLY.
+    results(tmp_path / "scene/paths_2/lyra_static_demo", "photo")
+    (tmp_path / "scene/paths_2/lyra_static_demo/gaussians_orig/gaussians_0.ply").unlink()
+    written = make_pages([(tmp_path, False)]).written
+    assert written == [tmp_path / "page_1.html", tmp_path / "page_2.html"]
+
+
+def test_without_a_page_the_scenes_are_still_told(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A quickstart that fails for want of an extra, or says nothing of it; a lost error."""
+    results(tmp_path / "scene/paths/lyra_static_demo", "photo")
+    if importlib.util.find_spec("gaussforge") is not None:
+        (tmp_path / "page.html").mkdir()
+        pages = make_pages([(tmp_path, False)])
+        assert pages.failed and "page.html: got no file" in "\n".join(pages.lines())
+        (tmp_path / "page.html").rmdir()
+    monkeypatch.setattr("quickstarts.report.importlib.util.find_spec", lambda name: None)
+    pages = make_pages([(tmp_path, False)])
+    assert not pages.failed and not pages.written
+    command = f"{sys.executable} -m pip install 'open-lyra[viewer]'"
+    assert command in "\n".join(pages.lines()) and not (tmp_path / "page.html").exists()
 
 
 def test_readme_says_what_the_catalogue_says() -> None:

@@ -35,6 +35,11 @@ def solid(shape: str, center: Triple, half: Triple, material: Coating, yaw: floa
     return Solid(shape=shape, center=center, half=half, yaw=yaw, material=material)
 
 
+def cube(half: float) -> Triple:
+    """Half the sides of a ball or a cube."""
+    return half, half, half
+
+
 def turned(parts: list[Solid], yaw: float) -> list[Solid]:
     """Solids turned about the foot."""
     cos, sin = math.cos(yaw), math.sin(yaw)
@@ -65,7 +70,7 @@ def person(painter: Painter, size: float) -> Prop:
     ]
     parts += [
         solid("box", (0.0, 0.64 * tall, 0.0), (wide, 0.18 * tall, 0.06 * tall), trunk),
-        solid("sphere", (0.0, 0.9 * tall, 0.0), (0.068 * tall,) * 3, skin),
+        solid("sphere", (0.0, 0.9 * tall, 0.0), cube(0.068 * tall), skin),
         solid("cylinder", (0.0, 0.95 * tall, 0.0), (0.066 * tall, 0.03 * tall, 0.066 * tall), hair),
     ]
     return Prop(tuple(turned(parts, rng.uniform(-1.2, 1.2))))
@@ -84,7 +89,7 @@ def tree(painter: Painter, size: float) -> Prop:
         off = 0.6 * size * (number > 0) * (0.1 if spruce else 1)
         angle = rng.uniform(0, 2 * math.pi)
         center = (off * math.cos(angle), base + 0.8 * radius, off * math.sin(angle))
-        parts.append(solid("sphere", center, (radius,) * 3, replace(leaves)))
+        parts.append(solid("sphere", center, cube(radius), replace(leaves)))
         base += radius * (1.0 if spruce else rng.uniform(-0.2, 0.5))
         radius *= 0.75
     return Prop(tuple(parts))
@@ -97,7 +102,7 @@ def bush(painter: Painter, size: float) -> Prop:
     for _ in range(int(rng.integers(2, 4))):
         x, z = (rng.uniform(-0.6, 0.6, 2) * size).tolist()
         radius = size * rng.uniform(0.5, 0.8)
-        parts.append(solid("sphere", (x, 0.6 * radius, z), (radius,) * 3, leaves))
+        parts.append(solid("sphere", (x, 0.6 * radius, z), cube(radius), leaves))
     return Prop(tuple(parts))
 
 
@@ -109,7 +114,7 @@ def lamp(painter: Painter, size: float) -> Prop:
     wide = size * rng.uniform(0.2, 0.5)
     top = (0.0, 2 * high + 0.8 * wide, 0.0)
     if rng.random() < 0.5:
-        return Prop((pole, solid("sphere", top, (wide,) * 3, painter.round(wide, wide))))
+        return Prop((pole, solid("sphere", top, cube(wide), painter.round(wide, wide))))
     half = (wide, 0.8 * wide, 0.08 * size)
     return Prop((pole, solid("box", top, half, painter.flat(wide), rng.uniform(-0.6, 0.6))))
 
@@ -146,7 +151,7 @@ def desk(painter: Painter, size: float) -> Prop:
         x, z = rng.uniform(-0.8, 0.8) * (wide - half), rng.uniform(-0.7, 0.7) * (deep - half)
         shape = ("box", "cylinder", "sphere")[int(rng.integers(3))]
         coat = painter.flat(half)
-        parts.append(solid(shape, (x, top + half, z), (half,) * 3, coat, rng.uniform(-1, 1)))
+        parts.append(solid(shape, (x, top + half, z), cube(half), coat, rng.uniform(-1, 1)))
     return Prop(tuple(turned(parts, rng.uniform(-0.8, 0.8))))
 
 

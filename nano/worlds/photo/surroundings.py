@@ -86,9 +86,9 @@ def _hills(painter: PhotoPainter) -> list[Solid]:
         away, angle = rng.uniform(12, 65), rng.uniform(-0.75, 0.75)
         radius = rng.uniform(0.25, 0.6) * away
         high = radius * rng.uniform(0.12, 0.55)
-        coat = painter.coat(PLANTS | {"noise": 2, "leaves": 1}, painter.tone(green), radius / 2)
+        coat = painter.coat({**PLANTS, "noise": 2, "leaves": 1}, painter.tone(green), radius / 2)
         center = (away * math.sin(angle), high - radius, away * math.cos(angle))
-        parts.append(solid("sphere", center, (radius,) * 3, coat))
+        parts.append(solid("sphere", center, (radius, radius, radius), coat))
     return parts
 
 
@@ -229,7 +229,9 @@ def _hung(painter: PhotoPainter, shell: Shell, floor: float) -> Solid:
     coat = painter.coat(SIGNS, painter.item(), rng.uniform(0.3, 0.9), 1.3)
     if kind == 0:
         sky = painter.tone(painter.palette.horizon)
-        coat = replace(painter.coat(SKIES | PLANTS, sky, 0.8, 0.7), glow=rng.uniform(0.5, 0.95))
+        coat = replace(
+            painter.coat({**SKIES, **PLANTS}, sky, 0.8, 0.7), glow=rng.uniform(0.5, 0.95)
+        )
     elif kind == 1:
         half = (rng.uniform(0.18, 0.28), min(0.45, 0.7 * tall), 0.02)
         y, coat = floor - half[1], painter.coat(FLOORS, painter.item(), 0.5, 0.6)

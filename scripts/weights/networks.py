@@ -7,10 +7,9 @@ import torch
 from torch import Tensor
 
 from cosmos_predict1.diffusion.model.architecture import read_config
-from cosmos_predict1.diffusion.model.key_table import our_name
 from cosmos_predict1.diffusion.model.network import Gen3CTransformer
 from cosmos_predict1.diffusion.model.weights import MARKER as GENERATOR_MARKER
-from cosmos_predict1.diffusion.model.weights import listed_shards
+from cosmos_predict1.diffusion.model.weights import listed_shards, our_name
 from src.checkpoints import layout
 from src.checkpoints.opening import open_weights, plain_names
 from src.depth.backends.nano import load_nano_depth

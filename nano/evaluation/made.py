@@ -1,6 +1,6 @@
 """The common part of still and moving worlds: coded and generated clips, and their errors."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import TypeAlias
 
@@ -38,28 +38,6 @@ class MadeScene:
     truth: Truth
 
 
-class GeneratedGroup:
-    """The generated clips of a group of worlds, which start from one source of depth."""
-
-    def __init__(self, group: Group, source: str, networks: Networks) -> None:
-        self.group, self.source = group, source
-        self.latents = networks.generate(group.starts)
-        self.video = networks.decode(self.latents)
-
-    def scene(self, world: int, truth: Truth) -> MadeScene:
-        """Returns one world with its exact pictures."""
-        group, clips = self.group, self.group.clips(world)
-        return MadeScene(
-            seed=group.pool.seeds[world],
-            source=self.source,
-            scene=group.scenes[world],
-            cameras=group.cameras(world),
-            latents=self.latents[clips],
-            generated=self.video[clips],
-            truth=truth,
-        )
-
-
 class Evaluation:
     """Evaluates worlds of one kind, group by group: figures to `ledger`, pictures to `sheets`."""
 
@@ -69,20 +47,36 @@ class Evaluation:
         self.settings, self.networks = settings, networks
         self.ledger, self.sheets = ledger, sheets
 
-    def generate(self, exact: Group, source: str, moving: bool) -> GeneratedGroup:
-        """Generate the clips that start from one source of depth, and keep their errors."""
+    def generate(
+        self, exact: Group, source: str, moving: bool, truths: Sequence[Truth]
+    ) -> Iterator[MadeScene]:
+        """Generate the clips that start from one source of depth, and keep their errors.
+
+        Yields the worlds for which `truths` has exact pictures.
+        """
         group = exact.estimated(self.networks.depth) if source == "nano" else exact
-        made = GeneratedGroup(group, source, self.networks)
+        latents = self.networks.generate(group.starts)
+        video = self.networks.decode(latents)
         if self.settings.wants("generator"):
             warps, truth = group.starts.image, group.truth
             filled = fill_nearest((warps + 1) / 2, group.starts.mask).transpose(1, 2)
-            for name, clips in (("generator", made.video), ("nearest", filled)):
+            for name, clips in (("generator", video), ("nearest", filled)):
                 full = f"{'moving_' * moving}{name}.{source}"
                 self.record_clips(full, group.pool.seeds, (clips, truth), exact.visible)
             if source == "true" and not moving:
-                shown = {"warps": warps.transpose(1, 2), "filled": filled, "generated": made.video}
+                shown = {"warps": warps.transpose(1, 2), "filled": filled, "generated": video}
                 self.sheets.add_generated(truth=truth, paths=group.paths, **shown)
-        return made
+        for world, truth in enumerate(truths):
+            own = group.clips(world)
+            yield MadeScene(
+                seed=group.pool.seeds[world],
+                source=source,
+                scene=group.scenes[world],
+                cameras=group.cameras(world),
+                latents=latents[own],
+                generated=video[own],
+                truth=truth,
+            )
 
     def record_tokenizer(self, kind: str, seeds: Sequence[int], coded: Video, truth: Video) -> None:
         """Keep the errors of coded clips, in RGB, luma and chroma."""

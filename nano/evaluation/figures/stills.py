@@ -40,11 +40,12 @@ class StillWorlds(Evaluation):
                 self.record_clips("ceiling", seeds, (coded, truth), exact.visible)
         if wants("depth"):
             self.sheets.add_depth(self._measure_depth(exact))
+        clips = [exact.clips(world) for world in range(len(seeds) if wants("static") else 0)]
+        truths = [exact.truth[own] for own in clips]
         for source in settings.sources if wants("generator", "static") else ():
-            made = self.generate(exact, source, moving=False)
-            for world in range(len(seeds) if wants("static") else 0):
-                clips = exact.clips(world)
-                self._reconstruct(made.scene(world, exact.truth[clips]), exact.visible[clips])
+            made = self.generate(exact, source, moving=False, truths=truths)
+            for scene, own in zip(made, clips, strict=True):
+                self._reconstruct(scene, exact.visible[own])
 
     def _measure_depth(self, group: Group) -> UInt8[Tensor, "world 3 h w 3"]:
         """Keep the errors of depth and lens of first frames; draws picture, estimate and truth.

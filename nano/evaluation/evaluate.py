@@ -16,8 +16,8 @@ from .checks import DEFINITION, state_checks
 from .figures.moving import MovingWorlds
 from .figures.stills import StillWorlds
 from .ledger import Ledger
+from .made import PARTS, Settings
 from .report.sheets import Sheets
-from .settings import PARTS, Settings
 
 LOGGER = get_logger(__name__)
 # Worlds that go through the networks together; each has six clips.

@@ -122,8 +122,8 @@ class Evaluation:
                 full = f"{'moving_' * moving}{name}.{source}"
                 self.record_clips(full, group.pool.seeds, (clips, truth), exact.visible)
             if source == "true" and not moving:
-                shown = {"warps": warps.transpose(1, 2), "filled": filled, "generated": video}
-                self.sheets.add_generated(truth=truth, paths=group.paths, **shown)
+                shown = (truth, (warps.transpose(1, 2) + 1) / 2, filled, video)
+                self.sheets.add("generator", group.paths, [part[:, :, -1:] for part in shown])
         for world, truth in enumerate(truths):
             own = group.clips(world)
             yield MadeScene(

@@ -80,7 +80,7 @@ class MovingWorlds(Evaluation):
         pictures, plain = torch.cat(shown, dim=2), torch.cat(lifted, dim=2)
         self._compare(made, pictures, plain)
         if made.source == "true":
-            self.sheets.add_moments(made.truth, pictures)
+            self.sheets.add("dynamic", len(pictures), [made.truth, pictures])
 
     def _compare(self, made: MadeScene, pictures: Video, plain: Video) -> None:
         """Keep the errors at each time, and those on moving pixels."""

@@ -100,6 +100,19 @@ def dynamic_parser(manual: str) -> ArgumentParser:
     return parser
 
 
+def run_command(parser: ArgumentParser) -> None:
+    """Make the clips that the command line asks for."""
+    arguments = parser.parse_args()
+
+    from src.runtime import setup_logging
+
+    from .config import sdg_config
+    from .run import run
+
+    setup_logging()
+    run(sdg_config(arguments))
+
+
 def _parser(manual: str) -> ArgumentParser:
     """Returns a parser of the flags that both commands share."""
     parser = ArgumentParser(

@@ -22,18 +22,16 @@ out_dir_inference (and a folder for the checkpoint, the trajectories, the data s
     meta/sample_<i>.json                    the scene's name, written when all else is there
 """
 
-import argparse
 import sys
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parent))
+from src.entry import manual_parser, run_entry
 
 
 def main() -> None:
     """Reads the arguments, load the configuration, reconstruct."""
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = manual_parser(__doc__)
     parser.add_argument("--config", required=True, help="YAML file of the run")
     parser.add_argument("--config_default", default="configs/inference/default.yaml")
     parser.add_argument("settings", nargs="*", metavar="KEY=VALUE")
@@ -48,6 +46,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    from src.entry import run_entry
-
     run_entry(main, "sample.py", "stopped; the same command goes on")

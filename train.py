@@ -15,17 +15,16 @@
 Ctrl-C and SIGTERM end it after its step with a checkpoint; the exit code is then 130 or 143.
 """
 
-import argparse
 import sys
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parent))
+from src.entry import manual_parser, run_entry
 
 
 def main() -> int:
     """Read the arguments, load the configuration, train; returns the exit code."""
-    formatter = argparse.RawDescriptionHelpFormatter
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=formatter)
+    parser = manual_parser(__doc__)
     parser.add_argument("--config", required=True, help="YAML file of the stage")
     known = "YAML file of all keys (decoder: configs/training/default.yaml)"
     parser.add_argument("--config_default", help=known)
@@ -70,6 +69,4 @@ def main() -> int:
 
 
 if __name__ == "__main__":
-    from src.entry import run_entry
-
     run_entry(main, "train.py", "stopped at once; the next call goes on from a checkpoint")

@@ -23,9 +23,9 @@ from .clips.config import load_clips_config
 from .clips.run import make_clips
 from .evaluation.evaluate import evaluate
 from .evaluation.figures.tokenizer import footage_figures, world_figures
+from .evaluation.made import Settings
 from .evaluation.report.document import fill_document
 from .evaluation.report.joining import join_evaluations
-from .evaluation.settings import Settings
 from .making.ablations import AblationConfig, ablate
 from .making.parts import MakingConfig, make
 from .release import export_weights, release

@@ -6,14 +6,16 @@ origins and digests.
 
 import hashlib
 import shutil
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import torch
 from safetensors.torch import save_file
+from torch import Tensor
 
 from src.checkpoints import AVERAGE
 from src.checkpoints.steps import OPTIMIZER, STATE, newest_sound, read_state
@@ -74,19 +76,13 @@ def export_weights(run: Path, target: Path, average: bool = True) -> Origin:
     paths = _files(folder, STATE, OPTIMIZER, RANDOM, AVERAGE)
     names = [*(path.name for path in paths), ORIGIN]
     check_replaceable(target, names, target / ORIGIN)
-    with replaced_folder(target, names) as partial:
+    with replaced_folder(target, names) as exported:
         for path in paths:
-            if path.suffix == ".safetensors":
-                tensors = read_safetensors(path)
-                chosen = {name: mean.pop(name, part) for name, part in tensors.items()}
-                with atomic_path(partial / path.name) as temporary:
-                    save_file(chosen, temporary)
-            else:
-                shutil.copyfile(path, partial / path.name)
+            _copy(path, exported, lambda name, part: mean.pop(name, part))
         if mean:
             value = f"{len(mean)} tensors that the weights lack, such as {next(iter(mean))}"
             raise InputError(folder / AVERAGE, value, "an average of the weights")
-        write_json(partial / ORIGIN, vars(origin))
+        write_json(exported / ORIGIN, vars(origin))
     return origin
 
 
@@ -112,7 +108,8 @@ def release(
         folders = {}
         for part in parts:
             folders[part] = stack.enter_context(replaced_folder(target / part, names[part]))
-            _halve(_files(source / part, ORIGIN), folders[part], dtype)
+            for path in _files(source / part, ORIGIN):
+                _copy(path, folders[part], partial(_halved, path, dtype))
         _check_sizes([path for folder in folders.values() for path in weight_files(folder)])
         evaluation = source / "evaluation" / "evaluation.json"
         text = model_card(source, folders, str(dtype).removeprefix("torch."))
@@ -181,21 +178,24 @@ def _files(folder: Path, *but: str) -> list[Path]:
     return sorted(path for path in folder.iterdir() if path.is_file() and path.name not in but)
 
 
-def _halve(paths: Sequence[Path], target: Path, dtype: torch.dtype) -> None:
-    """Copy the files of a part with their floating-point tensors in another type."""
+def _copy(path: Path, target: Path, change: Callable[[str, Tensor], Tensor]) -> None:
+    """Copy a file of a part into a folder, its tensors (by name) changed."""
+    if path.suffix != ".safetensors":
+        shutil.copyfile(path, target / path.name)
+        return
+    state = {name: change(name, part) for name, part in read_safetensors(path).items()}
+    with atomic_path(target / path.name) as temporary:
+        save_file(state, temporary)
+
+
+def _halved(path: Path, dtype: torch.dtype, name: str, tensor: Tensor) -> Tensor:
+    """Returns a tensor of a file in another type, if it is of floating point."""
+    if not tensor.is_floating_point():
+        return tensor
     limit = torch.finfo(dtype).max
-    for path in paths:
-        if path.suffix != ".safetensors":
-            shutil.copyfile(path, target / path.name)
-            continue
-        state = read_safetensors(path)
-        for name, tensor in state.items():
-            if tensor.is_floating_point():
-                if not tensor.abs().max() <= limit:
-                    raise InputError(path, f"{name} beyond {limit}", f"numbers that fit {dtype}")
-                state[name] = tensor.to(dtype).contiguous()
-        with atomic_path(target / path.name) as temporary:
-            save_file(state, temporary)
+    if not tensor.abs().max() <= limit:
+        raise InputError(path, f"{name} beyond {limit}", f"numbers that fit {dtype}")
+    return tensor.to(dtype).contiguous()
 
 
 def _figures(path: Path) -> str:

@@ -151,12 +151,6 @@ def check_cuda() -> list[Finding]:
     ] + [check_package("triton", "the fast Mamba-2 scan (the torch twin scans, slowly)")]
 
 
-def check_moge() -> Finding:
-    """Looks for MoGe, which is no requirement of the project: scripts/setup.sh installs it."""
-    state = "found" if importlib.util.find_spec("moge") else "missing"
-    return Finding("moge", state, "", "the published depth of pictures (README, section Depth)")
-
-
 def check_weights(repository: Path) -> list[Finding]:
     """Looks for weights in their folders; a model card alone counts as missing."""
     findings = []
@@ -213,10 +207,12 @@ def main() -> int:
     import tomllib
 
     project = tomllib.loads((REPOSITORY / "pyproject.toml").read_text())["project"]
+    moge = "found" if importlib.util.find_spec("moge") else "missing"
     findings = [
         *check_packages(project),
         *check_cuda(),
-        check_moge(),
+        # No requirement of the project: scripts/setup.sh installs it.
+        Finding("moge", moge, "", "the published depth of pictures (README, section Depth)"),
         *check_weights(REPOSITORY),
         *check_room(REPOSITORY),
     ]

@@ -4,7 +4,6 @@ Every box is a package, every line an import; lines that follow from others are 
 are the layers that import-linter checks (pyproject.toml).
 """
 
-import ast
 import sys
 import tomllib
 from collections.abc import Mapping
@@ -28,7 +27,8 @@ def main() -> None:
     default = REPOSITORY / "docs" / "images" / "architecture.svg"
     parser.add_argument("--output", type=Path, default=default)
     output = parser.parse_args().output
-    output.write_text(picture(layers(), reduced(package_imports())))
+    rows = layers()
+    output.write_text(picture(rows, package_imports([name for row in rows for name in row])))
     print(output)
 
 
@@ -44,58 +44,26 @@ def layers() -> list[list[str]]:
     ]
 
 
-def package_imports() -> Edges:
-    """Returns the packages that each package of the layers imports."""
-    packages = [name for row in layers() for name in row]
-    edges: dict[str, set[str]] = {name: set() for name in packages}
-    for module, path in module_files().items():
-        owner = _package(module, packages)
-        found = {_package(name, packages) for name in imported_names(module, path)}
-        if owner is not None:
-            edges[owner] |= {name for name in found if name not in (None, owner)}
-    return edges
+def package_imports(packages: list[str]) -> Edges:
+    """Returns what each package imports, without the imports that follow from two or more."""
+    import grimp
+    import networkx
 
-
-def imported_names(module: str, path: Path) -> set[str]:
-    """Returns the absolute names that a file imports, with those of `from` imports."""
-    package = module.split(".") if path.stem == "__init__" else module.split(".")[:-1]
-    names: set[str] = set()
-    for node in ast.walk(ast.parse(path.read_text())):
-        if isinstance(node, ast.Import):
-            names |= {alias.name for alias in node.names}
-        elif isinstance(node, ast.ImportFrom):
-            above = package[: len(package) - node.level + 1] if node.level else []
-            base = ".".join([*above, *([node.module] if node.module else [])])
-            names |= {base, *(f"{base}.{alias.name}" for alias in node.names)}
-    return names
-
-
-def module_files() -> dict[str, Path]:
-    """Returns the file of every module of the three packages, by dotted name."""
-    files = {}
-    for root in ROOTS:
-        for path in sorted((REPOSITORY / root).rglob("*.py")):
-            parts = path.relative_to(REPOSITORY).with_suffix("").parts
-            files[".".join(parts[:-1] if parts[-1] == "__init__" else parts)] = path
-    return files
+    modules = grimp.build_graph(*ROOTS, cache_dir=None)
+    edges = networkx.DiGraph()
+    edges.add_nodes_from(packages)
+    for module in modules.modules:
+        imported = [module, *modules.find_modules_directly_imported_by(module)]
+        owner, *found = (_package(name, packages) for name in imported)
+        edges.add_edges_from((owner, name) for name in found if owner and name not in (None, owner))
+    reduced = networkx.transitive_reduction(edges)
+    return {name: set(reduced.successors(name)) for name in packages}
 
 
 def _package(module: str, packages: list[str]) -> str | None:
     """Returns the innermost package that a module belongs to."""
     above = [name for name in packages if f"{module}.".startswith(f"{name}.")]
     return max(above, key=len, default=None)
-
-
-def reduced(edges: Edges) -> Edges:
-    """Returns the edges that do not follow from two or more others."""
-    return {
-        name: {to for to in targets if not any(_reaches(edges, via, to) for via in targets - {to})}
-        for name, targets in edges.items()
-    }
-
-
-def _reaches(edges: Edges, start: str, end: str) -> bool:
-    return end in edges[start] or any(_reaches(edges, via, end) for via in edges[start])
 
 
 def picture(rows: list[list[str]], edges: Edges) -> str:

@@ -50,19 +50,13 @@ def world_frames(seed: int, frames: int, size: tuple[int, int]) -> "UInt8[Tensor
     """Renders frames of a world from a still camera."""
     import torch
 
-    from nano.worlds.rendering.render import render_worlds
-    from nano.worlds.scene import build_worlds, world_cameras
-    from src.geometry.cameras import Cameras
-    from src.io.image.pixels import round_to_uint8
+    from nano.worlds.film import render_pool
 
-    height, width = size
-    worlds = build_worlds([seed], dynamic=frames > 1)
-    lens = world_cameras(worlds, width, height).intrinsics.reshape(1, 1, 4)
-    pose = torch.eye(4).expand(1, frames, 4, 4).contiguous()
-    cameras = Cameras(pose, lens.expand(1, frames, 4).contiguous(), width, height)
-    times = torch.linspace(0, 1, frames)[None]
-    shown = render_worlds(worlds, cameras, times, supersample=3, compile=False)
-    return round_to_uint8(shown.rgb[0]).movedim(1, -1).contiguous()
+    still = torch.eye(4).expand(1, 1, frames, 4, 4)
+    # Compiled arithmetic may round otherwise.
+    with torch.compiler.set_stance("force_eager"):
+        pool = render_pool([seed], still, size, frames > 1, device="cpu", supersample=3)
+    return pool.color[0, 0].permute(1, 2, 3, 0).contiguous()
 
 
 def write_picture(path: Path, picture: "UInt8[Tensor, 'h w 3']") -> None:

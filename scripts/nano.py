@@ -56,8 +56,7 @@ from pathlib import Path
 from typing import Any
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
-
-from src.entry import run_entry  # noqa: E402
+from src.entry import manual_parser, run_entry
 
 EVALUATED = ("tokenizer", "depth", "generator", "static", "dynamic")
 CLIP: Any = {"action": "append", "default": [], "dest": "clips", "metavar": "KEY=VALUE"}
@@ -66,9 +65,7 @@ DTYPES = ("float16", "bfloat16", "float32")
 
 def main() -> int:
     """Parse the arguments and run the verb."""
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = manual_parser(__doc__)
     verbs = parser.add_subparsers(dest="verb", required=True, metavar="VERB")
     _add_making(verbs)
     _add_evaluations(verbs)

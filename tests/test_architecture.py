@@ -9,9 +9,8 @@ from pathlib import Path
 import pytest
 from vulture import Vulture
 
-from scripts.draw_architecture import imported_names, module_files
-
 REPOSITORY = Path(__file__).resolve().parents[1]
+ROOTS = ("nano", "cosmos_predict1", "src")
 # Found nowhere when the modules are imported: each is imported inside the function that needs it.
 LAZY = (
     "accelerate,av,diffusers,fla,fourdgs,gaussforge,gsplat,moge,OpenEXR,peft,plyfile,tensorboard,"
@@ -44,6 +43,30 @@ IMPORT_ALL = "import importlib, sys\nfor name in sys.argv[1:]:\n    importlib.im
 
 def inside(name: str, package: str) -> bool:
     return name == package or name.startswith(f"{package}.")
+
+
+def imported_names(module: str, path: Path) -> set[str]:
+    """Returns the absolute names that a file imports, with those of `from` imports."""
+    package = module.split(".") if path.stem == "__init__" else module.split(".")[:-1]
+    names: set[str] = set()
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.Import):
+            names |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom):
+            above = package[: len(package) - node.level + 1] if node.level else []
+            base = ".".join([*above, *([node.module] if node.module else [])])
+            names |= {base, *(f"{base}.{alias.name}" for alias in node.names)}
+    return names
+
+
+def module_files() -> dict[str, Path]:
+    """Returns the file of every module of the three packages, by dotted name."""
+    files = {}
+    for root in ROOTS:
+        for path in sorted((REPOSITORY / root).rglob("*.py")):
+            parts = path.relative_to(REPOSITORY).with_suffix("").parts
+            files[".".join(parts[:-1] if parts[-1] == "__init__" else parts)] = path
+    return files
 
 
 def violations(module: str, path: Path) -> list[str]:

@@ -5,6 +5,7 @@ from argparse import Namespace
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import TypeVar
 
 import torch
 
@@ -16,11 +17,26 @@ from .conditioning.cache import CacheSettings
 from .model.architecture import RopePrecision, TransformerConfig
 
 FEWEST_FRAMES = 9
-# Flags whose names are those of `SamplingConfig`.
-SAMPLING_FLAGS = (
-    *("height", "width", "fps", "num_steps", "guidance", "seed", "negative_prompt"),
-    *("noise_aug_strength", "filter_points_threshold", "published_draws"),
-)
+# The flags whose fields have other names.
+FLAGS = {
+    "image": "input_image_path",
+    "vipe": "vipe_path",
+    "batch": "batch_input_path",
+    "start": "vipe_starting_frame_idx",
+    "rotation": "camera_rotation",
+    "distance": "movement_distance",
+    "spiral": "camera_gen_kwargs",
+    "multi": "multi_trajectory",
+    "factor": "total_movement_distance_factor",
+    "flipped": "flip_supervision",
+    "file": "trajectory_file",
+    "num_frames": "num_video_frames",
+    "offload_transformer": "offload_diffusion_transformer",
+    "offload_text_encoder": "offload_text_encoder_model",
+    "disable_text_encoder": "disable_prompt_encoder",
+    "compile_blocks": "compile",
+}
+T = TypeVar("T")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -37,6 +53,10 @@ class InputConfig:
     center_depth_quantile: bool | None = None
     published_invalid_depth: bool = False
     text_to_image_model: str = ""
+
+    def __post_init__(self) -> None:
+        if self.start < 0:
+            raise InputError("--vipe_starting_frame_idx", self.start, "an integer >= 0")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -160,19 +180,20 @@ def sdg_config(arguments: Namespace) -> SdgConfig:
     if arguments.num_gpus not in (1, processes):
         expected = f"1, or as many as torchrun --nproc_per_node starts processes: {processes}"
         raise InputError("--num_gpus", arguments.num_gpus, expected)
+    name = arguments.device
+    device = torch.device("cpu") if name == "cpu" else default_device()
+    if name == "cuda" and device.type != "cuda":
+        raise InputError("--device", name, "cpu or auto: no CUDA device answers")
     return SdgConfig(
         moving=arguments.moving,
-        inputs=_inputs(arguments),
-        cameras=_cameras(arguments),
-        sampling=SamplingConfig(
-            num_frames=arguments.num_video_frames,
-            **{name: getattr(arguments, name) for name in SAMPLING_FLAGS},
-        ),
+        inputs=_section(InputConfig, arguments),
+        cameras=_section(CameraConfig, arguments),
+        sampling=_section(SamplingConfig, arguments),
         cache=CacheSettings(
             foreground_masking=arguments.foreground_masking,
             drop_invalid=not arguments.published_invalid_depth,
         ),
-        hardware=_hardware(arguments),
+        hardware=_section(HardwareConfig, arguments, device=device),
         checkpoint_dir=Path(arguments.checkpoint_dir).expanduser(),
         output=Path(arguments.video_save_folder).expanduser().resolve(),
         save_buffer=arguments.save_buffer,
@@ -228,49 +249,8 @@ def with_weights(config: SdgConfig, network: TransformerConfig) -> SdgConfig:
     )
 
 
-def _inputs(arguments: Namespace) -> InputConfig:
-    start = arguments.vipe_starting_frame_idx
-    if start < 0:
-        raise InputError("--vipe_starting_frame_idx", start, "an integer >= 0")
-    return InputConfig(
-        image=arguments.input_image_path,
-        vipe=arguments.vipe_path,
-        batch=arguments.batch_input_path,
-        prompt=arguments.prompt,
-        resize=arguments.resize,
-        depth=arguments.depth,
-        start=start,
-        center_depth_quantile=arguments.center_depth_quantile,
-        published_invalid_depth=arguments.published_invalid_depth,
-        text_to_image_model=arguments.text_to_image_model,
-    )
-
-
-def _cameras(arguments: Namespace) -> CameraConfig:
-    file = arguments.trajectory_file
-    return CameraConfig(
-        trajectory=arguments.trajectory,
-        rotation=arguments.camera_rotation,
-        distance=arguments.movement_distance,
-        spiral=arguments.camera_gen_kwargs,
-        multi=arguments.multi_trajectory,
-        factor=arguments.total_movement_distance_factor,
-        flipped=arguments.flip_supervision,
-        file=None if file is None else Path(file),
-    )
-
-
-def _hardware(arguments: Namespace) -> HardwareConfig:
-    name = arguments.device
-    device = torch.device("cpu") if name == "cpu" else default_device()
-    if name == "cuda" and device.type != "cuda":
-        raise InputError("--device", name, "cpu or auto: no CUDA device answers")
-    return HardwareConfig(
-        device=device,
-        offload_transformer=arguments.offload_diffusion_transformer,
-        offload_tokenizer=arguments.offload_tokenizer,
-        offload_text_encoder=arguments.offload_text_encoder_model,
-        disable_text_encoder=arguments.disable_prompt_encoder,
-        compile_blocks=arguments.compile,
-        rope_precision=arguments.rope_precision,
-    )
+def _section(kind: type[T], arguments: Namespace, **more: object) -> T:
+    """Returns a part of the configuration from `more` and the flags that the command has."""
+    flags = {name: FLAGS.get(name, name) for name in kind.__annotations__}
+    given = {name: getattr(arguments, flag) for name, flag in flags.items() if flag in arguments}
+    return kind(**given | more)

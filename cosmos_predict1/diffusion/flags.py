@@ -7,6 +7,7 @@ import argparse
 import json
 from argparse import ArgumentParser, BooleanOptionalAction
 from collections.abc import Mapping
+from pathlib import Path
 
 TRAJECTORIES = (
     *("left", "right", "up", "down", "zoom_in", "zoom_out"),
@@ -65,13 +66,7 @@ def static_parser(manual: str) -> ArgumentParser:
         default=0.0,
         help="noise on the warps of all but the oldest picture of clips in several pieces",
     )
-    parser.set_defaults(
-        moving=False,
-        vipe_path=None,
-        vipe_starting_frame_idx=0,
-        center_depth_quantile=None,
-        flip_supervision=False,
-    )
+    parser.set_defaults(moving=False)
     return parser
 
 
@@ -101,8 +96,21 @@ def dynamic_parser(manual: str) -> ArgumentParser:
         help="with --multi_trajectory: also the same six from the video played backwards, in the "
         "folders 6 to 11, stored forwards in time and without latents",
     )
-    parser.set_defaults(moving=True, text_to_image_model=TEXT_TO_IMAGE, noise_aug_strength=0.0)
+    parser.set_defaults(moving=True)
     return parser
+
+
+def run_command(parser: ArgumentParser) -> None:
+    """Make the clips that the command line asks for."""
+    arguments = parser.parse_args()
+
+    from src.runtime import setup_logging
+
+    from .config import sdg_config
+    from .run import run
+
+    setup_logging()
+    run(sdg_config(arguments))
 
 
 def _parser(manual: str) -> ArgumentParser:
@@ -198,6 +206,7 @@ def _add_trajectory(parser: ArgumentParser) -> None:
     )
     group.add_argument(
         "--trajectory_file",
+        type=Path,
         help="your own cameras (.json, .npz, or the folder of a COLMAP model) instead of "
         "--trajectory; frame 0 is the input",
     )

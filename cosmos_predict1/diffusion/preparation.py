@@ -2,10 +2,10 @@
 
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
-from functools import cached_property
+from typing import Any
 
-from src.depth.backends.choice import DepthBackend, resolve_depth
-from src.depth.backends.video import VideoDepthBackend, resolve_video_depth
+from src.depth.backends.choice import resolve_depth
+from src.depth.backends.video import resolve_video_depth
 from src.io.image.image import read_image, write_png
 from src.io.locks import process_lock
 
@@ -63,35 +63,18 @@ class Prompts:
         return self._latest[1]
 
 
-class Depths:
-    """The run's depth backend, for pictures or for videos, loaded once."""
+def load_depth(config: SdgConfig, scenes: Sequence[SceneInput]) -> Any:
+    """Returns the depth backend of pictures or of videos; None if no scene needs one.
 
-    def __init__(self, config: SdgConfig) -> None:
-        self._config = config
-        self._wanted = (config.inputs.depth, config.checkpoint_dir, config.hardware.device)
-
-    def load(self, scenes: Sequence[SceneInput]) -> None:
-        """Load the backend of the scenes, if any of them needs one.
-
-        Raises:
-            InputError: an unknown backend, one that is not installed, weights that are missing.
-        """
-        if not self._config.moving:
-            _ = self.still
-        elif any(is_filmed(scene, self._config) for scene in scenes):
-            _ = self.video
-
-    @cached_property
-    def still(self) -> DepthBackend:
-        """Depth of pictures."""
-        name, folder, device = self._wanted
-        return resolve_depth(name, folder, device)
-
-    @cached_property
-    def video(self) -> VideoDepthBackend:
-        """Depth of plain videos."""
-        name, folder, device = self._wanted
-        return resolve_video_depth(name, folder, device)
+    Raises:
+        InputError: an unknown backend, one that is not installed, weights that are missing.
+    """
+    name, folder = config.inputs.depth, config.checkpoint_dir
+    if not config.moving:
+        return resolve_depth(name, folder, config.hardware.device)
+    if any(is_filmed(scene, config) for scene in scenes):
+        return resolve_video_depth(name, folder, config.hardware.device)
+    return None
 
 
 def is_filmed(scene: SceneInput, config: SdgConfig) -> bool:
@@ -102,7 +85,7 @@ def is_filmed(scene: SceneInput, config: SdgConfig) -> bool:
 
 
 class ScenePreparation:
-    """Prepares scenes for a generator."""
+    """Prepares scenes for a generator; `depth` is the backend of `load_depth`."""
 
     def __init__(
         self,
@@ -111,10 +94,10 @@ class ScenePreparation:
         *,
         generator: Gen3C,
         prompts: Prompts,
-        depths: Depths,
+        depth: Any,
     ) -> None:
         self.config, self.settings, self.generator = config, settings, generator
-        self.prompts, self.depths = prompts, depths
+        self.prompts, self.depth = prompts, depth
         self._latest: tuple[str, Scene] | None = None
 
     def __call__(self, source: SceneInput, backwards: bool = False) -> PreparedScene:
@@ -136,7 +119,7 @@ class ScenePreparation:
             cache=PointCache(scene.sources, cache, moving=scene.moving),
             first=self.generator.first_latent(scene.first_frame),
             texts=self.prompts(source.prompt),
-            backend=self.depths.still if follow_up else None,
+            backend=self.depth if follow_up else None,
         )
 
     def _read(self, source: SceneInput) -> Scene:
@@ -150,9 +133,9 @@ class ScenePreparation:
         if not config.moving:
             lens = None if file is None else file_intrinsics(file, height, width)
             fps = default_fps if settings.fps is None else settings.fps
-            return still_scene(read_image(path), self.depths.still, size, fps=fps, lens=lens)
+            return still_scene(read_image(path), self.depth, size, fps=fps, lens=lens)
         if is_filmed(source, config):
-            return filmed_scene(path, self.depths.video, size, start=inputs.start, fps=settings.fps)
+            return filmed_scene(path, self.depth, size, start=inputs.start, fps=settings.fps)
         center: Center = "all" if inputs.published_invalid_depth else "known"
         return posed_scene(
             path,

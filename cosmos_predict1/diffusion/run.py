@@ -24,9 +24,8 @@ from src.tokenizer.loading import load_statistics
 from .clips import Clips, Job
 from .config import ClipSettings, SdgConfig, clip_settings, with_weights
 from .model.architecture import TransformerConfig, read_config
-from .origins import Origins
 from .outputs import WriteError
-from .preparation import Depths, Prompts, ScenePreparation, make_pictures
+from .preparation import Prompts, ScenePreparation, load_depth, make_pictures
 from .sampling.pipeline import load_gen3c
 from .sampling.recipe import SamplingPlan
 from .sampling.rollout import PreparedScene, roll_out
@@ -53,7 +52,7 @@ def run(config: SdgConfig) -> None:
     shots = list_shots(config.cameras)
     jobs = [Job(scene, shot) for scene in scenes for shot in shots]
     mine = share(jobs, rank(), int(os.environ.get("WORLD_SIZE", "1")))
-    clips = Clips(config, settings, Origins(config))
+    clips = Clips(config, settings)
     failures = _unusable(clips, mine)
     mine = [job for job in mine if job.scene.key not in failures]
     missing = clips.missing(mine)
@@ -116,7 +115,7 @@ def _unusable(clips: Clips, jobs: Sequence[Job]) -> dict[str, list[InputError]]:
         try:
             if scene.path is not None:
                 check_input(scene.path, config.inputs, config.moving)
-            clips.origins.check(scene)
+            clips.origin(scene)
         except InputError as error:
             LOGGER.error("no clips of %s: %s", scene.key, error)
             failures[scene.key] = [error]
@@ -129,15 +128,14 @@ def _load_and_make(
     """Load the networks and make the clips; returns the failures."""
     config = clips.config
     # The smaller networks first, so that a missing one is reported early.
-    depths = Depths(config)
-    depths.load([job.scene for job in missing])
+    depth = load_depth(config, [job.scene for job in missing])
     pictured = make_pictures(config, clips.settings, [job.scene for job in missing])
     missing = [replace(job, scene=scene) for job, scene in zip(missing, pictured, strict=True)]
     prompts = Prompts(config, network)
     prompts(missing[0].scene.prompt)
     generator = load_gen3c(config)
     prepare = ScenePreparation(
-        config, clips.settings, generator=generator, prompts=prompts, depths=depths
+        config, clips.settings, generator=generator, prompts=prompts, depth=depth
     )
     with torch.inference_mode():
         failures, held = _make(clips, prepare, missing)

@@ -7,7 +7,7 @@ from src.checkpoints import find_checkpoint
 from src.config.loading import find_path
 from src.runtime import InputError
 from src.training.optim import OptimConfig
-from src.training.settings import LoopConfig, check_shares
+from src.training.settings import LoopConfig, check_least, check_shares
 
 from ..diffusion.model.architecture import TransformerConfig, parse_config, read_config
 
@@ -31,10 +31,8 @@ class EdmConfig:
     dropout: float = 0.1
 
     def __post_init__(self) -> None:
-        if self.log_std < 0:
-            raise InputError("edm.log_std", self.log_std, "a number >= 0")
-        if not 0 <= self.dropout <= 1:
-            raise InputError("edm.dropout", self.dropout, "a number in [0, 1]")
+        check_least("edm", self, {"log_std": 0})
+        check_shares("edm", self, "dropout")
 
 
 @dataclass(kw_only=True)
@@ -104,8 +102,7 @@ class GeneratorDataConfig:
     held_out: int = 16
 
     def __post_init__(self) -> None:
-        if self.worlds_at_once < 1:
-            raise InputError("data.worlds_at_once", self.worlds_at_once, "at least 1")
+        check_least("data", self, {"worlds_at_once": 1})
         if self.storage not in ("device", "cpu"):
             raise InputError("data.storage", self.storage, "device or cpu")
 
@@ -127,9 +124,7 @@ class LoraConfig:
     merge: bool = True
 
     def __post_init__(self) -> None:
-        if self.rank < 0 or self.alpha < 1:
-            value = (self.rank, self.alpha)
-            raise InputError("lora.rank, lora.alpha", value, "at least 0 and 1")
+        check_least("lora", self, {"rank": 0, "alpha": 1})
 
 
 @dataclass(kw_only=True)

@@ -20,7 +20,6 @@ from ..diffusion.model.network import Gen3CTransformer, load_generator, save_gen
 from ..diffusion.model.text import PromptEncoder, prompt_contexts
 from ..diffusion.sampling.recipe import SamplingPlan
 from .config import GeneratorTrainConfig, network_config
-from .folder_clips import folder_clips, list_clips, split_clips
 from .latents import ClipEncoder, EncodedClips, LatentBatch, LatentBatches, encode_all
 from .lora import (
     adapted_state,
@@ -32,7 +31,7 @@ from .lora import (
     write_adapters,
 )
 from .objective import GeneratorObjective, initialise
-from .sources import SourcedClips, cache_settings
+from .sources import SourcedClips, cache_settings, folder_clips, list_clips, split_clips
 from .validation import Sampler, evaluate
 
 LOGGER = get_logger(__name__)

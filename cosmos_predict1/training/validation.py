@@ -4,6 +4,7 @@ Figures are PSNR in dB, means over the clips. Pixels that the source shows are `
 the holes of its warps `hidden`; hidden pixels are guessed, and no method can know them.
 """
 
+from collections import defaultdict
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 
@@ -25,6 +26,7 @@ from .latents import EncodedClips, LatentBatch
 SHOWN = 3
 
 Video = Float[Tensor, "clip 3 frame h w"]
+Figures = dict[str, list[Float[Tensor, " clip"]]]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -51,23 +53,15 @@ class Sampler:
         return _unit(decode_latents(self.tokenizer, latents.float()))
 
 
-class Tally:
-    """Sums of figures over the clips that have them."""
-
-    def __init__(self) -> None:
-        self._sums: dict[str, tuple[float, int]] = {}
-
-    def add(self, name: str, values: Float[Tensor, " clip"]) -> None:
-        """Add a figure of some clips; values that are not finite don't count."""
-        finite = values[values.isfinite()]
-        total, count = self._sums.get(name, (0.0, 0))
-        self._sums[name] = (total + finite.sum().item(), count + len(finite))
-
-    def result(self, count: int, picture: UInt8[Tensor, "h w 3"] | None) -> Validation:
-        """Returns each figure's mean over those of the `count` clips that have it."""
-        known = {name: pair for name, pair in self._sums.items() if pair[1]}
-        means = {name: total / number for name, (total, number) in known.items()}
-        return Validation(count, means, picture, {name: pair[1] for name, pair in known.items()})
+def means(
+    figures: Figures, count: int, picture: UInt8[Tensor, "h w 3"] | None = None
+) -> Validation:
+    """Returns each figure's mean over those of the `count` clips in which it is finite."""
+    finite = {name: [part[part.isfinite()] for part in parts] for name, parts in figures.items()}
+    counts = {name: sum(map(len, parts)) for name, parts in finite.items()}
+    known = {name: number for name, number in counts.items() if number}
+    sums = {name: sum(part.sum().item() for part in finite[name]) for name in known}
+    return Validation(count, {name: sums[name] / known[name] for name in known}, picture, known)
 
 
 @torch.no_grad()
@@ -75,7 +69,8 @@ def evaluate(
     sampler: Sampler, parts: Sequence[EncodedClips], share: Share, shown: int
 ) -> Validation:
     """Returns the figures of this process' parts, and a picture of its first `shown` clips."""
-    tally, drawn, count = Tally(), [], 0
+    drawn, count = [], 0
+    figures: Figures = defaultdict(list)
     # Every process calls the model the same number of times; surplus results are dropped.
     for first in range(0, len(parts), share.world_size):
         number = first + share.rank
@@ -89,7 +84,7 @@ def evaluate(
         true = encoded.clips.video.transpose(1, 2).float() / 255
         videos = [sampler.decode(latents) for latents in sampled]
         for guidance, video in zip(sampler.guidances[1:], videos[1:], strict=True):
-            tally.add(f"psnr_guidance_{guidance:g}", clip_errors(video, true).psnr())
+            figures[f"psnr_guidance_{guidance:g}"].append(clip_errors(video, true).psnr())
         filled = fill_nearest(encoded.warps.image, encoded.warps.mask)
         compared = {
             "": videos[0],
@@ -98,23 +93,23 @@ def evaluate(
             "warp_": _unit(filled).transpose(1, 2),
         }
         for prefix, video in compared.items():
-            _compare(tally, prefix, video, true, encoded.warps.mask)
+            _compare(figures, prefix, video, true, encoded.warps.mask)
         count += len(encoded.clips)
         drawn += list(_rows(encoded, videos[0]))[: max(shown - len(drawn), 0)]
     picture = torch.cat(drawn) if drawn else None
-    return tally.result(count, picture)
+    return means(figures, count, picture)
 
 
 def _compare(
-    tally: Tally, prefix: str, video: Video, true: Video, mask: Bool[Tensor, "clip frame h w"]
+    figures: Figures, prefix: str, video: Video, true: Video, mask: Bool[Tensor, "clip frame h w"]
 ) -> None:
     """Add the figures of some videos under names with `prefix`."""
     # The first frame is given, so it would only raise all figures.
     parts = {"": torch.ones_like(mask), "_visible": mask, "_hidden": ~mask}
     for name, chosen in parts.items():
         errors = clip_errors(video[:, :, 1:], true[:, :, 1:], chosen[:, 1:])
-        tally.add(f"{prefix}psnr{name}", errors.psnr())
-    tally.add(f"{prefix}psnr_last", clip_errors(video[:, :, -1:], true[:, :, -1:]).psnr())
+        figures[f"{prefix}psnr{name}"].append(errors.psnr())
+    figures[f"{prefix}psnr_last"].append(clip_errors(video[:, :, -1:], true[:, :, -1:]).psnr())
 
 
 def _unit(values: Float[Tensor, "*shape"]) -> Float[Tensor, "*shape"]:

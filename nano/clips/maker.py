@@ -8,7 +8,7 @@ same trajectories, seeds, warps and sampling. The teacher is the generator's own
 import hashlib
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
-from itertools import islice
+from itertools import groupby, islice
 from pathlib import Path
 
 import torch
@@ -38,14 +38,7 @@ from ..worlds.scene import Worlds, build_worlds
 from .config import ClipsConfig
 from .networks import Networks
 from .sampling import ClipStarts, decode_clips, scene_starts
-from .scenes import (
-    ReplayedDepth,
-    depth_names,
-    estimate_depths,
-    film_worlds,
-    true_depths,
-    world_scene,
-)
+from .scenes import ReplayedDepth, depth_names, estimate_depths, film_worlds, world_scene
 
 PARTS = ("generator", "tokenizer", "depth")
 
@@ -183,10 +176,8 @@ class ClipMaker:
         estimates = estimate_depths(self.depth, films.color[estimated].flatten(0, 1))
         for index, (seed, name) in enumerate(zip(seeds, names, strict=True)):
             color = films.color[index]
-            if name == "truth":
-                backend = ReplayedDepth(name, true_depths(films, index))
-            else:
-                backend = ReplayedDepth(name, [*islice(estimates, count)])
+            own = [*islice(estimates, count)] if name == "nano" else films.depths(index)
+            backend = ReplayedDepth(name, own)
             yield seed, world_scene(color, backend, self.settings.num_frames, self.fps)
 
     def _plans(self, seed: int, scene: Scene) -> Iterator[ClipPlan]:
@@ -210,18 +201,14 @@ class ClipMaker:
         """Generates the clips of the plans."""
         parts = []
         with self.clock("warps"):
-            groups = scene_groups(plans)
-            for own in groups:
-                rigs, seeds = [plans[at].rig for at in own], [plans[at].seed for at in own]
-                parts.append(scene_starts(plans[own[0]].scene, rigs, seeds, self.networks.cache))
+            for own in scene_groups(plans):
+                rigs, seeds = [plan.rig for plan in own], [plan.seed for plan in own]
+                parts.append(scene_starts(own[0].scene, rigs, seeds, self.networks.cache))
             starts = ClipStarts.concatenate(parts)
         latents = self.networks.generate(starts, self.clock)
         with self.clock("decode"):
             frames = decode_clips(self.generator, latents)
-        # Back to the order of the plans: forward and backward scenes lie apart here.
-        order = torch.tensor([at for own in groups for at in own], device=self.device).argsort()
         reverse = torch.tensor([plan.shot.backwards for plan in plans], device=self.device)
-        frames, latents = frames[order], latents[order]
         frames = torch.where(reverse[:, None, None, None, None], frames.flip(1), frames)
         return ClipFootage(frames, latents)
 
@@ -253,12 +240,9 @@ class ClipMaker:
         return torch.linspace(0, 1, count, device=self.device)
 
 
-def scene_groups(plans: Sequence[ClipPlan]) -> list[list[int]]:
-    """Returns the indices of the plans of each scene: a world in one direction of time."""
-    groups: dict[tuple[str, bool], list[int]] = {}
-    for at, plan in enumerate(plans):
-        groups.setdefault((plan.key, plan.shot.backwards), []).append(at)
-    return [*groups.values()]
+def scene_groups(plans: Sequence[ClipPlan]) -> list[list[ClipPlan]]:
+    """Returns the plans of each scene, a world in one direction of time; they are neighbours."""
+    return [[*own] for _, own in groupby(plans, key=lambda plan: (plan.key, plan.shot.backwards))]
 
 
 def _key(seed: int) -> str:

@@ -15,6 +15,7 @@ from cosmos_predict1.diffusion.model.architecture import read_config
 from cosmos_predict1.diffusion.model.network import load_generator
 from cosmos_predict1.diffusion.model.text import prompt_contexts
 from cosmos_predict1.diffusion.sampling.pipeline import Gen3C
+from cosmos_predict1.diffusion.sampling.recipe import SamplingPlan
 from src.checkpoints import find_checkpoint, search_checkpoint
 from src.depth.backends.nano import NanoDepth, load_nano_depth
 from src.models.recon.scene_decoder import SceneDecoder, cast_trunk
@@ -23,7 +24,7 @@ from src.tokenizer.cosmos import VideoTokenizer
 from src.tokenizer.loading import load_tokenizer
 from src.training.task import Stopwatch
 
-from .sampling import BatchPlan, ClipStarts, sample_clips
+from .sampling import ClipStarts, sample_clips
 
 Video: TypeAlias = Float[Tensor, "clip 3 frame h w"]
 Latents: TypeAlias = Float[Tensor, "clip c latent_frame lh lw"]
@@ -90,7 +91,12 @@ class Networks:
         """Returns normalised latents of clips, sampled as the weights' configuration says."""
         config = self.generator.network.config
         sampling = config.sampling
-        plan = BatchPlan(sampling.num_steps, sampling.guidance, sampling.fps)
+        plan = SamplingPlan(
+            num_steps=sampling.num_steps,
+            guidance=sampling.guidance,
+            fps=sampling.fps,
+            seeds=starts.seeds,
+        )
         return sample_clips(self.generator, starts, prompt_contexts(config, None), plan, clock)
 
     def _decoder(self, kind: str) -> SceneDecoder:

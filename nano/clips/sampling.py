@@ -5,7 +5,7 @@ A clip in a batch equals the clip alone, up to rounding. Latents are
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from jaxtyping import Bool, Float, UInt8
@@ -30,8 +30,8 @@ from cosmos_predict1.training.sources import paired_frames
 from src.io.image.pixels import to_uint8
 from src.training.task import Stopwatch
 
-# Clips that are decoded at once.
-DECODED_AT_ONCE = 48
+# Clips that are sampled or decoded at once.
+CLIPS_AT_ONCE = 48
 
 
 @dataclass(frozen=True)
@@ -52,16 +52,6 @@ class ClipStarts:
             torch.cat([part.mask for part in parts]),
             tuple(seed for part in parts for seed in part.seeds),
         )
-
-
-@dataclass(frozen=True)
-class BatchPlan:
-    """The settings of sampling: steps, guidance, frame rate, clips of a batch."""
-
-    num_steps: int
-    guidance: float
-    fps: float
-    at_once: int = 48
 
 
 @torch.inference_mode()
@@ -87,40 +77,29 @@ def scene_starts(
 
 
 @torch.inference_mode()
-def condition_clips(
-    generator: Gen3C, starts: ClipStarts
-) -> tuple[
-    Float[Tensor, "clip channel 1 lh lw"], Float[Tensor, "clip warp_channel latent_frame lh lw"]
-]:
-    """Returns latents of first frames, and of warps and masks (one buffer, others zero)."""
-    encode = latent_encoder(generator.tokenizer)
-    first = encode(starts.first[:, :, None].to(generator.device))
-    latents = buffer_latents(encode, starts.image, starts.mask)
-    return first, pad_buffers(latents, generator.network.config.warp_channels)
-
-
-@torch.inference_mode()
 def sample_clips(
     generator: Gen3C,
     starts: ClipStarts,
     texts: tuple[Context, Context],
-    plan: BatchPlan,
+    plan: SamplingPlan,
     clock: Stopwatch | None = None,
 ) -> Float[Tensor, "clip channel latent_frame lh lw"]:
-    """Samples the latents of all clips in batches; times "encode" and "sample" with `clock`."""
-    clock = clock or Stopwatch()
+    """Samples the latents of all clips in batches; times "encode" and "sample" with `clock`.
+
+    Each clip has the noise of its own seed, which it would have alone.
+    """
+    clock, encode = clock or Stopwatch(), latent_encoder(generator.tokenizer)
     latents = []
-    for index in torch.arange(len(starts.seeds)).split(plan.at_once):
-        part = _part(starts, index)
+    for at in range(0, len(plan.seeds), CLIPS_AT_ONCE):
+        some = slice(at, at + CLIPS_AT_ONCE)
         with clock("encode"):
-            first, warps = condition_clips(generator, part)
-        # Each clip has the noise that it would have alone.
-        sampling = SamplingPlan(
-            num_steps=plan.num_steps, guidance=plan.guidance, fps=plan.fps, seeds=part.seeds
-        )
+            first = encode(starts.first[some, :, None].to(generator.device))
+            warps = buffer_latents(encode, starts.image[some], starts.mask[some])
+            # The other buffers are zeros.
+            warps = pad_buffers(warps, generator.network.config.warp_channels)
+        own = replace(plan, seeds=plan.seeds[some])
         with clock("sample"):
-            sampled = sample_latents(generator.network, first, warps, texts=texts, plan=sampling)
-        latents.append(sampled)
+            latents.append(sample_latents(generator.network, first, warps, texts=texts, plan=own))
     return torch.cat(latents)
 
 
@@ -129,10 +108,5 @@ def decode_clips(
     generator: Gen3C, latents: Float[Tensor, "clip channel latent_frame lh lw"]
 ) -> UInt8[Tensor, "clip frame h w 3"]:
     """Decodes latents into frames, on the device."""
-    parts = [decode_latents(generator.tokenizer, part) for part in latents.split(DECODED_AT_ONCE)]
+    parts = [decode_latents(generator.tokenizer, part) for part in latents.split(CLIPS_AT_ONCE)]
     return torch.cat([to_uint8(part.permute(0, 2, 3, 4, 1)) for part in parts])
-
-
-def _part(starts: ClipStarts, index: Tensor) -> ClipStarts:
-    some = slice(int(index[0]), int(index[-1]) + 1)
-    return ClipStarts(starts.first[some], starts.image[some], starts.mask[some], starts.seeds[some])

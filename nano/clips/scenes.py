@@ -51,6 +51,12 @@ class WorldFilms:
     depth: Float[Tensor, "world frame h w"]
     intrinsics: Float[Tensor, "world 4"]
 
+    def depths(self, world: int) -> list[DepthEstimate]:
+        """Returns a world's own depth of each frame; every pixel has one."""
+        known = torch.ones_like(self.depth[world, 0], dtype=torch.bool)
+        lens = self.intrinsics[world]
+        return [DepthEstimate(depth, known, lens) for depth in self.depth[world]]
+
 
 def film_worlds(
     worlds: Worlds,
@@ -75,14 +81,6 @@ def estimate_depths(
     """Yields the network's estimate of each frame, in order; batches the frames."""
     for part in color.split(FRAMES_AT_ONCE):
         yield from nano_estimates(network, part.movedim(-1, 1).float() / 255)
-
-
-def true_depths(films: WorldFilms, world: int) -> Iterator[DepthEstimate]:
-    """Yields the world's own depth of each frame."""
-    for depth in films.depth[world]:
-        yield DepthEstimate(
-            depth, torch.ones_like(depth, dtype=torch.bool), films.intrinsics[world]
-        )
 
 
 def world_scene(

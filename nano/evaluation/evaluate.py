@@ -2,7 +2,7 @@
 
 import math
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
 import torch
@@ -16,8 +16,8 @@ from .checks import DEFINITION, state_checks
 from .figures.moving import MovingWorlds
 from .figures.stills import StillWorlds
 from .ledger import Ledger
+from .made import PARTS, Settings
 from .report.sheets import Sheets
-from .settings import PARTS, Settings
 
 LOGGER = get_logger(__name__)
 # Worlds that go through the networks together; each has six clips.
@@ -47,8 +47,10 @@ def evaluate(settings: Settings, device: torch.device) -> dict[str, object]:
     seconds, seen = {}, {}
     for kind, work in works.items():
         if settings.wants(*KINDS[kind]):
-            groups = _groups(settings, kind, device)
-            seen[kind], seconds[f"{kind} worlds"] = _in_groups(work, groups, kind, end)
+            worlds = settings.worlds(kind == "moving")
+            seen[kind], seconds[f"{kind} worlds"] = _in_groups(
+                work, worlds, GROUP[device.type], kind=kind, end=end
+            )
     figures = ledger.figures()
     content: dict[str, object] = {
         "settings": settings.jsonable(),
@@ -75,16 +77,12 @@ def write_evaluation(folder: Path, content: Mapping[str, object], table: str) ->
         temporary.write_text(table, encoding="utf-8")
 
 
-def _groups(settings: Settings, kind: str, device: torch.device) -> list[range]:
-    seeds, step = settings.worlds(kind == "moving"), GROUP[device.type]
-    return [seeds[start : start + step] for start in range(0, len(seeds), step)]
-
-
 def _in_groups(
-    work: Callable[[range], None], groups: Sequence[range], kind: str, end: float
+    work: Callable[[range], None], seeds: range, at_once: int, kind: str, end: float
 ) -> tuple[int, float]:
     """Evaluate groups of worlds until the moment `end`; returns their worlds and the seconds."""
     begin, seen = time.perf_counter(), 0
+    groups = [seeds[start : start + at_once] for start in range(0, len(seeds), at_once)]
     # Compiling the renderer would take longer than rendering these worlds.
     with torch.compiler.set_stance("force_eager"):
         for group in progress(groups, f"{kind} worlds", len(groups)):
@@ -95,7 +93,6 @@ def _in_groups(
             if torch.cuda.is_available():
                 torch.cuda.synchronize()
             seen += len(group)
-    wished = sum(len(group) for group in groups)
-    if seen < wished:
-        LOGGER.warning("out of time: %d of %d %s worlds were seen", seen, wished, kind)
+    if seen < len(seeds):
+        LOGGER.warning("out of time: %d of %d %s worlds were seen", seen, len(seeds), kind)
     return seen, round(time.perf_counter() - begin, 1)

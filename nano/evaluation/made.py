@@ -1,7 +1,8 @@
-"""The common part of still and moving worlds: coded and generated clips, and their errors."""
+"""The common part of still and moving worlds: settings, generated clips, and their errors."""
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
 from typing import TypeAlias
 
 from jaxtyping import Float
@@ -13,10 +14,67 @@ from src.evaluation.masked import channel_errors, clip_errors
 from src.geometry.cameras import Cameras
 
 from ..clips.networks import Networks, Video
+from ..seeds import TEST
 from .inputs import Group, Mask
 from .ledger import Ledger
 from .report.sheets import Sheets
-from .settings import Settings
+
+PARTS = ("tokenizer", "depth", "generator", "static", "dynamic")
+# The order in which the demo configurations give the trajectories to the decoder.
+ORDER = (5, 0, 1, 2, 3, 4)
+# The depth of the input: that of the world, or the estimate of the small network.
+SOURCES = ("true", "nano")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Settings:
+    """One evaluation.
+
+    Attributes:
+        nano: checkpoint folder of the small weights.
+        output: receives evaluation.json, seeds.csv and the sheets.
+        what: some of `PARTS`.
+        seeds: number of worlds of each kind.
+        frames: length of each clip.
+        size: height and width; multiples of 16.
+        stride: step between the frames that are rendered, besides the farthest ones.
+        sources: some of `SOURCES`.
+        decoders: other decoders than those of `nano`, by `static` and `dynamic`.
+        trajectories: input of the decoder, in this order.
+        pictured: number of worlds on the sheets.
+        minutes: start no more worlds after so long; None: no limit.
+    """
+
+    nano: Path
+    output: Path
+    what: tuple[str, ...] = PARTS
+    seeds: int = 64
+    frames: int = 17
+    size: tuple[int, int] = (176, 320)
+    stride: int = 4
+    sources: tuple[str, ...] = SOURCES
+    decoders: dict[str, Path] = field(default_factory=dict)
+    trajectories: tuple[int, ...] = ORDER
+    pictured: int = 6
+    minutes: float | None = None
+
+    def worlds(self, dynamic: bool) -> range:
+        """The seeds of the worlds: test seeds, which nothing was trained or chosen on."""
+        return TEST.seeds(self.seeds, dynamic)
+
+    def jsonable(self) -> dict[str, object]:
+        """Returns all settings as JSON values, paths with forward slashes."""
+        return {
+            **asdict(self),
+            "nano": self.nano.as_posix(),
+            "output": self.output.as_posix(),
+            "decoders": {name: path.as_posix() for name, path in self.decoders.items()},
+        }
+
+    def wants(self, *parts: str) -> bool:
+        """Whether any of `parts` is asked for."""
+        return any(part in self.what for part in parts)
+
 
 # Exact pictures: frames, or moments.
 Truth: TypeAlias = Float[Tensor, "clip 3 moment h w"]
@@ -38,28 +96,6 @@ class MadeScene:
     truth: Truth
 
 
-class GeneratedGroup:
-    """The generated clips of a group of worlds, which start from one source of depth."""
-
-    def __init__(self, group: Group, source: str, networks: Networks) -> None:
-        self.group, self.source = group, source
-        self.latents = networks.generate(group.starts)
-        self.video = networks.decode(self.latents)
-
-    def scene(self, world: int, truth: Truth) -> MadeScene:
-        """Returns one world with its exact pictures."""
-        group, clips = self.group, self.group.clips(world)
-        return MadeScene(
-            seed=group.pool.seeds[world],
-            source=self.source,
-            scene=group.scenes[world],
-            cameras=group.cameras(world),
-            latents=self.latents[clips],
-            generated=self.video[clips],
-            truth=truth,
-        )
-
-
 class Evaluation:
     """Evaluates worlds of one kind, group by group: figures to `ledger`, pictures to `sheets`."""
 
@@ -69,20 +105,36 @@ class Evaluation:
         self.settings, self.networks = settings, networks
         self.ledger, self.sheets = ledger, sheets
 
-    def generate(self, exact: Group, source: str, moving: bool) -> GeneratedGroup:
-        """Generate the clips that start from one source of depth, and keep their errors."""
+    def generate(
+        self, exact: Group, source: str, moving: bool, truths: Sequence[Truth]
+    ) -> Iterator[MadeScene]:
+        """Generate the clips that start from one source of depth, and keep their errors.
+
+        Yields the worlds for which `truths` has exact pictures.
+        """
         group = exact.estimated(self.networks.depth) if source == "nano" else exact
-        made = GeneratedGroup(group, source, self.networks)
+        latents = self.networks.generate(group.starts)
+        video = self.networks.decode(latents)
         if self.settings.wants("generator"):
             warps, truth = group.starts.image, group.truth
             filled = fill_nearest((warps + 1) / 2, group.starts.mask).transpose(1, 2)
-            for name, clips in (("generator", made.video), ("nearest", filled)):
+            for name, clips in (("generator", video), ("nearest", filled)):
                 full = f"{'moving_' * moving}{name}.{source}"
                 self.record_clips(full, group.pool.seeds, (clips, truth), exact.visible)
             if source == "true" and not moving:
-                shown = {"warps": warps.transpose(1, 2), "filled": filled, "generated": made.video}
-                self.sheets.add_generated(truth=truth, paths=group.paths, **shown)
-        return made
+                shown = (truth, (warps.transpose(1, 2) + 1) / 2, filled, video)
+                self.sheets.add("generator", group.paths, [part[:, :, -1:] for part in shown])
+        for world, truth in enumerate(truths):
+            own = group.clips(world)
+            yield MadeScene(
+                seed=group.pool.seeds[world],
+                source=source,
+                scene=group.scenes[world],
+                cameras=group.cameras(world),
+                latents=latents[own],
+                generated=video[own],
+                truth=truth,
+            )
 
     def record_tokenizer(self, kind: str, seeds: Sequence[int], coded: Video, truth: Video) -> None:
         """Keep the errors of coded clips, in RGB, luma and chroma."""

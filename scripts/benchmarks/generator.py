@@ -59,16 +59,6 @@ def peer_seconds(network: Gen3CTransformer, x: Tensor, level: Tensor, prepared: 
     return seconds(forward, repeats=3)
 
 
-def random_inputs(
-    network: Gen3CTransformer, latent: tuple[int, int, int], tokens: int, device: torch.device
-) -> tuple[Tensor, Tensor, Conditions]:
-    """Returns a noisy latent, its noise level and conditions."""
-    x = torch.randn(1, 16, *latent, device=device)
-    warps = torch.randn(1, network.config.warp_channels, *latent, device=device)
-    text = torch.randn(1, tokens, network.config.text_embed_dim, device=device)
-    return x, torch.zeros(1, device=device), Conditions(text, torch.zeros_like(x[:, :1]), warps)
-
-
 @torch.inference_mode()
 def run(device: torch.device) -> Iterator[Row]:
     """Yields time and memory of a forward pass; on a GPU also compiled, batched and streamed."""
@@ -77,7 +67,10 @@ def run(device: torch.device) -> Iterator[Row]:
     dtype = torch.bfloat16 if on_gpu else torch.float32
     torch.manual_seed(0)
     network = random_network(config, device, dtype)
-    x, level, conditions = random_inputs(network, latent, tokens, device)
+    x, level = torch.randn(1, 16, *latent, device=device), torch.zeros(1, device=device)
+    warps = torch.randn(1, config.warp_channels, *latent, device=device)
+    text = torch.randn(1, tokens, config.text_embed_dim, device=device)
+    conditions = Conditions(text, torch.zeros_like(x[:, :1]), warps)
     once = seconds(lambda: network.prepare(conditions), repeats=3)
     prepared = network.prepare(conditions)
     theirs = (PEER, peer_seconds(network, x, level, prepared))

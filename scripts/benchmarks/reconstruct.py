@@ -5,18 +5,22 @@ published architectures, at a tiny size elsewhere.
 """
 
 import tempfile
-from collections.abc import Iterator
+from collections import defaultdict
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
 import torch
+from torch import nn
 
 from src.gaussians import Gaussians
 from src.io.clip.clip import ClipPaths, write_clip
 from src.io.ply.ply import write_ply
 from src.io.video.video import write_video
 from src.models.data.sampling import ExampleSamplingConfig
+from src.models.recon.blocks import MambaBlock, PatchEmbed
+from src.models.recon.decoder import LatentRecon
 from src.models.recon.heads import keep_count, keep_indices
 from src.reconstruct.config import OutputConfig, ReconstructConfig
 from src.reconstruct.quality import trajectory_quality
@@ -103,13 +107,16 @@ def _steps(config: ReconstructConfig, size: Size, device: torch.device) -> list[
     def forward() -> Gaussians:
         return decoder.gaussians(scene)
 
-    kept, ratio = len(forward()), config.decoder.prune_ratio
-    assert kept == keep_count(size.gaussians, ratio), f"{kept} Gaussians"
+    gaussians, ratio = forward(), config.decoder.prune_ratio
+    assert len(gaussians) == keep_count(size.gaussians, ratio), f"{len(gaussians)} Gaussians"
+    assert bool(gaussians.packed().isfinite().all()), "Gaussians that are not finite"
     rows.append(Row("forward, pruning included", seconds(forward, 3), budget=FORWARD_BUDGET))
     rows.append(peak_memory("forward, peak memory", device, FORWARD_MEMORY_BUDGET))
+    if device.type == "cuda":
+        parts = _breakdown(decoder.model, forward)
+        rows += [Row(f"forward, {part}", taken) for part, taken in parts.items()]
     scores = torch.randn(1, size.gaussians, device=device)
     rows.append(Row("choose the kept Gaussians", seconds(lambda: keep_indices(scores, ratio), 3)))
-    gaussians = forward()
     folder = Path(config.output.folder) / "steps"
     with timed(rows, f"write PLY, {len(gaussians)} Gaussians"):
         write_ply(folder / "scene.ply", gaussians)
@@ -128,3 +135,35 @@ def _steps(config: ReconstructConfig, size: Size, device: torch.device) -> list[
         for position, clip in enumerate(frames):
             write_video(folder / f"{position}.mp4", clip, 24, quality=QUALITY)
     return rows
+
+
+def _breakdown(model: LatentRecon, forward: Callable[[], object]) -> dict[str, float]:
+    """Returns the seconds of the parts of a forward pass, by CUDA events around the modules."""
+    events: dict[str, list[tuple[torch.cuda.Event, torch.cuda.Event]]] = defaultdict(list)
+    handles = []
+
+    def record() -> torch.cuda.Event:
+        event = torch.cuda.Event(enable_timing=True)
+        event.record()
+        return event
+
+    def watch(name: str, module: nn.Module) -> None:
+        starts: list[torch.cuda.Event] = []
+        handles.append(module.register_forward_pre_hook(lambda *_: starts.append(record())))
+        handles.append(
+            module.register_forward_hook(lambda *_: events[name].append((starts.pop(), record())))
+        )
+
+    for module in model.children():
+        if isinstance(module, PatchEmbed):
+            watch("patch embeddings", module)
+    for block in model.enc_blocks:
+        watch("Mamba blocks" if isinstance(block, MambaBlock) else "attention blocks", block)
+    start = record()
+    forward()
+    end = record()
+    torch.cuda.synchronize()
+    for handle in handles:
+        handle.remove()
+    parts = {name: sum(a.elapsed_time(b) for a, b in pairs) / 1e3 for name, pairs in events.items()}
+    return parts | {"norm, head and pruning": start.elapsed_time(end) / 1e3 - sum(parts.values())}

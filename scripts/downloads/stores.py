@@ -1,19 +1,29 @@
 """The servers of the files: the Hugging Face hub and plain URLs, with errors in plain words."""
 
+import fcntl
+import logging
 import os
+import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 from src.runtime import InputError
 
 from .catalogue import Source
 from .checksums import GIT_BLOB
-from .transfer import transfer
 
+LOG = logging.getLogger("download_checkpoints")
+# Seconds to wait after an error of the server before each further attempt.
+PAUSES = (1, 4, 16)
 SIGN_IN = "then `hf auth login`, or a token in HF_TOKEN"
+
+
+def part_path(path: Path, version: str) -> Path:
+    """Returns the path of an unfinished file, another for each version."""
+    return path.with_name(f".{path.name}.{version[:16]}.part")
 
 
 class NoConnection(InputError):
@@ -54,15 +64,54 @@ def check_access(source: Source, name: str) -> None:
 
 
 def fetch(source: Source, name: str, path: Path, offer: Offer) -> Path:
-    """Downloads one file, resumes an earlier attempt; returns the part that becomes `path`."""
-    with plain_words(source):
-        return transfer(
-            _url(source, name),
-            path,
-            size=offer.size,
-            version=offer.version,
-            headers=_headers(source),
-        )
+    """Downloads one file, resumes an earlier attempt; returns the part that becomes `path`.
+
+    The hub's client removes its part when it stops, so that 45 GB would start anew. Here the part
+    lies beside the file, even of a killed process, and the client's transfer continues it.
+
+    Raises:
+        InputError: an error of the server, or another process downloads the same file.
+        OSError: an error of the disk; the part stays.
+    """
+    part = part_path(path, offer.version)
+    part.parent.mkdir(parents=True, exist_ok=True)
+    for other in path.parent.glob(f".{path.name}.*.part"):
+        if other != part:
+            other.unlink()
+    with part.open("ab") as file, plain_words(source):
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as error:
+            raise InputError(path, "another download of it that runs", "one at a time") from error
+        if file.tell() > offer.size:
+            file.truncate(0)
+        _append(_url(source, name), file, offer.size, headers=_headers(source), name=path.name)
+    return part
+
+
+def _append(url: str, file: BinaryIO, size: int, *, headers: dict[str, str], name: str) -> None:
+    """Appends the missing bytes of a file; tries again after errors of the server."""
+    from huggingface_hub.errors import HfHubHTTPError
+    from huggingface_hub.file_download import http_get
+
+    for pause in (*PAUSES, None):
+        file.flush()
+        try:
+            http_get(
+                url,
+                file,
+                resume_size=file.tell(),
+                headers=headers,
+                expected_size=size,
+                displayed_filename=name,
+            )
+            return
+        except HfHubHTTPError as error:
+            status = error.response.status_code
+            if pause is None or status < 500:
+                raise
+            LOG.warning("%s: the server answers %d; trying again", name, status)
+            time.sleep(pause)
 
 
 @contextmanager

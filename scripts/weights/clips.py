@@ -23,7 +23,7 @@ from src.rendering.rasterize import rasterize
 from src.runtime import InputError
 from src.tokenizer.loading import load_statistics, load_tokenizer
 
-from .headers import Finding
+from .networks import Finding
 
 PARTS = ("rgb", "pose", "intrinsics")
 # Trajectories of a scene, and frames of each, that are rendered.

@@ -19,7 +19,7 @@ from src.evaluation.metrics import psnr
 from src.models.recon.weights import load_decoder
 from src.tokenizer.loading import load_tokenizer
 
-from .headers import Finding
+from .networks import Finding
 
 Forward = Callable[[Path, torch.device], Iterator[Finding]]
 GIB = 2**30

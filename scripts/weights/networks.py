@@ -1,20 +1,22 @@
 """The tensors of each part's files, compared with the network that loads them."""
 
+import re
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
+from typing import Literal, NamedTuple
 
 import torch
 from torch import Tensor
 
 from cosmos_predict1.diffusion.model.architecture import read_config
-from cosmos_predict1.diffusion.model.key_table import our_name
 from cosmos_predict1.diffusion.model.network import Gen3CTransformer
 from cosmos_predict1.diffusion.model.weights import MARKER as GENERATOR_MARKER
-from cosmos_predict1.diffusion.model.weights import listed_shards
+from cosmos_predict1.diffusion.model.weights import listed_shards, our_name
 from src.checkpoints import layout
-from src.checkpoints.opening import open_weights, plain_names
+from src.checkpoints.opening import Unread, Weights, open_weights, plain_names
 from src.depth.backends.nano import load_nano_depth
 from src.evaluation.lpips import BACKBONE_FILE, CONVOLUTIONS, LINEAR_FILE, LPIPS, TAPS
+from src.io.state_dict import check_tensors
 from src.models.recon.decoder import DecoderConfig, LatentRecon
 from src.models.recon.weights import MARKER as DECODER_MARKER
 from src.models.recon.weights import read_config as read_decoder_config
@@ -29,7 +31,96 @@ from src.tokenizer.loading import (
 )
 from src.tokenizer.loading import read_config as read_tokenizer_config
 
-from .headers import Finding, Network, compare, describe, empty, refused
+FLOATS = (torch.bfloat16, torch.float16, torch.float32)
+MOST_LETTERS = 300
+# Keys that DeepSpeed keeps beside the weights.
+DEEPSPEED = {"ds_config", "ds_version", "dp_world_size"}
+
+
+class Finding(NamedTuple):
+    """A line about a part, a file or a command."""
+
+    state: Literal["ok", "note", "missing", "wrong"]
+    where: object
+    text: str
+
+    def __str__(self) -> str:
+        # Messages of libraries may have several lines.
+        text = re.sub(r"\s+", " ", self.text)
+        return f"{self.state:7} {self.where}: {text}"
+
+
+def refused(error: InputError) -> Finding:
+    """The finding for an input error."""
+    return Finding("wrong", error.source, f"{error.value}; expected {error.expected}")
+
+
+def describe(weights: Weights) -> Finding:
+    """A note of a file's format, tensors, types and size, and of the wrappers of its tensors."""
+    types = {str(part.dtype).removeprefix("torch.") for part in weights.tensors.values()}
+    kind = "DeepSpeed" if DEEPSPEED & set(weights.beside) else weights.kind
+    size = weights.path.stat().st_size
+    text = f"{kind}, {len(weights.tensors)} tensors, {', '.join(sorted(types))}, {size:,} bytes"
+    if weights.wrappers:
+        beside = f" beside {', '.join(weights.beside[:6])}" if weights.beside else ""
+        text += f", under {'.'.join(weights.wrappers)}{beside}"
+    return Finding("note", weights.path, text)
+
+
+def empty(tensors: Mapping[str, Unread]) -> dict[str, Tensor]:
+    """Returns tensors of the same shapes and types, without memory."""
+    return {
+        name: torch.empty(part.shape, dtype=part.dtype, device="meta")
+        for name, part in tensors.items()
+    }
+
+
+def compare(
+    where: Path,
+    found: Mapping[str, Tensor],
+    wanted: Mapping[str, Tensor],
+    name: str,
+    size: int | None = None,
+) -> Iterator[Finding]:
+    """Yields the misfits of the tensors of a part, or one `ok`.
+
+    `wanted` are the tensors of the network `name`, without memory; `size` is the count of numbers
+    of the published one, None if any size may be there.
+    """
+    fits = True
+    try:
+        check_tensors(where, found, wanted, name)
+    except InputError as error:
+        fits = False
+        hint, value = _other_size(found, wanted), str(error.value)
+        if hint:
+            # Most tensors differ: a few say as much as all.
+            value = value[:MOST_LETTERS] + " ..."
+        yield Finding("wrong", where, f"{hint}{value}; expected {error.expected}")
+    odd = sorted({str(part.dtype) for part in found.values() if part.dtype not in FLOATS})
+    count = sum(part.numel() for part in found.values())
+    if fits and odd:
+        expected = "bfloat16, float16 or float32"
+        yield Finding("wrong", where, f"tensors of {', '.join(odd)}, not {expected}")
+    elif fits and size not in (None, count):
+        text = f"{count:,} numbers, another size than the published {size:,}"
+        yield Finding("wrong", where, text)
+    elif fits:
+        text = f"all {len(found)} tensors of {name} fit, {count:,} numbers"
+        yield Finding("ok", where, text)
+
+
+def _other_size(found: Mapping[str, Tensor], wanted: Mapping[str, Tensor]) -> str:
+    """Returns the beginning of the message if all names or most of the shapes differ."""
+    known = [name for name in wanted if name in found]
+    other = [name for name in known if found[name].shape != wanted[name].shape]
+    if not known:
+        return "another part or network: not one of its names fits; "
+    if len(other) > len(known) / 2:
+        counts = [sum(p.numel() for p in part.values()) for part in (found, wanted)]
+        return f"a network of another size ({counts[0]:,} numbers instead of {counts[1]:,}); "
+    return ""
+
 
 # Numbers of the published networks, and entries of their files with buffers and extra keys.
 GENERATOR, GENERATOR_ENTRIES = 7_237_257_216, 574
@@ -60,9 +151,9 @@ def check_generator(folder: Path, published: bool) -> Iterator[Finding]:
             yield Finding("note", weights.path, text)
         held = empty({name: part for name, part in weights.tensors.items() if name in kept})
         found |= {kept[name]: part for name, part in held.items()}
-    network = Network("the generator", wanted, GENERATOR if published else None)
     where = folder / files[0] if len(files) == 1 else folder
-    yield from compare(where, found, network)
+    size = GENERATOR if published else None
+    yield from compare(where, found, wanted, name="the generator", size=size)
 
 
 def check_tokenizer(folder: Path, published: bool) -> Iterator[Finding]:
@@ -96,8 +187,8 @@ def check_tokenizer(folder: Path, published: bool) -> Iterator[Finding]:
         yield Finding("wrong", folder, f"no tensor {error}, so no video tokenizer")
         return
     wanted = tokenizer.autoencoder.state_dict()
-    network = Network("the video tokenizer", wanted, TOKENIZER if published else None)
-    yield from compare(folder, found, network)
+    size = TOKENIZER if published else None
+    yield from compare(folder, found, wanted, name="the video tokenizer", size=size)
     yield from _statistics(folder, published)
 
 
@@ -113,8 +204,8 @@ def check_decoder(path: Path, published: bool) -> Iterator[Finding]:
     names = plain_names(weights.tensors, DECODER_MARKER)
     yield from _entries(path, len(names), DECODER_ENTRIES if published else None)
     found = {names[name]: part for name, part in empty(weights.tensors).items()}
-    network = Network("the Gaussian decoder", wanted, DECODER if published else None)
-    yield from compare(path, found, network)
+    size = DECODER if published else None
+    yield from compare(path, found, wanted, name="the Gaussian decoder", size=size)
 
 
 def check_lpips(folder: Path, _: bool) -> Iterator[Finding]:
@@ -129,7 +220,7 @@ def check_lpips(folder: Path, _: bool) -> Iterator[Finding]:
         yield describe(weights)
         held = empty(weights.tensors)
         found |= {new: held[name] for name, new in names.items() if name in held}
-    yield from compare(folder, found, Network("LPIPS", wanted))
+    yield from compare(folder, found, wanted, name="LPIPS")
 
 
 def check_t5(folder: Path, _: bool) -> Iterator[Finding]:
@@ -150,7 +241,7 @@ def check_t5(folder: Path, _: bool) -> Iterator[Finding]:
         if one not in found and other in found:
             found[one] = found[other]
     held = {name: part for name, part in found.items() if name in wanted}
-    yield from compare(folder, held, Network("T5's encoder", wanted))
+    yield from compare(folder, held, wanted, name="T5's encoder")
 
 
 def check_depth(folder: Path, _: bool) -> Iterator[Finding]:

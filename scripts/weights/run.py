@@ -15,8 +15,7 @@ from src.runtime import InputError
 
 from .clips import check_clips, check_tars
 from .forward import FORWARDS
-from .headers import Finding, refused
-from .networks import CHECKS, check_file
+from .networks import CHECKS, Finding, check_file, refused
 
 PUBLISHED = {"Gen3C-Cosmos-7B", "GEN3C-Cosmos-7B", TOKENIZER, "lyra_static.pt", "lyra_dynamic.pt"}
 SAMPLE = 1024

@@ -4,7 +4,7 @@ from collections.abc import Mapping
 
 from torch import Tensor
 
-from cosmos_predict1.diffusion.model.key_table import BLOCK, PREFIX, SHARED
+from cosmos_predict1.diffusion.model.weights import BLOCK, PREFIX, SHARED
 
 BLOCKS = "transformer_blocks."
 

@@ -12,7 +12,7 @@ from published.generator_names import to_published_names
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 from torch._subclasses.fake_tensor import FakeTensorMode
-from weights.headers import Finding
+from weights.networks import Finding
 from weights.run import check
 
 from src.checkpoints import TOKENIZER

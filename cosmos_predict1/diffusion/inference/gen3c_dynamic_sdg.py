@@ -23,16 +23,9 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[3]))
 
 def main() -> None:
     """Read the flags, make the clips."""
-    from cosmos_predict1.diffusion.flags import dynamic_parser
+    from cosmos_predict1.diffusion.flags import dynamic_parser, run_command
 
-    arguments = dynamic_parser(__doc__ or "").parse_args()
-
-    from cosmos_predict1.diffusion.config import sdg_config
-    from cosmos_predict1.diffusion.run import run
-    from src.runtime import setup_logging
-
-    setup_logging()
-    run(sdg_config(arguments))
+    run_command(dynamic_parser(__doc__ or ""))
 
 
 if __name__ == "__main__":

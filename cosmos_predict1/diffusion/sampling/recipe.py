@@ -15,8 +15,7 @@ from src.tokenizer.cosmos import VideoTokenizer
 from ..conditioning.conditions import Conditions
 from ..conditioning.latents import condition_mask
 from ..model.denoiser import Denoiser, Network, guided
-from .sampler import Progress, sample
-from .schedule import condition_noise, initial_noise, noise_levels
+from .sampler import Progress, condition_noise, initial_noise, noise_levels, sample
 
 Context = Float[Tensor, "1 token context"]
 

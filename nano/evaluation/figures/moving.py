@@ -39,14 +39,13 @@ class MovingWorlds(Evaluation):
         still = torch.eye(4).expand(len(seeds), 1, settings.frames, 4, 4)
         filmed = render_pool(seeds, still, settings.size, True, device)
         exact = Group.of(pool, filmed, True, self.networks.cache)
-        moments = self._moments(pool) if wants("dynamic") else ()
+        moments = self._moments(pool) if wants("dynamic") else []
         for source in settings.sources:
-            made = self.generate(exact, source, moving=True)
-            for world, truth in enumerate(moments):
-                self._reconstruct(made.scene(world, truth))
+            for made in self.generate(exact, source, moving=True, truths=moments):
+                self._reconstruct(made)
 
-    def _moments(self, pool: PooledClips) -> Float[Tensor, "world traj 3 time h w"]:
-        """Returns exact pictures from the end of each trajectory at each of the times."""
+    def _moments(self, pool: PooledClips) -> list[Float[Tensor, "traj 3 time h w"]]:
+        """Returns each world's exact pictures from the ends of its trajectories, at each time."""
         height, width = self.settings.size
         ends = [farthest_frames(c2w) for c2w in pool.c2w]
         poses = torch.stack(
@@ -61,7 +60,7 @@ class MovingWorlds(Evaluation):
         shown = render_worlds(worlds, Cameras(c2w, lens, width, height), moments)
         # In 8 bits, as the clips are.
         color = (shown.rgb * 255).round() / 255
-        return color.unflatten(1, (paths, len(times))).transpose(2, 3)
+        return [*color.unflatten(1, (paths, len(times))).transpose(2, 3)]
 
     def _reconstruct(self, made: MadeScene) -> None:
         """Compare the Gaussians of one world at each time with the decoded clips and the world."""
@@ -81,7 +80,7 @@ class MovingWorlds(Evaluation):
         pictures, plain = torch.cat(shown, dim=2), torch.cat(lifted, dim=2)
         self._compare(made, pictures, plain)
         if made.source == "true":
-            self.sheets.add_moments(made.truth, pictures)
+            self.sheets.add("dynamic", len(pictures), [made.truth, pictures])
 
     def _compare(self, made: MadeScene, pictures: Video, plain: Video) -> None:
         """Keep the errors at each time, and those on moving pixels."""

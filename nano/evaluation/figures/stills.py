@@ -35,16 +35,18 @@ class StillWorlds(Evaluation):
             coded, truth = self.networks.coded(exact.truth), exact.truth
             if wants("tokenizer"):
                 self.record_tokenizer("static", seeds, coded, truth)
-                self.sheets.add_coded(truth, coded, exact.paths)
+                self.sheets.add("tokenizer", exact.paths, [truth[:, :, -1:], coded[:, :, -1:]])
             if wants("generator"):
                 self.record_clips("ceiling", seeds, (coded, truth), exact.visible)
         if wants("depth"):
-            self.sheets.add_depth(self._measure_depth(exact))
+            drawn = self._measure_depth(exact).permute(0, 4, 1, 2, 3).float() / 255
+            self.sheets.add("depth", 1, [drawn])
+        clips = [exact.clips(world) for world in range(len(seeds) if wants("static") else 0)]
+        truths = [exact.truth[own] for own in clips]
         for source in settings.sources if wants("generator", "static") else ():
-            made = self.generate(exact, source, moving=False)
-            for world in range(len(seeds) if wants("static") else 0):
-                clips = exact.clips(world)
-                self._reconstruct(made.scene(world, exact.truth[clips]), exact.visible[clips])
+            made = self.generate(exact, source, moving=False, truths=truths)
+            for scene, own in zip(made, clips, strict=True):
+                self._reconstruct(scene, exact.visible[own])
 
     def _measure_depth(self, group: Group) -> UInt8[Tensor, "world 3 h w 3"]:
         """Keep the errors of depth and lens of first frames; draws picture, estimate and truth.
@@ -90,4 +92,5 @@ class StillWorlds(Evaluation):
         self.record(made, "unprojected.tinted", (tinted, target))
         if made.source == "true":
             image = (made.scene.sources.image[0] + 1) / 2
-            self.sheets.add_scene(image, target, at_end, plain)
+            seen = image[None, :, None].expand(target.shape)
+            self.sheets.add("static", len(target), [seen, target, at_end, plain])

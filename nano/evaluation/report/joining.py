@@ -18,7 +18,7 @@ from src.runtime import InputError
 from ..checks import DEFINITION, state_checks
 from ..evaluate import FIGURES, TABLE, write_evaluation
 from ..ledger import HEADER, Summary
-from ..settings import PARTS, SOURCES
+from ..made import PARTS, SOURCES
 
 KEYS = ("settings", "worlds", "hardware", "seconds", "figures", "sheets")
 # Settings that must agree, and the parts whose figures depend on them.

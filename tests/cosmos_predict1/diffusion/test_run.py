@@ -25,7 +25,7 @@ from cosmos_predict1.diffusion.flags import dynamic_parser, static_parser
 from cosmos_predict1.diffusion.run import run, share
 from cosmos_predict1.diffusion.sampling import recipe
 from cosmos_predict1.diffusion.sampling.pipeline import Gen3C
-from cosmos_predict1.diffusion.sampling.schedule import initial_noise
+from cosmos_predict1.diffusion.sampling.sampler import initial_noise
 from cosmos_predict1.diffusion.scenes.inputs import SceneInput
 from cosmos_predict1.diffusion.scenes.shots import Shot
 from src.geometry.trajectories import MULTI_TRAJECTORY, TrajectorySpec, make_trajectory

@@ -22,12 +22,14 @@ from cosmos_predict1.diffusion.conditioning.latents import (
 )
 from cosmos_predict1.diffusion.model.architecture import SamplingDefaults
 from cosmos_predict1.training.config import WarpConfig, WorldSetConfig
-from cosmos_predict1.training.folder_clips import folder_clips, list_clips, split_clips
 from cosmos_predict1.training.latents import ClipEncoder, LatentBatches, LatentClips, encode_all
 from cosmos_predict1.training.sources import (
     SourcedClips,
     cache_settings,
     disturbed,
+    folder_clips,
+    list_clips,
+    split_clips,
     unit_video,
     warp_clips,
 )

@@ -17,7 +17,7 @@ from cosmos_predict1.training.config import GeneratorTrainConfig
 from cosmos_predict1.training.latents import LatentBatch
 from cosmos_predict1.training.objective import GeneratorObjective
 from cosmos_predict1.training.task import GeneratorTask
-from cosmos_predict1.training.validation import Tally
+from cosmos_predict1.training.validation import means
 from src.config.loading import file_layer, load_train_config
 from src.runtime import InputError
 from src.training.checkpoints.files import list_checkpoints
@@ -160,9 +160,7 @@ def test_clips_without_a_figure_do_not_weigh_in_its_mean() -> None:
     """Clips without holes that count as if their hidden pixels had been measured."""
     ranks = []
     for values in ([10.0, torch.nan, torch.nan], [16.0, 22.0]):
-        tally = Tally()
-        tally.add("psnr_hidden", torch.tensor(values))
-        ranks.append(tally.result(len(values), None))
+        ranks.append(means({"psnr_hidden": [torch.tensor(values)]}, len(values)))
     assert joined(ranks).figures == {"psnr_hidden": 16.0} and joined(ranks).count == 5
 
 

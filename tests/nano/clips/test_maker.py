@@ -99,10 +99,8 @@ def test_moving_clips_are_those_of_one_scene_alone(config: ClipsConfig) -> None:
     assert list(made) == [str(number) for number in range(12)]
     # Equal scenes that are not the same object, as after a way between processes.
     copies = [replace(plan, scene=replace(plan.scene)) for plan in plans]
-    directions = [plan.shot.backwards for plan in plans]
     assert clip_maker.scene_groups(copies) == [
-        [at for at, backwards in enumerate(directions) if backwards == direction]
-        for direction in (False, True)
+        [plan for plan in copies if plan.shot.backwards == direction] for direction in (False, True)
     ]
     for plan in (plans[1], plans[9]):
         backwards, seen = plan.shot.backwards, plan.scene

@@ -12,9 +12,8 @@ from tiny_scene import tiny_decoder
 
 from nano.evaluation import evaluate as module
 from nano.evaluation.evaluate import evaluate
-from nano.evaluation.made import Evaluation
+from nano.evaluation.made import Evaluation, Settings
 from nano.evaluation.report.document import evaluation_blocks
-from nano.evaluation.settings import Settings
 from src.models.recon.weights import save_decoder
 from src.runtime import InputError
 

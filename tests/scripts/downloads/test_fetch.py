@@ -10,8 +10,7 @@ import pytest
 from downloads.catalogue import Source
 from downloads.checksums import checksum
 from downloads.fetch import SPARE_BYTES, Download
-from downloads.stores import offers
-from downloads.transfer import part_path
+from downloads.stores import offers, part_path
 from local_hub import LocalHub
 
 from src.runtime import InputError

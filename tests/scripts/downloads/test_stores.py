@@ -7,8 +7,7 @@ from pathlib import Path
 import pytest
 from downloads.catalogue import Source
 from downloads.fetch import Download
-from downloads.stores import fetch, offers
-from downloads.transfer import part_path
+from downloads.stores import fetch, offers, part_path
 from local_hub import LocalHub
 
 from src.runtime import InputError

@@ -8,8 +8,8 @@ import torch
 from published.generator_names import to_published_names
 
 from cosmos_predict1.diffusion.model.architecture import TransformerConfig
-from cosmos_predict1.diffusion.model.key_table import our_name, to_our_names
 from cosmos_predict1.diffusion.model.network import Gen3CTransformer
+from cosmos_predict1.diffusion.model.weights import our_name, to_our_names
 
 
 def test_full_size_names_and_shapes(shared: Path) -> None:

@@ -10,8 +10,7 @@ from torch import Tensor
 from cosmos_predict1.diffusion.conditioning.conditions import Conditions
 from cosmos_predict1.diffusion.model.denoiser import Denoiser, guided
 from cosmos_predict1.diffusion.model.network import Gen3CTransformer
-from cosmos_predict1.diffusion.sampling.sampler import sample
-from cosmos_predict1.diffusion.sampling.schedule import noise_levels
+from cosmos_predict1.diffusion.sampling.sampler import noise_levels, sample
 
 START = (80.0**2 + 1) ** 0.5
 

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from cosmos_predict1.diffusion.sampling.schedule import condition_noise, initial_noise, noise_levels
+from cosmos_predict1.diffusion.sampling.sampler import condition_noise, initial_noise, noise_levels
 from src.runtime import InputError
 
 

@@ -9,9 +9,9 @@ from typing import Any
 import pytest
 from PIL import Image
 
+from nano.evaluation.made import Settings
 from nano.evaluation.report.document import evaluation_blocks, sheets_block
 from nano.evaluation.report.joining import join_evaluations
-from nano.evaluation.settings import Settings
 from src.runtime import InputError
 
 NANO = Path(__file__).resolve().parents[4] / "scripts/nano.py"

@@ -11,7 +11,7 @@ from src.checkpoints import NANO_ASSETS, PLACES, find_checkpoint, search_checkpo
 from src.depth.backends.choice import named_depth
 from src.depth.backends.video import named_video_depth
 from src.io.depth_file import SUFFIXES
-from src.io.records.digest import content_digest, weights_digest
+from src.io.records import content_digest, weights_digest
 
 from .config import SdgConfig
 from .preparation import is_filmed

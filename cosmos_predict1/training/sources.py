@@ -11,7 +11,7 @@ import torch.nn.functional as F
 from jaxtyping import Float, Int, UInt8
 from torch import Tensor
 
-from src.geometry.splatting import PAIR
+from src.geometry.warping import PAIR
 
 from ..diffusion.conditioning.cache import CacheSettings, PointCache, SourceFrames, Warps
 from ..diffusion.model.architecture import SamplingDefaults

@@ -16,8 +16,7 @@ from src.runtime import InputError, can_compile, without_memory
 from src.training.loop.validation import joined
 from src.training.stopwatch import Stopwatch
 from src.training.task import Model, Objective, Progress, Share, Validation
-from src.visualization.depth import colorize_depth
-from src.visualization.sheet import contact_sheet
+from src.visualization import colorize_depth, contact_sheet
 
 from .augment import add_borders, change_colors, seen_part, whole_part
 from .config import DepthTrainConfig

@@ -31,8 +31,7 @@ from src.training.decoder.data import open_data
 from src.training.decoder.task import DecoderObjective, DecoderTask
 from src.training.optim import OptimConfig, build_optimizer
 from src.training.stopwatch import Stopwatch
-from src.visualization.plots import PlotLabels, plot_curve
-from src.visualization.sheet import contact_sheet
+from src.visualization import PlotLabels, contact_sheet, plot_curve
 
 from .inputs import HEAD_BIAS
 from .row import Row

@@ -1,6 +1,12 @@
-"""The evaluation of two folders: a record for every video, a summary table and plots."""
+"""The evaluation of two folders: a record for every video, a summary table and plots.
 
+In a record every metric has a stamp, a digest of its inputs: the files' names, sizes and
+modification times, and the options. JSON has no infinity: null is the PSNR of identical frames.
+"""
+
+import hashlib
 import json
+import math
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
@@ -8,9 +14,8 @@ from pathlib import Path
 from ..io.atomic import atomic_path
 from ..io.image.image import write_png
 from ..io.json_object import write_json
-from ..io.state_dict import listed
-from ..runtime import InputError, get_logger, progress
-from ..visualization.plots import PlotLabels, plot_curve
+from ..runtime import InputError, get_logger, listed, progress
+from ..visualization import PlotLabels, plot_curve
 from .compare import (
     METRICS,
     CompareOptions,
@@ -22,8 +27,7 @@ from .compare import (
     plan_comparison,
 )
 from .lpips import BACKBONE_FILE, LINEAR_FILE
-from .records import metric_stamp, read_values, write_record
-from .sources import Pair, find_pairs
+from .sources import Pair, find_pairs, picture_files
 from .summary import (
     BETTER,
     TITLES,
@@ -41,6 +45,8 @@ LEGEND = (
     "counted and left out of means. PSNR of 8-bit RGB in [0, 1], clipped, over channels and "
     "pixels; SSIM with an 11-pixel Gaussian window of sigma 1.5; LPIPS 0.1 with VGG16."
 )
+# Increase it when the arithmetic of a metric changes: older records become invalid.
+VERSION = 1
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -170,3 +176,52 @@ def _write_summary(
     with atomic_path(config.out / "summary.md") as temporary:
         temporary.write_text("\n\n".join(parts) + "\n", "utf-8")
     return table
+
+
+def metric_stamp(comparison: Comparison, options: CompareOptions, weights: list[Path]) -> str:
+    """A digest of all inputs of a metric; missing files count too."""
+    compared = (comparison.prediction, comparison.reference)
+    lines = []
+    for path in [*weights, *(path for part in compared for path in picture_files(part.path))]:
+        found = path.stat() if path.exists() else None
+        state = (found.st_size, found.st_mtime_ns) if found else None
+        lines.append(f"{path.resolve()} {state}")
+    files = hashlib.sha256("\n".join(lines).encode()).hexdigest()
+    rest = f"{VERSION} {comparison.num_frames} {options.resize}"
+    return hashlib.sha256(f"{files} {rest}".encode()).hexdigest()
+
+
+def write_record(
+    path: Path,
+    comparison: Comparison,
+    options: CompareOptions,
+    metrics: VideoMetrics,
+    stamps: dict[str, str],
+) -> None:
+    """Write the values of every metric with its inputs and options."""
+    footage = {"prediction": comparison.prediction, "reference": comparison.reference}
+    content = {name: {**asdict(item), "path": str(item.path)} for name, item in footage.items()} | {
+        "options": asdict(options),
+        "num_frames": metrics.num_frames,
+        "stamps": stamps,
+    }
+    for name, values in metrics.values.items():
+        content[name] = [value if math.isfinite(value) else None for value in values]
+    write_json(path, content)
+
+
+def read_values(path: Path, stamps: dict[str, str], num_frames: int) -> dict[str, list[float]]:
+    """The metrics in the record `path` that have the given stamps; none without a record."""
+    if not path.is_file():
+        return {}
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+    except ValueError as error:
+        LOGGER.warning("%s: not valid JSON (%s), computed again", path, error)
+        return {}
+    recorded = content.get("stamps", {}) if isinstance(content, dict) else {}
+    return {
+        name: [math.inf if value is None else float(value) for value in content[name]]
+        for name, stamp in stamps.items()
+        if recorded.get(name) == stamp and len(content.get(name, ())) == num_frames
+    }

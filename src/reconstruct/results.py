@@ -16,8 +16,7 @@ from ..io.image.image import write_png
 from ..io.ply.ply import write_ply
 from ..io.video.video import write_video
 from ..models.data.example import Example
-from ..visualization.depth import colorize_depth, depth_range, depth_wave
-from ..visualization.sheet import side_by_side
+from ..visualization import colorize_depth, depth_range, depth_wave, side_by_side
 from .background import BackgroundWriter
 from .config import ReconstructConfig
 from .finished import made_from_path

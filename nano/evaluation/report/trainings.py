@@ -9,7 +9,7 @@ from jaxtyping import UInt8
 from torch import Tensor
 
 from src.training.loop.journal import JOURNAL, read_journal
-from src.visualization.plots import PlotLabels, plot_curve
+from src.visualization import PlotLabels, plot_curve
 
 from .tables import markdown
 

@@ -18,8 +18,7 @@ from ...io.depth_file import SUFFIXES, read_depth_file
 from ...io.image.pixels import round_to_uint8
 from ...runtime import InputError, get_logger
 from ..estimate import DepthEstimate, assumed_intrinsics
-from .choice import DepthBackend, DepthUnit, named_depth, resolve_depth, scene_divisor
-from .file import cut_depth
+from .choice import DepthBackend, DepthUnit, cut_depth, named_depth, resolve_depth, scene_divisor
 
 LOGGER = get_logger(__name__)
 VIDEO_NETWORK = "video_depth_anything"

@@ -23,7 +23,7 @@ from ...checkpoints.steps import (
     step_of,
 )
 from ...io.json_object import is_count, read_json_object, write_json
-from ...io.records.digest import file_digest
+from ...io.records import file_digest
 from ...runtime import InputError, get_logger
 
 LOGGER = get_logger(__name__)

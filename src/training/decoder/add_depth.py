@@ -6,7 +6,7 @@ import torch
 
 from ...depth.backends.video import VideoDepthBackend, VideoFrames
 from ...io.clip.clip import ClipPaths, list_keys, list_trajectories, open_clip
-from ...io.clip.depth import count, write_depth_archive
+from ...io.depth_file import count, write_depth_archive
 from ...runtime import InputError, progress
 
 

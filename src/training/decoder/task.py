@@ -29,8 +29,7 @@ from ...rendering.options import Render
 from ...rendering.rasterize import rasterize_deferred, rasterize_scenes
 from ...runtime import InputError, without_memory
 from ...tokenizer.loading import load_tokenizer
-from ...visualization.depth import colorize_depth
-from ...visualization.sheet import contact_sheet
+from ...visualization import colorize_depth, contact_sheet
 from ..perceptual import lpips_folder
 from ..stopwatch import Stopwatch
 from ..task import Model, Objective, Progress, Share, Validation

@@ -9,7 +9,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from ...evaluation.masked import ycbcr
+from ...evaluation.metrics import ycbcr
 from .config import TokenizerLossConfig
 
 

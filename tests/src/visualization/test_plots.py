@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from src.visualization.plots import BAND, CURVE, PlotLabels, nice_ticks, plot_curve
+from src.visualization import BAND, CURVE, PlotLabels, nice_ticks, plot_curve
 
 LABELS = PlotLabels("PSNR", "higher is better", "frame")
 

@@ -11,7 +11,7 @@ import tiny_moge
 import torch
 
 from src.depth.backends.choice import resolve_depth, scene_estimate
-from src.depth.backends.moge_model import INSTALL, MoGeDepth, load_moge
+from src.depth.backends.moge import INSTALL, MoGeDepth, load_moge
 from src.runtime import InputError
 
 pytest.importorskip("moge", reason=f"MoGe is not installed: {INSTALL}")

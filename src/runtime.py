@@ -34,10 +34,10 @@ class InputError(ValueError):
         return type(self), (self.source, self.value, self.expected)
 
 
-def natural_order(name: str) -> list[tuple[int, str]]:
-    """A key that sorts `a_10` behind `a_9`."""
+def natural_order(name: str) -> tuple[list[tuple[int, str]], str]:
+    """A key that sorts `a_10` behind `a_9`, and different names differently."""
     parts = re.split(r"(\d{1,18})", name)
-    return [(int(part), "") if part.isdecimal() else (-1, part) for part in parts]
+    return [(int(part), "") if part.isdecimal() else (-1, part) for part in parts], name
 
 
 def listed(names: list[str]) -> str:

@@ -55,16 +55,6 @@ class Comparison:
     num_frames: int
 
 
-@dataclass(frozen=True)
-class VideoMetrics:
-    """The values of each metric by frame; the PSNR of identical frames is infinite."""
-
-    num_frames: int
-    height: int
-    width: int
-    values: dict[str, list[float]]
-
-
 def load_measures(
     names: tuple[str, ...], lpips_folder: Path, device: torch.device | str = "cpu"
 ) -> Measures:
@@ -109,8 +99,8 @@ def plan_comparison(prediction: Path, reference: Path, options: CompareOptions) 
 
 
 @torch.no_grad()
-def measure(comparison: Comparison, measures: Measures) -> VideoMetrics:
-    """The metrics of every frame."""
+def measure(comparison: Comparison, measures: Measures) -> dict[str, list[float]]:
+    """The values of each metric by frame; the PSNR of identical frames is infinite."""
     ours, theirs = comparison.prediction, comparison.reference
     for name in measures.functions:
         if min(ours.height, ours.width) < SMALLEST[name]:
@@ -126,7 +116,7 @@ def measure(comparison: Comparison, measures: Measures) -> VideoMetrics:
         target = fit_reference(target, size)
         for name, function in measures.functions.items():
             values[name] += function(predicted, target).tolist()
-    return VideoMetrics(comparison.num_frames, ours.height, ours.width, values=values)
+    return values
 
 
 def fit_reference(

@@ -21,13 +21,12 @@ from .compare import (
     CompareOptions,
     Comparison,
     Measures,
-    VideoMetrics,
     load_measures,
     measure,
     plan_comparison,
 )
 from .lpips import BACKBONE_FILE, LINEAR_FILE
-from .sources import Pair, find_pairs, picture_files
+from .sources import find_pairs, picture_files
 from .summary import (
     BETTER,
     TITLES,
@@ -77,22 +76,24 @@ def evaluate(config: EvaluationConfig) -> str:
     """
     pairs, left_out = _find(config)
     plans = {
-        pair.name: plan_comparison(pair.prediction, pair.reference, config.options)
-        for pair in pairs
+        name: plan_comparison(pair[0], pair[1], config.options) for name, pair in pairs.items()
     }
     measures = load_measures(config.metrics, config.lpips_folder, config.device)
-    videos = {
+    values = {
         name: _measure_or_reuse(config, name=name, plan=plan, measures=measures)
         for name, plan in progress(plans.items(), "videos", len(plans))
     }
-    summaries = {name: summarise(videos, name) for name in measures.functions}
+    summaries = {
+        metric: summarise({name: found[metric] for name, found in values.items()})
+        for metric in measures.functions
+    }
     _write_plots(config.out, summaries)
     return _write_summary(
-        config, videos=videos, summaries=summaries, missing=measures.missing, left_out=left_out
+        config, videos=plans, summaries=summaries, missing=measures.missing, left_out=left_out
     )
 
 
-def _find(config: EvaluationConfig) -> tuple[list[Pair], list[str]]:
+def _find(config: EvaluationConfig) -> tuple[dict[str, tuple[Path, Path]], list[str]]:
     for folder in (config.prediction, config.reference):
         if folder.is_dir() and config.out.resolve().is_relative_to(folder.resolve()):
             raise InputError("--out", config.out, f"a folder outside of {folder}, which is read")
@@ -113,23 +114,20 @@ def _find(config: EvaluationConfig) -> tuple[list[Pair], list[str]]:
 
 def _measure_or_reuse(
     config: EvaluationConfig, name: str, plan: Comparison, measures: Measures
-) -> VideoMetrics:
+) -> dict[str, list[float]]:
     path = config.out / "metrics" / f"{name}.json"
     weights = {"lpips": [config.lpips_folder / file for file in (BACKBONE_FILE, LINEAR_FILE)]}
     stamps = {
-        metric: metric_stamp(plan, config.options, weights.get(metric, [])) for metric in METRICS
+        metric: _metric_stamp(plan, config.options, weights.get(metric, [])) for metric in METRICS
     }
-    values = read_values(path, stamps, plan.num_frames)
+    values = _read_values(path, stamps, plan.num_frames)
     functions = {key: f for key, f in measures.functions.items() if key not in values}
-    ours = plan.prediction
-    known = VideoMetrics(plan.num_frames, ours.height, ours.width, values=values)
     if functions:
         # The record keeps valid metrics of earlier runs, also those not requested now.
-        found = measure(plan, replace(measures, functions=functions)).values
-        known = replace(known, values=values | found)
-        valid = {key: stamps[key] for key in known.values}
-        write_record(path, comparison=plan, options=config.options, metrics=known, stamps=valid)
-    return replace(known, values={key: known.values[key] for key in measures.functions})
+        values |= measure(plan, replace(measures, functions=functions))
+        valid = {key: stamps[key] for key in values}
+        _write_record(path, comparison=plan, options=config.options, values=values, stamps=valid)
+    return {key: values[key] for key in measures.functions}
 
 
 def _write_plots(out: Path, summaries: Mapping[str, MetricSummary]) -> None:
@@ -148,7 +146,7 @@ def _write_plots(out: Path, summaries: Mapping[str, MetricSummary]) -> None:
 
 def _write_summary(
     config: EvaluationConfig,
-    videos: Mapping[str, VideoMetrics],
+    videos: Mapping[str, Comparison],
     summaries: Mapping[str, MetricSummary],
     missing: Mapping[str, str],
     left_out: list[str],
@@ -178,7 +176,7 @@ def _write_summary(
     return table
 
 
-def metric_stamp(comparison: Comparison, options: CompareOptions, weights: list[Path]) -> str:
+def _metric_stamp(comparison: Comparison, options: CompareOptions, weights: list[Path]) -> str:
     """A digest of all inputs of a metric; missing files count too."""
     compared = (comparison.prediction, comparison.reference)
     lines = []
@@ -191,26 +189,26 @@ def metric_stamp(comparison: Comparison, options: CompareOptions, weights: list[
     return hashlib.sha256(f"{files} {rest}".encode()).hexdigest()
 
 
-def write_record(
+def _write_record(
     path: Path,
     comparison: Comparison,
     options: CompareOptions,
-    metrics: VideoMetrics,
+    values: dict[str, list[float]],
     stamps: dict[str, str],
 ) -> None:
     """Write the values of every metric with its inputs and options."""
     footage = {"prediction": comparison.prediction, "reference": comparison.reference}
     content = {name: {**asdict(item), "path": str(item.path)} for name, item in footage.items()} | {
         "options": asdict(options),
-        "num_frames": metrics.num_frames,
+        "num_frames": comparison.num_frames,
         "stamps": stamps,
     }
-    for name, values in metrics.values.items():
-        content[name] = [value if math.isfinite(value) else None for value in values]
+    for name, series in values.items():
+        content[name] = [value if math.isfinite(value) else None for value in series]
     write_json(path, content)
 
 
-def read_values(path: Path, stamps: dict[str, str], num_frames: int) -> dict[str, list[float]]:
+def _read_values(path: Path, stamps: dict[str, str], num_frames: int) -> dict[str, list[float]]:
     """The metrics in the record `path` that have the given stamps; none without a record."""
     if not path.is_file():
         return {}

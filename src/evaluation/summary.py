@@ -9,7 +9,7 @@ import math
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
-from .compare import VideoMetrics
+from .compare import Comparison
 
 TITLES = {"psnr": "PSNR (dB)", "ssim": "SSIM", "lpips": "LPIPS (VGG)"}
 BETTER = {"psnr": "higher", "ssim": "higher", "lpips": "lower"}
@@ -49,10 +49,9 @@ def spread(values: Iterable[float]) -> Spread:
     return Spread(mean, math.sqrt(variance), len(finite), num_infinite=len(values) - len(finite))
 
 
-def summarise(videos: Mapping[str, VideoMetrics], metric: str) -> MetricSummary:
-    """One metric of all videos by name; their lengths may differ."""
-    values = {name: video.values[metric] for name, video in videos.items()}
-    assert values, f"no videos to summarise {metric} of"
+def summarise(values: Mapping[str, list[float]]) -> MetricSummary:
+    """One metric of all frames of the videos, by name; their lengths may differ."""
+    assert values, "no videos to summarise"
     by_video = {name: spread(series) for name, series in values.items()}
     means = [math.inf if video.mean is None else video.mean for video in by_video.values()]
     length = max(len(series) for series in values.values())
@@ -87,13 +86,14 @@ def overall_rows(
 
 
 def video_rows(
-    videos: Mapping[str, VideoMetrics], summaries: Mapping[str, MetricSummary]
+    videos: Mapping[str, Comparison], summaries: Mapping[str, MetricSummary]
 ) -> list[list[str]]:
     """The table of the videos' means of each metric, its header first."""
     rows = [["video", "frames", "size", *(TITLES[name] for name in summaries)]]
     for key, video in videos.items():
         cells = [figure(s.videos[key].mean, DIGITS[name]) for name, s in summaries.items()]
-        rows.append([key, str(video.num_frames), f"{video.height}x{video.width}", *cells])
+        size = f"{video.prediction.height}x{video.prediction.width}"
+        rows.append([key, str(video.num_frames), size, *cells])
     return rows
 
 

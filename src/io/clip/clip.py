@@ -9,7 +9,7 @@ from jaxtyping import Float, UInt8
 from torch import Tensor
 
 from ...geometry.cameras import Cameras, check_poses
-from ...runtime import InputError
+from ...runtime import InputError, natural_order
 from ..depth_file import read_depth_archive, write_depth_archive
 from ..json_object import read_json_object, write_json
 from ..video.video import VideoInfo, read_video, video_header, write_video
@@ -25,7 +25,6 @@ SUFFIXES = {
     "depth": ".zip",
     "meta": ".json",
 }
-LONGEST_NUMBER = 18
 # Published roots may hold a file of this name.
 NOT_A_TRAJECTORY = "flag"
 REQUIRED = ("rgb", "pose", "intrinsics")
@@ -50,35 +49,16 @@ class ClipPaths:
         """The file of the part `rgb`, `pose`, `intrinsics`, `latent`, `depth` or `meta`."""
         return self.root / self.trajectory / name / f"{self.key}{SUFFIXES[name]}"
 
-    @property
-    def rgb(self) -> Path:
-        """H.264 video, every frame of the clip."""
-        return self.part("rgb")
-
-    @property
-    def pose(self) -> Path:
-        """Camera-to-world poses."""
-        return self.part("pose")
-
-    @property
-    def intrinsics(self) -> Path:
-        """Intrinsics in pixels of the video."""
-        return self.part("intrinsics")
-
-    @property
-    def latent(self) -> Path:
-        """Latents of the whole clip."""
-        return self.part("latent")
-
-    @property
-    def depth(self) -> Path:
-        """Depth maps."""
-        return self.part("depth")
-
-    @property
-    def meta(self) -> Path:
-        """How the clip was made; exists only for a finished clip."""
-        return self.part("meta")
+    # H.264 video, every frame of the clip.
+    rgb = property(lambda self: self.part("rgb"))
+    # Camera-to-world poses, and intrinsics in pixels of the video.
+    pose = property(lambda self: self.part("pose"))
+    intrinsics = property(lambda self: self.part("intrinsics"))
+    # Latents of the whole clip, and depth maps.
+    latent = property(lambda self: self.part("latent"))
+    depth = property(lambda self: self.part("depth"))
+    # How the clip was made; exists only for a finished clip.
+    meta = property(lambda self: self.part("meta"))
 
 
 def list_trajectories(root: Path | str) -> list[str]:
@@ -88,7 +68,7 @@ def list_trajectories(root: Path | str) -> list[str]:
         raise InputError(root, "no such folder", "a folder with one folder for each trajectory")
     names = [path.name for path in root.iterdir() if path.is_dir()]
     names = [name for name in names if name != NOT_A_TRAJECTORY and not name.startswith(".")]
-    return sorted(names, key=_natural)
+    return sorted(names, key=natural_order)
 
 
 def list_keys(root: Path | str, trajectories: Sequence[str] | None = None) -> list[str]:
@@ -101,11 +81,11 @@ def list_keys(root: Path | str, trajectories: Sequence[str] | None = None) -> li
         raise InputError(root, "no <trajectory>/rgb/<key>.mp4", "a folder of clips")
     for name, present in found.items():
         if keys - present:
-            key = min(keys - present, key=_natural)
+            key = min(keys - present, key=natural_order)
             other = next(other for other in found if key in found[other])
             expected = f"a clip {key!r} in every trajectory folder, as in {root / other}"
             raise InputError(ClipPaths(root, name, key).rgb, "no such file", expected)
-    return sorted(keys, key=_natural)
+    return sorted(keys, key=natural_order)
 
 
 def _keys_of(folder: Path) -> set[str]:
@@ -113,12 +93,6 @@ def _keys_of(folder: Path) -> set[str]:
         return set()
     names = [path.name for path in folder.iterdir() if not path.name.startswith(".")]
     return {name.removesuffix(".mp4") for name in names if name.endswith(".mp4")}
-
-
-def _natural(name: str) -> tuple[bool, int, str]:
-    # Python refuses numbers of thousands of digits; a name in a tar part may have them.
-    numeric = name.isascii() and name.isdecimal() and len(name) <= LONGEST_NUMBER
-    return (not numeric, int(name) if numeric else 0, name)
 
 
 @dataclass(frozen=True)

@@ -35,12 +35,10 @@ class DepthUnit(Protocol):
     @property
     def name(self) -> str:
         """Its name in the metadata of a clip."""
-        ...
 
     @property
     def scene_scale(self) -> bool:
         """Whether its depth is in the unit of the trajectories, and is kept."""
-        ...
 
 
 @runtime_checkable
@@ -49,7 +47,6 @@ class DepthBackend(DepthUnit, Protocol):
 
     def __call__(self, image: Float[Tensor, "3 h w"], region: Region = WHOLE) -> DepthEstimate:
         """Depth of the picture, at its size."""
-        ...
 
 
 def resolve_depth(
@@ -88,24 +85,18 @@ def named_depth(name: str, checkpoint_dir: Path | str) -> str:
     return "moge" if search_checkpoint("depth", checkpoint_dir) is None else "nano"
 
 
-def scene_estimate(
-    backend: DepthBackend, image: Float[Tensor, "3 h w"], region: Region = WHOLE
-) -> tuple[DepthEstimate, float]:
-    """Depth in the unit of trajectories, which turn about depth 1, and its `scene_divisor`."""
-    estimate = backend(image, region)
-    divisor = scene_divisor(estimate, backend)
-    return replace(estimate, depth=estimate.depth / divisor), divisor
+def in_scene_unit(estimate: DepthEstimate, backend: DepthUnit) -> tuple[DepthEstimate, float]:
+    """Depth in the unit of trajectories, which turn about depth 1, and its divisor.
 
-
-def scene_divisor(estimate: DepthEstimate, backend: DepthUnit) -> float:
-    """The median of the valid depth, or 1 for a backend with `scene_scale`.
-
-    Raises `InputError` if no pixel of the mask has a finite depth above 0.
+    The divisor is the median of the valid depth (of the first frame), or 1 for a backend with
+    `scene_scale`. Raises `InputError` if no pixel of the mask has a finite depth above 0.
     """
-    valid = estimate.depth[estimate.mask & estimate.depth.isfinite() & (estimate.depth > 0)]
+    first = estimate.frame(0) if estimate.depth.ndim == 3 else estimate
+    valid = first.depth[first.mask & first.depth.isfinite() & (first.depth > 0)]
     if not len(valid):
         raise InputError("depth map", "no valid pixel", "one or more with a finite depth > 0")
-    return 1.0 if backend.scene_scale else valid.median().item()
+    divisor = 1.0 if backend.scene_scale else valid.median().item()
+    return replace(estimate, depth=estimate.depth / divisor), divisor
 
 
 @dataclass(frozen=True)

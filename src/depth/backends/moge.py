@@ -25,13 +25,14 @@ from torch.nn import functional
 
 from ...checkpoints import search_checkpoint
 from ...checkpoints.objects import read_objects
+from ...geometry.cameras import matrix_to_intrinsics
 from ...geometry.fit import WHOLE, Region, plan_fit
+from ...io.cameras.intrinsics import to_pixels
 from ...io.state_dict import check_tensors
 from ...runtime import InputError, get_logger, listed
 from ..estimate import DepthEstimate, clamp_depth
 
 LOGGER = get_logger(__name__)
-DEPTH_HEIGHT, DEPTH_WIDTH = 720, 1280
 # The depth of pixels without one, before the resize blends them into their neighbours.
 UNKNOWN_DEPTH = 1000.0
 FARTHEST_DEPTH = 1e4
@@ -50,25 +51,13 @@ class PreparedImage:
     w2c: Float[Tensor, "4 4"]
 
 
-def depth_model_input(
-    image: UInt8[Tensor, "h w 3"], height: int = DEPTH_HEIGHT, width: int = DEPTH_WIDTH
-) -> Float[Tensor, "3 {height} {width}"]:
-    """The image stretched to the size at which depth is estimated, RGB in [0, 1].
-
-    Values are multiples of 1/255. As published, other aspect ratios are distorted; the estimated
-    intrinsics then describe the stretched image.
-    """
-    return resize_uint8(image, height, width).permute(2, 0, 1).float() / 255
-
-
 def moge_estimate(
     depth: Float[Tensor, "h w"], mask: Bool[Tensor, "h w"], normalised_K: Float[Tensor, "3 3"]
 ) -> DepthEstimate:
     """MoGe's result as an estimate; `normalised_K` has row 0 over width, row 1 over height."""
     height, width = depth.shape
-    fx, fy = normalised_K[0, 0] * width, normalised_K[1, 1] * height
-    cx, cy = normalised_K[0, 2] * width, normalised_K[1, 2] * height
-    return DepthEstimate(depth, mask, torch.stack((fx, fy, cx, cy)))
+    lens = to_pixels(matrix_to_intrinsics(normalised_K), height, width)
+    return DepthEstimate(depth, mask, lens)
 
 
 def prepare_image(

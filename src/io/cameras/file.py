@@ -19,8 +19,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from ...geometry.cameras import FARTHEST, Cameras, check_poses, invert_rigid
-from ...geometry.rotations import nearest_rotation
+from ...geometry.cameras import FARTHEST, Cameras, check_poses, invert_rigid, nearest_rotation
 from ...geometry.trajectories import poses_relative_to_first, resample_intrinsics, resample_poses
 from ...runtime import InputError
 from ..atomic import write_text

@@ -36,15 +36,6 @@ NEAR_COLOR, FAR_COLOR = (255, 230, 200), (200, 220, 255)
 
 
 @dataclass(frozen=True)
-class PlotLabels:
-    """The words of a plot; the title is above the subtitle."""
-
-    title: str
-    subtitle: str
-    x: str
-
-
-@dataclass(frozen=True)
 class _Plane:
     """The visible part of the data, drawn on the whole canvas."""
 
@@ -59,9 +50,17 @@ class _Plane:
 
 
 def plot_curve(
-    mean: Sequence[float | None], std: Sequence[float | None], labels: PlotLabels
+    mean: Sequence[float | None],
+    std: Sequence[float | None],
+    *,
+    title: str,
+    subtitle: str,
+    x: str,
 ) -> UInt8[Tensor, "h w 3"]:
-    """A curve over 0, 1, 2, ... with a band of plus and minus `std`; None makes a gap."""
+    """A curve over 0, 1, 2, ... with a band of plus and minus `std`; None makes a gap.
+
+    The title is above the subtitle; `x` is the word below the horizontal axis.
+    """
     from PIL import Image, ImageDraw
 
     assert len(mean) == len(std) > 0, f"{len(mean)} values and {len(std)} deviations"
@@ -70,18 +69,22 @@ def plot_curve(
     runs = _runs(mean, std)
     plane = _frame_data(runs, len(mean))
     for run in runs:
-        upper = [plane.place(x, y + spread) for x, y, spread in run]
-        lower = [plane.place(x, y - spread) for x, y, spread in reversed(run)]
+        upper = [plane.place(at, y + spread) for at, y, spread in run]
+        lower = [plane.place(at, y - spread) for at, y, spread in reversed(run)]
         if len(run) > 1:
             draw.polygon(upper + lower, fill=BAND)
-    _draw_axes(draw, plane, labels)
+    _draw_axes(draw, plane)
+    middle = ((LEFT + RIGHT) / 2, HEIGHT - 10 * SCALE)
+    _write(draw, middle, x, size=15, anchor="md", color=INK)
+    _write(draw, (LEFT, 36 * SCALE), title, size=20, anchor="ls", color=INK)
+    _write(draw, (LEFT, 60 * SCALE), subtitle, size=14, anchor="ls", color=FAINT)
     for run in runs:
-        points = [plane.place(x, y) for x, y, _ in run]
+        points = [plane.place(at, y) for at, y, _ in run]
         draw.line(points, fill=CURVE, width=5 * SCALE // 2, joint="curve")
         # Dots show few values, and single ones between gaps.
         if len(mean) <= 32 or len(run) == 1:
-            for x, y in points:
-                draw.circle((x, y), 3.5 * SCALE, fill=CURVE)
+            for point in points:
+                draw.circle(point, 3.5 * SCALE, fill=CURVE)
     if not runs:
         centre = ((LEFT + RIGHT) / 2, (TOP + BOTTOM) / 2)
         _write(draw, centre, "no finite values", size=16, anchor="mm", color=FAINT)
@@ -121,7 +124,7 @@ def _frame_data(runs: list[list[tuple[float, float, float]]], length: int) -> _P
     return _Plane((-margin, length - 1 + margin), (low - room, high + room))
 
 
-def _draw_axes(draw: "ImageDraw", plane: _Plane, labels: PlotLabels) -> None:
+def _draw_axes(draw: "ImageDraw", plane: _Plane) -> None:
     ticks = nice_ticks(plane.y[0], plane.y[1], TICKS_Y)
     digits = max(0, -math.floor(math.log10(ticks[1] - ticks[0]) + 1e-9)) if len(ticks) > 1 else 2
     for tick in ticks:
@@ -135,10 +138,6 @@ def _draw_axes(draw: "ImageDraw", plane: _Plane, labels: PlotLabels) -> None:
         draw.line([(x, BOTTOM), (x, BOTTOM + 6 * SCALE)], fill=INK, width=SCALE)
         _write(draw, (x, BOTTOM + 10 * SCALE), f"{tick:.0f}", size=14, anchor="ma", color=INK)
     draw.line([(LEFT, TOP), (LEFT, BOTTOM), (RIGHT, BOTTOM)], fill=INK, width=SCALE)
-    middle = ((LEFT + RIGHT) / 2, HEIGHT - 10 * SCALE)
-    _write(draw, middle, labels.x, size=15, anchor="md", color=INK)
-    _write(draw, (LEFT, 36 * SCALE), labels.title, size=20, anchor="ls", color=INK)
-    _write(draw, (LEFT, 60 * SCALE), labels.subtitle, size=14, anchor="ls", color=FAINT)
 
 
 def _write(

@@ -14,7 +14,7 @@ from cosmos_predict1.diffusion.model.weights import listed_shards
 from src.checkpoints import layout
 from src.checkpoints.opening import open_weights, plain_names
 from src.depth.backends.nano import load_nano_depth
-from src.evaluation.lpips import BACKBONE_FILE, CONVOLUTIONS, LINEAR_FILE, LPIPS, TAPS
+from src.evaluation.metrics import BACKBONE_FILE, CONVOLUTIONS, LINEAR_FILE, LPIPS, TAPS
 from src.models.recon.decoder import DecoderConfig, LatentRecon
 from src.models.recon.weights import MARKER as DECODER_MARKER
 from src.models.recon.weights import read_config as read_decoder_config

@@ -15,27 +15,25 @@ from ..io.atomic import atomic_path
 from ..io.image.image import write_png
 from ..io.json_object import write_json
 from ..runtime import InputError, get_logger, listed, progress
-from ..visualization import PlotLabels, plot_curve
+from ..visualization import plot_curve
 from .compare import (
+    BETTER,
     METRICS,
+    TITLES,
     CompareOptions,
     Comparison,
     Measures,
-    load_measures,
-    measure,
-    plan_comparison,
-)
-from .lpips import BACKBONE_FILE, LINEAR_FILE
-from .sources import find_pairs, picture_files
-from .summary import (
-    BETTER,
-    TITLES,
     MetricSummary,
+    load_measures,
     markdown,
+    measure,
     overall_rows,
+    plan_comparison,
     summarise,
     video_rows,
 )
+from .metrics import BACKBONE_FILE, LINEAR_FILE
+from .sources import find_pairs, picture_files
 
 LOGGER = get_logger(__name__)
 LEGEND = (
@@ -139,8 +137,8 @@ def _write_plots(out: Path, summaries: Mapping[str, MetricSummary]) -> None:
             subtitle = f"{BETTER[name]} is better"
         if len(summary.frames) == 1:
             words, spreads = "picture, in the order of names", list(summary.videos.values())
-        labels = PlotLabels(TITLES[name], subtitle, words)
-        picture = plot_curve([s.mean for s in spreads], [s.std for s in spreads], labels)
+        mean, std = [s.mean for s in spreads], [s.std for s in spreads]
+        picture = plot_curve(mean, std, title=TITLES[name], subtitle=subtitle, x=words)
         write_png(out / f"{name}.png", picture)
 
 

@@ -18,7 +18,7 @@ import torch.nn.functional as F
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
-from .projection import plane_coordinates
+from .rays import plane_coordinates
 
 # The published mesh has one vertex for 4 x 4 pixels.
 DOWNSAMPLING = 4

@@ -18,7 +18,7 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from .occlusion import boundary_mesh
-from .projection import project, unproject
+from .rays import project, unproject
 
 # Pixels a side of the window that decides whether depth is reliable.
 WINDOW = 5

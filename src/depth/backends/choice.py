@@ -32,13 +32,10 @@ LEAST_SHARE = 0.02
 class DepthUnit(Protocol):
     """The name and the unit of a depth backend, for pictures or for videos."""
 
-    @property
-    def name(self) -> str:
-        """Its name in the metadata of a clip."""
-
-    @property
-    def scene_scale(self) -> bool:
-        """Whether its depth is in the unit of the trajectories, and is kept."""
+    # Its name in the metadata of a clip.
+    name: str
+    # Whether its depth is in the unit of the trajectories, and is kept.
+    scene_scale: bool
 
 
 @runtime_checkable
@@ -47,6 +44,7 @@ class DepthBackend(DepthUnit, Protocol):
 
     def __call__(self, image: Float[Tensor, "3 h w"], region: Region = WHOLE) -> DepthEstimate:
         """Depth of the picture, at its size."""
+        ...
 
 
 def resolve_depth(

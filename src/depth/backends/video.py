@@ -48,6 +48,7 @@ class VideoDepthBackend(DepthUnit, Protocol):
 
     def __call__(self, frames: VideoFrames) -> DepthEstimate:
         """Depth of the frames, at their size."""
+        ...
 
 
 def resolve_video_depth(

@@ -14,7 +14,7 @@ from jaxtyping import Float, UInt8
 from torch import Tensor
 from torch.utils.checkpoint import checkpoint
 
-from ...evaluation.lpips import load_lpips
+from ...evaluation.metrics import load_lpips
 from ...gaussians import Gaussians
 from ...geometry.cameras import Cameras
 from ...io.image.pixels import round_to_uint8

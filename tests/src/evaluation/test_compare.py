@@ -15,8 +15,7 @@ from src.evaluation.compare import (
     measure,
     plan_comparison,
 )
-from src.evaluation.lpips import BACKBONE_FILE, LINEAR_FILE, LPIPS
-from src.evaluation.metrics import psnr, ssim
+from src.evaluation.metrics import BACKBONE_FILE, LINEAR_FILE, LPIPS, psnr, ssim
 from src.runtime import InputError
 
 

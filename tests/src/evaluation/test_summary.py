@@ -6,9 +6,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from src.evaluation.compare import Comparison
+from src.evaluation.compare import Comparison, markdown, overall_rows, spread, summarise, video_rows
 from src.evaluation.sources import Footage
-from src.evaluation.summary import markdown, overall_rows, spread, summarise, video_rows
 
 
 def make_video(num_frames: int) -> Comparison:

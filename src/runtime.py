@@ -1,14 +1,17 @@
 """The device, seeding, a rank-0 logger, progress bars and the input error of every run."""
 
+import importlib
 import importlib.util
 import logging
 import os
 import random
 import re
+import sys
 import tempfile
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
+from types import ModuleType
 from typing import Any, TypeVar
 
 import numpy as np
@@ -31,16 +34,25 @@ class InputError(ValueError):
         return type(self), (self.source, self.value, self.expected)
 
 
-def natural_order(name: str) -> list[tuple[int, str]]:
-    """A key that sorts `a_10` behind `a_9`."""
+def natural_order(name: str) -> tuple[list[tuple[int, str]], str]:
+    """A key that sorts `a_10` behind `a_9`, and different names differently."""
     parts = re.split(r"(\d{1,18})", name)
-    return [(int(part), "") if part.isdecimal() else (-1, part) for part in parts]
+    return [(int(part), "") if part.isdecimal() else (-1, part) for part in parts], name
 
 
 def listed(names: list[str]) -> str:
     """The first names, and how many more there are."""
     more = f" and {len(names) - NAMES_SHOWN} more" if len(names) > NAMES_SHOWN else ""
     return ", ".join(names[:NAMES_SHOWN]) + more
+
+
+def import_extra(package: str, extra: str) -> ModuleType:
+    """An optional package; without it `InputError` has the command that installs its extra."""
+    try:
+        return importlib.import_module(package)
+    except ImportError as error:
+        command = f"{sys.executable} -m pip install 'open-lyra[{extra}]'"
+        raise InputError(package, "no such package", f"the extra `{extra}`: {command}") from error
 
 
 def rank() -> int:

@@ -11,7 +11,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from src.depth.backends.moge_model import _model_class
+from src.depth.backends.moge import _model_class
 
 # Tangent of half the angle across the diagonal, slope of the depth's logarithm, metres a unit.
 TANGENT, SLOPE, SCALE = 0.8, 0.3, 3.0

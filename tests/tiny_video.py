@@ -11,7 +11,7 @@ from torch import Tensor
 from src.geometry.cameras import Cameras, intrinsics_to_matrix
 from src.geometry.trajectories import TrajectorySpec, make_trajectory
 from src.io.clip.cameras import write_frame_table
-from src.io.clip.depth import write_depth_archive
+from src.io.depth_file import write_depth_archive
 from src.io.video.video import write_video
 
 LENS = (40.0, 40.0, WIDTH / 2, HEIGHT / 2)

@@ -10,7 +10,7 @@ from src.depth.backends.choice import named_depth
 from src.depth.backends.video import named_video_depth
 from src.io.depth_file import SUFFIXES
 from src.io.locks import HeldError, clip_lock, remove_stale_clip_lock
-from src.io.records.digest import content_digest, weights_digest
+from src.io.records import content_digest, weights_digest
 from src.runtime import get_logger
 
 from .config import ClipSettings, SdgConfig

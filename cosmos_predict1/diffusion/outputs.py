@@ -9,7 +9,7 @@ from torch import Tensor
 
 from src.io.atomic import EXPECTED, UnwritableError
 from src.io.clip.clip import Clip, ClipPaths, is_finished, open_clip, write_clip
-from src.io.records.made_from import check_made_from
+from src.io.records import check_made_from
 from src.io.video.video import write_video
 from src.runtime import InputError
 

@@ -14,7 +14,7 @@ from jaxtyping import Float, Int, UInt8
 from torch import Tensor
 
 from src.geometry.cameras import invert_rigid
-from src.geometry.splatting import PAIR
+from src.geometry.warping import PAIR
 from src.io.clip.clip import ClipPaths, ClipReader, list_keys, list_trajectories, open_clip
 from src.runtime import InputError
 

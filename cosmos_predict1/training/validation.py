@@ -13,11 +13,11 @@ from jaxtyping import Bool, Float, UInt8
 from torch import Tensor
 
 from src.evaluation.hole_filling import fill_nearest
-from src.evaluation.masked import clip_errors
+from src.evaluation.metrics import clip_errors
 from src.io.image.pixels import to_uint8
 from src.tokenizer.cosmos import VideoTokenizer
 from src.training.task import Model, Share, Validation
-from src.visualization.sheet import contact_sheet
+from src.visualization import contact_sheet
 
 from ..diffusion.sampling.recipe import SamplingPlan, decode_latents
 from .latents import EncodedClips, LatentBatch

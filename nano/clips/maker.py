@@ -29,8 +29,7 @@ from cosmos_predict1.diffusion.scenes.shots import (
 )
 from src.checkpoints import find_checkpoint
 from src.geometry.cameras import Cameras
-from src.io.clip.clip import Clip, ClipPaths, is_finished, open_clip
-from src.io.clip.paths import SUFFIXES
+from src.io.clip.clip import SUFFIXES, Clip, ClipPaths, is_finished, open_clip
 from src.runtime import default_device
 from src.training.task import Stopwatch
 

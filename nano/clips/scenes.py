@@ -14,10 +14,10 @@ from torch import Tensor
 from cosmos_predict1.diffusion.conditioning.cache import SourceFrames
 from cosmos_predict1.diffusion.scenes.scene import Scene, SceneSize, still_scene, to_device
 from cosmos_predict1.diffusion.scenes.shots import Rig
-from src.depth.backends.choice import nano_estimates
+from src.depth.backends.choice import in_scene_unit, nano_estimates
 from src.depth.backends.moge import prepare_image
 from src.depth.backends.nano import NanoDepth
-from src.depth.backends.video import FrameByFrame, VideoFrames, scene_video_depth
+from src.depth.backends.video import FrameByFrame, VideoFrames
 from src.depth.estimate import DepthEstimate
 from src.geometry.cameras import Cameras
 from src.geometry.fit import WHOLE, Region
@@ -93,10 +93,9 @@ def world_scene(
         return to_device(still_scene(color[0].cpu(), backend, size, fps), device)
     assert len(color) == num_frames, f"{len(color)} frames for clips of {num_frames}"
     frames = color.movedim(-1, 1).float() / 255
-    video, divisor = scene_video_depth(FrameByFrame(backend), VideoFrames(frames))
+    video, divisor = in_scene_unit(FrameByFrame(backend)(VideoFrames(frames)), backend)
     framed = [
-        prepare_image(frame, DepthEstimate(depth, mask, video.intrinsics), height, width)
-        for frame, depth, mask in zip(frames, video.depth, video.mask, strict=True)
+        prepare_image(frame, video.frame(row), height, width) for row, frame in enumerate(frames)
     ]
     depth = torch.stack([frame.estimate.depth for frame in framed])
     known = torch.stack([frame.estimate.mask for frame in framed]) & (depth > 0)

@@ -14,7 +14,7 @@ from jaxtyping import Bool, Float, Float16, UInt8
 from torch import Tensor
 
 from src.geometry.cameras import Cameras
-from src.geometry.projection import unproject
+from src.geometry.rays import unproject
 from src.io.clip.clip import ClipPaths, list_keys, list_trajectories, open_clip
 from src.io.clip.packed import open_root
 from src.io.image.pixels import round_to_uint8

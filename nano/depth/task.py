@@ -14,8 +14,7 @@ from src.depth.backends.nano import NanoDepth, NanoPrediction, load_nano_depth, 
 from src.io.image.pixels import round_to_uint8
 from src.runtime import InputError, can_compile, without_memory
 from src.training.task import Model, Objective, Progress, Share, Stopwatch, Validation, joined
-from src.visualization.depth import colorize_depth
-from src.visualization.sheet import contact_sheet
+from src.visualization import colorize_depth, contact_sheet
 
 from .augment import add_borders, change_colors, seen_part, whole_part
 from .config import DepthTrainConfig

@@ -10,7 +10,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from src.evaluation.masked import ClipErrors
+from src.evaluation.metrics import ClipErrors
 
 Summary = dict[str, float | int | None]
 HEADER = ("figure", "seed", "value")

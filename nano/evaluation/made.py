@@ -10,7 +10,7 @@ from torch import Tensor
 
 from cosmos_predict1.diffusion.scenes.scene import Scene
 from src.evaluation.hole_filling import fill_nearest
-from src.evaluation.masked import channel_errors, clip_errors
+from src.evaluation.metrics import channel_errors, clip_errors
 from src.geometry.cameras import Cameras
 
 from ..clips.networks import Networks, Video

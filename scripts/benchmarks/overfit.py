@@ -30,8 +30,7 @@ from src.training.decoder.task import DecoderTask
 from src.training.loop.journal import read_journal
 from src.training.loop.run import train
 from src.training.task import Stopwatch
-from src.visualization.plots import PlotLabels, plot_curve
-from src.visualization.sheet import contact_sheet
+from src.visualization import contact_sheet, plot_curve
 
 from .inputs import HEAD_BIAS
 from .row import Row
@@ -145,7 +144,8 @@ def _write_curve(folder: Path, curve: list[float], title: str) -> None:
     """Writes `curve.png`: the PSNR of the targets over the updates."""
     size = math.ceil(len(curve) / POINTS)
     parts = torch.tensor(curve).split(size)
-    labels = PlotLabels("PSNR of the targets of an update, dB", title, f"updates / {size}")
     mean = [float(part.mean()) for part in parts]
     std = [float(part.std(correction=0)) for part in parts]
-    write_png(folder / "curve.png", plot_curve(mean, std, labels))
+    words = "PSNR of the targets of an update, dB"
+    picture = plot_curve(mean, std, title=words, subtitle=title, x=f"updates / {size}")
+    write_png(folder / "curve.png", picture)

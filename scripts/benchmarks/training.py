@@ -17,7 +17,7 @@ import torch
 from torch.profiler import ProfilerActivity, profile
 
 from src.config.loading import command_line_layer, file_layer, load_train_config
-from src.evaluation.lpips import BACKBONE_FILE, LINEAR_FILE, LPIPS, TAPS
+from src.evaluation.metrics import BACKBONE_FILE, LINEAR_FILE, LPIPS, TAPS
 from src.io.clip.clip import ClipPaths, write_clip
 from src.models.data.dataset import ExampleDraw
 from src.tokenizer.cosmos import latent_frames

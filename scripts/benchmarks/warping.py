@@ -8,9 +8,8 @@ import torch
 from torch import Tensor
 
 from src.geometry.occlusion import HALVES, boundary_mesh
-from src.geometry.splatting import Warp
 from src.geometry.trajectories import TrajectorySpec, make_trajectory
-from src.geometry.warping import OCCLUSION_MARGIN, PointFrames, point_frames, warp_frames
+from src.geometry.warping import OCCLUSION_MARGIN, PointFrames, Warp, point_frames, warp_frames
 
 from .row import Row, peak_memory, reset_peak, seconds
 

@@ -12,7 +12,7 @@ from cosmos_predict1.diffusion.model.architecture import read_config
 from cosmos_predict1.diffusion.model.text import missing_constants
 from src.checkpoints import find_checkpoint, search_checkpoint
 from src.depth.backends.choice import named_depth
-from src.depth.backends.moge_model import INSTALL
+from src.depth.backends.moge import INSTALL
 from src.runtime import InputError
 
 from .children import Children

@@ -8,8 +8,8 @@ import torch
 
 from src.evaluation.metrics import psnr
 from src.io.clip.cameras import read_poses
+from src.io.clip.clip import ClipPaths
 from src.io.clip.packed import open_root
-from src.io.clip.paths import ClipPaths
 from src.io.video.video import video_header
 from src.models.data.dataset import ClipDataset
 from src.models.data.example import unit_color

@@ -15,7 +15,7 @@ from cosmos_predict1.diffusion.model.weights import listed_shards, our_name
 from src.checkpoints import layout
 from src.checkpoints.opening import Unread, Weights, open_weights, plain_names
 from src.depth.backends.nano import load_nano_depth
-from src.evaluation.lpips import BACKBONE_FILE, CONVOLUTIONS, LINEAR_FILE, LPIPS, TAPS
+from src.evaluation.metrics import BACKBONE_FILE, CONVOLUTIONS, LINEAR_FILE, LPIPS, TAPS
 from src.io.state_dict import check_tensors
 from src.models.recon.decoder import DecoderConfig, LatentRecon
 from src.models.recon.weights import MARKER as DECODER_MARKER

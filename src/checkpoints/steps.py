@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from ..io.json_object import is_count, is_number, read_json_object
-from ..io.records.digest import file_digest
+from ..io.records import file_digest
 from ..runtime import InputError, get_logger
 
 LOGGER = get_logger(__name__)

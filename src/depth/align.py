@@ -11,7 +11,7 @@ from jaxtyping import Bool, Float
 from torch import Tensor
 from torch.nn import functional
 
-from ..geometry.projection import plane_coordinates
+from ..geometry.rays import plane_coordinates
 from ..runtime import InputError
 
 LOW_QUANTILE, HIGH_QUANTILE = 0.1, 0.9

@@ -1,4 +1,4 @@
-"""The result of a depth backend for one image.
+"""The result of a depth backend for a picture, or for the frames of a still camera's video.
 
 Depth is z-depth (along the optical axis, not along the ray) in the backend's own unit.
 """
@@ -19,10 +19,13 @@ ASSUMED_FIELD_OF_VIEW = 60.0
 
 @dataclass(frozen=True)
 class DepthEstimate:
-    """Depth of one image, maybe infinite outside of `mask`, and intrinsics in its pixels."""
+    """Depth, maybe infinite outside of `mask`, and intrinsics in its pixels.
 
-    depth: Float[Tensor, "h w"]
-    mask: Bool[Tensor, "h w"]
+    Frames of a video have one scale and one camera.
+    """
+
+    depth: Float[Tensor, "*frame h w"]
+    mask: Bool[Tensor, "*frame h w"]
     intrinsics: Float[Tensor, "4"]
 
     def __post_init__(self) -> None:
@@ -33,6 +36,10 @@ class DepthEstimate:
         if not (torch.isfinite(self.intrinsics).all() and (focal > 0).all()):
             value = self.intrinsics.tolist()
             raise InputError("intrinsics of a depth map", value, "finite values, fx and fy > 0")
+
+    def frame(self, index: int) -> "DepthEstimate":
+        """The depth of one frame of a video."""
+        return DepthEstimate(self.depth[index], self.mask[index], self.intrinsics)
 
 
 def clamp_depth(depth: Float[Tensor, "*shape"], far: float) -> Float[Tensor, "*shape"]:

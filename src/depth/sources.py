@@ -11,9 +11,9 @@ from ..geometry.cameras import intrinsics_to_matrix
 from ..geometry.fit import Fit, FitMode, plan_fit
 from ..io.video.video import iterate_video, video_info
 from ..runtime import InputError
-from .backends.choice import DepthBackend, scene_estimate
-from .backends.moge import PreparedImage, depth_model_input, prepare_image
-from .backends.video import VideoDepthBackend, VideoFrames, scene_video_depth
+from .backends.choice import DepthBackend, in_scene_unit
+from .backends.moge import PreparedImage, prepare_image, resize_uint8
+from .backends.video import VideoDepthBackend, VideoFrames
 from .backends.vipe import PosedDepthVideo
 from .estimate import DepthEstimate
 
@@ -47,15 +47,15 @@ def still_source(
     """
     if mode == "stretch":
         rows = round(target[0] * PUBLISHED_ROWS[0] / PUBLISHED_ROWS[1])
-        values = depth_model_input(image, rows, target[1])
-        estimate, divisor = scene_estimate(backend, values)
+        values = _unit_values(resize_uint8(image, rows, target[1]))
+        estimate, divisor = in_scene_unit(backend(values), backend)
         values = values.to(estimate.depth.device)
         prepared = prepare_image(values, estimate, height=target[0], width=target[1])
         return StillSource(prepared, image, divisor)
     fit = plan_fit(image.shape[0], image.shape[1], target, mode=mode)
     content = fit.resize(image)
     values = _unit_values(content)
-    estimate, divisor = scene_estimate(backend, values, fit.region)
+    estimate, divisor = in_scene_unit(backend(values, fit.region), backend)
     return StillSource(_framed(values, estimate, fit), fit.paste(content), divisor)
 
 
@@ -75,11 +75,8 @@ def video_source(
     wanted = sorted({min(index, last) for index in frames})
     pictures = [_unit_values(fit.resize(rgb)) for _, rgb in iterate_video(path, wanted)]
     shown = VideoFrames(torch.stack(pictures), fit.region, wanted)
-    depth, divisor = scene_video_depth(backend, shown)
-    framed = [
-        _framed(picture, DepthEstimate(depth.depth[row], depth.mask[row], depth.intrinsics), fit)
-        for row, picture in enumerate(pictures)
-    ]
+    depth, divisor = in_scene_unit(backend(shown), backend)
+    framed = [_framed(picture, depth.frame(row), fit) for row, picture in enumerate(pictures)]
     chosen = [framed[wanted.index(min(index, last))] for index in frames]
     K = intrinsics_to_matrix(chosen[0].estimate.intrinsics)
     video = PosedDepthVideo(

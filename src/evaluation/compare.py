@@ -1,6 +1,13 @@
-"""Metrics of a predicted video against its reference, frame by frame, in small batches."""
+"""Metrics of a predicted video against its reference, frame by frame, in small batches.
 
-from collections.abc import Callable, Iterator
+Means and standard deviations over videos are numbers and tables: the mean of a video is over its
+frames; mean and standard deviation of a metric are over the means of the videos. The deviation is
+that of the population, `sqrt(mean(x^2) - mean(x)^2)`, not the unbiased one of a sample. Infinite
+values (the PSNR of identical frames) are left out and counted.
+"""
+
+import math
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import partial
 from itertools import islice
@@ -14,8 +21,7 @@ from torch import Tensor
 
 from ..geometry.fit import cover_size, cut_middle
 from ..runtime import InputError, get_logger
-from .lpips import BACKBONE_FILE, LINEAR_FILE, LPIPS, load_lpips
-from .metrics import SSIM_WINDOW, psnr, ssim
+from .metrics import BACKBONE_FILE, LINEAR_FILE, LPIPS, SSIM_WINDOW, load_lpips, psnr, ssim
 from .sources import Footage, open_footage
 
 LOGGER = get_logger(__name__)
@@ -25,6 +31,9 @@ METRICS = ("psnr", "ssim", "lpips")
 SMALLEST = {"psnr": 1, "ssim": SSIM_WINDOW, "lpips": 16}
 # Pixels in memory at once: four frames of 704x1280. VGG16 takes 1.6 GiB for one pair of them.
 BATCH_PIXELS, LPIPS_PIXELS = 4 * 704 * 1280, 704 * 1280
+TITLES = {"psnr": "PSNR (dB)", "ssim": "SSIM", "lpips": "LPIPS (VGG)"}
+BETTER = {"psnr": "higher", "ssim": "higher", "lpips": "lower"}
+DIGITS = {"psnr": 2, "ssim": 4, "lpips": 4}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -53,16 +62,6 @@ class Comparison:
     prediction: Footage
     reference: Footage
     num_frames: int
-
-
-@dataclass(frozen=True)
-class VideoMetrics:
-    """The values of each metric by frame; the PSNR of identical frames is infinite."""
-
-    num_frames: int
-    height: int
-    width: int
-    values: dict[str, list[float]]
 
 
 def load_measures(
@@ -109,8 +108,8 @@ def plan_comparison(prediction: Path, reference: Path, options: CompareOptions) 
 
 
 @torch.no_grad()
-def measure(comparison: Comparison, measures: Measures) -> VideoMetrics:
-    """The metrics of every frame."""
+def measure(comparison: Comparison, measures: Measures) -> dict[str, list[float]]:
+    """The values of each metric by frame; the PSNR of identical frames is infinite."""
     ours, theirs = comparison.prediction, comparison.reference
     for name in measures.functions:
         if min(ours.height, ours.width) < SMALLEST[name]:
@@ -126,7 +125,7 @@ def measure(comparison: Comparison, measures: Measures) -> VideoMetrics:
         target = fit_reference(target, size)
         for name, function in measures.functions.items():
             values[name] += function(predicted, target).tolist()
-    return VideoMetrics(comparison.num_frames, ours.height, ours.width, values=values)
+    return values
 
 
 def fit_reference(
@@ -154,3 +153,105 @@ def _lpips_in_chunks(
     chunk = max(LPIPS_PIXELS // (first.shape[-2] * first.shape[-1]), 1)
     pairs = zip(first.split(chunk), second.split(chunk), strict=True)
     return torch.cat([network(ours, theirs) for ours, theirs in pairs])
+
+
+@dataclass(frozen=True)
+class Spread:
+    """Mean and standard deviation of `count` finite values, None if there is none."""
+
+    mean: float | None
+    std: float | None
+    count: int
+    num_infinite: int
+
+
+@dataclass(frozen=True)
+class MetricSummary:
+    """One metric: over the means of videos, of each video, and of each frame over its videos."""
+
+    overall: Spread
+    videos: dict[str, Spread]
+    frames: list[Spread]
+    num_frames: int
+    num_identical: int
+
+
+def spread(values: Iterable[float]) -> Spread:
+    """Mean and population standard deviation of the finite values."""
+    values = list(values)
+    finite = [value for value in values if math.isfinite(value)]
+    if not finite:
+        return Spread(None, None, 0, num_infinite=len(values))
+    mean = math.fsum(finite) / len(finite)
+    # The same as mean(x^2) - mean(x)^2, without its cancellation.
+    variance = math.fsum((value - mean) ** 2 for value in finite) / len(finite)
+    return Spread(mean, math.sqrt(variance), len(finite), num_infinite=len(values) - len(finite))
+
+
+def summarise(values: Mapping[str, list[float]]) -> MetricSummary:
+    """One metric of all frames of the videos, by name; their lengths may differ."""
+    assert values, "no videos to summarise"
+    by_video = {name: spread(series) for name, series in values.items()}
+    means = [math.inf if video.mean is None else video.mean for video in by_video.values()]
+    length = max(len(series) for series in values.values())
+    by_frame = [
+        spread(series[frame] for series in values.values() if frame < len(series))
+        for frame in range(length)
+    ]
+    num_frames = sum(len(series) for series in values.values())
+    identical = sum(video.num_infinite for video in by_video.values())
+    return MetricSummary(
+        overall=spread(means),
+        videos=by_video,
+        frames=by_frame,
+        num_frames=num_frames,
+        num_identical=identical,
+    )
+
+
+def overall_rows(
+    summaries: Mapping[str, MetricSummary], missing: Mapping[str, str]
+) -> list[list[str]]:
+    """The table of all metrics, its header first; metrics that are not computed give the reason."""
+    rows = [["metric", "better", "mean", "std over videos", "videos", "frames", "identical frames"]]
+    for name, summary in summaries.items():
+        overall, digits = summary.overall, DIGITS[name]
+        counts = (len(summary.videos), summary.num_frames, summary.num_identical)
+        cells = [figure(overall.mean, digits), figure(overall.std, digits, "-")]
+        rows.append([TITLES[name], BETTER[name], *cells, *map(str, counts)])
+    for name, reason in missing.items():
+        rows.append([TITLES[name], BETTER[name], f"not computed: {reason}", "", "", "", ""])
+    return rows
+
+
+def video_rows(
+    videos: Mapping[str, Comparison], summaries: Mapping[str, MetricSummary]
+) -> list[list[str]]:
+    """The table of the videos' means of each metric, its header first."""
+    rows = [["video", "frames", "size", *(TITLES[name] for name in summaries)]]
+    for key, video in videos.items():
+        cells = [figure(s.videos[key].mean, DIGITS[name]) for name, s in summaries.items()]
+        size = f"{video.prediction.height}x{video.prediction.width}"
+        rows.append([key, str(video.num_frames), size, *cells])
+    return rows
+
+
+def figure(value: float | None, digits: int, without: str = "inf") -> str:
+    """A number for a table; None, the mean over identical frames alone, is infinite."""
+    return without if value is None else f"{value:.{digits}f}"
+
+
+def markdown(rows: list[list[str]]) -> str:
+    """A table in Markdown, its first row the header, with aligned columns."""
+    rows = [[cell.replace("|", "\\|") for cell in row] for row in rows]
+    # Long cells, such as the reason why a metric is missing, don't widen their column.
+    widths = [
+        max((len(c) for c in column if len(c) <= 40), default=3)
+        for column in zip(*rows, strict=True)
+    ]
+    lines = [
+        "| " + " | ".join(c.ljust(w) for c, w in zip(row, widths, strict=True)) + " |"
+        for row in rows
+    ]
+    rule = "|" + "|".join("-" * (width + 2) for width in widths) + "|"
+    return "\n".join([lines[0], rule, *lines[1:]])

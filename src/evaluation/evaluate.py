@@ -1,6 +1,12 @@
-"""The evaluation of two folders: a record for every video, a summary table and plots."""
+"""The evaluation of two folders: a record for every video, a summary table and plots.
 
+In a record every metric has a stamp, a digest of its inputs: the files' names, sizes and
+modification times, and the options. JSON has no infinity: null is the PSNR of identical frames.
+"""
+
+import hashlib
 import json
+import math
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
@@ -8,31 +14,26 @@ from pathlib import Path
 from ..io.atomic import atomic_path
 from ..io.image.image import write_png
 from ..io.json_object import write_json
-from ..io.state_dict import listed
-from ..runtime import InputError, get_logger, progress
-from ..visualization.plots import PlotLabels, plot_curve
+from ..runtime import InputError, get_logger, listed, progress
+from ..visualization import plot_curve
 from .compare import (
+    BETTER,
     METRICS,
+    TITLES,
     CompareOptions,
     Comparison,
     Measures,
-    VideoMetrics,
-    load_measures,
-    measure,
-    plan_comparison,
-)
-from .lpips import BACKBONE_FILE, LINEAR_FILE
-from .records import metric_stamp, read_values, write_record
-from .sources import Pair, find_pairs
-from .summary import (
-    BETTER,
-    TITLES,
     MetricSummary,
+    load_measures,
     markdown,
+    measure,
     overall_rows,
+    plan_comparison,
     summarise,
     video_rows,
 )
+from .metrics import BACKBONE_FILE, LINEAR_FILE
+from .sources import find_pairs, picture_files
 
 LOGGER = get_logger(__name__)
 LEGEND = (
@@ -41,6 +42,8 @@ LEGEND = (
     "counted and left out of means. PSNR of 8-bit RGB in [0, 1], clipped, over channels and "
     "pixels; SSIM with an 11-pixel Gaussian window of sigma 1.5; LPIPS 0.1 with VGG16."
 )
+# Increase it when the arithmetic of a metric changes: older records become invalid.
+VERSION = 1
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -71,22 +74,24 @@ def evaluate(config: EvaluationConfig) -> str:
     """
     pairs, left_out = _find(config)
     plans = {
-        pair.name: plan_comparison(pair.prediction, pair.reference, config.options)
-        for pair in pairs
+        name: plan_comparison(pair[0], pair[1], config.options) for name, pair in pairs.items()
     }
     measures = load_measures(config.metrics, config.lpips_folder, config.device)
-    videos = {
+    values = {
         name: _measure_or_reuse(config, name=name, plan=plan, measures=measures)
         for name, plan in progress(plans.items(), "videos", len(plans))
     }
-    summaries = {name: summarise(videos, name) for name in measures.functions}
+    summaries = {
+        metric: summarise({name: found[metric] for name, found in values.items()})
+        for metric in measures.functions
+    }
     _write_plots(config.out, summaries)
     return _write_summary(
-        config, videos=videos, summaries=summaries, missing=measures.missing, left_out=left_out
+        config, videos=plans, summaries=summaries, missing=measures.missing, left_out=left_out
     )
 
 
-def _find(config: EvaluationConfig) -> tuple[list[Pair], list[str]]:
+def _find(config: EvaluationConfig) -> tuple[dict[str, tuple[Path, Path]], list[str]]:
     for folder in (config.prediction, config.reference):
         if folder.is_dir() and config.out.resolve().is_relative_to(folder.resolve()):
             raise InputError("--out", config.out, f"a folder outside of {folder}, which is read")
@@ -107,23 +112,20 @@ def _find(config: EvaluationConfig) -> tuple[list[Pair], list[str]]:
 
 def _measure_or_reuse(
     config: EvaluationConfig, name: str, plan: Comparison, measures: Measures
-) -> VideoMetrics:
+) -> dict[str, list[float]]:
     path = config.out / "metrics" / f"{name}.json"
     weights = {"lpips": [config.lpips_folder / file for file in (BACKBONE_FILE, LINEAR_FILE)]}
     stamps = {
-        metric: metric_stamp(plan, config.options, weights.get(metric, [])) for metric in METRICS
+        metric: _metric_stamp(plan, config.options, weights.get(metric, [])) for metric in METRICS
     }
-    values = read_values(path, stamps, plan.num_frames)
+    values = _read_values(path, stamps, plan.num_frames)
     functions = {key: f for key, f in measures.functions.items() if key not in values}
-    ours = plan.prediction
-    known = VideoMetrics(plan.num_frames, ours.height, ours.width, values=values)
     if functions:
         # The record keeps valid metrics of earlier runs, also those not requested now.
-        found = measure(plan, replace(measures, functions=functions)).values
-        known = replace(known, values=values | found)
-        valid = {key: stamps[key] for key in known.values}
-        write_record(path, comparison=plan, options=config.options, metrics=known, stamps=valid)
-    return replace(known, values={key: known.values[key] for key in measures.functions})
+        values |= measure(plan, replace(measures, functions=functions))
+        valid = {key: stamps[key] for key in values}
+        _write_record(path, comparison=plan, options=config.options, values=values, stamps=valid)
+    return {key: values[key] for key in measures.functions}
 
 
 def _write_plots(out: Path, summaries: Mapping[str, MetricSummary]) -> None:
@@ -135,14 +137,14 @@ def _write_plots(out: Path, summaries: Mapping[str, MetricSummary]) -> None:
             subtitle = f"{BETTER[name]} is better"
         if len(summary.frames) == 1:
             words, spreads = "picture, in the order of names", list(summary.videos.values())
-        labels = PlotLabels(TITLES[name], subtitle, words)
-        picture = plot_curve([s.mean for s in spreads], [s.std for s in spreads], labels)
+        mean, std = [s.mean for s in spreads], [s.std for s in spreads]
+        picture = plot_curve(mean, std, title=TITLES[name], subtitle=subtitle, x=words)
         write_png(out / f"{name}.png", picture)
 
 
 def _write_summary(
     config: EvaluationConfig,
-    videos: Mapping[str, VideoMetrics],
+    videos: Mapping[str, Comparison],
     summaries: Mapping[str, MetricSummary],
     missing: Mapping[str, str],
     left_out: list[str],
@@ -170,3 +172,52 @@ def _write_summary(
     with atomic_path(config.out / "summary.md") as temporary:
         temporary.write_text("\n\n".join(parts) + "\n", "utf-8")
     return table
+
+
+def _metric_stamp(comparison: Comparison, options: CompareOptions, weights: list[Path]) -> str:
+    """A digest of all inputs of a metric; missing files count too."""
+    compared = (comparison.prediction, comparison.reference)
+    lines = []
+    for path in [*weights, *(path for part in compared for path in picture_files(part.path))]:
+        found = path.stat() if path.exists() else None
+        state = (found.st_size, found.st_mtime_ns) if found else None
+        lines.append(f"{path.resolve()} {state}")
+    files = hashlib.sha256("\n".join(lines).encode()).hexdigest()
+    rest = f"{VERSION} {comparison.num_frames} {options.resize}"
+    return hashlib.sha256(f"{files} {rest}".encode()).hexdigest()
+
+
+def _write_record(
+    path: Path,
+    comparison: Comparison,
+    options: CompareOptions,
+    values: dict[str, list[float]],
+    stamps: dict[str, str],
+) -> None:
+    """Write the values of every metric with its inputs and options."""
+    footage = {"prediction": comparison.prediction, "reference": comparison.reference}
+    content = {name: {**asdict(item), "path": str(item.path)} for name, item in footage.items()} | {
+        "options": asdict(options),
+        "num_frames": comparison.num_frames,
+        "stamps": stamps,
+    }
+    for name, series in values.items():
+        content[name] = [value if math.isfinite(value) else None for value in series]
+    write_json(path, content)
+
+
+def _read_values(path: Path, stamps: dict[str, str], num_frames: int) -> dict[str, list[float]]:
+    """The metrics in the record `path` that have the given stamps; none without a record."""
+    if not path.is_file():
+        return {}
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+    except ValueError as error:
+        LOGGER.warning("%s: not valid JSON (%s), computed again", path, error)
+        return {}
+    recorded = content.get("stamps", {}) if isinstance(content, dict) else {}
+    return {
+        name: [math.inf if value is None else float(value) for value in content[name]]
+        for name, stamp in stamps.items()
+        if recorded.get(name) == stamp and len(content.get(name, ())) == num_frames
+    }

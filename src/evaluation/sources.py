@@ -1,16 +1,19 @@
 """Videos, pictures (videos of one frame) and folders of frames to compare, paired by name.
 
-The name is that of the file without its suffix, or of the folder of frames.
+The name is that of the file without its suffix, or of the folder of frames. Clips of photographs
+and videos to evaluate a tokenizer on are RGB uint8 `[3, frame, h, w]`.
 """
 
-import re
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+import numpy as np
+import torch
 from jaxtyping import UInt8
 from torch import Tensor
 
+from ..geometry.fit import cover_size, cut_middle
 from ..io.image.folders import (
     PICTURE_SUFFIXES,
     VIDEO_SUFFIXES,
@@ -19,19 +22,12 @@ from ..io.image.folders import (
     is_video,
 )
 from ..io.image.image import read_image
-from ..io.video.video import iterate_video, video_info
-from ..runtime import InputError, listed
+from ..io.video.video import iterate_video, read_video, video_info
+from ..runtime import InputError, listed, natural_order
 
 FILES = f"files that end with {', '.join(VIDEO_SUFFIXES + PICTURE_SUFFIXES)}"
-
-
-@dataclass(frozen=True)
-class Pair:
-    """A prediction and its reference: each a video, a picture or a folder of frames."""
-
-    name: str
-    prediction: Path
-    reference: Path
+# Sides of a photograph over those of the window that slides over it.
+ROOM = 1.25
 
 
 @dataclass(frozen=True)
@@ -46,13 +42,9 @@ class Footage:
     def frames(self, count: int) -> Iterator[UInt8[Tensor, "h w 3"]]:
         """Yield the first `count` frames; `InputError` if one is unreadable or of another size."""
         assert count <= self.num_frames, f"{count} of {self.num_frames} frames of {self.path}"
-        if not _is_video(self.path):
-            yield from self._pictures(count)
+        if _is_video(self.path):
+            yield from (frame for _, frame in iterate_video(self.path, range(count)))
             return
-        for _, frame in iterate_video(self.path, range(count)):
-            yield frame
-
-    def _pictures(self, count: int) -> Iterator[UInt8[Tensor, "h w 3"]]:
         for path in picture_files(self.path)[:count]:
             picture = read_image(path)
             if tuple(picture.shape[:2]) != (self.height, self.width):
@@ -76,11 +68,17 @@ def open_footage(path: Path) -> Footage:
 
 def picture_files(path: Path) -> list[Path]:
     """The pictures of a folder of frames, "2" before "10", or the single picture `path`."""
-    return sorted(find_images(path), key=_natural) if path.is_dir() else [path]
+    return _by_name(find_images(path)) if path.is_dir() else [path]
 
 
-def find_pairs(prediction: Path, reference: Path) -> tuple[list[Pair], list[str], list[str]]:
-    """The pairs of two folders in natural order, and the names that only one folder has.
+def _by_name(paths: Iterable[Path]) -> list[Path]:
+    return sorted(paths, key=lambda path: natural_order(path.name))
+
+
+def find_pairs(
+    prediction: Path, reference: Path
+) -> tuple[dict[str, tuple[Path, Path]], list[str], list[str]]:
+    """The pairs of two folders by name, in natural order, and the names that only one folder has.
 
     Two files, or a file and a folder of frames, are one pair with the name of the prediction.
 
@@ -93,11 +91,11 @@ def find_pairs(prediction: Path, reference: Path) -> tuple[list[Pair], list[str]
             raise InputError(path, "no such file or folder", "videos or pictures to compare")
     if prediction.is_file() or reference.is_file():
         name = prediction.stem if prediction.is_file() else prediction.resolve().name
-        return [Pair(name, prediction, reference)], [], []
+        return {name: (prediction, reference)}, [], []
     ours, theirs = _find_footage(prediction), _find_footage(reference)
     only_ours = [name for name in ours if name not in theirs]
     only_theirs = [name for name in theirs if name not in ours]
-    pairs = [Pair(name, ours[name], theirs[name]) for name in ours if name in theirs]
+    pairs = {name: (ours[name], theirs[name]) for name in ours if name in theirs}
     if not pairs:
         value = f"no common names: {listed(only_ours)}; {listed(only_theirs)}"
         raise InputError(f"{prediction} and {reference}", value, "files of the same names in both")
@@ -106,7 +104,7 @@ def find_pairs(prediction: Path, reference: Path) -> tuple[list[Pair], list[str]
 
 def _find_footage(folder: Path) -> dict[str, Path]:
     found: dict[str, Path] = {}
-    for path in sorted(folder.iterdir(), key=_natural):
+    for path in _by_name(folder.iterdir()):
         if not _is_footage(path):
             continue
         name = path.name if path.is_dir() else path.stem
@@ -135,7 +133,50 @@ def _is_picture(path: Path) -> bool:
     return is_picture(path) and path.is_file()
 
 
-def _natural(path: Path) -> list[tuple[int, str]]:
-    """A key that orders runs of digits by their value."""
-    parts = re.findall(r"\d+|\D+", path.name)
-    return [(int(part), "") if part.isdecimal() else (-1, part) for part in parts]
+def cover(picture: UInt8[Tensor, "h w 3"], size: tuple[int, int]) -> UInt8[Tensor, "h_out w_out 3"]:
+    """The whole picture, resized so that it just covers `size` (height, width)."""
+    from PIL import Image
+
+    rows, columns = cover_size(picture.shape[0], picture.shape[1], size)
+    # Lanczos, unlike `Fit.resize`, keeps the recorded figures comparable.
+    resized = Image.fromarray(picture.numpy()).resize((columns, rows), Image.Resampling.LANCZOS)
+    return torch.from_numpy(np.array(resized))
+
+
+def sliding_window(
+    photograph: UInt8[Tensor, "h w 3"], size: tuple[int, int], frames: int = 17
+) -> UInt8[Tensor, "3 {frames} rows columns"]:
+    """A window of `size` that slides from the top left to the bottom right of a photograph."""
+    rows, columns = size
+    large = cover(photograph, (round(rows * ROOM), round(columns * ROOM)))
+    spare_y, spare_x = large.shape[0] - rows, large.shape[1] - columns
+    shown = []
+    for index in range(frames):
+        share = index / max(frames - 1, 1)
+        y, x = int(spare_y * share), int(spare_x * share)
+        shown.append(large[y : y + rows, x : x + columns])
+    return torch.stack(shown).movedim(-1, 0)
+
+
+def middle_of(
+    pictures: list[UInt8[Tensor, "_ _ 3"]], size: tuple[int, int]
+) -> UInt8[Tensor, "3 frame rows columns"]:
+    """Pictures that cover `size`, cropped in the middle."""
+    shown = [cut_middle(cover(picture, size).movedim(-1, 0), size) for picture in pictures]
+    return torch.stack(shown, dim=1)
+
+
+def read_footage(
+    path: Path, size: tuple[int, int], frames: int = 17, stride: int = 1
+) -> UInt8[Tensor, "3 {frames} rows columns"]:
+    """Every `stride`-th of the first frames of a video or a folder of pictures.
+
+    Raises `InputError` for unreadable footage, or too few frames.
+    """
+    wanted = range(0, frames * stride, stride)
+    if not path.is_dir():
+        return middle_of([*read_video(path, wanted)], size)
+    files = find_images(path)[: wanted[-1] + 1 : stride]
+    if len(files) < frames:
+        raise InputError(path, f"{len(files)} pictures", f"{frames}, each number {stride} of them")
+    return middle_of([read_image(file) for file in files], size)

@@ -7,8 +7,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from ..gaussians import Gaussians
-from ..geometry.cameras import invert_rigid
-from ..geometry.rotations import matrix_to_quaternion
+from ..geometry.cameras import invert_rigid, matrix_to_quaternion
 from ..io.atomic import atomic_path
 from ..io.cameras.file import CameraFile, read_camera_file
 from ..io.image.image import write_png

@@ -8,8 +8,8 @@ import torch
 
 from ..gaussians import Gaussians
 from ..io.atomic import atomic_path
-from ..io.extras import import_extra
 from ..io.ply.scene import SplatScene
+from ..runtime import import_extra
 
 # fourdgs wants a threshold of visibility; its own default.
 CUTOFF = 0.05

@@ -9,9 +9,9 @@ from jaxtyping import Float
 
 from ..gaussians import Gaussians
 from ..io.atomic import atomic_path
-from ..io.extras import import_extra
 from ..io.ply.ply import SH_CONSTANT
 from ..io.ply.scene import SplatScene
+from ..runtime import import_extra
 
 CODES_PER_SECOND = 24.0
 

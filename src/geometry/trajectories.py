@@ -11,12 +11,11 @@ from dataclasses import dataclass
 from functools import partial
 
 import torch
-from jaxtyping import Float, Int
+from jaxtyping import Float
 from torch import Tensor
 
 from ..runtime import InputError
-from .cameras import FARTHEST, compose, invert_rigid
-from .rotations import turn_fraction
+from .cameras import FARTHEST, compose, invert_rigid, turn_fraction
 
 
 @dataclass(frozen=True)
@@ -188,31 +187,24 @@ def _neighbours(
     values: Float[Tensor, " n *shape"], num_frames: int, times: Float[Tensor, " n"] | None
 ) -> tuple[Float[Tensor, " frame *shape"], Float[Tensor, " frame *shape"], Float[Tensor, " frame"]]:
     """The given values before and after each step, and the step's fraction between them."""
-    lower, fraction = _positions(len(values), num_frames, times)
-    lower = lower.to(values.device)
-    upper = (lower + 1).clamp_max(len(values) - 1)
-    return values[lower].double(), values[upper].double(), fraction.to(values.device)
-
-
-def _positions(
-    count: int, num_frames: int, times: Float[Tensor, " n"] | None
-) -> tuple[Int[Tensor, " frame"], Float[Tensor, " frame"]]:
-    """The index of the given frame before each step, and the fraction to the next one."""
+    count = len(values)
     assert count > 0 and num_frames > 0, f"{count} frames cannot become {num_frames}"
-    if count == 1:
-        return torch.zeros(num_frames, dtype=torch.int64), torch.zeros(num_frames).double()
-    if times is None:
+    last = max(count - 2, 0)
+    if times is None or count == 1:
         steps = torch.arange(num_frames, dtype=torch.float64) * (count - 1)
         steps = steps / max(num_frames - 1, 1)
-        lower = steps.floor().long().clamp_max(count - 2)
-        return lower, steps - lower
-    knots = times.double().cpu()
-    assert (knots.diff() > 0).all(), f"strictly increasing times expected, got {times.tolist()}"
-    steps = torch.linspace(0, 1, num_frames, dtype=torch.float64)
-    steps = torch.lerp(knots[0], knots[-1], steps)
-    lower = (torch.searchsorted(knots, steps, right=True) - 1).clamp(0, count - 2)
-    fraction = (steps - knots[lower]) / (knots[lower + 1] - knots[lower])
-    return lower, fraction.clamp(0, 1)
+        lower = steps.floor().long().clamp_max(last)
+        fraction = steps - lower
+    else:
+        knots = times.double().cpu()
+        assert (knots.diff() > 0).all(), f"strictly increasing times expected, got {times.tolist()}"
+        steps = torch.linspace(0, 1, num_frames, dtype=torch.float64)
+        steps = torch.lerp(knots[0], knots[-1], steps)
+        lower = (torch.searchsorted(knots, steps, right=True) - 1).clamp(0, last)
+        fraction = ((steps - knots[lower]) / (knots[lower + 1] - knots[lower])).clamp(0, 1)
+    lower = lower.to(values.device)
+    upper = (lower + 1).clamp_max(count - 1)
+    return values[lower].double(), values[upper].double(), fraction.to(values.device)
 
 
 def poses_relative_to_first(c2w: Float[Tensor, "n 4 4"]) -> Float[Tensor, "n 4 4"]:

@@ -1,12 +1,16 @@
-"""Depth maps of a user: .npz, .npy, .exr, or a zip of .exr (see `clip/depth.py`).
+"""Depth maps on disk: the archive of a clip, and a user's .npz, .npy, .exr or such an archive.
 
+An archive is a zip of `%05d.exr`, one half-float channel `Z` per frame. Half floats reach 65504:
+larger finite values are written as +-65504; infinite and NaN values stay.
 An .npz holds `depth` [h, w] or [frame, h, w], with one channel or none, and may hold `intrinsics`
 (fx fy cx cy) or `K`, one or one a frame, in pixels of the depth map or in shares of it. Depth is
 z-depth; values that are not finite and positive are unknown.
 """
 
-from collections.abc import Mapping, Sequence
+import io
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import count as count_from
 from pathlib import Path
 
 import numpy as np
@@ -16,9 +20,16 @@ from torch import Tensor
 
 from ..runtime import InputError
 from .cameras.intrinsics import check_lens, from_matrices, in_shares, to_pixels
-from .clip.depth import CHANNEL, EXR_DAMAGES, read_depth_archive, read_exr
-from .damage import check_file
-from .numpy_file import npz_names, read_npy, read_npz
+from .clip.packed import as_path
+from .damage import (
+    check_file,
+    npz_names,
+    open_archive,
+    read_member,
+    read_npy,
+    read_npz,
+    write_archive,
+)
 
 SUFFIXES = (".npz", ".npy", ".exr", ".zip")
 EXPECTED = "depth as [h, w], [frame, h, w] or [frame, 1, h, w]"
@@ -27,6 +38,13 @@ LENS_EXPECTED = "fx fy cx cy or a 3x3 matrix, one or one a frame"
 LEAST_ROWS, LEAST_COLUMNS = 2, 5
 # Two arrays of one lens may be rounded differently.
 AGREEMENT = 1e-3
+CHANNEL = "Z"
+SUFFIX = ".exr"
+HALF_MAX = 65504.0
+# OpenEXR's binding turns every C++ exception into a RuntimeError.
+EXR_DAMAGES = (RuntimeError, ValueError)
+# Frame numbers of more digits are damage.
+LONGEST_NUMBER = 9
 
 
 @dataclass(frozen=True)
@@ -148,3 +166,107 @@ def _read_exr(path: Path) -> Float[Tensor, "h w"]:
     if CHANNEL not in channels and len(channels) != 1:
         raise InputError(path, f"channels {sorted(channels)}", f"{CHANNEL}, or one alone")
     return torch.from_numpy(channels.get(CHANNEL, next(iter(channels.values()))))
+
+
+def write_depth_archive(path: Path | str, depth: Float[Tensor, "frame h w"]) -> None:
+    """Write depth maps of the frames 0 ... n-1 atomically, rounded to half floats."""
+    write_members(Path(path), SUFFIX, (_encode(frame) for frame in depth.detach()))
+
+
+def read_depth_archive(
+    path: Path | str, indices: Sequence[int] | None = None
+) -> Float[Tensor, "frame h w"]:
+    """The depth maps of the frames `indices` (any order, repeats allowed), or of all, as float32.
+
+    Raises `InputError` for damage, a missing frame or channel `Z`, pictures of different sizes.
+    """
+    path = as_path(path)
+    indices = _all_frames(path) if indices is None else list(indices)
+    unique = sorted(set(indices))
+    frames = dict(zip(unique, iterate_depth(path, unique), strict=True))
+    sizes = {tuple(frame.shape) for frame in frames.values()}
+    if len(sizes) != 1:
+        raise InputError(path, f"depth maps of sizes {sorted(sizes)}", "one size in an archive")
+    return torch.stack([frames[index] for index in indices])
+
+
+def iterate_depth(path: Path | str, indices: Sequence[int]) -> Iterator[Float[Tensor, "h w"]]:
+    """Yield the depth map of each frame in `indices` as float32."""
+    path = as_path(path)
+    for index, content in zip(indices, read_members(path, SUFFIX, indices), strict=True):
+        yield torch.from_numpy(_decode(path, index, content))
+
+
+def count(path: Path | str) -> int:
+    """The number of depth maps in an archive."""
+    return len(list_frames(as_path(path), SUFFIX))
+
+
+def _all_frames(path: Path) -> list[int]:
+    frames = list_frames(path, SUFFIX)
+    if frames != list(range(len(frames))) or not frames:
+        value = f"{len(frames)} depth maps, the last of frame {frames[-1] if frames else None}"
+        raise InputError(path, value, "one depth map for each frame from 0 on")
+    return frames
+
+
+def _encode(depth: Float[Tensor, "h w"]) -> bytes:
+    import OpenEXR
+
+    finite = torch.isfinite(depth)
+    depth = torch.where(finite, depth.clamp(-HALF_MAX, HALF_MAX), depth)
+    header = {"compression": OpenEXR.ZIP_COMPRESSION, "type": OpenEXR.scanlineimage}
+    channels = {CHANNEL: depth.half().cpu().contiguous().numpy()}
+    content = io.BytesIO()
+    OpenEXR.File(header, channels, 1).write(content)
+    return content.getvalue()
+
+
+def _decode(path: Path, index: int, content: bytes) -> np.ndarray:
+    expected = f"an EXR picture with the channel {CHANNEL}"
+    try:
+        channels = read_exr(io.BytesIO(content))
+    except EXR_DAMAGES as error:
+        value = f"an unreadable picture for frame {index} ({error})"
+        raise InputError(path, value, expected) from error
+    if CHANNEL not in channels:
+        raise InputError(path, f"channels {sorted(channels)} for frame {index}", expected)
+    return channels[CHANNEL]
+
+
+def read_exr(source: str | io.BytesIO) -> dict[str, Float[np.ndarray, "h w"]]:
+    """The channels of an EXR picture in float32; raises `EXR_DAMAGES`."""
+    import OpenEXR
+
+    channels = OpenEXR.File(source, separate_channels=True).channels()
+    return {name: channel.pixels.astype(np.float32) for name, channel in channels.items()}
+
+
+def list_frames(path: Path, suffix: str) -> list[int]:
+    """The frame numbers in an archive, ascending."""
+    with open_archive(path, _expected(suffix)) as archive:
+        stems = [name.removesuffix(suffix) for name in archive.namelist() if name.endswith(suffix)]
+    sized = [stem for stem in stems if 5 <= len(stem) <= LONGEST_NUMBER]
+    return sorted(int(stem) for stem in sized if stem.isascii() and stem.isdecimal())
+
+
+def read_members(path: Path, suffix: str, indices: Sequence[int]) -> Iterator[bytes]:
+    """Yield the content of each frame in `indices`; `InputError` for damage or a missing frame."""
+    with open_archive(path, _expected(suffix)) as archive:
+        for index in indices:
+            name = f"{index:05d}{suffix}"
+            try:
+                yield read_member(path, archive, name, expected="a whole archive")
+            except KeyError as error:
+                expected = f"one file for each frame, up to {len(archive.namelist())} in all"
+                raise InputError(path, f"no member {name} for frame {index}", expected) from error
+
+
+def write_members(path: Path, suffix: str, contents: Iterable[bytes]) -> None:
+    """Write one file per frame 0 ... n-1, atomically."""
+    names = (f"{index:05d}{suffix}" for index in count_from())
+    write_archive(path, zip(names, contents, strict=False))
+
+
+def _expected(suffix: str) -> str:
+    return f"a zip archive of %05d{suffix} files"

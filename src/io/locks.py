@@ -16,7 +16,7 @@ from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 
 from ..runtime import InputError, get_logger
-from .clip.paths import ClipPaths
+from .clip.clip import ClipPaths
 
 LOGGER = get_logger(__name__)
 # Errors of file systems without locks.

@@ -10,8 +10,7 @@ from functools import cached_property
 from pathlib import Path
 
 from ..io.clip.clip import ClipPaths
-from ..io.records.digest import content_digest, weights_digest
-from ..io.records.made_from import check_made_from, plain
+from ..io.records import check_made_from, content_digest, plain, weights_digest
 from ..models.recon.weights import NOT_STORED
 from ..runtime import InputError
 from .config import OutputConfig, ReconstructConfig

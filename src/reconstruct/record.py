@@ -12,7 +12,7 @@ from typing import Any
 
 from ..io.atomic import remove
 from ..io.json_object import read_json_object, write_json
-from ..io.records.made_from import plain
+from ..io.records import plain
 from ..runtime import InputError
 
 WAY_OUT = "overwrite=true replaces it, another out_dir_inference keeps both"

@@ -19,8 +19,7 @@ from ..io.ply.ply import read_ply, write_ply
 from ..io.ply.scene import CLIP_FPS, SplatScene
 from ..io.video.video import write_video
 from ..models.data.example import Example
-from ..visualization.depth import colorize_depth, depth_range, depth_wave
-from ..visualization.sheet import side_by_side
+from ..visualization import colorize_depth, depth_range, depth_wave, side_by_side
 from .background import BackgroundWriter
 from .config import ReconstructConfig
 from .finished import made_from_path

@@ -12,7 +12,7 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from ..gaussians import Gaussians
-from ..geometry.rotations import quaternion_to_matrix
+from ..geometry.cameras import quaternion_to_matrix
 from .options import RasterizeOptions
 
 ALPHA_MIN = 1.0 / 255.0

@@ -20,11 +20,9 @@ from cosmos_predict1.diffusion.scenes.posed_video import read_posed_tensors
 from src.depth.backends.vipe import _iterate_masks
 from src.io.cameras.file import read_camera_file, trajectory_from_file
 from src.io.clip.cameras import read_intrinsics, read_poses, write_frame_table
-from src.io.clip.depth import write_depth_archive
-from src.io.clip.frames import write_members
 from src.io.clip.latents import read_latents, write_latents
 from src.io.clip.packed import open_root
-from src.io.depth_file import read_depth_file
+from src.io.depth_file import read_depth_file, write_depth_archive, write_members
 from src.io.image.image import read_image
 from src.io.json_object import read_json_object
 from src.io.ply.ply import read_ply, write_ply

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from src.depth.backends.moge_model import INSTALL
+from src.depth.backends.moge import INSTALL
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 SETUP = REPOSITORY / "scripts" / "setup.sh"

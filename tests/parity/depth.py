@@ -4,7 +4,7 @@ import torch
 from torch import Tensor
 
 from src.depth.align import ScaleSettings, align_non_rigid, align_rigid
-from src.depth.backends.moge import depth_model_input, moge_estimate, prepare_image
+from src.depth.backends.moge import moge_estimate, prepare_image, resize_uint8
 from src.depth.estimate import clamp_depth
 from src.geometry.cameras import intrinsics_to_matrix, matrix_to_intrinsics
 
@@ -19,7 +19,7 @@ def sdg_moge_post(fixture: Fixture) -> dict[str, Tensor]:
     picture = fixture.inputs("image_uint8").to(torch.uint8)
     fixture.config.require(source_hw=[*picture.shape[:2]])
     depth = torch.where(mask, fixture.inputs("depth_valid"), torch.inf)
-    image = depth_model_input(picture, *fixture.config["depth_hw"])
+    image = resize_uint8(picture, *fixture.config["depth_hw"]).permute(2, 0, 1).float() / 255
     estimate = moge_estimate(depth, mask, fixture.inputs("K_normalised"))
     prepared = prepare_image(image, estimate, *fixture.config["target_hw"])
     target = prepared.estimate

@@ -104,7 +104,7 @@ def write_package(folder: Path) -> Path:
 
 
 def _real_state(config: dict[str, Any], numbers: RandomTensors) -> dict[str, Tensor]:
-    from src.depth.backends.moge_model import _model_class
+    from src.depth.backends.moge import _model_class
 
     # Its class puts its arguments to use in place.
     model = _model_class("v1")(**config)

@@ -17,7 +17,7 @@ from src.geometry.cameras import Cameras
 from src.geometry.trajectories import TrajectorySpec, make_trajectory
 from src.io.clip.cameras import write_frame_table
 from src.io.clip.clip import Clip, ClipPaths, write_clip
-from src.io.clip.depth import write_depth_archive
+from src.io.depth_file import write_depth_archive
 from src.io.video.video import write_video
 
 FRAMES = 121

@@ -17,7 +17,7 @@ from published.scenes import FRAMES, VIDEO, write_training_parts
 from cosmos_predict1.diffusion.model.network import load_generator
 from cosmos_predict1.diffusion.model.text import PromptEncoder
 from src.depth.backends.vipe import ResizeCrop, read_vipe
-from src.evaluation.lpips import load_lpips
+from src.evaluation.metrics import load_lpips
 from src.io.clip.clip import ClipPaths, list_keys, open_clip
 from src.io.clip.packed import open_root
 from src.models.recon.weights import load_decoder

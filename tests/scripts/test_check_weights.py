@@ -16,7 +16,7 @@ from weights.networks import Finding
 from weights.run import check
 
 from src.checkpoints import TOKENIZER
-from src.evaluation.lpips import BACKBONE_FILE, LINEAR_FILE, LPIPS
+from src.evaluation.metrics import BACKBONE_FILE, LINEAR_FILE, LPIPS
 
 NANO = Path(__file__).resolve().parents[2] / "assets" / "nano"
 CPU = torch.device("cpu")

@@ -14,8 +14,7 @@ from torch import Tensor
 
 from src.depth.align import align_non_rigid, align_rigid
 from src.depth.estimate import clamp_depth
-from src.geometry.splatting import Warp
-from src.geometry.warping import PointFrames, point_frames, warp_frames
+from src.geometry.warping import PointFrames, Warp, point_frames, warp_frames
 from src.runtime import InputError
 
 # The distance of farther points, and of pixels without a known depth, as published.

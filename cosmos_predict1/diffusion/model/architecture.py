@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any, Literal, get_args
 
 from src.checkpoints import layout
-from src.io.cameras.arrays import FASTEST
+from src.io.cameras.file import FASTEST
 from src.io.json_object import is_number, read_json_object, write_json
 from src.runtime import InputError, get_logger
 from src.tokenizer.cosmos import COMPRESSION, latent_frames

@@ -15,7 +15,7 @@ from src.checkpoints.archive import read_objects
 from src.depth.backends.vipe import PosedDepthVideo
 from src.geometry.cameras import FARTHEST, check_poses
 from src.io.cameras.intrinsics import check_lens, from_matrices
-from src.io.numpy_file import read_npz
+from src.io.damage import read_npz
 from src.io.video.video import read_video, video_header
 from src.runtime import InputError
 

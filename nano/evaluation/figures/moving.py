@@ -4,7 +4,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from src.evaluation.masked import moving_pixels
+from src.evaluation.metrics import moving_pixels
 from src.geometry.cameras import Cameras
 
 from ...clips.networks import Video

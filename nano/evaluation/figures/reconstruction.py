@@ -13,7 +13,7 @@ from torch import Tensor
 from cosmos_predict1.diffusion.scenes.scene import Scene
 from src.gaussians import Gaussians
 from src.geometry.cameras import Cameras, invert_rigid
-from src.geometry.projection import unproject
+from src.geometry.rays import unproject
 from src.models.data.example import Example, Targets
 from src.models.recon.scene_decoder import SceneConditions, SceneDecoder
 from src.rendering.options import RasterizeOptions

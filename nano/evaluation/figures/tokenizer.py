@@ -8,8 +8,8 @@ import torch
 from jaxtyping import Float, UInt8
 from torch import Tensor
 
-from src.evaluation.masked import clip_errors
-from src.evaluation.photographs import read_footage, sliding_window
+from src.evaluation.metrics import clip_errors
+from src.evaluation.sources import read_footage, sliding_window
 from src.io.image.folders import find_images
 from src.io.image.image import read_image, write_png
 from src.io.image.pixels import round_to_uint8

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from src.io.image.image import write_png
 from src.io.image.pixels import round_to_uint8
-from src.visualization.sheet import contact_sheet
+from src.visualization import contact_sheet
 
 # The columns of each sheet.
 COLUMNS = {

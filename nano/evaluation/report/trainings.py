@@ -9,7 +9,7 @@ from jaxtyping import UInt8
 from torch import Tensor
 
 from src.training.loop.journal import JOURNAL, read_journal
-from src.visualization.plots import PlotLabels, plot_curve
+from src.visualization import plot_curve
 
 from .tables import markdown
 
@@ -73,8 +73,8 @@ class Training:
             means = [part.mean().item() for part in parts]
             spread = [part.std(correction=0).item() for part in parts]
             steps = f"steps {pairs[0][0]:.0f} to {pairs[-1][0]:.0f}"
-            labels = PlotLabels(f"{self.name}: {words}", steps, f"of {len(parts)} parts of the run")
-            return plot_curve(means, spread, labels)
+            title, x = f"{self.name}: {words}", f"of {len(parts)} parts of the run"
+            return plot_curve(means, spread, title=title, subtitle=steps, x=x)
         return None
 
 

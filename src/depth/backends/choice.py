@@ -14,13 +14,12 @@ from jaxtyping import Float
 from torch import Tensor
 
 from ...checkpoints import NANO_ASSETS, find_checkpoint, search_checkpoint
-from ...geometry.fit import WHOLE, Region
-from ...io.depth_file import SUFFIXES
+from ...geometry.fit import WHOLE, Fit, Region, sample_region
+from ...io.depth_file import SUFFIXES, StoredDepth, read_depth_file
 from ...runtime import InputError, get_logger
-from ..estimate import DepthEstimate
+from ..estimate import DepthEstimate, assumed_intrinsics
 from .depth_anything import load_depth_anything
-from .file import FileDepth
-from .moge_model import MoGeDepth
+from .moge import MoGeDepth
 from .nano import NanoDepth, load_nano_depth
 
 LOGGER = get_logger(__name__)
@@ -33,15 +32,10 @@ LEAST_SHARE = 0.02
 class DepthUnit(Protocol):
     """The name and the unit of a depth backend, for pictures or for videos."""
 
-    @property
-    def name(self) -> str:
-        """Its name in the metadata of a clip."""
-        ...
-
-    @property
-    def scene_scale(self) -> bool:
-        """Whether its depth is in the unit of the trajectories, and is kept."""
-        ...
+    # Its name in the metadata of a clip.
+    name: str
+    # Whether its depth is in the unit of the trajectories, and is kept.
+    scene_scale: bool
 
 
 @runtime_checkable
@@ -89,24 +83,18 @@ def named_depth(name: str, checkpoint_dir: Path | str) -> str:
     return "moge" if search_checkpoint("depth", checkpoint_dir) is None else "nano"
 
 
-def scene_estimate(
-    backend: DepthBackend, image: Float[Tensor, "3 h w"], region: Region = WHOLE
-) -> tuple[DepthEstimate, float]:
-    """Depth in the unit of trajectories, which turn about depth 1, and its `scene_divisor`."""
-    estimate = backend(image, region)
-    divisor = scene_divisor(estimate, backend)
-    return replace(estimate, depth=estimate.depth / divisor), divisor
+def in_scene_unit(estimate: DepthEstimate, backend: DepthUnit) -> tuple[DepthEstimate, float]:
+    """Depth in the unit of trajectories, which turn about depth 1, and its divisor.
 
-
-def scene_divisor(estimate: DepthEstimate, backend: DepthUnit) -> float:
-    """The median of the valid depth, or 1 for a backend with `scene_scale`.
-
-    Raises `InputError` if no pixel of the mask has a finite depth above 0.
+    The divisor is the median of the valid depth (of the first frame), or 1 for a backend with
+    `scene_scale`. Raises `InputError` if no pixel of the mask has a finite depth above 0.
     """
-    valid = estimate.depth[estimate.mask & estimate.depth.isfinite() & (estimate.depth > 0)]
+    first = estimate.frame(0) if estimate.depth.ndim == 3 else estimate
+    valid = first.depth[first.mask & first.depth.isfinite() & (first.depth > 0)]
     if not len(valid):
         raise InputError("depth map", "no valid pixel", "one or more with a finite depth > 0")
-    return 1.0 if backend.scene_scale else valid.median().item()
+    divisor = 1.0 if backend.scene_scale else valid.median().item()
+    return replace(estimate, depth=estimate.depth / divisor), divisor
 
 
 @dataclass(frozen=True)
@@ -141,3 +129,39 @@ def nano_estimates(network: NanoDepth, images: Float[Tensor, "batch 3 h w"]) -> 
         LOGGER.warning("nano depth: hardly any pixel with a depth; all of them are taken")
         mask = mask | nothing[:, None, None]
     return list(map(DepthEstimate, found.log_depth.exp(), mask, intrinsics))
+
+
+class FileDepth:
+    """A backend for pictures: the first depth map of a file (see `src/io/depth_file.py`)."""
+
+    scene_scale = False
+
+    def __init__(self, path: Path) -> None:
+        self.name, self._path = path.name, path
+
+    def __call__(self, image: Float[Tensor, "3 h w"], region: Region = WHOLE) -> DepthEstimate:
+        """The part of the map under the region, at the size of the picture."""
+        height, width = image.shape[1:]
+        stored = read_depth_file(self._path, [0])
+        return cut_depth(stored, 0, size=(height, width), region=region)
+
+
+def cut_depth(
+    stored: StoredDepth, row: int, size: tuple[int, int], region: Region = WHOLE
+) -> DepthEstimate:
+    """The region of one stored map at `size` (height, width), with its or assumed intrinsics."""
+    source = stored.depth[row : row + 1]
+    known = source.isfinite() & (source > 0)
+    # The mean of the known ones among four pixels.
+    maps = torch.cat([source.where(known, 0), known.float()])
+    total, weight = sample_region(maps, region, size)
+    mask = sample_region(maps[1:], region, size, mode="nearest")[0] > 0
+    mask = mask & (weight > 0)
+    depth = (total / weight).where(mask, torch.inf)
+    if stored.intrinsics is None:
+        intrinsics = assumed_intrinsics(size[0], size[1], region)
+    else:
+        height, width = stored.depth.shape[1:]
+        fit = Fit(source=(height, width), target=size, region=region, content=size, offset=(0, 0))
+        intrinsics = fit.intrinsics(stored.intrinsics[row])
+    return DepthEstimate(depth, mask, intrinsics)

@@ -1,24 +1,45 @@
-"""Pictures for MoGe, and its result at the generator's size.
+"""MoGe's networks (Wang et al. 2025), versions 1 and 2, and its result at the generator's size.
+
+A published file holds `model_config`, the arguments of the network's class, and `model`, its
+tensors. The original program uses version 1, with depth of about unit scale; version 2 is metric.
 
 Images are RGB; `uint8` ones are height x width x 3, float ones 3 x height x width. As published,
 they are resized with half-pixel centres and no antialiasing, so not by `geometry/fit.py`.
 """
 
+import importlib
+import importlib.util
+import sys
+import warnings
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
+from pathlib import Path
+from types import ModuleType
+from typing import Any
 
 import torch
 from jaxtyping import Bool, Float, Int, UInt8
-from torch import Tensor
+from torch import Tensor, nn
 from torch.nn import functional
 
-from ...geometry.fit import plan_fit
-from ...runtime import InputError
+from ...checkpoints import search_checkpoint
+from ...checkpoints.archive import read_objects
+from ...geometry.cameras import matrix_to_intrinsics
+from ...geometry.fit import WHOLE, Region, plan_fit
+from ...io.cameras.intrinsics import to_pixels
+from ...io.state_dict import check_tensors
+from ...runtime import InputError, get_logger, listed
 from ..estimate import DepthEstimate, clamp_depth
 
-DEPTH_HEIGHT, DEPTH_WIDTH = 720, 1280
+LOGGER = get_logger(__name__)
 # The depth of pixels without one, before the resize blends them into their neighbours.
 UNKNOWN_DEPTH = 1000.0
 FARTHEST_DEPTH = 1e4
+REPOSITORY, FILE = "Ruicheng/moge-vitl", "model.pt"
+FETCH = "python scripts/download_checkpoints.py --what moge"
+# Without their requirements, which the networks don't need.
+INSTALL = "pip install --no-deps dlr-moge==2.0.0 dlr-utils3d==1.3 scipy"
 
 
 @dataclass(frozen=True)
@@ -30,25 +51,13 @@ class PreparedImage:
     w2c: Float[Tensor, "4 4"]
 
 
-def depth_model_input(
-    image: UInt8[Tensor, "h w 3"], height: int = DEPTH_HEIGHT, width: int = DEPTH_WIDTH
-) -> Float[Tensor, "3 {height} {width}"]:
-    """The image stretched to the size at which depth is estimated, RGB in [0, 1].
-
-    Values are multiples of 1/255. As published, other aspect ratios are distorted; the estimated
-    intrinsics then describe the stretched image.
-    """
-    return resize_uint8(image, height, width).permute(2, 0, 1).float() / 255
-
-
 def moge_estimate(
     depth: Float[Tensor, "h w"], mask: Bool[Tensor, "h w"], normalised_K: Float[Tensor, "3 3"]
 ) -> DepthEstimate:
     """MoGe's result as an estimate; `normalised_K` has row 0 over width, row 1 over height."""
     height, width = depth.shape
-    fx, fy = normalised_K[0, 0] * width, normalised_K[1, 1] * height
-    cx, cy = normalised_K[0, 2] * width, normalised_K[1, 2] * height
-    return DepthEstimate(depth, mask, torch.stack((fx, fy, cx, cy)))
+    lens = to_pixels(matrix_to_intrinsics(normalised_K), height, width)
+    return DepthEstimate(depth, mask, lens)
 
 
 def prepare_image(
@@ -110,3 +119,112 @@ def _bilinear(
 ) -> Float[Tensor, "channel {height} {width}"]:
     size = (height, width)
     return functional.interpolate(image[None], size, mode="bilinear", align_corners=False)[0]
+
+
+class MoGeDepth:
+    """MoGe on one device."""
+
+    def __init__(self, checkpoint_dir: Path | str, device: torch.device | str = "cpu") -> None:
+        """Load `moge/model.pt` of the checkpoint folder, or the published weights from the hub.
+
+        Raises:
+            InputError: MoGe is not installed; weights that are missing, damaged, or not MoGe's.
+        """
+        require_moge()
+        path = search_checkpoint("moge", checkpoint_dir) or _fetched(checkpoint_dir)
+        self._device = torch.device(device)
+        self._network: Any = load_moge(path).to(self._device).eval()
+        # Only version 2 has this head.
+        self.scene_scale = not hasattr(self._network, "scale_head")
+        version = type(self._network).__module__.rpartition(".")[2]
+        self.name = "moge" if version == "v1" else "moge-2"
+
+    @torch.inference_mode()
+    def __call__(self, image: Float[Tensor, "3 h w"], region: Region = WHOLE) -> DepthEstimate:
+        """Depth of the picture, infinite where the mask is false."""
+        # Half precision is the published way on a GPU, and slower than single on a CPU.
+        half = self._device.type == "cuda"
+        with warnings.catch_warnings():
+            # torch warns because the networks leave autocast by asking for float32.
+            warnings.filterwarnings("ignore", message="In .* autocast", category=UserWarning)
+            found = self._network.infer(image.to(self._device), use_fp16=half)
+        depth = found["depth"].float()
+        # Version 2 has no mask without a head for it.
+        mask = found["mask"].bool() if "mask" in found else depth.isfinite()
+        return moge_estimate(depth, mask, found["intrinsics"].float())
+
+
+def require_moge() -> None:
+    """Raises `InputError` with the command that installs MoGe, if it is missing."""
+    if importlib.util.find_spec("moge") is None:
+        expected = f"MoGe: `{INSTALL}` (README, section Depth), or another --depth"
+        raise InputError("depth backend moge", "no package moge", expected)
+
+
+def load_moge(path: Path) -> nn.Module:
+    """The network of a published file, in float32 on the CPU; no code in the file is run.
+
+    Raises:
+        InputError: an unreadable file, another file than MoGe's, tensors of another network.
+    """
+    expected = "a model.pt of MoGe: model_config and model"
+    stored = read_objects(path, expected)
+    parts = stored if isinstance(stored, Mapping) else {}
+    config, state = parts.get("model_config"), parts.get("model")
+    if not isinstance(config, Mapping) or not isinstance(state, Mapping):
+        found = f"a {type(stored).__name__} of {listed([str(name) for name in parts]) or 'nothing'}"
+        raise InputError(path, found, expected)
+    # The encoder is a table of arguments in version 2, a name in version 1.
+    version = "v2" if isinstance(config.get("encoder"), Mapping) else "v1"
+    model_class = _model_class(version)
+    try:
+        network: nn.Module = model_class(**config)
+    except (TypeError, ValueError, AttributeError, KeyError) as error:
+        value = f"model_config {dict(config)} ({error})"
+        raise InputError(path, value, f"that of MoGe {version}") from error
+    wanted, tensors = network.state_dict(), dict(state)
+    left = [name for name in tensors if name not in wanted]
+    if left and version == "v2":
+        # Heads that the configuration leaves out; MoGe ignores them too.
+        LOGGER.info("%s: not used: %s", path, listed(left))
+        tensors = {name: part for name, part in tensors.items() if name in wanted}
+    check_tensors(path, tensors, wanted, f"MoGe {version}")
+    network.load_state_dict(tensors)
+    return network
+
+
+def _model_class(version: str) -> Any:
+    """The network's class in the installed package."""
+    try:
+        with _without_opencv():
+            return importlib.import_module(f"moge.model.{version}").MoGeModel
+    except ImportError as error:
+        expected = f"a package moge that can be imported: `{INSTALL}`"
+        raise InputError("depth backend moge", error, expected) from error
+
+
+@contextmanager
+def _without_opencv() -> Iterator[None]:
+    """Replaces a missing OpenCV, which MoGe's networks don't use, with an empty module."""
+    if "cv2" in sys.modules or importlib.util.find_spec("cv2") is not None:
+        yield
+        return
+    sys.modules["cv2"] = ModuleType("cv2")
+    try:
+        yield
+    finally:
+        del sys.modules["cv2"]
+
+
+def _fetched(checkpoint_dir: Path | str) -> Path:
+    """The published weights, from the hub or its client's cache; the log says so."""
+    from huggingface_hub import hf_hub_download
+
+    words = "no moge/%s in %s: fetching %s from the hub (1.3 GB); `%s` keeps it there"
+    LOGGER.info(words, FILE, checkpoint_dir, REPOSITORY, FETCH)
+    try:
+        return Path(hf_hub_download(REPOSITORY, FILE))
+    # Offline, or a broken answer.
+    except (OSError, ValueError, RuntimeError) as error:
+        expected = f"weights in {checkpoint_dir}/moge/{FILE}: `{FETCH}`"
+        raise InputError(f"{REPOSITORY} on the hub", error, expected) from error

@@ -2,13 +2,13 @@
 
 import importlib.util
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol, runtime_checkable
 
 import torch
 import torch.nn.functional as F
-from jaxtyping import Bool, Float
+from jaxtyping import Float
 from torch import Tensor
 
 from ...checkpoints import find_checkpoint, search_checkpoint
@@ -18,8 +18,7 @@ from ...io.depth_file import SUFFIXES, read_depth_file
 from ...io.image.pixels import round_to_uint8
 from ...runtime import InputError, get_logger
 from ..estimate import DepthEstimate, assumed_intrinsics
-from .choice import DepthBackend, DepthUnit, named_depth, resolve_depth, scene_divisor
-from .file import cut_depth
+from .choice import DepthBackend, DepthUnit, cut_depth, named_depth, resolve_depth
 
 LOGGER = get_logger(__name__)
 VIDEO_NETWORK = "video_depth_anything"
@@ -43,20 +42,11 @@ class VideoFrames:
     indices: Sequence[int] | None = None  # in the video, of each frame; None: 0, 1, 2, ...
 
 
-@dataclass(frozen=True)
-class VideoDepth:
-    """Depth of consecutive frames at one scale, and the one camera that took them."""
-
-    depth: Float[Tensor, "frame h w"]
-    mask: Bool[Tensor, "frame h w"]
-    intrinsics: Float[Tensor, "4"]
-
-
 @runtime_checkable
 class VideoDepthBackend(DepthUnit, Protocol):
     """A source of depth for videos."""
 
-    def __call__(self, frames: VideoFrames) -> VideoDepth:
+    def __call__(self, frames: VideoFrames) -> DepthEstimate:
         """Depth of the frames, at their size."""
         ...
 
@@ -85,14 +75,6 @@ def named_video_depth(name: str, checkpoint_dir: Path | str) -> str:
     return named_depth(name, checkpoint_dir)
 
 
-def scene_video_depth(backend: VideoDepthBackend, frames: VideoFrames) -> tuple[VideoDepth, float]:
-    """Depth in the unit of trajectories, and its divisor, `scene_divisor` of the first frame."""
-    video = backend(frames)
-    first = DepthEstimate(video.depth[0], video.mask[0], video.intrinsics)
-    divisor = scene_divisor(first, backend)
-    return replace(video, depth=video.depth / divisor), divisor
-
-
 class FrameByFrame:
     """A backend for pictures, each frame brought to the scale of the first one.
 
@@ -105,13 +87,13 @@ class FrameByFrame:
         self.name, self.scene_scale = backend.name, backend.scene_scale
         self._backend = backend
 
-    def __call__(self, frames: VideoFrames) -> VideoDepth:
+    def __call__(self, frames: VideoFrames) -> DepthEstimate:
         """Aligned depth of every frame; the lens is the median of the frames' estimates."""
         estimates = [self._backend(picture, frames.region) for picture in frames.pictures]
         depth = [estimate.depth / scale_ratio(estimate, estimates[0]) for estimate in estimates]
         intrinsics = torch.stack([estimate.intrinsics for estimate in estimates])
         masks = torch.stack([estimate.mask for estimate in estimates])
-        return VideoDepth(torch.stack(depth), masks, intrinsics.median(dim=0).values)
+        return DepthEstimate(torch.stack(depth), masks, intrinsics.median(dim=0).values)
 
 
 def scale_ratio(estimate: DepthEstimate, reference: DepthEstimate) -> float:
@@ -129,7 +111,7 @@ class FileVideo:
     def __init__(self, path: Path) -> None:
         self.name, self._path = path.name, path
 
-    def __call__(self, frames: VideoFrames) -> VideoDepth:
+    def __call__(self, frames: VideoFrames) -> DepthEstimate:
         """The maps at the frames' indices, cut by the region; the lens is that of the first one."""
         count, _, height, width = frames.pictures.shape
         chosen = list(range(count) if frames.indices is None else frames.indices)
@@ -143,7 +125,7 @@ class FileVideo:
         ]
         depth = torch.stack([estimate.depth for estimate in cut])
         mask = torch.stack([estimate.mask for estimate in cut])
-        return VideoDepth(depth, mask, cut[0].intrinsics)
+        return DepthEstimate(depth, mask, cut[0].intrinsics)
 
 
 class VideoDepthAnything:
@@ -169,7 +151,7 @@ class VideoDepthAnything:
         self._network, self._device = network.to(device).eval(), str(device)
 
     @torch.inference_mode()
-    def __call__(self, frames: VideoFrames) -> VideoDepth:
+    def __call__(self, frames: VideoFrames) -> DepthEstimate:
         """Depth of the frames, consistent over time."""
         height, width = frames.pictures.shape[2:]
         bytes_ = round_to_uint8(frames.pictures).permute(0, 2, 3, 1).cpu().numpy()
@@ -179,4 +161,4 @@ class VideoDepthAnything:
         )
         depth = torch.from_numpy(depths).float()[:, None]
         depth = F.interpolate(depth, (height, width), mode="bilinear")[:, 0]
-        return VideoDepth(depth, depth > 0, assumed_intrinsics(height, width, frames.region))
+        return DepthEstimate(depth, depth > 0, assumed_intrinsics(height, width, frames.region))

@@ -19,10 +19,8 @@ from ...geometry.cameras import intrinsics_to_matrix
 from ...geometry.fit import WHOLE, Fit, cut_middle
 from ...io.cameras.intrinsics import check_lens
 from ...io.clip.cameras import FrameTable, read_intrinsics, read_poses
-from ...io.clip.depth import iterate_depth
-from ...io.clip.frames import read_members
-from ...io.damage import DAMAGES
-from ...io.numpy_file import read_npz
+from ...io.damage import DAMAGES, read_npz
+from ...io.depth_file import iterate_depth, read_members
 from ...io.video.video import iterate_video, video_info
 from ...runtime import InputError
 

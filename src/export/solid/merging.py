@@ -10,7 +10,7 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from ...gaussians import Gaussians
-from ...geometry.rotations import matrix_to_quaternion, quaternion_to_matrix
+from ...geometry.cameras import matrix_to_quaternion, quaternion_to_matrix
 
 DEPTH_RATIO = 3.0
 # The range of cell sizes, and how often its logarithm is halved to find one.

@@ -14,7 +14,7 @@ from typing import Any, NamedTuple
 
 import torch
 
-from ...geometry.rotations import quaternion_to_matrix
+from ...geometry.cameras import quaternion_to_matrix
 from ...runtime import InputError, natural_order
 
 EXPECTED = "the folder of a COLMAP model: cameras and images, as .bin or .txt (such as sparse/0)"

@@ -16,7 +16,7 @@ from ...geometry.cameras import check_poses
 from ...runtime import InputError
 from ..atomic import atomic_path
 from ..cameras.intrinsics import check_lens, from_matrices
-from ..numpy_file import npz_names, read_npz
+from ..damage import npz_names, read_npz
 
 EXPECTED = "an npz file with the arrays data and inds"
 

@@ -1,31 +1,98 @@
-"""The clip contract: the files that the generator writes and the decoder reads.
-
-One clip is one scene (`key`) seen along one trajectory. Under `<root>/<trajectory>/` it has
-`rgb/<key>.mp4`, `pose/<key>.npz`, `intrinsics/<key>.npz`, mostly `latent/<key>.pkl`, sometimes
-`depth/<key>.zip`, and `meta/<key>.json` if this project wrote it. Published readers take every
-entry of the root for a trajectory, so nothing else may lie there.
-"""
+"""The paths of a clip's files and the clips in a folder; `clip.py` describes the contents."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from pathlib import Path
 
 import torch
 from jaxtyping import Float, UInt8
 from torch import Tensor
 
 from ...geometry.cameras import Cameras, check_poses
-from ...runtime import InputError
+from ...runtime import InputError, natural_order
+from ..depth_file import read_depth_archive, write_depth_archive
 from ..json_object import read_json_object, write_json
 from ..video.video import VideoInfo, read_video, video_header, write_video
 from .cameras import FrameTable, read_intrinsics, read_poses, write_frame_table
-from .depth import read_depth_archive, write_depth_archive
 from .latents import read_latents, write_latents
-from .paths import SUFFIXES
-from .paths import ClipPaths as ClipPaths
-from .paths import list_keys as list_keys
-from .paths import list_trajectories as list_trajectories
+from .packed import as_path
 
+SUFFIXES = {
+    "rgb": ".mp4",
+    "pose": ".npz",
+    "intrinsics": ".npz",
+    "latent": ".pkl",
+    "depth": ".zip",
+    "meta": ".json",
+}
+# Published roots may hold a file of this name.
+NOT_A_TRAJECTORY = "flag"
 REQUIRED = ("rgb", "pose", "intrinsics")
+
+
+@dataclass(frozen=True)
+class ClipPaths:
+    """The paths of one clip's files; with an empty `trajectory` they lie in the root."""
+
+    root: Path
+    trajectory: str
+    key: str
+
+    def __post_init__(self) -> None:
+        for name, value in (("clip key", self.key), ("trajectory", self.trajectory)):
+            if "/" in value or "\0" in value or value.startswith("."):
+                raise InputError(name, repr(value), "a file name that is not hidden")
+        if not self.key:
+            raise InputError("clip key", repr(self.key), "a file name")
+
+    def part(self, name: str) -> Path:
+        """The file of the part `rgb`, `pose`, `intrinsics`, `latent`, `depth` or `meta`."""
+        return self.root / self.trajectory / name / f"{self.key}{SUFFIXES[name]}"
+
+    # H.264 video, every frame of the clip.
+    rgb = property(lambda self: self.part("rgb"))
+    # Camera-to-world poses, and intrinsics in pixels of the video.
+    pose = property(lambda self: self.part("pose"))
+    intrinsics = property(lambda self: self.part("intrinsics"))
+    # Latents of the whole clip, and depth maps.
+    latent = property(lambda self: self.part("latent"))
+    depth = property(lambda self: self.part("depth"))
+    # How the clip was made; exists only for a finished clip.
+    meta = property(lambda self: self.part("meta"))
+
+
+def list_trajectories(root: Path | str) -> list[str]:
+    """The names of the trajectory folders under `root`, numbers in numeric order."""
+    root = as_path(root)
+    if not root.is_dir():
+        raise InputError(root, "no such folder", "a folder with one folder for each trajectory")
+    names = [path.name for path in root.iterdir() if path.is_dir()]
+    names = [name for name in names if name != NOT_A_TRAJECTORY and not name.startswith(".")]
+    return sorted(names, key=natural_order)
+
+
+def list_keys(root: Path | str, trajectories: Sequence[str] | None = None) -> list[str]:
+    """The keys of clips, numbers in numeric order; `InputError` where `trajectories` differ."""
+    root = as_path(root)
+    names = list_trajectories(root) if trajectories is None else trajectories
+    found = {name: _keys_of(root / name / "rgb") for name in names}
+    keys = {key for present in found.values() for key in present}
+    if not keys:
+        raise InputError(root, "no <trajectory>/rgb/<key>.mp4", "a folder of clips")
+    for name, present in found.items():
+        if keys - present:
+            key = min(keys - present, key=natural_order)
+            other = next(other for other in found if key in found[other])
+            expected = f"a clip {key!r} in every trajectory folder, as in {root / other}"
+            raise InputError(ClipPaths(root, name, key).rgb, "no such file", expected)
+    return sorted(keys, key=natural_order)
+
+
+def _keys_of(folder: Path) -> set[str]:
+    if not folder.is_dir():
+        return set()
+    names = [path.name for path in folder.iterdir() if not path.name.startswith(".")]
+    return {name.removesuffix(".mp4") for name in names if name.endswith(".mp4")}
 
 
 @dataclass(frozen=True)

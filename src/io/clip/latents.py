@@ -17,8 +17,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from ...runtime import InputError
-from ..archive import open_archive, read_member, write_archive
-from ..damage import DAMAGES
+from ..damage import DAMAGES, open_archive, read_member, write_archive
 
 EXPECTED = "a torch zip archive of one pickled float32 array [1, channel, latent_frame, h, w]"
 

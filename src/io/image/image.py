@@ -1,5 +1,6 @@
 """Reads any common picture as uint8 RGB [h, w, 3], upright, in sRGB, on white; writes PNG."""
 
+import io
 import math
 import sys
 from collections.abc import Iterator
@@ -13,14 +14,15 @@ import torch
 from jaxtyping import UInt8
 from torch import Tensor
 
-from ...runtime import InputError
+from ...runtime import InputError, get_logger
 from ..atomic import atomic_path
 from ..damage import DAMAGES, check_file
-from .color_profile import in_srgb
 from .pixels import on_white
 
 if TYPE_CHECKING:
     from PIL.Image import Image
+
+LOGGER = get_logger(__name__)
 
 EXPECTED = "a readable picture (jpg, png, webp, avif, tiff, bmp or heic)"
 # The running Python, which need not be the shell's.
@@ -46,7 +48,7 @@ def read_image(path: Path | str) -> UInt8[Tensor, "h w 3"]:
     path = Path(path)
     with _open(path) as picture:
         reduced = _reduced(path, picture)
-        return torch.from_numpy(_to_rgb(in_srgb(path, ImageOps.exif_transpose(reduced))))
+        return torch.from_numpy(_to_rgb(_in_srgb(path, ImageOps.exif_transpose(reduced))))
 
 
 def write_png(path: Path, picture: UInt8[Tensor, "h w 3"]) -> None:
@@ -143,3 +145,35 @@ def _to_rgb(picture: "Image") -> UInt8[np.ndarray, "h w 3"]:
     if not picture.has_transparency_data:
         return np.array(picture.convert("RGB"))
     return on_white(np.array(picture.convert("RGBA")))
+
+
+def _in_srgb(path: Path, picture: "Image") -> "Image":
+    """The picture in sRGB; unchanged without a profile, or with one of sRGB.
+
+    A profile that is damaged or does not fit the picture is ignored, as viewers do, and logged.
+    """
+    from PIL import ImageCms
+
+    profile = picture.info.get("icc_profile")
+    if not profile:
+        return picture
+    if picture.mode in ("P", "LA", "PA"):
+        picture = picture.convert("RGBA" if picture.has_transparency_data else "RGB")
+    if picture.mode not in ("RGB", "RGBA", "CMYK", "L"):
+        return picture
+    try:
+        source = ImageCms.ImageCmsProfile(io.BytesIO(profile))
+        if "srgb" in ImageCms.getProfileDescription(source).lower():
+            return picture
+        shown = ImageCms.profileToProfile(
+            picture,
+            source,
+            ImageCms.createProfile("sRGB"),
+            renderingIntent=ImageCms.Intent.RELATIVE_COLORIMETRIC,
+            outputMode="RGBA" if picture.mode == "RGBA" else "RGB",
+        )
+    except (ImageCms.PyCMSError, OSError, ValueError, TypeError) as error:
+        LOGGER.warning("%s: the colour profile is ignored (%s)", path, error)
+        return picture
+    assert shown is not None, "converted in place"
+    return shown

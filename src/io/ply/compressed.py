@@ -4,9 +4,8 @@ import tempfile
 from pathlib import Path
 
 from ...gaussians import Gaussians
-from ...runtime import InputError
+from ...runtime import InputError, import_extra
 from ..atomic import atomic_path
-from ..extras import import_extra
 from .ply import write_ply
 
 # Spark and other browser viewers read version 3 of .spz and not version 4.

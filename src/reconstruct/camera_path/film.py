@@ -22,7 +22,7 @@ from ...io.video.video import VideoWriter
 from ...rendering.options import RasterizeOptions
 from ...rendering.rasterize import Backend, choose_backend, rasterize
 from ...runtime import InputError, default_device, progress
-from ...visualization.depth import MAX_SAMPLES, colorize_depth, depth_range
+from ...visualization import MAX_SAMPLES, colorize_depth, depth_range
 from ..rendering import FRAMES_PER_BATCH
 from .path import CameraPath
 

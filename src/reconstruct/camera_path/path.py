@@ -12,9 +12,8 @@ from jaxtyping import Float
 from torch import Tensor
 
 from ...gaussians import Gaussians
-from ...geometry.cameras import Cameras, compose
+from ...geometry.cameras import Cameras, compose, nearest_rotation, turn_fraction
 from ...geometry.fit import plan_fit
-from ...geometry.rotations import nearest_rotation, turn_fraction
 from ...io.cameras.file import read_camera_file
 from ...runtime import InputError
 

@@ -9,7 +9,7 @@ from jaxtyping import UInt8
 from torch import Tensor
 
 from ...io.video.video import iterate_video, video_header, write_video
-from ...visualization.sheet import contact_sheet
+from ...visualization import contact_sheet
 from ..config import OutputConfig
 from ..outputs import File, OutputTree
 

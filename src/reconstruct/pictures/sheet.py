@@ -13,8 +13,7 @@ from ...io.image.folders import is_picture, is_video
 from ...io.image.image import read_image
 from ...io.image.pixels import to_uint8
 from ...io.video.video import iterate_video, video_info
-from ...visualization.depth import colorize_depth, depth_range
-from ...visualization.sheet import contact_sheet
+from ...visualization import colorize_depth, contact_sheet, depth_range
 from ..rendering import RenderedTrajectory
 
 # Wider pictures are reduced to this width, so that the sheet stays a small file.

@@ -35,7 +35,7 @@ from ...checkpoints.steps import (
 )
 from ...io.atomic import atomic_path, flush, write_text
 from ...io.json_object import is_count, read_json_object, write_json
-from ...io.records.digest import file_digest
+from ...io.records import file_digest
 from ...io.state_dict import read_safetensors
 from ...runtime import InputError, get_logger
 from .snapshot import OptimizerState, outline

@@ -7,7 +7,7 @@ import torch
 from ...checkpoints import find_named, search_named
 from ...depth.backends.video import VideoDepthBackend, VideoFrames
 from ...io.clip.clip import ClipPaths, list_keys, list_trajectories, open_clip
-from ...io.clip.depth import count, write_depth_archive
+from ...io.depth_file import count, write_depth_archive
 from ...models.data.dataset import ClipDataset, Split, split_scenes
 from ...models.data.loader import Mixture, SceneSet
 from ...models.data.registry import DatasetSpec, resolve_dataset

@@ -14,7 +14,7 @@ from jaxtyping import Float, UInt8
 from torch import Tensor
 from torch.utils.checkpoint import checkpoint
 
-from ...evaluation.lpips import load_lpips
+from ...evaluation.metrics import load_lpips
 from ...gaussians import Gaussians
 from ...geometry.cameras import Cameras
 from ...io.image.pixels import round_to_uint8
@@ -28,8 +28,7 @@ from ...rendering.options import Render
 from ...rendering.rasterize import rasterize_deferred, rasterize_scenes
 from ...runtime import InputError, without_memory
 from ...tokenizer.loading import load_tokenizer
-from ...visualization.depth import colorize_depth
-from ...visualization.sheet import contact_sheet
+from ...visualization import colorize_depth, contact_sheet
 from ..settings import lpips_folder
 from ..task import Model, Objective, Progress, Share, Stopwatch, Validation, joined
 from .config import DecoderTrainConfig

@@ -9,10 +9,10 @@ import torch
 from jaxtyping import Float, UInt8
 from torch import Tensor
 
-from ...evaluation.masked import ClipErrors, channel_errors, clip_errors, ycbcr
+from ...evaluation.metrics import ClipErrors, channel_errors, clip_errors, ycbcr
 from ...io.image.pixels import round_to_uint8
 from ...tokenizer.statistics import LatentStatistics, moments
-from ...visualization.sheet import contact_sheet
+from ...visualization import contact_sheet
 from ..task import Validation
 from .config import TokenizerLossConfig
 

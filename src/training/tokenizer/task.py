@@ -10,7 +10,7 @@ import torch
 from jaxtyping import Float, UInt8
 from torch import Tensor, nn
 
-from ...evaluation.lpips import load_lpips
+from ...evaluation.metrics import load_lpips
 from ...runtime import InputError, can_compile, default_device, rank
 from ...tokenizer import planar
 from ...tokenizer.cosmos import VideoTokenizer, latent_frames

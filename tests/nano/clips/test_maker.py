@@ -28,9 +28,8 @@ from nano.clips.run import make_clips
 from nano.clips.scenes import film_worlds
 from nano.worlds.scene import Worlds, build_worlds
 from src.geometry.cameras import invert_rigid
-from src.io.clip.clip import Clip, ClipPaths, list_keys, list_trajectories, open_clip
-from src.io.clip.depth import count
-from src.io.clip.paths import SUFFIXES
+from src.io.clip.clip import SUFFIXES, Clip, ClipPaths, list_keys, list_trajectories, open_clip
+from src.io.depth_file import count
 from src.runtime import InputError
 from src.training.loop.interruption import Interrupted
 

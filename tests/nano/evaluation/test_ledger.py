@@ -5,7 +5,7 @@ import torch
 
 from nano.evaluation.checks import all_checks
 from nano.evaluation.ledger import Ledger, Summary
-from src.evaluation.masked import ClipErrors
+from src.evaluation.metrics import ClipErrors
 
 
 def errors(*squared: float) -> ClipErrors:

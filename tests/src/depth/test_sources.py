@@ -7,7 +7,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from src.depth.backends.file import FileDepth
+from src.depth.backends.choice import FileDepth
 from src.depth.backends.video import FileVideo
 from src.depth.sources import still_source, video_source
 from src.geometry.fit import FitMode

@@ -15,8 +15,7 @@ from src.evaluation.compare import (
     measure,
     plan_comparison,
 )
-from src.evaluation.lpips import BACKBONE_FILE, LINEAR_FILE, LPIPS
-from src.evaluation.metrics import psnr, ssim
+from src.evaluation.metrics import BACKBONE_FILE, LINEAR_FILE, LPIPS, psnr, ssim
 from src.runtime import InputError
 
 
@@ -37,11 +36,12 @@ def test_values_are_those_of_each_frame(save_frames, tmp_path: Path, monkeypatch
     monkeypatch.setattr(compare, "BATCH_PIXELS", 2 * 16 * 20)
     planned = plan_comparison(*paths, CompareOptions())
     found = measure(planned, load_measures(("psnr", "ssim"), tmp_path))
-    assert (found.num_frames, found.height, found.width) == (5, 16, 20)
-    assert math.isinf(found.values["psnr"][3])
+    assert planned.num_frames == 5
+    assert (planned.prediction.height, planned.prediction.width) == (16, 20)
+    assert math.isinf(found["psnr"][3])
     for name, metric in {"psnr": psnr, "ssim": ssim}.items():
         expected = metric(planes(ours), planes(theirs)).tolist()
-        assert found.values[name] == pytest.approx(expected, rel=1e-6)
+        assert found[name] == pytest.approx(expected, rel=1e-6)
 
 
 def test_lpips_runs_where_its_weights_are(save_frames, tmp_path: Path, monkeypatch) -> None:
@@ -62,7 +62,7 @@ def test_lpips_runs_where_its_weights_are(save_frames, tmp_path: Path, monkeypat
     planned = plan_comparison(*paths, CompareOptions())
     found = measure(planned, load_measures(("lpips",), tmp_path))
     expected = network(planes(ours), planes(theirs)).tolist()
-    assert found.values["lpips"] == pytest.approx(expected, rel=1e-4)
+    assert found["lpips"] == pytest.approx(expected, rel=1e-4)
 
 
 def test_lengths_are_cut_only_when_asked(save_frames, tmp_path: Path) -> None:
@@ -75,8 +75,8 @@ def test_lengths_are_cut_only_when_asked(save_frames, tmp_path: Path) -> None:
         plan_comparison(ours, theirs, CompareOptions(frames=4))
     measures = load_measures(("psnr",), tmp_path)
     for frames, count in (("common", 3), (2, 2)):
-        found = measure(plan_comparison(ours, theirs, CompareOptions(frames=frames)), measures)
-        assert found.num_frames == len(found.values["psnr"]) == count
+        planned = plan_comparison(ours, theirs, CompareOptions(frames=frames))
+        assert planned.num_frames == len(measure(planned, measures)["psnr"]) == count
 
 
 def test_sizes_differ_only_when_asked(save_frames, tmp_path: Path) -> None:
@@ -89,8 +89,8 @@ def test_sizes_differ_only_when_asked(save_frames, tmp_path: Path) -> None:
     options = CompareOptions(resize="crop")
     planned = plan_comparison(ours, theirs, options)
     found = measure(planned, load_measures(("psnr",), tmp_path))
-    assert (found.height, found.width) == (16, 32)
-    assert all(map(math.isinf, found.values["psnr"]))
+    assert (planned.prediction.height, planned.prediction.width) == (16, 32)
+    assert all(map(math.isinf, found["psnr"]))
 
 
 @pytest.mark.parametrize("size", [(40, 64), (44, 60), (32, 91), (20, 32), (7, 9)])

@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from src.evaluation import evaluate as module
-from src.evaluation.compare import CompareOptions, Comparison, Measures, VideoMetrics, measure
+from src.evaluation.compare import CompareOptions, Comparison, Measures, measure
 from src.evaluation.evaluate import EvaluationConfig, evaluate
 from src.runtime import InputError
 
@@ -35,7 +35,7 @@ def computed(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     """The videos and metrics that are computed, in order."""
     calls: list[str] = []
 
-    def spy(comparison: Comparison, measures: Measures) -> VideoMetrics:
+    def spy(comparison: Comparison, measures: Measures) -> dict[str, list[float]]:
         calls.append(f"{comparison.prediction.path.name} {' '.join(measures.functions)}")
         return measure(comparison, measures)
 

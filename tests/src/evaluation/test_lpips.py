@@ -7,7 +7,7 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from src.evaluation.lpips import BACKBONE_FILE, CONVOLUTIONS, LINEAR_FILE, TAPS, load_lpips
+from src.evaluation.metrics import BACKBONE_FILE, CONVOLUTIONS, LINEAR_FILE, TAPS, load_lpips
 from src.runtime import InputError
 
 

@@ -4,7 +4,7 @@ import math
 import pytest
 import torch
 
-from src.evaluation.masked import (
+from src.evaluation.metrics import (
     ClipErrors,
     channel_errors,
     clip_errors,

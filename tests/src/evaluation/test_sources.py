@@ -24,7 +24,7 @@ def test_pairs_go_by_name_without_suffix_in_natural_order(tmp_path: Path) -> Non
     ours = touch(tmp_path / "a", "v10.mp4", "v2.MP4", "c/0.png", "no.txt", ".v3.mp4", "raw/x.npz")
     theirs = touch(tmp_path / "b", "v2.mov", "c.mp4", "v10.mp4", "v7.mp4")
     pairs, only_ours, only_theirs = find_pairs(ours, theirs)
-    found = [(p.name, p.prediction.name, p.reference.name) for p in pairs]
+    found = [(name, first.name, second.name) for name, (first, second) in pairs.items()]
     assert found == [("c", "c", "c.mp4"), ("v2", "v2.MP4", "v2.mov"), ("v10",) + 2 * ("v10.mp4",)]
     assert (only_ours, only_theirs) == ([], ["v7"])
 
@@ -33,7 +33,7 @@ def test_a_file_pairs_with_a_folder_of_frames(tmp_path: Path) -> None:
     """Would catch a folder of frames that is searched for a file of the other's name."""
     ours, theirs = touch(tmp_path / "a", "x.mp4") / "x.mp4", touch(tmp_path / "frames", "0.png")
     pairs, *_ = find_pairs(ours, theirs)
-    assert [(p.name, p.prediction, p.reference) for p in pairs] == [("x", ours, theirs)]
+    assert pairs == {"x": (ours, theirs)}
 
 
 @pytest.mark.parametrize(

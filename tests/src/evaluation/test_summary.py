@@ -1,16 +1,18 @@
 """Means and deviations over videos against numpy."""
 
 import math
+from pathlib import Path
 
 import numpy as np
 import pytest
 
-from src.evaluation.compare import VideoMetrics
-from src.evaluation.summary import markdown, overall_rows, spread, summarise, video_rows
+from src.evaluation.compare import Comparison, markdown, overall_rows, spread, summarise, video_rows
+from src.evaluation.sources import Footage
 
 
-def make_video(*values: float) -> VideoMetrics:
-    return VideoMetrics(len(values), 4, 6, {"psnr": list(values)})
+def make_video(num_frames: int) -> Comparison:
+    footage = Footage(Path("a.mp4"), num_frames, height=4, width=6)
+    return Comparison(footage, footage, num_frames)
 
 
 def test_spread_is_the_populations() -> None:
@@ -31,8 +33,7 @@ def test_infinite_values_are_left_out_and_counted() -> None:
 
 def test_videos_count_once_and_frames_where_they_are() -> None:
     """Would catch long videos that weigh more, and short ones padded into the average."""
-    videos = {"a": make_video(10, 20, 30), "b": make_video(40), "c": make_video(math.inf)}
-    found = summarise(videos, "psnr")
+    found = summarise({"a": [10, 20, 30], "b": [40], "c": [math.inf]})
     assert (found.overall.mean, found.overall.std) == (30.0, 10.0)
     assert [s.mean for s in found.frames] == [25.0, 20.0, 30.0]
     assert [s.count for s in found.frames] == [2, 1, 1]
@@ -41,8 +42,8 @@ def test_videos_count_once_and_frames_where_they_are() -> None:
 
 def test_tables() -> None:
     """Would catch a metric without weights that vanishes, and names that break the table."""
-    videos = {"a|b": make_video(10, 20), "same": make_video(math.inf)}
-    summaries = {"psnr": summarise(videos, "psnr")}
+    videos = {"a|b": make_video(2), "same": make_video(1)}
+    summaries = {"psnr": summarise({"a|b": [10, 20], "same": [math.inf]})}
     reason = "no weights in a folder with a very long name"
     rows = markdown(overall_rows(summaries, {"lpips": reason})).splitlines()
     assert [cell.strip() for cell in rows[2].split("|")[1:-1]] == (

@@ -7,7 +7,7 @@ import torch
 
 from src.export.editing import EditConfig, contributions, edit_scene, median_depth
 from src.gaussians import Gaussians
-from src.geometry.rotations import quaternion_to_matrix
+from src.geometry.cameras import quaternion_to_matrix
 from src.io.ply.scene import SplatScene
 from src.runtime import InputError
 

@@ -93,7 +93,7 @@ def test_merged_gaussians_keep_mass_and_moments() -> None:
     assert 1 < len(merged) < 200
 
     def moments(gaussians: Gaussians) -> tuple[torch.Tensor, torch.Tensor]:
-        from src.geometry.rotations import quaternion_to_matrix
+        from src.geometry.cameras import quaternion_to_matrix
 
         exact = gaussians.to(torch.float64)
         axes = quaternion_to_matrix(exact.quats) * exact.scales[:, None]

@@ -6,8 +6,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from src.geometry.cameras import Cameras
-from src.geometry.rotations import quaternion_to_matrix
+from src.geometry.cameras import Cameras, quaternion_to_matrix
 
 
 @pytest.fixture

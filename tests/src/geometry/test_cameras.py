@@ -15,7 +15,7 @@ from src.geometry.cameras import (
     invert_rigid,
     matrix_to_intrinsics,
 )
-from src.geometry.projection import project
+from src.geometry.rays import project
 from src.runtime import InputError
 
 

@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from src.geometry.cameras import Cameras
-from src.geometry.projection import project, unproject
+from src.geometry.rays import project, unproject
 
 
 @pytest.mark.parametrize("offset", [0.0, 0.5])

@@ -10,8 +10,14 @@ from safetensors.torch import load_file
 from torch import Tensor
 
 from src.geometry.cameras import Cameras
-from src.geometry.projection import unproject
-from src.geometry.rays import Precision, camera_rays, coarse_rays, parity_centres, pluecker
+from src.geometry.rays import (
+    Precision,
+    camera_rays,
+    coarse_rays,
+    parity_centres,
+    pluecker,
+    unproject,
+)
 
 PRECISIONS: tuple[Precision, ...] = ("fp32", "parity")
 

@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
-from src.geometry.rotations import (
+from src.geometry.cameras import (
     matrix_to_quaternion,
     nearest_rotation,
     quaternion_to_matrix,

@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from src.geometry.splatting import Samples, Warp, splat
+from src.geometry.warping import Samples, Warp, splat
 
 HEIGHT, WIDTH = 5, 7
 

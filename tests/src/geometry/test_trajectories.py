@@ -10,8 +10,7 @@ import torch
 from safetensors.torch import load_file
 from torch import Tensor
 
-from src.geometry.cameras import check_poses, invert_rigid
-from src.geometry.rotations import matrix_to_quaternion
+from src.geometry.cameras import check_poses, invert_rigid, matrix_to_quaternion
 from src.geometry.trajectories import (
     MULTI_TRAJECTORY,
     ROTATIONS,

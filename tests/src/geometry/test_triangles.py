@@ -6,9 +6,9 @@ import pytest
 import torch
 from torch import Tensor
 
-from src.geometry import triangles as module
+from src.geometry import occlusion as module
 from src.geometry.cameras import Cameras
-from src.geometry.triangles import expand, triangle_depth
+from src.geometry.occlusion import expand, triangle_depth
 
 HEIGHT, WIDTH = 16, 24
 

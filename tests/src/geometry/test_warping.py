@@ -6,8 +6,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from src.geometry.splatting import Warp
-from src.geometry.warping import PointFrames, lift, point_frames, warp_frames
+from src.geometry.warping import PointFrames, Warp, lift, point_frames, warp_frames
 
 HEIGHT, WIDTH, FOCAL = 24, 32, 16.0
 # Powers of two: projecting unprojected pixels is exact for depths of 2, 4 and 8, in which the

@@ -6,8 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from src.io.clip.depth import write_depth_archive
-from src.io.depth_file import read_depth_file
+from src.io.depth_file import read_depth_file, write_depth_archive
 from src.runtime import InputError
 
 DEPTH = np.linspace(0.5, 4, 3 * 6 * 8).reshape(3, 6, 8).astype(np.float32)

@@ -6,8 +6,7 @@ import torch
 from torch import Tensor
 
 from src.gaussians import Gaussians
-from src.geometry.cameras import Cameras
-from src.geometry.rotations import quaternion_to_matrix
+from src.geometry.cameras import Cameras, quaternion_to_matrix
 from src.rendering.options import RasterizeOptions
 from src.rendering.projection import CameraGaussians, to_camera_space
 from src.rendering.projection_ewa import footprint_ewa, project_ewa, response_ewa

@@ -8,8 +8,7 @@ import torch
 from torch import Tensor
 
 from src.gaussians import Gaussians
-from src.geometry.cameras import Cameras
-from src.geometry.rotations import quaternion_to_matrix
+from src.geometry.cameras import Cameras, quaternion_to_matrix
 from src.rendering import reference
 from src.rendering.options import MODES, Mode, RasterizeOptions
 from src.rendering.projection import to_camera_space

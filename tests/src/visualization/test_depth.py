@@ -2,7 +2,7 @@
 
 import torch
 
-from src.visualization.depth import colorize_depth, depth_range
+from src.visualization import colorize_depth, depth_range
 
 
 def test_near_is_red_and_far_is_blue() -> None:

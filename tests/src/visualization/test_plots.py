@@ -3,9 +3,9 @@
 import pytest
 import torch
 
-from src.visualization.plots import BAND, CURVE, PlotLabels, nice_ticks, plot_curve
+from src.visualization import BAND, CURVE, nice_ticks, plot_curve
 
-LABELS = PlotLabels("PSNR", "higher is better", "frame")
+LABELS = {"title": "PSNR", "subtitle": "higher is better", "x": "frame"}
 
 
 def center_of(picture: torch.Tensor, color: tuple[int, int, int], column: int) -> float:
@@ -18,7 +18,7 @@ def center_of(picture: torch.Tensor, color: tuple[int, int, int], column: int) -
 def test_the_curve_lies_in_its_band_and_rises_with_the_values() -> None:
     """Would catch a picture upside down, a band off the curve, or one of another width."""
     values = [float(index) for index in range(101)]
-    picture = plot_curve(values, [20.0] * 101, LABELS)
+    picture = plot_curve(values, [20.0] * 101, **LABELS)
     middle, right = [center_of(picture, CURVE, column) for column in (508, 800)]
     slope = (middle - right) / (800 - 508)
     # 100 frames over 848 pixels, and 140 units of data over the height of the plane less its room.
@@ -35,7 +35,7 @@ def test_gaps_and_single_values() -> None:
     values: list[float | None] = [1.0] * 101
     values[40:50] = [None] * 10
     values[45] = 1.0
-    picture = plot_curve(values, [0.0] * 101, LABELS)
+    picture = plot_curve(values, [0.0] * 101, **LABELS)
     curve = ((picture.int() - torch.tensor(CURVE)).abs().sum(dim=-1) < 12).any(dim=0)
     column = [84 + round(8.48 * frame) for frame in range(101)]
     assert curve[column[20]] and curve[column[45]] and curve[column[80]]
@@ -45,7 +45,7 @@ def test_gaps_and_single_values() -> None:
 @pytest.mark.parametrize("values", [[0.5], [3.0, 3.0], [0.0, 0.0], [None], [1e-6, 2e-6], [1e6, 0]])
 def test_extreme_curves_are_drawn(values: list[float | None]) -> None:
     """Would catch a division by zero for one value, a constant curve, or none at all."""
-    picture = plot_curve(values, [None if v is None else 0.0 for v in values], LABELS)
+    picture = plot_curve(values, [None if v is None else 0.0 for v in values], **LABELS)
     assert picture.shape == (480, 960, 3)
     assert picture.min() < 128 < picture.max()
 

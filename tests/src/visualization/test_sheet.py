@@ -2,7 +2,7 @@
 
 import torch
 
-from src.visualization.sheet import contact_sheet, side_by_side
+from src.visualization import contact_sheet, side_by_side
 
 
 def test_every_picture_has_its_place() -> None:

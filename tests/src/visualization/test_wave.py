@@ -2,7 +2,7 @@
 
 import torch
 
-from src.visualization.depth import FAR_COLOR, HELD_FRAMES, NEAR_COLOR, WAVE_FRAMES, depth_wave
+from src.visualization import FAR_COLOR, HELD_FRAMES, NEAR_COLOR, WAVE_FRAMES, depth_wave
 
 
 def test_the_band_runs_from_near_to_far() -> None:

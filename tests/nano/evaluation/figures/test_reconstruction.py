@@ -11,7 +11,7 @@ from nano.evaluation.figures.reconstruction import (
     render_frames,
     unproject_gaussians,
 )
-from src.evaluation.masked import clip_errors
+from src.evaluation.metrics import clip_errors
 from src.geometry.cameras import Cameras
 
 HEIGHT, WIDTH = 24, 40

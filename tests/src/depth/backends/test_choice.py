@@ -13,16 +13,15 @@ from torch import Tensor
 from src.checkpoints import NANO_ASSETS
 from src.depth.backends.choice import (
     NanoBackend,
+    in_scene_unit,
     named_depth,
     resolve_depth,
-    scene_estimate,
 )
 from src.depth.backends.nano import NanoDepth, NanoDepthConfig, save_nano_depth
 from src.depth.backends.video import (
     FrameByFrame,
     VideoFrames,
     resolve_video_depth,
-    scene_video_depth,
 )
 from src.depth.estimate import DepthEstimate
 from src.geometry.fit import WHOLE, Region
@@ -81,7 +80,7 @@ def test_the_nano_backend_turns_about_the_scene(tmp_path: Path) -> None:
     assert isinstance(backend, NanoBackend)
     with torch.no_grad():
         backend.network.head.get_parameter("bias")[0] += math.log(3)
-    result, divisor = scene_estimate(backend, IMAGE)
+    result, divisor = in_scene_unit(backend(IMAGE), backend)
     assert divisor == pytest.approx(3) and result.depth.median() == pytest.approx(1)
 
 
@@ -110,9 +109,9 @@ def test_no_depth_at_all_is_an_error() -> None:
             return estimate(torch.full((18, 32), torch.inf), torch.zeros(18, 32, dtype=torch.bool))
 
     with pytest.raises(InputError, match="no valid pixel"):
-        scene_estimate(Blind(), IMAGE)
+        in_scene_unit(Blind()(IMAGE), Blind())
     with pytest.raises(InputError, match="no valid pixel"):
-        scene_video_depth(FrameByFrame(Blind()), VideoFrames(IMAGE[None]))
+        in_scene_unit(FrameByFrame(Blind())(VideoFrames(IMAGE[None])), Blind())
 
 
 def test_a_path_is_a_depth_file(tmp_path: Path) -> None:
@@ -122,7 +121,7 @@ def test_a_path_is_a_depth_file(tmp_path: Path) -> None:
     np.savez(tmp_path / "d.NPZ", depth=depth)
     (tmp_path / "d.NPZ.npz").rename(tmp_path / "d.NPZ")
     backend = resolve_depth(str(tmp_path / "d.NPZ"))
-    result, divisor = scene_estimate(backend, IMAGE)
+    result, divisor = in_scene_unit(backend(IMAGE), backend)
     assert backend.name == "d.NPZ" and divisor == 4
     assert (result.depth[result.mask] == 1).all()
     assert result.mask.float().mean() == pytest.approx(4 / 9, abs=0.01)
@@ -155,8 +154,8 @@ def test_the_median_counts_valid_pixels_only() -> None:
         def __call__(self, image: Tensor, region: Region = WHOLE) -> DepthEstimate:
             return estimate(depth, mask)
 
-    scaled, divisor = scene_estimate(Backend(), IMAGE)
+    scaled, divisor = in_scene_unit(Backend()(IMAGE), Backend())
     assert divisor == 2 and scaled.depth[0].tolist() == [0.5, 1, 1.5]
     mask[:] = False
     with pytest.raises(InputError, match="no valid pixel"):
-        scene_estimate(Backend(), IMAGE)
+        in_scene_unit(Backend()(IMAGE), Backend())

@@ -8,7 +8,7 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from src.depth.backends.choice import resolve_depth, scene_estimate
+from src.depth.backends.choice import in_scene_unit, resolve_depth
 from src.depth.backends.depth_anything import (
     MEAN,
     STD,
@@ -76,7 +76,7 @@ def test_saved_weights_are_a_backend(tmp_path: Path, kind: str) -> None:
     assert found.mask.float().mean() > 0.5
     torch.testing.assert_close(found.depth[found.mask], truth[found.mask], rtol=1e-4, atol=1e-4)
     assert found.intrinsics.tolist() == assumed_intrinsics(40, 70).tolist()
-    _, divisor = scene_estimate(backend, picture)
+    _, divisor = in_scene_unit(backend(picture), backend)
     assert divisor == pytest.approx(found.depth[found.mask].median().item())
     assert torch.equal(backend(picture).depth, found.depth)
 

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from src.depth.backends.file import FileDepth
+from src.depth.backends.choice import FileDepth
 from src.depth.estimate import assumed_intrinsics
 from src.geometry.fit import plan_fit
 

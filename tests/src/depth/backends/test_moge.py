@@ -7,7 +7,6 @@ from torch.nn import functional
 from src.depth.backends.moge import (
     FARTHEST_DEPTH,
     UNKNOWN_DEPTH,
-    depth_model_input,
     moge_estimate,
     prepare_image,
     resize_uint8,
@@ -40,15 +39,6 @@ def test_halving_averages_four_pixels() -> None:
     image = torch.randint(0, 256, (8, 12, 3), dtype=torch.uint8)
     corners = [image[i::2, j::2].int() for i in (0, 1) for j in (0, 1)]
     assert torch.equal(resize_uint8(image, 4, 6).int(), (torch.stack(corners).sum(0) + 2) // 4)
-
-
-def test_depth_model_input_is_stretched_to_the_published_size() -> None:
-    """Catches a picture that keeps its aspect ratio, or values that are not 8-bit steps."""
-    image = torch.randint(0, 256, (30, 20, 3), dtype=torch.uint8)
-    result = depth_model_input(image)
-    assert result.shape == (3, 720, 1280)
-    steps = result * 255
-    assert torch.allclose(steps, steps.round(), atol=1e-4) and result.max() <= 1
 
 
 def result_of_model(height: int = 18, width: int = 32) -> tuple:

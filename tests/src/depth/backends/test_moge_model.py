@@ -10,8 +10,8 @@ import pytest
 import tiny_moge
 import torch
 
-from src.depth.backends.choice import resolve_depth, scene_estimate
-from src.depth.backends.moge_model import INSTALL, MoGeDepth, load_moge
+from src.depth.backends.choice import in_scene_unit, resolve_depth
+from src.depth.backends.moge import INSTALL, MoGeDepth, load_moge
 from src.runtime import InputError
 
 pytest.importorskip("moge", reason=f"MoGe is not installed: {INSTALL}")
@@ -62,7 +62,7 @@ def test_version_1_keeps_its_unit_and_version_2_measures_in_metres(
 ) -> None:
     """Catches the published depth divided a second time, and paths about a point at 1 m."""
     backend = MoGeDepth(folders[version])
-    estimate, divisor = scene_estimate(backend, torch.rand(3, HEIGHT, WIDTH))
+    estimate, divisor = in_scene_unit(backend(torch.rand(3, HEIGHT, WIDTH)), backend)
     assert backend.name == {"v1": "moge", "v2": "moge-2"}[version]
     middle = estimate.depth[estimate.mask].median().item()
     if version == "v1":

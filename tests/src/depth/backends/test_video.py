@@ -11,6 +11,7 @@ import torch
 from corpus import generated
 from torch import Tensor
 
+from src.depth.backends.choice import in_scene_unit
 from src.depth.backends.nano import NanoDepth, NanoDepthConfig, save_nano_depth
 from src.depth.backends.video import (
     FileVideo,
@@ -18,7 +19,6 @@ from src.depth.backends.video import (
     VideoFrames,
     resolve_video_depth,
     scale_ratio,
-    scene_video_depth,
 )
 from src.depth.estimate import DepthEstimate
 from src.geometry.fit import WHOLE, Region
@@ -60,7 +60,7 @@ def test_frames_are_brought_to_the_scale_of_the_first() -> None:
 
 def test_the_first_frame_gives_the_scale_of_the_scene() -> None:
     """Catches a median over other frames, or none."""
-    video, divisor = scene_video_depth(FrameByFrame(Drifting()), VideoFrames(FRAMES))
+    video, divisor = in_scene_unit(FrameByFrame(Drifting())(VideoFrames(FRAMES)), Drifting())
     assert divisor == pytest.approx(video.depth[0][video.mask[0]].median().item() * divisor)
     assert video.depth[0][video.mask[0]].median() == pytest.approx(1)
     assert 1.9 < divisor < 4.1

@@ -11,7 +11,7 @@ from safetensors.torch import load_file
 from tiny_video import write_vipe
 
 from src.depth.backends.vipe import PosedDepthVideo, ResizeCrop, read_vipe
-from src.io.clip.depth import write_depth_archive
+from src.io.depth_file import write_depth_archive
 from src.io.video.video import read_video, write_video
 from src.runtime import InputError
 

@@ -7,8 +7,7 @@ import pytest
 import torch
 from corpus.generated import COLMAP_IMAGES, colmap, colmap_files
 
-from src.geometry.cameras import invert_rigid
-from src.geometry.rotations import matrix_to_quaternion, quaternion_to_matrix
+from src.geometry.cameras import invert_rigid, matrix_to_quaternion, quaternion_to_matrix
 from src.io.cameras.file import read_camera_file, trajectory_from_file
 from src.runtime import InputError
 

@@ -10,8 +10,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
-from src.geometry.cameras import Cameras, check_poses, intrinsics_to_matrix, invert_rigid
-from src.geometry.rotations import quaternion_to_matrix
+from src.geometry.cameras import (
+    Cameras,
+    check_poses,
+    intrinsics_to_matrix,
+    invert_rigid,
+    quaternion_to_matrix,
+)
 from src.io.cameras.file import (
     CameraFile,
     read_camera_file,

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from src.io.clip.depth import count, read_depth_archive, write_depth_archive
+from src.io.depth_file import count, read_depth_archive, write_depth_archive
 from src.runtime import InputError
 
 

@@ -18,7 +18,7 @@ from src.reconstruct.camera_path.path import CameraPath
 from src.rendering.options import RasterizeOptions, Render
 from src.rendering.rasterize import rasterize
 from src.runtime import InputError
-from src.visualization.depth import colorize_depth
+from src.visualization import colorize_depth
 
 COUNT, WIDTH, HEIGHT = 10, 64, 48
 

@@ -6,7 +6,8 @@ import pytest
 import torch
 from tiny_scene import FRAMES, HEIGHT, WIDTH, write_tiny_input
 
-from src.depth.backends.video import VideoDepth, VideoFrames
+from src.depth.backends.video import VideoFrames
+from src.depth.estimate import DepthEstimate
 from src.io.clip.clip import ClipPaths, open_clip
 from src.runtime import InputError
 from src.training.decoder.data import add_depth
@@ -17,9 +18,9 @@ class Brightness:
 
     name, scene_scale = "brightness", True
 
-    def __call__(self, frames: VideoFrames) -> VideoDepth:
+    def __call__(self, frames: VideoFrames) -> DepthEstimate:
         depth = frames.pictures.mean(dim=1)
-        return VideoDepth(depth, depth > self.darkest, torch.tensor([40.0, 40.0, 24.0, 16.0]))
+        return DepthEstimate(depth, depth > self.darkest, torch.tensor([40.0, 40.0, 24.0, 16.0]))
 
     def __init__(self, darkest: float = 0.3) -> None:
         self.darkest = darkest

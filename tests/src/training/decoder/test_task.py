@@ -15,7 +15,7 @@ from tiny_scene import FRAMES, HEIGHT, WIDTH, TinyInput, write_tiny_input
 from tiny_training import checkpoint_names, losses, training_config
 
 from src.config.loading import file_layer, load_train_config
-from src.evaluation.lpips import BACKBONE_FILE, LINEAR_FILE, LPIPS
+from src.evaluation.metrics import BACKBONE_FILE, LINEAR_FILE, LPIPS
 from src.models.data.example import Example
 from src.models.recon.weights import load_decoder
 from src.runtime import InputError

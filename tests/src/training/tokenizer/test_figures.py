@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from src.evaluation.masked import ycbcr
+from src.evaluation.metrics import ycbcr
 from src.tokenizer.statistics import LatentStatistics
 from src.training.task import joined
 from src.training.tokenizer.config import TokenizerLossConfig

@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from src.io.records import digest
-from src.io.records.digest import MEMORY, content_digest, weights_digest
+from src.io import records as digest
+from src.io.records import MEMORY, content_digest, weights_digest
 from src.runtime import InputError
 
 

@@ -1,1 +1,0 @@
-"""Records of what a result was made from: digests of inputs, weights and settings."""

@@ -1,1 +1,0 @@
-"""Pictures for people: depth colours, the wave that reveals a scene, sheets."""

@@ -38,7 +38,7 @@ export function makePanel(page) {
   keys.add(page, "addKey").name("add this view");
   keys.add(page, "moveKey").name("move to this view");
   keys.add(page, "deleteKey").name("delete");
-  keys.add(page, "playPath").name("play");
+  keys.add(page, "playPath").name("play path");
   keys.add(page, "savePath").name("save as JSON");
   keys.add(page, "openPath").name("load JSON");
   if (isNarrow) keys.close();
@@ -64,7 +64,8 @@ export function makePanel(page) {
     isClosed: () => gui._closed,
     update() {
       const count = path.keys.length;
-      key.max(Math.max(0, count - 1)).name(`number (${count} in all)`);
+      key.max(Math.max(0, count - 1));
+      keys.title(`Key frames (${count})`);
       gui.controllersRecursive().forEach((controller) => controller.updateDisplay());
     },
   };

@@ -22,7 +22,7 @@ FLAGS = [
     "--host-resolver-rules=MAP * ~NOTFOUND, EXCLUDE 127.0.0.1",
 ]
 NAMES = ("chromium", "chromium-browser", "google-chrome")
-LONGEST_WAIT = 90_000
+LONGEST_WAIT = 120_000
 DESKTOP = {"viewport": {"width": 800, "height": 480}}
 TELEPHONE = {
     "viewport": {"width": 390, "height": 844},

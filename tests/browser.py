@@ -95,7 +95,7 @@ class Viewer:
     def control(self, name: str) -> Any:
         """The row of the panel with this name; its folder is opened."""
         row = self.tab.locator(".controller", has=self.tab.get_by_text(name, exact=True)).first
-        closed = row.locator("xpath=ancestor::div[contains(@class, 'closed')]/*[1]")
+        closed = row.locator("xpath=ancestor::div/*[@aria-expanded='false']")
         while closed.count():
             closed.first.click()
         return row

@@ -149,6 +149,11 @@ class Viewer:
         self.tab.keyboard.up(key)
         return self
 
+    def step_back(self) -> "Viewer":
+        """Moves back and up, so that the cameras of the input are seen."""
+        self.run("page.stage.camera.position.set(-0.5, -0.6, -1); page.stage.orbit.update();")
+        return self.settled()
+
     def touch(self, *fingers: list[tuple[int, int]]) -> "Viewer":
         """Moves fingers on the screen, each through its list of points."""
         session = self.context.new_cdp_session(self.tab)

@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from browser import chromium
+from browser import DESKTOP, Viewer, chromium, page_url
 from tiny_page import write_tiny_page_scene
 
 from src.io.ply.scene import read_scene
@@ -28,3 +28,12 @@ def tiny_page(tmp_path_factory: pytest.TempPathFactory) -> Path:
     page = folder / "page.html"
     write_page(page, read_scene(write_tiny_page_scene(folder)))
     return page
+
+
+@pytest.fixture
+def viewer(browser: Any, tiny_page: Path) -> Iterator[Viewer]:
+    """The tiny page on a desktop; it must end without a message in the console."""
+    found = Viewer(browser, page_url(tiny_page), **DESKTOP).loaded()
+    yield found
+    assert found.messages == []
+    found.close()

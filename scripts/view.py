@@ -21,7 +21,7 @@ def main() -> int:
     add("scene", type=Path, metavar="SCENE")
     add("--export", type=Path, metavar="FILE", help="write one HTML file, and end")
     add("--clips", type=Path, help="folder of the clips (default: `clips` beside the results)")
-    add("--title", help="of the page (default: the name of SCENE)")
+    add("--title", help="of the page (default: the name of the scene's input)")
     add("--host", default="127.0.0.1", help="0.0.0.0 serves other machines, too (%(default)s)")
     add("--port", type=int, default=8000, help="or the next free one (%(default)s)")
     add("--fps", type=float, default=24.0, help="of a folder without times.json (%(default)s)")
@@ -35,7 +35,9 @@ def main() -> int:
     from src.viewer.serve import make_server
 
     scene = read_scene(arguments.scene, arguments.fps)
-    title = arguments.title or arguments.scene.resolve().stem
+    # Results of sample.py know the name of their input.
+    name = None if scene.results else arguments.scene.resolve().stem
+    title = arguments.title or name
     if arguments.export is not None:
         size = write_page(arguments.export, scene, title, arguments.clips)
         print(f"{arguments.export}: {size / 1e6:.2f} MB, {len(scene.moments)} moments")
@@ -43,7 +45,9 @@ def main() -> int:
     files = served_files(scene, title, arguments.clips)
     with make_server(files, arguments.host, arguments.port) as server:
         url = f"http://{arguments.host}:{server.server_port}/"
-        print(f"{title}: {url} (Ctrl-C ends it)", flush=True)
+        if server.server_port != arguments.port:
+            print(f"port {arguments.port} is in use: taking {server.server_port}", flush=True)
+        print(f"{arguments.scene}: {url} (Ctrl-C ends it)", flush=True)
         if not arguments.no_browser:
             webbrowser.open(url)
         server.serve_forever()

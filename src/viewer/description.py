@@ -1,6 +1,5 @@
 """The description of a scene that the page reads: cameras, pictures, moments."""
 
-import base64
 import io
 import json
 import tempfile
@@ -36,7 +35,24 @@ class PageCameras:
     fps: float
     frames: list[dict[str, Any]] = field(default_factory=list)
     trajectories: list[dict[str, Any]] = field(default_factory=list)
-    pictures: dict[int, str] = field(default_factory=dict)
+    pictures: dict[int, bytes] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Trajectory:
+    """A camera path of a scene, and the video along it."""
+
+    name: str
+    video: Path
+    is_clip: bool
+
+
+@dataclass(frozen=True)
+class Description:
+    """The JSON values that the page reads, and JPEG files by index of their frame."""
+
+    values: dict[str, Any]
+    pictures: dict[int, bytes]
 
 
 def splat_files(scene: SplatScene) -> list[bytes]:
@@ -50,27 +66,30 @@ def splat_files(scene: SplatScene) -> list[bytes]:
     return files
 
 
-def describe(scene: SplatScene, title: str, clips: Path | None = None) -> dict[str, Any]:
+def describe(
+    scene: SplatScene, title: str | None = None, clips: Path | None = None, *, every: bool = False
+) -> Description:
     """Returns the description without the splats themselves.
 
     Args:
         scene: all moments.
-        title: of the page.
+        title: of the page; None takes the name of the scene's input.
         clips: folder of the generated clips, whose pictures stand on the frustums; None looks for
             it beside the results.
+        every: take the picture of every frame of the clips, not of three frames a path.
 
     Raises:
         InputError: damaged cameras or clips.
     """
-    cameras = _read_cameras(scene.results, clips) if scene.results else None
+    cameras = _read_cameras(scene.results, clips, every) if scene.results else None
     cameras = cameras or PageCameras(*HOME_SIZE, fps=HOME_FPS)
     width, height = cameras.width, cameras.height
     home = {
         "c2w": torch.eye(4).tolist(),
         "intrinsics": [HOME_FOCAL * width / HOME_SIZE[0]] * 2 + [width / 2, height / 2],
     }
-    return {
-        "title": title,
+    values = {
+        "title": title or _record(scene.results).get("scene") or "scene",
         "type": "spz",
         "width": width,
         "height": height,
@@ -78,13 +97,13 @@ def describe(scene: SplatScene, title: str, clips: Path | None = None) -> dict[s
         "home": home,
         "frames": cameras.frames,
         "trajectories": cameras.trajectories,
-        "pictures": cameras.pictures,
         "bounds": _bounds(scene.moments[0]),
         "moments": [
             {"time": time, "count": len(moment)}
             for time, moment in zip(scene.times, scene.moments, strict=True)
         ],
     }
+    return Description(values, cameras.pictures)
 
 
 def _bounds(gaussians: Gaussians) -> list[list[float]]:
@@ -95,7 +114,7 @@ def _bounds(gaussians: Gaussians) -> list[list[float]]:
     return [ordered[low].tolist(), ordered[high].tolist()]
 
 
-def _read_cameras(results: Path, clips: Path | None) -> PageCameras | None:
+def _read_cameras(results: Path, clips: Path | None, every: bool) -> PageCameras | None:
     path = results / "cameras.json"
     if not path.is_file():
         return None
@@ -104,50 +123,73 @@ def _read_cameras(results: Path, clips: Path | None) -> PageCameras | None:
     frames = [{"c2w": a, "intrinsics": b} for a, b in zip(c2w, lens, strict=True)]
     cameras = PageCameras(file.cameras.width, file.cameras.height, file.fps, frames)
     first = 0
-    for name, video, is_clip in _videos(results, clips):
-        count = video_header(video).num_frames
-        if first + count > len(frames):
-            expected = f"as many frames as {path} has cameras ({len(frames)})"
-            raise InputError(video, f"{first + count} frames up to it", expected)
+    for trajectory, count in _fitting(_choices(results, clips), len(frames), clips):
         indices = list(range(first, first + count))
-        cameras.trajectories.append({"name": name, "frames": indices})
-        if is_clip:
-            ends = [0, count - 1]
-            pictures = read_video(video, ends)
-            for place, picture in zip(ends, pictures, strict=True):
-                cameras.pictures[indices[place]] = jpeg_url(picture)
+        cameras.trajectories.append({"name": trajectory.name, "frames": indices})
         first += count
+        if trajectory.is_clip:
+            places = list(range(count)) if every else sorted({0, count // 2, count - 1})
+            for place, picture in zip(places, read_video(trajectory.video, places), strict=True):
+                cameras.pictures[indices[place]] = jpeg_bytes(picture)
+            for place, index in enumerate(indices):
+                frames[index]["time"] = place / file.fps
     return cameras
 
 
-def _videos(results: Path, clips: Path | None) -> list[tuple[str, Path, bool]]:
-    """Returns name, video, and whether it is a generated clip, of each path of a scene."""
+def _fitting(
+    choices: list[list[Trajectory]], frames: int, clips: Path | None
+) -> list[tuple[Trajectory, int]]:
+    """Returns the first choice whose videos have `frames` frames in all, with their numbers."""
+    for choice in choices:
+        counts = [video_header(trajectory.video).num_frames for trajectory in choice]
+        if sum(counts) == frames:
+            return list(zip(choice, counts, strict=True))
+        if choice[0].is_clip and clips is not None:
+            expected = f"as many frames as the scene has cameras ({frames})"
+            raise InputError(clips, f"clips of {sum(counts)} frames", expected)
+    return []
+
+
+def _choices(results: Path, clips: Path | None) -> list[list[Trajectory]]:
+    """Returns the generated clips of a scene, and its renderings, where they are."""
     tree, index = results.parents[1], results.name
-    found = []
-    made_from, meta = results / "made_from.json", tree / f"meta/sample_{index}.json"
-    if made_from.is_file() and meta.is_file():
-        names = read_json_object(made_from).get("made_from", {}).get("clips", {})
-        (key,) = read_json_object(meta)["file_name"]
-        folder = clips or next((p / "clips" for p in tree.parents if (p / "clips").is_dir()), None)
-        if folder is not None:
-            found = [(name, folder / name / "rgb" / f"{key}.mp4", True) for name in names]
-            if all(path.is_file() for _, path, _ in found):
-                return found
-            if clips is not None:
-                raise InputError(clips, f"no {found[0][1].relative_to(clips)}", "the scene's clips")
+    record, choices = _record(results), []
+    folder = clips or next((p / "clips" for p in tree.parents if (p / "clips").is_dir()), None)
+    if record and folder is not None:
+        key = record["scene"]
+        made = [Trajectory(n, folder / n / "rgb" / f"{key}.mp4", True) for n in record["clips"]]
+        missing = [trajectory.video for trajectory in made if not trajectory.video.is_file()]
+        if made and not missing:
+            choices.append(made)
+        elif clips is not None:
+            found = f"no {missing[0].relative_to(clips)}" if missing else "a scene without clips"
+            raise InputError(clips, found, "the clips that the scene was made of")
     renderings = sorted(
         tree.glob(f"raw/rgb_{index}_view_idx_*.mp4"), key=lambda p: int(p.stem.rsplit("_", 1)[1])
     )
-    return [(path.stem.rsplit("_", 1)[1], path, False) for path in renderings]
+    if renderings:
+        choices.append([Trajectory(p.stem.rsplit("_", 1)[1], p, False) for p in renderings])
+    return choices
 
 
-def jpeg_url(picture: UInt8[Tensor, "h w 3"]) -> str:
-    """Returns a picture as a data URL."""
+def _record(results: Path | None) -> dict[str, Any]:
+    """Returns the name and clips of a scene, or nothing for a scene without a record."""
+    path = results / "made_from.json" if results else None
+    if path is None or not path.is_file():
+        return {}
+    record = read_json_object(path).get("made_from")
+    if not isinstance(record, dict) or not isinstance(record.get("scene"), str):
+        raise InputError(path, "no name of a scene", "made_from.json of sample.py")
+    return {"scene": record["scene"], "clips": dict(record.get("clips") or {})}
+
+
+def jpeg_bytes(picture: UInt8[Tensor, "h w 3"]) -> bytes:
+    """Returns a picture as the bytes of a JPEG file."""
     from PIL import Image
 
     buffer = io.BytesIO()
     Image.fromarray(picture.numpy()).save(buffer, "JPEG", quality=JPEG_QUALITY)
-    return "data:image/jpeg;base64," + base64.b64encode(buffer.getvalue()).decode()
+    return buffer.getvalue()
 
 
 def script_json(description: dict[str, Any]) -> str:

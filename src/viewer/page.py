@@ -14,46 +14,62 @@ BUNDLE = HERE / "bundle/viewer.js.gz"
 TEMPLATE = HERE / "bundle/page.html"
 
 
-def write_page(path: Path, scene: SplatScene, title: str, clips: Path | None = None) -> int:
+def write_page(
+    path: Path, scene: SplatScene, title: str | None = None, clips: Path | None = None
+) -> int:
     """Writes a scene as one HTML file that needs no network; returns its size in bytes.
 
     Raises:
         InputError: gaussforge is missing; damaged cameras or clips of the scene.
     """
     files = splat_files(scene)
-    description = _with_sizes(describe(scene, title, clips), files)
-    for moment, content in zip(description["moments"], files, strict=True):
-        moment["data"] = base64.b64encode(content).decode()
-    text = page_text(description)
+    description = describe(scene, title, clips)
+    values = _with_sizes(description.values, files)
+    for moment, content in zip(values["moments"], files, strict=True):
+        moment["data"] = _base64(content)
+    values["pictures"] = {
+        index: f"data:image/jpeg;base64,{_base64(picture)}"
+        for index, picture in description.pictures.items()
+    }
+    text = page_text(values)
     with atomic_path(path) as temporary:
         temporary.write_text(text, encoding="utf-8")
     return path.stat().st_size
 
 
-def served_files(scene: SplatScene, title: str, clips: Path | None = None) -> dict[str, bytes]:
+def served_files(
+    scene: SplatScene, title: str | None = None, clips: Path | None = None
+) -> dict[str, bytes]:
     """Returns the files of the live page by their paths on the server; `/` is the page."""
     files = splat_files(scene)
-    description = _with_sizes(describe(scene, title, clips), files)
+    description = describe(scene, title, clips, every=True)
+    values = _with_sizes(description.values, files)
     served = {}
     for number, content in enumerate(files):
         url = f"moment_{number:04d}.spz"
-        description["moments"][number]["url"] = url
+        values["moments"][number]["url"] = url
         served[f"/{url}"] = content
-    return {"/": page_text(description).encode(), **served}
+    values["pictures"] = {index: f"frame_{index:04d}.jpg" for index in description.pictures}
+    for index, url in values["pictures"].items():
+        served[f"/{url}"] = description.pictures[index]
+    return {"/": page_text(values).encode(), **served}
 
 
-def page_text(description: dict[str, Any]) -> str:
-    """Returns the HTML of a description, with the viewer's code in it."""
-    code = base64.b64encode(BUNDLE.read_bytes()).decode()
+def page_text(values: dict[str, Any]) -> str:
+    """Returns the HTML of a description's values, with the viewer's code in it."""
     text = TEMPLATE.read_text(encoding="utf-8")
     for name, value in (
-        ("TITLE", html.escape(description["title"])),
-        ("SCENE", script_json(description)),
-        ("CODE", code),
+        ("TITLE", html.escape(values["title"])),
+        ("SCENE", script_json(values)),
+        ("CODE", _base64(BUNDLE.read_bytes())),
     ):
         text = text.replace(f"@@{name}@@", value, 1)
     return text
 
 
-def _with_sizes(description: dict[str, Any], files: list[bytes]) -> dict[str, Any]:
-    return {**description, "bytes": sum(map(len, files))}
+def _base64(content: bytes) -> str:
+    return base64.b64encode(content).decode()
+
+
+def _with_sizes(values: dict[str, Any], files: list[bytes]) -> dict[str, Any]:
+    return {**values, "bytes": sum(map(len, files))}

@@ -4,10 +4,11 @@ import errno
 from collections.abc import Mapping
 from http import HTTPStatus
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import PurePosixPath
 
 from ..runtime import InputError
 
-TYPES = {"/": "text/html; charset=utf-8"}
+TYPES = {"": "text/html; charset=utf-8", ".jpg": "image/jpeg"}
 # Ports that are tried after the first one.
 TRIES = 20
 
@@ -24,12 +25,13 @@ def make_server(files: Mapping[str, bytes], host: str, port: int) -> ThreadingHT
 
         def do_GET(self) -> None:
             """Sends a file of the list."""
-            content = files.get(self.path.split("?")[0])
+            path = self.path.split("?")[0]
+            content = files.get(path)
             if content is None:
                 self.send_error(HTTPStatus.NOT_FOUND)
                 return
             self.send_response(HTTPStatus.OK)
-            kind = TYPES.get(self.path.split("?")[0], "application/octet-stream")
+            kind = TYPES.get(PurePosixPath(path).suffix, "application/octet-stream")
             self.send_header("Content-Type", kind)
             self.send_header("Content-Length", str(len(content)))
             self.end_headers()

@@ -1,7 +1,11 @@
 // Cameras: OpenCV poses and pixels, as in camera files, to three's cameras and back.
+//
+// A frame is `{c2w, intrinsics}`; its intrinsics [fx, fy, cx, cy] are pixels of the scene's pictures.
+// A size is `{width, height}`.
 
 import * as THREE from "three";
 
+const NO_MARGINS = { left: 0, top: 0, right: 0, bottom: 0 };
 const FLIP = new THREE.Matrix4().makeScale(1, -1, -1);
 
 /** Returns three's matrix (y up, z backwards) of an OpenCV camera-to-world pose. */
@@ -15,24 +19,31 @@ export function poseOf(matrix) {
   return [0, 1, 2, 3].map((row) => [0, 4, 8, 12].map((column) => e[column + row]));
 }
 
-/** Sets a camera to pose and intrinsics of a frame with `width` x `height` pixels. */
-export function applyFrame(camera, frame, width, height) {
-  matrixOf(frame.c2w).decompose(camera.position, camera.quaternion, camera.scale);
-  const [fx, fy, cx, cy] = frame.intrinsics;
-  camera.fov = THREE.MathUtils.radToDeg(2 * Math.atan(height / 2 / fy));
-  camera.aspect = width / fx / (height / fy);
-  camera.setViewOffset(width, height, width / 2 - cx, height / 2 - cy, width, height);
-  camera.updateProjectionMatrix();
+/** Sets the pose of a camera. */
+export function setPose(camera, c2w) {
+  matrixOf(c2w).decompose(camera.position, camera.quaternion, camera.scale);
+  camera.updateMatrixWorld(true);
 }
 
-/** Returns pose and intrinsics of a camera as a frame with `width` x `height` pixels. */
-export function frameOf(camera, width, height) {
-  camera.updateMatrixWorld(true);
-  const focal = height / 2 / Math.tan(THREE.MathUtils.degToRad(camera.fov) / 2);
-  return {
-    c2w: poseOf(camera.matrixWorld),
-    intrinsics: [focal, focal, width / 2, height / 2],
-  };
+/** Returns the largest box with the aspect of `picture` in the middle of `view`, and its scale. */
+export function boxIn(view, picture, margins = NO_MARGINS) {
+  const across = view.width - margins.left - margins.right;
+  const down = view.height - margins.top - margins.bottom;
+  const scale = Math.max(1e-3, Math.min(across / picture.width, down / picture.height));
+  const [width, height] = [picture.width * scale, picture.height * scale];
+  const left = margins.left + (across - width) / 2;
+  return { left, top: margins.top + (down - height) / 2, width, height, scale };
+}
+
+/** Sets the projection of a camera: the lens's picture fills `box`, and more is seen around it. */
+export function setLens(camera, lens, box, view) {
+  const [fx, fy, cx, cy] = lens.map((value) => value * box.scale);
+  const { width, height } = view;
+  camera.fov = THREE.MathUtils.radToDeg(2 * Math.atan(height / 2 / fy));
+  camera.aspect = width / fx / (height / fy);
+  const shift = [width / 2 - box.left - cx, height / 2 - box.top - cy];
+  camera.setViewOffset(width, height, ...shift, width, height);
+  camera.updateProjectionMatrix();
 }
 
 /** Returns `count` frames on a smooth path through key frames: Catmull-Rom places, slerped turns. */
@@ -56,31 +67,3 @@ export function interpolate(keys, count) {
     };
   });
 }
-
-/** Returns the frames of a camera file's text; throws an error that says what is wrong with it. */
-export function readCameraFile(text, width, height) {
-  let file;
-  try {
-    file = JSON.parse(text);
-  } catch (error) {
-    throw new Error(`not JSON (${error.message})`);
-  }
-  if (!Array.isArray(file?.frames) || file.frames.length === 0)
-    throw new Error("no list `frames` as in a camera file");
-  const bad = file.frames.findIndex(
-    ({ c2w, intrinsics }) => !isFinite4x4(c2w) || !isFiniteList(intrinsics, 4),
-  );
-  if (bad >= 0) throw new Error(`frame ${bad} has no 4x4 c2w or no 4 intrinsics`);
-  if (file.width * height !== file.height * width)
-    throw new Error(`${file.width}x${file.height} pixels, and this scene has ${width}x${height}`);
-  const scale = width / file.width;
-  return file.frames.map(({ c2w, intrinsics }) => ({
-    c2w,
-    intrinsics: intrinsics.map((value) => value * scale),
-  }));
-}
-
-const isFiniteList = (values, length) =>
-  Array.isArray(values) && values.length === length && values.every(Number.isFinite);
-const isFinite4x4 = (rows) =>
-  Array.isArray(rows) && rows.length === 4 && rows.every((row) => isFiniteList(row, 4));

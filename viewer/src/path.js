@@ -1,9 +1,12 @@
 // The path of key frames: add, move, delete, play, save and load.
 
-import { interpolate, readCameraFile } from "./cameras.js";
+import { readCameraFile, writeCameraFile } from "./camera_file.js";
+import { interpolate } from "./cameras.js";
 
-// Frames a second and seconds from one key frame to the next when a path is played.
-const SECONDS = 1.5;
+// Frames from one key frame to the next.
+const STEPS = 36;
+// Rounding of files; their poses need no more digits.
+const SAME = 1e-5;
 
 export class Path {
   constructor(scene) {
@@ -17,27 +20,40 @@ export class Path {
   }
 
   replace(index, frame) {
-    if (index in this.keys) this.keys[index] = frame;
+    this.keys[index] = frame;
   }
 
   remove(index) {
     this.keys.splice(index, 1);
   }
 
-  /** Returns the frames of the smooth path, as many as its duration has. */
+  /** Returns the frames of the smooth path. */
   frames() {
-    const count = Math.max(2, Math.round(SECONDS * this.scene.fps * (this.keys.length - 1)) + 1);
-    return interpolate(this.keys, count);
+    return interpolate(this.keys, STEPS * (this.keys.length - 1) + 1);
   }
 
-  /** Returns the text of a camera file, as `--trajectory_file` takes it. */
+  /** Returns the text of a camera file with every frame of the smooth path. */
   text() {
-    const { width, height, fps } = this.scene;
-    return JSON.stringify({ width, height, fps, frames: this.keys }, null, 1);
+    return writeCameraFile(this.scene, this.frames());
   }
 
   /** Takes the key frames of a camera file; throws an error that says what is wrong. */
   load(text) {
-    this.keys = readCameraFile(text, this.scene.width, this.scene.height);
+    this.keys = keysOf(readCameraFile(text, this.scene));
   }
+}
+
+/** Returns the key frames of a path that this page has saved, or else every frame. */
+function keysOf(frames) {
+  if ((frames.length - 1) % STEPS) return frames;
+  const keys = frames.filter((_, number) => number % STEPS === 0);
+  const smooth = interpolate(keys, frames.length);
+  const values = ({ c2w, intrinsics }) => [...c2w.flat(), ...intrinsics];
+  const isSame = frames.every((frame, number) => {
+    const expected = values(smooth[number]);
+    return values(frame).every(
+      (value, k) => Math.abs(value - expected[k]) <= SAME * Math.max(1, Math.abs(value)),
+    );
+  });
+  return isSame ? keys : frames;
 }

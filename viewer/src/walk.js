@@ -1,4 +1,4 @@
-// Fly and first-person controls: drag to look, keys to move, pinch to move on touch screens.
+// Keys in every mode; fly and first-person controls by mouse and touch.
 
 import * as THREE from "three";
 
@@ -9,12 +9,16 @@ const KEYS = {
   KeyE: [0, 1, 0], KeyQ: [0, -1, 0],
 };
 const RADIANS_PER_PIXEL = 0.004;
+const UNITS_PER_PIXEL = 0.002;
+// Largest angle between the view and the horizon, in radians.
 const STEEPEST = 1.5;
+// Scene units and radians a second.
+const SPEED = 0.5;
 
-/** Moves a camera: `fly` along the view, `walk` at one height with the horizon level. */
+/** Moves a camera: `fly` along the view, `walk` with the horizon level, `orbit` by keys alone. */
 export class WalkControls {
-  constructor(camera, element, onChange) {
-    Object.assign(this, { camera, element, onChange, mode: null, speed: 0.5 });
+  constructor(stage, element) {
+    Object.assign(this, { stage, element });
     this.pressed = new Set();
     this.pointers = new Map();
     const on = (target, name, act) => target.addEventListener(name, act.bind(this));
@@ -23,57 +27,76 @@ export class WalkControls {
     on(window, "blur", () => this.pressed.clear());
     on(element, "pointerdown", (event) => this.pointers.set(event.pointerId, event));
     on(element, "pointermove", this.pointerMove);
+    on(element, "wheel", this.wheel);
     for (const name of ["pointerup", "pointercancel"])
       on(window, name, (event) => this.pointers.delete(event.pointerId));
   }
 
+  /** Whether mouse and touch are for this class. */
+  get isActive() {
+    return this.stage.mode !== "orbit";
+  }
+
   keyDown(event) {
-    if (!this.mode || event.target.closest?.("input, select")) return;
-    if (event.code in KEYS) {
-      this.pressed.add(event.code);
-      event.preventDefault();
-    }
+    const typing = event.target.closest?.("input, select");
+    if (typing || event.ctrlKey || event.metaKey || event.altKey || !(event.code in KEYS)) return;
+    this.pressed.add(event.code);
+    event.preventDefault();
   }
 
   pointerMove(event) {
     const last = this.pointers.get(event.pointerId);
-    if (!this.mode || !last) return;
-    if (this.pointers.size === 2) this.pinch(last, event);
-    else this.turn(event.clientX - last.clientX, event.clientY - last.clientY);
+    if (!this.isActive || !last) return;
+    const [right, down] = [event.clientX - last.clientX, event.clientY - last.clientY];
+    if (this.pointers.size === 2) this.pinch(last, event, right, down);
+    else this.turn(right, down);
     this.pointers.set(event.pointerId, event);
-    this.onChange();
+    this.stage.moved();
   }
 
-  /** Two fingers that part move forwards. */
-  pinch(last, event) {
+  wheel(event) {
+    if (!this.isActive) return;
+    event.preventDefault();
+    this.move(new THREE.Vector3(0, 0, event.deltaY * UNITS_PER_PIXEL * 0.5));
+    this.stage.moved();
+  }
+
+  /** Two fingers that part move forwards; two that go together shift the view. */
+  pinch(last, event, right, down) {
     const [other] = [...this.pointers.values()].filter((p) => p.pointerId !== event.pointerId);
     const distance = (p) => Math.hypot(p.clientX - other.clientX, p.clientY - other.clientY);
-    this.move(new THREE.Vector3(0, 0, (distance(last) - distance(event)) * 0.003));
+    const step = new THREE.Vector3(-right / 2, down / 2, distance(last) - distance(event));
+    this.move(step.multiplyScalar(UNITS_PER_PIXEL));
   }
 
   turn(right, down) {
-    const { camera } = this;
-    const up = camera.up;
-    camera.rotateOnWorldAxis(up, -right * RADIANS_PER_PIXEL);
+    const { camera } = this.stage;
+    camera.rotateOnWorldAxis(camera.up, -right * RADIANS_PER_PIXEL);
     const ahead = camera.getWorldDirection(new THREE.Vector3());
-    const pitch = Math.asin(THREE.MathUtils.clamp(ahead.dot(up), -1, 1));
+    const pitch = Math.asin(THREE.MathUtils.clamp(ahead.dot(camera.up), -1, 1));
     const next = THREE.MathUtils.clamp(pitch - down * RADIANS_PER_PIXEL, -STEEPEST, STEEPEST);
     camera.rotateX(next - pitch);
   }
 
   move(step) {
-    const { camera } = this;
+    const { camera, mode } = this.stage;
+    const height = step.y;
+    if (mode === "walk") step.y = 0;
     const direction = step.applyQuaternion(camera.quaternion);
-    if (this.mode === "walk") direction.addScaledVector(camera.up, -direction.dot(camera.up));
+    if (mode === "walk") {
+      direction.addScaledVector(camera.up, height - direction.dot(camera.up));
+    }
     camera.position.add(direction);
   }
 
   /** Moves by the pressed keys; `seconds` since the last call. */
   update(seconds) {
-    if (!this.mode || this.pressed.size === 0) return;
+    if (this.pressed.size === 0) return;
     const step = new THREE.Vector3();
     for (const code of this.pressed) step.add(new THREE.Vector3(...KEYS[code]));
-    this.move(step.multiplyScalar(this.speed * seconds));
-    this.onChange();
+    step.multiplyScalar(SPEED * seconds);
+    if (this.isActive) this.move(step);
+    else this.stage.turnAround(step);
+    this.stage.moved();
   }
 }

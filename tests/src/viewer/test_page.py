@@ -5,8 +5,10 @@ import gzip
 import json
 import re
 import shutil
+import signal
 import socket
 import subprocess
+import sys
 import threading
 import urllib.error
 import urllib.request
@@ -14,13 +16,16 @@ from pathlib import Path
 
 import pytest
 import torch
+from tiny_page import FRAMES, PATHS, write_tiny_page_scene
 
 from src.gaussians import Gaussians
 from src.io.ply.ply import write_ply
 from src.io.ply.scene import SplatScene, read_scene
+from src.io.video.video import write_video
 from src.runtime import InputError
 
 pytest.importorskip("gaussforge", reason="the extra `viewer` is not installed")
+from src.viewer.description import describe
 from src.viewer.page import BUNDLE, served_files, write_page
 from src.viewer.serve import make_server
 
@@ -136,11 +141,94 @@ def test_times_that_do_not_fit_are_refused(content: str, reason: str, tmp_path: 
         read_scene(tmp_path)
 
 
+def copy_of_sources(folder: Path) -> Path:
+    """The viewer's sources in `folder`, with its packages; skips where npm can't install them."""
+    if shutil.which("npm") is None:
+        pytest.skip("no npm on the path")
+    source = REPOSITORY / "viewer"
+    for name in ("package.json", "package-lock.json"):
+        shutil.copy(source / name, folder)
+    shutil.copytree(source / "src", folder / "src")
+    try:
+        subprocess.run(["npm", "ci"], cwd=folder, check=True, capture_output=True, timeout=120)
+    except (subprocess.CalledProcessError, subprocess.TimeoutExpired) as error:
+        pytest.skip(f"`npm ci` failed, perhaps without a network: {error}")
+    return folder
+
+
 @pytest.mark.slow
-def test_the_bundle_is_that_of_its_sources() -> None:
-    """A page whose code is older than viewer/src."""
-    folder = REPOSITORY / "viewer"
-    if shutil.which("npx") is None or not (folder / "node_modules").is_dir():
-        pytest.skip("`npm ci` was not run in viewer/")
+def test_the_bundle_is_that_of_its_sources(tmp_path: Path) -> None:
+    """A page whose code is older than viewer/src, or a build that differs by machine."""
+    folder = copy_of_sources(tmp_path)
     subprocess.run(["npm", "run", "build"], cwd=folder, check=True, capture_output=True)
-    assert gzip.decompress(BUNDLE.read_bytes()) == (folder / "build/viewer.js").read_bytes()
+    code = (folder / "build/viewer.js").read_bytes()
+    assert gzip.decompress(BUNDLE.read_bytes()) == code
+    # Compressed without a time, so that equal code gives equal files.
+    assert BUNDLE.read_bytes()[4:8] == bytes(4)
+
+
+def call(*arguments: str | Path) -> subprocess.CompletedProcess[str]:
+    """`scripts/view.py`, as a user calls it."""
+    line = [sys.executable, str(REPOSITORY / "scripts/view.py"), *map(str, arguments)]
+    return subprocess.run(line, capture_output=True, text=True)
+
+
+def test_what_is_no_scene_is_refused_in_one_line(tmp_path: Path) -> None:
+    """A traceback, or a page that stays white."""
+    (tmp_path / "empty.ply").write_bytes(b"")
+    header = "ply\nformat ascii 1.0\nelement vertex 1\nproperty float x\nend_header\n1\n"
+    (tmp_path / "points.ply").write_text(header)
+    write_ply(tmp_path / "nan.ply", moment(0))
+    damaged = bytearray((tmp_path / "nan.ply").read_bytes())
+    damaged[-56:-52] = b"\x00\x00\xc0\x7f"
+    (tmp_path / "nan.ply").write_bytes(damaged)
+    (tmp_path / "folder").mkdir()
+    for name, reason in (
+        ("empty.ply", "no PLY header"),
+        ("points.ply", "points.ply"),
+        ("nan.ply", "finite"),
+        ("folder", "no PLY in it"),
+        ("none", "no such file or folder"),
+    ):
+        done = call(tmp_path / name, "--export", tmp_path / "page.html")
+        assert done.returncode == 1 and not (tmp_path / "page.html").exists()
+        assert len(done.stderr.splitlines()) == 1 and reason in done.stderr, done.stderr
+
+
+def test_the_next_free_port_is_taken_and_told(tmp_path: Path) -> None:
+    """A user who looks at another scene at the port that was asked for."""
+    write_ply(tmp_path / "scene.ply", moment(0))
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        taken.listen()
+        port = taken.getsockname()[1]
+        line = [sys.executable, str(REPOSITORY / "scripts/view.py"), str(tmp_path / "scene.ply")]
+        line += ["--port", str(port), "--no_browser"]
+        with subprocess.Popen(line, stdout=subprocess.PIPE, text=True) as served:
+            assert served.stdout
+            said = [served.stdout.readline() for _ in range(2)]
+            served.send_signal(signal.SIGINT)
+            served.communicate(timeout=60)
+    found = re.search(rf"port {port} is in use: taking (\d+)", said[0])
+    assert found and int(found[1]) > port and f"http://127.0.0.1:{found[1]}/" in said[1]
+
+
+def test_clips_that_do_not_fit_give_way_to_renderings(tmp_path: Path) -> None:
+    """A scene that can't be looked at because its clips have changed."""
+    scene = write_tiny_page_scene(tmp_path, moving=False)
+    assert [t["name"] for t in describe(read_scene(scene)).values["trajectories"]] == list(PATHS)
+    short = torch.zeros(3, 90, 160, 3, dtype=torch.uint8)
+    write_video(tmp_path / "clips/up/rgb/tiny.mp4", short, 24)
+    found = describe(read_scene(scene))
+    assert found.values["trajectories"] == [] and len(found.values["frames"]) == 2 * FRAMES
+    with pytest.raises(InputError, match=r"clips of 12 frames.*\(18\)"):
+        describe(read_scene(scene), clips=tmp_path / "clips")
+    for number in range(2):
+        video = torch.zeros(FRAMES, 90, 160, 3, dtype=torch.uint8)
+        write_video(scene / f"lyra_demo/raw/rgb_0_view_idx_{number}.mp4", video, 24)
+    found = describe(read_scene(scene))
+    assert [t["name"] for t in found.values["trajectories"]] == ["0", "1"]
+    assert found.pictures == {}
+    (tmp_path / "clips/up/rgb/tiny.mp4").unlink()
+    with pytest.raises(InputError, match="no up/rgb/tiny.mp4"):
+        describe(read_scene(scene), clips=tmp_path / "clips")

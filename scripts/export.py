@@ -32,7 +32,7 @@ def main() -> int:
     add("--min_opacity", type=float, default=0.0, help="drop fainter Gaussians (%(default)s)")
     add("--crop_box", type=float, nargs=6, metavar=("X0", "Y0", "Z0", "X1", "Y1", "Z1"))
     add("--max_gaussians", type=int, help="keep those that contribute most to a picture")
-    add("--up", default="-y", help="axis that points up: -y (as it is), y or z; --up=-y")
+    add("--up", help="axis that points up: y, z or, with `--up=-y`, -y; default: as above")
     add("--median_depth", type=float, help="scale the scene until its median depth is so many m")
     add("--fps", type=float, default=24.0, help="of a folder without times.json (%(default)s)")
     arguments = parser.parse_args()

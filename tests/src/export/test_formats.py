@@ -13,7 +13,14 @@ from src.gaussians import Gaussians
 from src.io.ply.scene import SplatScene
 from src.rendering.options import RasterizeOptions
 from src.rendering.rasterize import rasterize
-from tests.src.export.comparing import READERS, differences, paired, turned_back
+from tests.src.export.comparing import (
+    DECIBELS,
+    EXACT_DECIBELS,
+    READERS,
+    differences,
+    paired,
+    turned_back,
+)
 from tests.src.export.scenes import faint, scene_of, spread, three_cameras
 
 PACKAGES = {
@@ -44,7 +51,6 @@ LIMITS = {
     "usdz": EXACT,
     "4dgs": (1e-3, 0.0051, 0.3, 0.002, 0.002),
 }
-DECIBELS = {"compressed_ply": 58.0, "spz": 58.0, "sog": 58.0, "4dgs": 58.0, "splat": 46.0}
 FORMS = [name for name in FORMATS if name != "colmap"]
 
 
@@ -76,7 +82,7 @@ def test_a_faint_scene_looks_the_same(name: str, tmp_path: Path) -> None:
     # The other mode drops a Gaussian at once where a point of it leaves the picture.
     options = RasterizeOptions(mode="ewa")
     true, seen = (rasterize(each, cameras, options).color for each in (gaussians, found))
-    assert psnr(seen, true).min() >= DECIBELS.get(name, 100.0)
+    assert psnr(seen, true).min() >= DECIBELS.get(name, EXACT_DECIBELS)
 
 
 @pytest.mark.parametrize("name", FORMS)

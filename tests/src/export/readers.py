@@ -163,7 +163,11 @@ def read_glb(path: Path) -> np.ndarray:
     magic, version, length, size = struct.unpack("<4sIII", data[:16])
     assert (magic, version, length) == (b"glTF", 2, len(data))
     content, body = json.loads(data[20 : 20 + size]), data[28 + size :]
+    (node,) = content["nodes"]
+    assert {*node} <= {"mesh", "name"}, "a node that moves or turns its mesh"
     (primitive,) = content["meshes"][0]["primitives"]
+    extension = primitive["extensions"]["KHR_gaussian_splatting"]
+    assert extension["colorSpace"] == "srgb_rec709_display"
     columns = {}
     for name, index in primitive["attributes"].items():
         accessor = content["accessors"][index]

@@ -1,5 +1,6 @@
 """Comparison of the Gaussians that a reader finds with the true ones, as rows of `readers.py`."""
 
+import importlib
 from collections.abc import Callable
 from pathlib import Path
 
@@ -28,10 +29,8 @@ def read_usd(path: Path) -> np.ndarray:
     if path.suffix == ".usda":
         text = path.read_text()
     else:
-        from pxr import Usd
-
         # The layer lives as long as its stage.
-        stage = Usd.Stage.Open(str(path))
+        stage = importlib.import_module("pxr.Usd").Stage.Open(str(path))
         text = stage.GetRootLayer().ExportToString()
     return scene_readers.read_usda(text)[1][None]
 

@@ -99,7 +99,8 @@ def read_4dgs(path: Path) -> Splats4d:
         (code,) = records.take("B")
         found.setdefault(code, []).append(Bytes(records.blob("Q")))
     (header,), (grid,), (table,) = found[1], found[3], found[4]
-    header.blob("I"), header.blob("I")
+    header.blob("I")
+    header.blob("I")
     duration, count, _ = header.take("dQd")
     assert header.blob("I") == b"gaussian-birth"
     header.take("6dBB")

@@ -126,7 +126,8 @@ def test_a_missing_extra_is_named_with_the_line_that_installs_it(
 @pytest.mark.parametrize("file", ["scene.ply", "scene.usda", "scene.4dgs", "scene.splat"])
 def test_a_target_that_cannot_be_written_is_named(file: str, tmp_path: Path) -> None:
     """A half-written file, or a traceback of another program's writer."""
-    pytest.importorskip("gaussforge"), pytest.importorskip("pxr"), pytest.importorskip("fourdgs")
+    for package in ("gaussforge", "pxr", "fourdgs"):
+        pytest.importorskip(package)
     (tmp_path / file).mkdir()
     with pytest.raises(InputError, match=rf"{file}: got no file \(Is a directory\)"):
         export_scene(scene_of(spread()), tmp_path / file)

@@ -4,9 +4,9 @@ IN is a PLY, a folder of PLYs (with times.json, or in the order of their numbers
 folder of sample.py. OUT's suffix chooses the format, or --format does:
 
     ply compressed_ply splat spz sog   y points down, as in the original PLY
-    glb 4dgs                           y points up
+    glb 4dgs                           y points up; glb knows no other axis
     usdc usda usdz                     z points up, metres; moments become time samples
-    colmap                             a folder: pictures, cameras, Gaussians as points
+    colmap                             a folder: pictures, cameras, Gaussians as points; y down
     ply_padded                         PLY with zero normals and f_rest_*, for old viewers
 
 A moving scene becomes one file in usd and 4dgs, else a folder of frame_0000... and times.json.
@@ -37,7 +37,7 @@ def main() -> int:
     add("--min_opacity", type=float, default=0.0, help="drop fainter Gaussians (%(default)s)")
     add("--crop_box", type=float, nargs=6, metavar=("X0", "Y0", "Z0", "X1", "Y1", "Z1"))
     add("--max_gaussians", type=int, help="keep those that contribute most to a picture")
-    add("--up", default="-y", help="axis that points up: -y (as it is), y or z; --up=-y")
+    add("--up", help="axis that points up: y, z or, with `--up=-y`, -y; default: as above")
     add("--median_depth", type=float, help="scale the scene until its median depth is so many m")
     add("--fps", type=float, default=24.0, help="of a folder without times.json (%(default)s)")
     add("--solid", action="store_true", help="fewer, opaque Gaussians, fitted to renderings")
@@ -59,8 +59,9 @@ def main() -> int:
     if arguments.solid:
         scene = make_solid(scene, arguments.format, arguments.solid_steps)
     written = export_scene(scene, arguments.target, arguments.format, edit)
-    counts = ", ".join(f"{len(moment):,}" for moment in scene.moments[:4])
-    print(f"{written}: {len(scene.moments)} moments of {counts} Gaussians before the options")
+    files = [path for path in written.rglob("*") if path.is_file()] or [written]
+    size = sum(path.stat().st_size for path in files) / 1e6
+    print(f"{written}: {size:.2f} MB; moments: {len(scene.moments)}")
     return 0
 
 

@@ -9,8 +9,7 @@ from pathlib import Path
 import torch
 
 from src.config.sample import load_sample_config
-from src.io.cameras.arrays import CameraFile
-from src.io.cameras.file import write_camera_file
+from src.io.cameras.file import CameraFile, write_camera_file
 from src.io.json_object import write_json
 from src.io.ply.ply import write_ply
 from src.models.data.dataset import ExampleDraw

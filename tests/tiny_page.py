@@ -6,8 +6,7 @@ import torch
 
 from src.gaussians import Gaussians
 from src.geometry.cameras import Cameras
-from src.io.cameras.arrays import CameraFile
-from src.io.cameras.file import write_camera_file
+from src.io.cameras.file import CameraFile, write_camera_file
 from src.io.json_object import write_json
 from src.io.ply.ply import write_ply
 from src.io.video.video import write_video

@@ -1,15 +1,20 @@
-"""A COLMAP model in text, for further optimisation: cameras, pictures, the Gaussians as points."""
+"""A COLMAP model for further optimisation: cameras, pictures, the Gaussians as points.
 
+The model is binary: COLMAP 3.12 and later make the rigs and frames that are not there themselves.
+"""
+
+import struct
 from pathlib import Path
 
+import numpy as np
 import torch
 from jaxtyping import Float
 from torch import Tensor
 
 from ..gaussians import Gaussians
-from ..geometry.cameras import invert_rigid, matrix_to_quaternion
+from ..geometry.cameras import Cameras, invert_rigid, matrix_to_quaternion
 from ..io.atomic import atomic_path
-from ..io.cameras.file import CameraFile, read_camera_file
+from ..io.cameras.file import read_camera_file
 from ..io.image.image import write_png
 from ..io.image.pixels import round_to_uint8
 from ..io.ply.scene import SplatScene
@@ -17,10 +22,16 @@ from ..io.video.video import iterate_video, video_header
 from ..runtime import InputError
 
 EXPECTED = "an output folder of sample.py, with cameras and renderings: COLMAP needs pictures"
+PINHOLE = 1
+COUNT, CAMERA, POSE = struct.Struct("<Q"), struct.Struct("<IiQQ4d"), struct.Struct("<I7dI")
+# No picture lists the points that it sees, and no point the pictures that see it.
+POINT = np.dtype(
+    [("number", "<u8"), ("place", "<f8", 3), ("color", "u1", 3), ("error", "<f8"), ("seen", "<u8")]
+)
 
 
 def write_colmap(folder: Path, scene: SplatScene) -> None:
-    """Writes `images/*.png` and `sparse/0/{cameras,images,points3D}.txt` of a still scene.
+    """Writes `images/*.png` and `sparse/0/{cameras,images,points3D}.bin` of a still scene.
 
     Pictures are the renderings of `sample.py` at its cameras; axes stay OpenCV's, as COLMAP's are.
 
@@ -32,12 +43,12 @@ def write_colmap(folder: Path, scene: SplatScene) -> None:
         raise InputError("colmap", f"{len(scene.moments)} moments", "a scene of one moment")
     if scene.results is None or not (scene.results / "cameras.json").is_file():
         raise InputError("colmap", "a scene without cameras", EXPECTED)
-    cameras = read_camera_file(scene.results / "cameras.json")
-    names = _write_pictures(folder / "images", scene.results, len(cameras.cameras))
+    cameras = read_camera_file(scene.results / "cameras.json").cameras
+    names = _write_pictures(folder / "images", scene.results, len(cameras))
     sparse = folder / "sparse" / "0"
-    _write(sparse / "cameras.txt", _camera_lines(cameras))
-    _write(sparse / "images.txt", _image_lines(cameras.cameras.c2w, names))
-    _write(sparse / "points3D.txt", _point_lines(gaussians))
+    _write(sparse / "cameras.bin", len(cameras), _lenses(cameras))
+    _write(sparse / "images.bin", len(cameras), _images(cameras.c2w, names))
+    _write(sparse / "points3D.bin", len(gaussians), _points(gaussians))
 
 
 def _write_pictures(folder: Path, results: Path, count: int) -> list[str]:
@@ -55,35 +66,29 @@ def _write_pictures(folder: Path, results: Path, count: int) -> list[str]:
     return names
 
 
-def _camera_lines(file: CameraFile) -> list[str]:
-    cameras = file.cameras
-    return [
-        f"{number} PINHOLE {cameras.width} {cameras.height} {_text(lens)}"
-        for number, lens in enumerate(cameras.intrinsics, start=1)
-    ]
+def _lenses(cameras: Cameras) -> bytes:
+    size = (cameras.width, cameras.height)
+    lenses = enumerate(cameras.intrinsics.tolist(), start=1)
+    rows = [(number, PINHOLE, *size, *lens) for number, lens in lenses]
+    return b"".join(CAMERA.pack(*row) for row in rows)
 
 
-def _image_lines(c2w: Float[Tensor, "frame 4 4"], names: list[str]) -> list[str]:
-    w2c = invert_rigid(c2w)
-    quats, shifts = matrix_to_quaternion(w2c[:, :3, :3]), w2c[:, :3, 3]
-    lines = []
-    for number, name in enumerate(names, start=1):
-        pose = torch.cat([quats[number - 1], shifts[number - 1]])
-        # The second line lists points that were seen; there are none.
-        lines += [f"{number} {_text(pose)} {number} {name}", ""]
-    return lines
+def _images(c2w: Float[Tensor, "frame 4 4"], names: list[str]) -> bytes:
+    w2c = invert_rigid(c2w.double())
+    poses = torch.cat([matrix_to_quaternion(w2c[:, :3, :3]), w2c[:, :3, 3]], dim=1).tolist()
+    numbered = enumerate(zip(poses, names, strict=True), start=1)
+    rows = [((number, *pose, number), name.encode("ascii")) for number, (pose, name) in numbered]
+    return b"".join(POSE.pack(*row) + name + b"\0" + COUNT.pack(0) for row, name in rows)
 
 
-def _point_lines(gaussians: Gaussians) -> list[str]:
-    colors = round_to_uint8(gaussians.colors).tolist()
-    points = enumerate(zip(gaussians.means, colors, strict=True), start=1)
-    return [f"{number} {_text(mean)} {r} {g} {b} 0" for number, (mean, (r, g, b)) in points]
+def _points(gaussians: Gaussians) -> bytes:
+    rows = np.zeros(len(gaussians), POINT)
+    rows["number"] = np.arange(1, len(rows) + 1)
+    rows["place"], rows["color"] = gaussians.means, round_to_uint8(gaussians.colors)
+    return rows.tobytes()
 
 
-def _text(values: Tensor) -> str:
-    return " ".join(f"{value:.9g}" for value in values.tolist())
-
-
-def _write(path: Path, lines: list[str]) -> None:
-    with atomic_path(path) as temporary:
-        temporary.write_text("\n".join(lines) + "\n", encoding="ascii")
+def _write(path: Path, count: int, rows: bytes) -> None:
+    with atomic_path(path) as temporary, temporary.open("wb") as file:
+        file.write(COUNT.pack(count))
+        file.write(rows)

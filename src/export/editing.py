@@ -1,7 +1,7 @@
 """Changes to a scene before it is exported: fewer Gaussians, another unit, another up axis."""
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from jaxtyping import Bool, Float
@@ -23,14 +23,14 @@ class EditConfig:
         min_opacity: in [0, 1]; fainter Gaussians are dropped.
         crop_box: least and largest x, y, z of the centres that stay, in the scene's own axes.
         max_gaussians: keeps that many of each moment, those that contribute most to a picture.
-        up: the axis that points up in the result; `-y` is OpenCV's.
+        up: the axis that points up in the result, `-y` (OpenCV's), `y` or `z`; None leaves it.
         median_depth: metres that the scene's median depth becomes; None keeps the unit.
     """
 
     min_opacity: float = 0.0
     crop_box: tuple[float, float, float, float, float, float] | None = None
     max_gaussians: int | None = None
-    up: str = "-y"
+    up: str | None = None
     median_depth: float | None = None
 
     def __post_init__(self) -> None:
@@ -41,7 +41,7 @@ class EditConfig:
             raise InputError("crop_box", box, "x0 y0 z0 x1 y1 z1, the first three smaller")
         if self.max_gaussians is not None and self.max_gaussians < 1:
             raise InputError("max_gaussians", self.max_gaussians, "at least 1")
-        if self.up not in TURNS:
+        if self.up not in {*TURNS, None}:
             raise InputError("up", self.up, f"one of {', '.join(TURNS)}")
         if self.median_depth is not None and not 0 < self.median_depth < math.inf:
             raise InputError("median_depth", self.median_depth, "metres above 0")
@@ -58,8 +58,11 @@ def edit_scene(scene: SplatScene, config: EditConfig) -> SplatScene:
         # One factor for all moments, or a moving scene would pulsate.
         factor = config.median_depth / median_depth(moments[0])
         moments = tuple(scaled(moment, factor) for moment in moments)
+    if config.up is None:
+        return replace(scene, moments=moments)
+    assert scene.up == "-y", f"a scene that was turned already, {scene.up} up"
     moments = tuple(turned(moment, config.up) for moment in moments)
-    return SplatScene(moments, scene.times, scene.results)
+    return replace(scene, moments=moments, up=config.up)
 
 
 def contributions(gaussians: Gaussians) -> Float[Tensor, " gaussian"]:

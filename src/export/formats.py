@@ -25,13 +25,14 @@ class Format:
         suffix: of a file; empty for a folder.
         still: writes one moment, for formats that hold no time.
         moving: writes all moments into one file.
-        up: the axis that points up in the format's readers.
+        ups: the axes that may point up in a file, the usual one first. Readers of glTF and USD
+            turn a scene by it; readers of the others show y upside down, or turn it by hand.
     """
 
     suffix: str
     still: Callable[[Path, Gaussians], None] | None = None
     moving: Callable[[Path, SplatScene], None] | None = None
-    up: str = "-y"
+    ups: tuple[str, ...] = ("-y", "y", "z")
 
 
 FORMATS: dict[str, Format] = {
@@ -43,12 +44,12 @@ FORMATS: dict[str, Format] = {
     "splat": Format(suffix=".splat", still=partial(write_compressed, kind="splat")),
     "spz": Format(suffix=".spz", still=partial(write_compressed, kind="spz")),
     "sog": Format(suffix=".sog", still=partial(write_compressed, kind="sog")),
-    "glb": Format(suffix=".glb", still=write_glb, up="y"),
-    "usdc": Format(suffix=".usdc", moving=write_usd, up="z"),
-    "usda": Format(suffix=".usda", moving=write_usd, up="z"),
-    "usdz": Format(suffix=".usdz", moving=write_usd, up="z"),
-    "4dgs": Format(suffix=".4dgs", moving=write_4dgs, up="y"),
-    "colmap": Format(suffix="", moving=write_colmap),
+    "glb": Format(suffix=".glb", still=write_glb, ups=("y",)),
+    "usdc": Format(suffix=".usdc", moving=write_usd, ups=("z", "y")),
+    "usda": Format(suffix=".usda", moving=write_usd, ups=("z", "y")),
+    "usdz": Format(suffix=".usdz", moving=write_usd, ups=("z", "y")),
+    "4dgs": Format(suffix=".4dgs", moving=write_4dgs, ups=("y", "z")),
+    "colmap": Format(suffix="", moving=write_colmap, ups=("-y",)),
 }
 
 
@@ -59,29 +60,46 @@ def export_scene(
 
     A scene of several moments becomes one file where the format holds time, else a folder of
     `frame_0000<suffix>`, `frame_0001<suffix>`, ... and `times.json`. The axis that points up is the
-    format's unless `edit` says another one than OpenCV's.
+    format's usual one unless `edit` names another.
 
     Raises:
-        InputError: an unknown format; whatever the format or the changes refuse.
+        InputError: an unknown format; a name with another suffix than the format's; an axis that
+            the format does not know; a folder with moments of another scene; whatever the format
+            or the changes refuse.
     """
-    form = FORMATS[name or format_of(path)] if name in {*FORMATS, None} else None
-    if form is None:
+    name = name or format_of(path)
+    if name not in FORMATS:
         raise InputError("format", name, f"one of {', '.join(FORMATS)}")
-    edit = edit or EditConfig()
-    if form.suffix == "" and (edit.up != "-y" or edit.median_depth is not None):
-        raise InputError("colmap", "another up axis or unit", "those of the scene's cameras")
-    up = form.up if edit.up == "-y" else edit.up
-    scene = edit_scene(scene, replace(edit, up=up))
+    form, edit = FORMATS[name], edit or EditConfig()
+    stem, one = path.name.removesuffix(form.suffix), form.moving or len(scene.moments) == 1
+    if form.suffix and (not stem or (one and stem == path.name)):
+        raise InputError(path, "another suffix", f"{form.suffix}, or another format than {name}")
+    if edit.up not in {*form.ups, None}:
+        raise InputError("up", f"{edit.up} for {name}", f"one of {', '.join(form.ups)}")
+    if name == "colmap" and edit.median_depth is not None:
+        raise InputError("colmap", "another unit", "that of the scene's cameras")
+    scene = edit_scene(scene, replace(edit, up=edit.up or form.ups[0]))
     if form.moving is not None:
         form.moving(path, scene)
         return path
     assert form.still is not None, "a format without a writer"
-    if len(scene.moments) == 1:
+    if one:
         form.still(path, scene.moments[0])
         return path
-    folder = path.with_name(path.name.removesuffix(form.suffix)) if form.suffix else path
-    for number, moment in enumerate(scene.moments):
-        form.still(folder / f"frame_{number:04d}{form.suffix}", moment)
+    return _write_moments(path.parent / stem, scene, form.suffix, write=form.still)
+
+
+def _write_moments(
+    folder: Path, scene: SplatScene, suffix: str, write: Callable[[Path, Gaussians], None]
+) -> Path:
+    """Writes a file for each moment, and their times; returns the folder."""
+    names = [f"frame_{number:04d}{suffix}" for number in range(len(scene.moments))]
+    old = sorted({path.name for path in folder.glob(f"*{suffix}")} - {*names})
+    if old:
+        value = f"{len(old)} other files, such as {old[0]}"
+        raise InputError(folder, value, f"a new folder, or one of {len(names)} such moments")
+    for name, moment in zip(names, scene.moments, strict=True):
+        write(folder / name, moment)
     write_json(folder / TIMES, {"times": list(scene.times)})
     return folder
 

@@ -13,19 +13,21 @@ from ..runtime import import_extra
 
 # fourdgs wants a threshold of visibility; its own default.
 CUTOFF = 0.05
+# fourdgs' names of the axes that it knows.
+AXES = {"y": "y-up-right-handed", "z": "z-up-right-handed"}
 
 
 def write_glb(path: Path, gaussians: Gaussians) -> None:
     """Writes one set of Gaussians as glTF, whose y axis points up: turn them first."""
     fourdgs = import_extra("fourdgs", "export")
-    scene = SplatScene((gaussians,), (0.0,))
+    scene = SplatScene((gaussians,), (0.0,), up="y")
     with atomic_path(path) as temporary:
         fourdgs.to_gltf(
             str(temporary),
             _gaussian_set(scene, seconds=1.0),
             0.0,
             cutoff=CUTOFF,
-            coordinate_system="y-up-right-handed",
+            coordinate_system=AXES[scene.up],
         )
 
 
@@ -35,7 +37,7 @@ def write_4dgs(path: Path, scene: SplatScene) -> None:
     times = scene.times
     seconds = (times[-1] - times[0]) / max(len(times) - 1, 1) or 1.0
     # The profile `default` rounds faint opacities to 0.
-    options = fourdgs.WriteOptions(profile="fine")
+    options = fourdgs.WriteOptions(profile="fine", metadata={"coordinate_system": AXES[scene.up]})
     duration = times[-1] - times[0] + seconds
     with atomic_path(path) as temporary:
         fourdgs.write(str(temporary), _gaussian_set(scene, seconds), duration, options=options)

@@ -28,6 +28,8 @@ class SplatScene:
     times: tuple[float, ...]
     # `scenes/<i>` of sample.py, which holds the cameras; None for other scenes.
     results: Path | None = None
+    # The axis that points up; `-y` is OpenCV's.
+    up: str = "-y"
 
 
 def read_scene(path: Path, fps: float = CLIP_FPS) -> SplatScene:
@@ -39,18 +41,25 @@ def read_scene(path: Path, fps: float = CLIP_FPS) -> SplatScene:
 
     Raises:
         InputError: no such path, no scene or several ones below it, times that don't fit the
-            files, an fps that is not above 0, a PLY that is no set of Gaussians.
+            files, an fps that is not above 0, a PLY that is no set of Gaussians or an empty one.
     """
     if not 0 < fps < math.inf:
         raise InputError("fps", fps, "frames a second above 0")
     if path.is_file():
-        return SplatScene((read_ply(path),), (0.0,), _results(path))
+        return SplatScene((_moment(path),), (0.0,), _results(path))
     if not path.is_dir():
         raise InputError(path, "no such file or folder", EXPECTED)
     direct = sorted(path.glob("*.ply"), key=lambda file: natural_order(file.name))
     if direct:
-        return SplatScene(tuple(map(read_ply, direct)), _times(path, direct, fps))
+        return SplatScene(tuple(map(_moment, direct)), _times(path, direct, fps))
     return _read_results(path)
+
+
+def _moment(path: Path) -> Gaussians:
+    gaussians = read_ply(path)
+    if not len(gaussians):
+        raise InputError(path, "a PLY without Gaussians", EXPECTED)
+    return gaussians
 
 
 def _read_results(path: Path) -> SplatScene:
@@ -68,7 +77,7 @@ def _read_results(path: Path) -> SplatScene:
         raise InputError(path, f"{len(scenes)} scenes ({names}, ...)", "one scene: name its PLY")
     moments = dict(sorted(next(iter(scenes.values())).items()))
     files = tuple(moments.values())
-    return SplatScene(tuple(map(read_ply, files)), tuple(moments), _results(files[0]))
+    return SplatScene(tuple(map(_moment, files)), tuple(moments), _results(files[0]))
 
 
 def _results(ply: Path) -> Path | None:

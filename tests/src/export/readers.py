@@ -24,6 +24,37 @@ def packed(
     return np.concatenate([xyz, alpha.reshape(-1, 1), scale, quat, rgb], axis=1).astype(float)
 
 
+def with_largest(three: np.ndarray, largest: np.ndarray) -> np.ndarray:
+    """Quaternions of which the largest component was left out."""
+    quat = np.empty((len(three), 4))
+    places = np.arange(4) != largest[:, None]
+    quat[places] = three.reshape(-1)
+    quat[~places] = np.sqrt(np.clip(1 - (three**2).sum(1), 0, None))
+    return quat
+
+
+def read_ply_rows(path: Path) -> np.ndarray:
+    """The 3DGS layout: little-endian float32 of any order."""
+    data = path.read_bytes()
+    end = data.index(b"end_header\n") + len(b"end_header\n")
+    lines = data[:end].decode("ascii").splitlines()
+    assert lines[:2] == ["ply", "format binary_little_endian 1.0"]
+    names = [line.split()[2] for line in lines if line.startswith("property float ")]
+    (count,) = (int(line.split()[2]) for line in lines if line.startswith("element vertex "))
+    rows = np.frombuffer(data, "<f4", offset=end).astype(float).reshape(count, len(names))
+
+    def columns(*wanted: str) -> np.ndarray:
+        return rows[:, [names.index(name) for name in wanted]]
+
+    return packed(
+        columns("x", "y", "z"),
+        1 / (1 + np.exp(-columns("opacity"))),
+        np.exp(columns("scale_0", "scale_1", "scale_2")),
+        columns("rot_0", "rot_1", "rot_2", "rot_3"),
+        columns("f_dc_0", "f_dc_1", "f_dc_2") * C0 + 0.5,
+    )
+
+
 def read_splat(path: Path) -> np.ndarray:
     """antimatter15's records of 32 bytes."""
     rows = np.frombuffer(path.read_bytes(), np.uint8).reshape(-1, 32)
@@ -96,13 +127,8 @@ def _fields(word: np.ndarray, widths: tuple[int, ...]) -> np.ndarray:
 
 
 def _smallest_three(word: np.ndarray) -> np.ndarray:
-    largest = (word >> 30).astype(int)
     three = (np.stack([word >> 20, word >> 10, word], axis=1) & 1023) / 1023 - 0.5
-    three = three * np.sqrt(2)
-    rest = np.sqrt(np.clip(1 - (three**2).sum(1), 0, None))
-    return np.stack(
-        [np.insert(t, k, r) for t, k, r in zip(three, largest, rest, strict=True)], axis=0
-    )
+    return with_largest(three * np.sqrt(2), (word >> 30).astype(int))
 
 
 def read_sog(path: Path) -> np.ndarray:
@@ -121,12 +147,7 @@ def read_sog(path: Path) -> np.ndarray:
         sh0 = pixels(meta["sh0"]["files"][0])
     mins, maxs = np.array(meta["means"]["mins"]), np.array(meta["means"]["maxs"])
     logs = mins + (maxs - mins) * (low | high << 8) / 65535
-    three = (quats[:, :3] / 255 - 0.5) * np.sqrt(2)
-    rest = np.sqrt(np.clip(1 - (three**2).sum(1), 0, None))
-    largest = quats[:, 3] - 252
-    quat = np.stack(
-        [np.insert(t, k, r) for t, k, r in zip(three, largest, rest, strict=True)], axis=0
-    )
+    quat = with_largest((quats[:, :3] / 255 - 0.5) * np.sqrt(2), quats[:, 3] - 252)
     return packed(
         np.sign(logs) * np.expm1(np.abs(logs)),
         sh0[:, 3] / 255,
@@ -142,7 +163,11 @@ def read_glb(path: Path) -> np.ndarray:
     magic, version, length, size = struct.unpack("<4sIII", data[:16])
     assert (magic, version, length) == (b"glTF", 2, len(data))
     content, body = json.loads(data[20 : 20 + size]), data[28 + size :]
+    (node,) = content["nodes"]
+    assert {*node} <= {"mesh", "name"}, "a node that moves or turns its mesh"
     (primitive,) = content["meshes"][0]["primitives"]
+    extension = primitive["extensions"]["KHR_gaussian_splatting"]
+    assert extension["colorSpace"] == "srgb_rec709_display"
     columns = {}
     for name, index in primitive["attributes"].items():
         accessor = content["accessors"][index]

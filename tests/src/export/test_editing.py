@@ -7,9 +7,13 @@ import torch
 
 from src.export.editing import EditConfig, contributions, edit_scene, median_depth
 from src.gaussians import Gaussians
-from src.geometry.cameras import quaternion_to_matrix
+from src.geometry.cameras import Cameras, quaternion_to_matrix
 from src.io.ply.scene import SplatScene
+from src.rendering.rasterize import rasterize
 from src.runtime import InputError
+
+# Depth and opacity: one behind the camera, one in view, one far and nearly invisible.
+DEPTHS = [(-1.0, 1.0), (2.0, 0.5), (50.0, 0.01)]
 
 
 def scene(count: int = 200) -> SplatScene:
@@ -35,6 +39,63 @@ def test_faint_and_far_gaussians_are_dropped() -> None:
     ]
     assert 0 < len(left) < 200
     assert left.packed().tolist() == true
+
+
+def test_contributions_are_what_a_picture_loses() -> None:
+    """Large, near and opaque Gaussians that are dropped before small, far and faint ones."""
+    rows = torch.tensor(
+        [
+            # x y z | opacity | scales | quaternion | colour; all but the first lack something.
+            [0.0, 0, 2, 0.5, 0.02, 0.02, 0.02, 1, 0, 0, 0, 0, 0, 0],
+            [0.5, 0, 2, 0.2, 0.02, 0.02, 0.02, 1, 0, 0, 0, 0, 0, 0],
+            [-0.5, 0, 2, 0.5, 0.01, 0.01, 0.01, 1, 0, 0, 0, 0, 0, 0],
+            [0.0, 1, 5, 0.5, 0.02, 0.02, 0.02, 1, 0, 0, 0, 0, 0, 0],
+        ]
+    )
+    gaussians = Gaussians.from_packed(rows)
+    intrinsics = torch.tensor([[240.0, 240.0, 128.0, 96.0]])
+    cameras = Cameras(torch.eye(4)[None], intrinsics, 256, 192)
+    # The alpha that each leaves in a picture by itself.
+    seen = [
+        float(rasterize(gaussians.map(lambda t, k=k: t[k : k + 1]), cameras).alpha.sum())
+        for k in range(4)
+    ]
+    weight = contributions(gaussians)
+    assert weight.argmax() == 0 and torch.tensor(seen).argmax() == 0
+    assert weight.argsort().tolist() == torch.tensor(seen).argsort().tolist()
+
+
+def test_each_moment_keeps_that_many_and_all_are_scaled_alike() -> None:
+    """Gaussians counted over all moments; a moving scene that pulsates."""
+    near = scene()
+    (first,) = near.moments
+    later = Gaussians.from_packed(first.packed() + 2 * torch.eye(14)[2])
+    moving = SplatScene((first, later), (0.0, 1.0))
+    edited = edit_scene(moving, EditConfig(max_gaussians=30, median_depth=6.0))
+    assert [len(moment) for moment in edited.moments] == [30, 30] and edited.times == (0.0, 1.0)
+    assert math.isclose(median_depth(edited.moments[0]), 6, rel_tol=1e-5)
+    (kept,) = edit_scene(near, EditConfig(max_gaussians=30)).moments
+    factor = 6 / median_depth(kept)
+    (kept,) = edit_scene(SplatScene((later,), (0.0,)), EditConfig(max_gaussians=30)).moments
+    assert torch.allclose(edited.moments[1].means, kept.means * factor)
+
+
+def test_the_median_depth_leaves_out_what_is_behind_or_invisible() -> None:
+    """A scene whose unit hangs on floaters that no picture shows."""
+    rows = torch.tensor([[0, 0, z, a, 0.1, 0.1, 0.1, 1, 0, 0, 0, 0, 0, 0] for z, a in DEPTHS])
+    gaussians = Gaussians.from_packed(rows)
+    assert median_depth(gaussians) == 2.0
+    with pytest.raises(InputError, match="no Gaussian before the first camera"):
+        median_depth(gaussians.map(lambda tensor: tensor[:1]))
+
+
+def test_the_box_is_in_the_axes_and_the_unit_of_the_source() -> None:
+    """A box that is applied after turning or scaling."""
+    box = (0.2, 0.0, 1.0, 0.8, 0.5, 1.5)
+    (alone,) = edit_scene(scene(), EditConfig(crop_box=box)).moments
+    edit = EditConfig(crop_box=box, up="z", median_depth=9.0)
+    (both,) = edit_scene(scene(), edit).moments
+    assert len(alone) == len(both) and torch.equal(alone.opacities, both.opacities)
 
 
 def test_the_gaussians_that_contribute_most_stay_in_order() -> None:

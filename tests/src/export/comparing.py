@@ -5,7 +5,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
-from scipy.spatial import cKDTree
+from scipy.spatial import KDTree
 
 from tests.src.export import readers, scene_readers
 
@@ -65,7 +65,7 @@ def paired(found: np.ndarray, true: np.ndarray) -> np.ndarray:
     assert found.shape == true.shape
     if np.median(np.abs(found[:, :3] - true[:, :3])) < NEAR:
         return found
-    order = cKDTree(_features(found)).query(_features(true))[1]
+    order = KDTree(_features(found)).query(_features(true))[1]
     assert len(np.unique(order)) == len(true)
     return found[order]
 

@@ -87,7 +87,8 @@ def test_a_moving_scene_has_one_file_of_all_moments(
     path = root / "gaussians_export/gaussians_0.usdc"
     stage = usd.Stage.Open(str(path))
     positions = stage.GetPrimAtPath("/World/Gaussians").GetAttribute("positions")
-    assert positions.GetTimeSamples() == [0.0, 8.0]
+    # A moment is held until 2^-10 time codes before the next one.
+    assert positions.GetTimeSamples() == [0.0, 8.0 - 2**-10, 8.0]
     before = times_of(root)
     reconstruct(dynamic_input.configure(tmp_path, *settings))
     assert times_of(root) == before

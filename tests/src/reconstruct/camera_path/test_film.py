@@ -81,7 +81,7 @@ def test_depths_are_coloured_on_the_scale_of_all(
 ) -> None:
     """A sample of the depths that misses some frames, or frames that come back changed."""
     monkeypatch.setattr(film, "MAX_SAMPLES", 1000)
-    monkeypatch.setattr("src.visualization.depth.MAX_SAMPLES", 1000)
+    monkeypatch.setattr("src.visualization.MAX_SAMPLES", 1000)
     depth = rasterize(gaussians(0.2), path.cameras).depth[:, 0]
     with (tmp_path / "depths").open("w+b") as file:
         depths = film.DepthFile(file, COUNT, HEIGHT, WIDTH)

@@ -198,8 +198,8 @@ def test_pools_are_drawn_by_their_weights() -> None:
     share = np.mean(["world 5" in key for key in early])
     assert 0.4 < share < 0.6 and len(set(early)) == 6
     late = source.draw(0, 20, 1.0)
-    assert set(late.keys) == {"world 50 (mixed)", "world 51 (mixed)"}
-    assert source.spread(9).keys == ["world 50 (mixed)", "world 51 (mixed)"]
+    assert set(late.keys) == {"world 50 (mixed, plain)", "world 51 (mixed, plain)"}
+    assert source.spread(9).keys == ["world 50 (mixed, plain)", "world 51 (mixed, plain)"]
     assert source.draw(3, 5, 0.5).color.equal(source.draw(3, 5, 0.5).color)
 
 

@@ -100,7 +100,7 @@ def test_a_moving_scene_has_one_file_of_all_moments(
     reconstruct(dynamic_input.configure(tmp_path, *more))
     # OpenUSD keeps the layers that it has opened.
     stage.Reload()
-    assert positions.GetTimeSamples() == [0.0, 4.0, 8.0]
+    assert positions.GetTimeSamples() == [0.0, 4.0 - 2**-10, 4.0, 8.0 - 2**-10, 8.0]
 
 
 def test_an_evaluation_exports_nothing(static_input: TinyInput, tmp_path: Path) -> None:

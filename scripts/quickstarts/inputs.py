@@ -8,8 +8,13 @@ from dataclasses import dataclass
 from itertools import chain
 from pathlib import Path
 
-from src.io.image.folders import HEIC_SUFFIXES, PICTURE_SUFFIXES, VIDEO_SUFFIXES
-from src.io.image.image import HEIC_EXPECTED, can_read_heic
+from src.io.image import (
+    HEIC_EXPECTED,
+    HEIC_SUFFIXES,
+    PICTURE_SUFFIXES,
+    VIDEO_SUFFIXES,
+    can_read_heic,
+)
 from src.runtime import InputError
 
 REFLECTED = bytes(int(f"{byte:08b}"[::-1], 2) for byte in range(256))

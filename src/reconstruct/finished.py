@@ -11,7 +11,7 @@ from pathlib import Path
 
 from ..io.clip.clip import ClipPaths
 from ..io.records import check_made_from, content_digest, plain, weights_digest
-from ..models.recon.weights import NOT_STORED
+from ..models.recon.decoder import NOT_STORED
 from ..runtime import InputError
 from .config import OutputConfig, ReconstructConfig
 from .outputs import File, OutputTree

@@ -8,7 +8,7 @@ from einops import rearrange
 from jaxtyping import Float, UInt8
 from torch import Tensor
 
-from ..io.image.pixels import to_uint8
+from ..io.image import to_uint8
 from ..models.data.example import Example
 from ..runtime import InputError
 from ..tokenizer.cosmos import VideoTokenizer

@@ -8,7 +8,7 @@ from jaxtyping import Float, Int, UInt8
 from torch import Tensor
 
 from ..gaussians import Gaussians
-from ..io.image.pixels import to_uint8
+from ..io.image import to_uint8
 from ..models.data.example import Targets
 from ..rendering.options import RasterizeOptions
 from ..rendering.rasterize import Backend, rasterize

@@ -14,7 +14,7 @@ from ..export.formats import export_scene
 from ..gaussians import Gaussians
 from ..io.atomic import atomic_path, remove, write_text
 from ..io.cameras.file import CameraFile, write_camera_file
-from ..io.image.image import write_png
+from ..io.image import write_png
 from ..io.ply.ply import read_ply, write_ply
 from ..io.ply.scene import CLIP_FPS, SplatScene
 from ..io.video.video import write_video

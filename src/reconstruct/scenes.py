@@ -10,7 +10,7 @@ from ..models.data.reading import ReadingConfig
 from ..models.data.registry import resolve_dataset
 from ..models.data.sampling import ExampleSamplingConfig
 from ..runtime import InputError
-from ..tokenizer.statistics import LatentStatistics
+from ..tokenizer.cosmos import LatentStatistics
 
 
 @dataclass(kw_only=True)

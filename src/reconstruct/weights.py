@@ -9,15 +9,15 @@ import torch
 from ..checkpoints import AVERAGE, find_named
 from ..checkpoints.opening import open_weights
 from ..checkpoints.steps import PUBLISHED, newest_sound
-from ..models.recon.decoder import DecoderConfig
-from ..models.recon.scene_decoder import SceneDecoder, TypeName, cast_trunk, floating_type
-from ..models.recon.weights import (
+from ..models.recon.decoder import (
     CONFIG_NAME,
     NOT_STORED,
     WEIGHTS_NAME,
+    DecoderConfig,
     load_decoder,
     read_config,
 )
+from ..models.recon.scene_decoder import SceneDecoder, TypeName, cast_trunk, floating_type
 from ..runtime import InputError, get_logger
 from ..tokenizer.loading import load_tokenizer
 

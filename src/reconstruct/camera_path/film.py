@@ -16,7 +16,7 @@ from torch import Tensor
 
 from ...gaussians import Gaussians
 from ...geometry.cameras import Cameras
-from ...io.image.pixels import to_uint8
+from ...io.image import to_uint8
 from ...io.ply.scene import SplatScene
 from ...io.video.video import VideoWriter
 from ...rendering.options import RasterizeOptions

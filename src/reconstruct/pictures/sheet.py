@@ -9,9 +9,7 @@ from jaxtyping import Shaped, UInt8
 from torch import Tensor
 
 from ...geometry.fit import plan_fit
-from ...io.image.folders import is_picture, is_video
-from ...io.image.image import read_image
-from ...io.image.pixels import to_uint8
+from ...io.image import is_picture, is_video, read_image, to_uint8
 from ...io.video.video import iterate_video, video_info
 from ...visualization import colorize_depth, contact_sheet, depth_range
 from ..rendering import RenderedTrajectory

@@ -26,9 +26,8 @@ from src.geometry.cameras import Cameras
 from src.io.cameras.file import read_camera_file
 from src.io.ply.ply import read_ply
 from src.io.video.video import read_video, video_header
-from src.models.recon.decoder import LatentRecon
+from src.models.recon.decoder import LatentRecon, save_decoder
 from src.models.recon.heads import keep_count
-from src.models.recon.weights import save_decoder
 from src.reconstruct.run import reconstruct
 from src.reconstruct.weights import WeightsConfig, check_configuration, find_tokenizer
 from src.rendering.options import RasterizeOptions, Render

@@ -7,8 +7,7 @@ import pytest
 import torch
 from PIL import Image
 
-from src.io.image.folders import find_images, find_videos
-from src.io.image.image import read_image
+from src.io.image import find_images, find_videos, read_image
 from src.runtime import InputError
 
 
@@ -210,13 +209,13 @@ def test_large_pictures_are_reduced(
     """200-megapixel telephones refused, or decoded at full size into gigabytes."""
     path = tmp_path / f"a{suffix}"
     Image.fromarray(picture(480, 640)).save(path)
-    monkeypatch.setattr("src.io.image.image.KEPT_PIXELS", 100_000)
+    monkeypatch.setattr("src.io.image.KEPT_PIXELS", 100_000)
     monkeypatch.setattr("PIL.Image.MAX_IMAGE_PIXELS", 1000)
     image = read_image(path)
     assert image.shape == (240, 320, 3)
     expected = np.asarray(Image.fromarray(picture(480, 640)).reduce(2)).astype(int)
     assert np.abs(image.numpy().astype(int) - expected).mean() < 3
-    monkeypatch.setattr("src.io.image.image.MOST_PIXELS", 300_000)
+    monkeypatch.setattr("src.io.image.MOST_PIXELS", 300_000)
     with pytest.raises(InputError, match=r"got 640x480 pixels, expected at most 0 megapixels"):
         read_image(path)
 

@@ -16,7 +16,7 @@ from torch import nn
 
 from src.gaussians import Gaussians
 from src.io.clip.clip import ClipPaths, write_clip
-from src.io.ply.ply import write_ply
+from src.io.ply import write_ply
 from src.io.video.video import write_video
 from src.models.data.sampling import ExampleSamplingConfig
 from src.models.recon.blocks import MambaBlock, PatchEmbed

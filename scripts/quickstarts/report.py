@@ -9,7 +9,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from src.io.ply.scene import read_scene
+from src.io.scene import read_scene
 from src.runtime import InputError
 from src.viewer.page import write_page
 

@@ -7,7 +7,7 @@ from pathlib import Path
 import torch
 
 from src.evaluation.metrics import psnr
-from src.io.clip.cameras import read_poses
+from src.io.cameras.frame_table import read_poses
 from src.io.clip.clip import ClipPaths
 from src.io.clip.packed import open_root
 from src.io.video.video import video_header

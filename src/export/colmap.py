@@ -16,7 +16,7 @@ from ..geometry.cameras import Cameras, invert_rigid, matrix_to_quaternion
 from ..io.atomic import atomic_path
 from ..io.cameras.file import read_camera_file
 from ..io.image import round_to_uint8, write_png
-from ..io.ply.scene import SplatScene
+from ..io.scene import SplatScene
 from ..io.video.video import iterate_video, video_header
 from ..runtime import InputError
 

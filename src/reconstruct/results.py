@@ -15,8 +15,8 @@ from ..gaussians import Gaussians
 from ..io.atomic import atomic_path, remove, write_text
 from ..io.cameras.file import CameraFile, write_camera_file
 from ..io.image import write_png
-from ..io.ply.ply import read_ply, write_ply
-from ..io.ply.scene import CLIP_FPS, SplatScene
+from ..io.ply import read_ply, write_ply
+from ..io.scene import CLIP_FPS, SplatScene
 from ..io.video.video import write_video
 from ..models.data.example import Example
 from ..visualization import colorize_depth, depth_range, depth_wave, side_by_side

@@ -19,14 +19,14 @@ from cosmos_predict1.diffusion.scenes.inputs import scene_inputs
 from cosmos_predict1.diffusion.scenes.posed_video import read_posed_tensors
 from src.depth.backends.vipe import _iterate_masks
 from src.io.cameras.file import read_camera_file, trajectory_from_file
-from src.io.clip.cameras import read_intrinsics, read_poses, write_frame_table
+from src.io.cameras.frame_table import read_intrinsics, read_poses, write_frame_table
 from src.io.clip.latents import read_latents, write_latents
 from src.io.clip.packed import open_root
 from src.io.damage import read_safetensors
 from src.io.depth_file import read_depth_file, write_depth_archive, write_members
 from src.io.image import read_image
 from src.io.json_object import read_json_object
-from src.io.ply.ply import read_ply, write_ply
+from src.io.ply import read_ply, write_ply
 from src.io.video.video import iterate_video, read_video, video_header, video_info
 
 VIDEOS = Path(__file__).parent / "video"

@@ -17,7 +17,7 @@ from tiny_video import frames
 
 from src.checkpoints import TOKENIZER
 from src.io.image import read_image
-from src.io.ply.ply import read_ply
+from src.io.ply import read_ply
 from src.io.video.video import video_header, write_video
 from src.models.recon.decoder import save_decoder
 

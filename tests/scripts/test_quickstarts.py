@@ -12,7 +12,7 @@ import torch
 
 from src.gaussians import Gaussians
 from src.io.json_object import write_json
-from src.io.ply.ply import write_ply
+from src.io.ply import write_ply
 from src.runtime import InputError
 
 REPOSITORY = Path(__file__).resolve().parents[2]

@@ -10,10 +10,10 @@ from torch import Tensor
 
 from ...geometry.cameras import Cameras, check_poses
 from ...runtime import InputError, natural_order
+from ..cameras.frame_table import FrameTable, read_intrinsics, read_poses, write_frame_table
 from ..depth_file import read_depth_archive, write_depth_archive
 from ..json_object import read_json_object, write_json
 from ..video.video import VideoInfo, read_video, video_header, write_video
-from .cameras import FrameTable, read_intrinsics, read_poses, write_frame_table
 from .latents import read_latents, write_latents
 from .packed import as_path
 

@@ -17,7 +17,7 @@ from torch import Tensor
 from ...gaussians import Gaussians
 from ...geometry.cameras import Cameras
 from ...io.image import to_uint8
-from ...io.ply.scene import SplatScene
+from ...io.scene import SplatScene
 from ...io.video.video import VideoWriter
 from ...rendering.options import RasterizeOptions
 from ...rendering.rasterize import Backend, choose_backend, rasterize

@@ -24,7 +24,7 @@ from src.checkpoints import TOKENIZER
 from src.gaussians import Gaussians
 from src.geometry.cameras import Cameras
 from src.io.cameras.file import read_camera_file
-from src.io.ply.ply import read_ply
+from src.io.ply import read_ply
 from src.io.video.video import read_video, video_header
 from src.models.recon.decoder import LatentRecon, save_decoder
 from src.models.recon.heads import keep_count

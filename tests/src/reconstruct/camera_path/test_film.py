@@ -11,7 +11,7 @@ from src.evaluation.metrics import psnr
 from src.gaussians import Gaussians
 from src.geometry.cameras import Cameras
 from src.io.image import to_uint8
-from src.io.ply.scene import SplatScene
+from src.io.scene import SplatScene
 from src.io.video.video import read_video, video_header
 from src.reconstruct.camera_path.film import FilmConfig, moment_numbers, render_path
 from src.reconstruct.camera_path.path import CameraPath
@@ -81,7 +81,7 @@ def test_depths_are_coloured_on_the_scale_of_all(
 ) -> None:
     """A sample of the depths that misses some frames, or frames that come back changed."""
     monkeypatch.setattr(film, "MAX_SAMPLES", 1000)
-    monkeypatch.setattr("src.visualization.depth.MAX_SAMPLES", 1000)
+    monkeypatch.setattr("src.visualization.MAX_SAMPLES", 1000)
     depth = rasterize(gaussians(0.2), path.cameras).depth[:, 0]
     with (tmp_path / "depths").open("w+b") as file:
         depths = film.DepthFile(file, COUNT, HEIGHT, WIDTH)

@@ -21,17 +21,10 @@ from ..io.video.video import write_video
 from ..models.data.example import Example
 from ..visualization import colorize_depth, depth_range, depth_wave, side_by_side
 from .background import BackgroundWriter
-from .config import ReconstructConfig
-from .finished import made_from_path
-from .outputs import File, OutputTree
-from .pictures.sheet import scene_sheet
-from .quality import trajectory_quality, write_quality
-from .record import SceneRecord, meta_text, read_record
-from .references import References
-from .rendering import RenderedTrajectory, render_trajectories
-
-# Out of 10; the published quality.
-QUALITY = 5
+from .config import File, OutputTree, ReconstructConfig
+from .finished import SceneRecord, made_from_path, meta_text, read_record
+from .pictures import QUALITY, References, scene_sheet
+from .rendering import RenderedTrajectory, render_trajectories, trajectory_quality, write_quality
 
 
 @dataclass

@@ -19,15 +19,11 @@ from ..models.recon.scene_decoder import SceneDecoder
 from ..runtime import InputError, get_logger, rank, seed_everything
 from ..tokenizer.loading import load_statistics
 from .background import BackgroundWriter, read_ahead
-from .claims import Claim, claim_scenes, missing_files, remove_leftovers
-from .config import ReconstructConfig
-from .finished import FinishedScenes
-from .outputs import OutputTree
-from .pictures.grid import write_grids
-from .references import find_references
+from .config import OutputTree, ReconstructConfig
+from .finished import Claim, FinishedScenes, claim_scenes, missing_files, remove_leftovers
+from .inputs import Scenes, find_decoder, find_tokenizer, load_scene_decoder
+from .pictures import find_references, write_grids
 from .results import SceneResults, export_moments
-from .scenes import Scenes
-from .weights import find_decoder, find_tokenizer, load_scene_decoder
 
 LOGGER = get_logger(__name__)
 SEED = 0

@@ -28,8 +28,8 @@ from src.io.ply import read_ply
 from src.io.video.video import read_video, video_header
 from src.models.recon.decoder import LatentRecon, save_decoder
 from src.models.recon.heads import keep_count
+from src.reconstruct.inputs import WeightsConfig, check_configuration, find_tokenizer
 from src.reconstruct.run import reconstruct
-from src.reconstruct.weights import WeightsConfig, check_configuration, find_tokenizer
 from src.rendering.options import RasterizeOptions, Render
 from src.rendering.rasterize import Backend
 from src.runtime import InputError

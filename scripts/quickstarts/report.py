@@ -2,7 +2,6 @@
 
 import importlib.util
 import json
-import re
 import shlex
 import sys
 from collections.abc import Iterable, Iterator
@@ -10,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from src.io.scene import read_scene
-from src.runtime import InputError
+from src.runtime import InputError, natural_order
 from src.viewer.page import write_page
 
 VIEWERS = """
@@ -110,13 +109,9 @@ def _scenes(root: Path) -> list[tuple[Path, int, str]]:
             index = int(meta.stem.removeprefix("sample_"))
             key = json.loads(meta.read_text("utf-8"))["file_name"][0]
             found.append((meta.parent.parent, index, key))
-    return sorted(found, key=lambda scene: (_natural(str(scene[0])), scene[1]))
+    return sorted(found, key=lambda scene: (natural_order(str(scene[0])), scene[1]))
 
 
 def shown(path: Path) -> Path:
     """Returns a path relative to the working directory if it lies below it."""
     return path.relative_to(Path.cwd()) if path.is_relative_to(Path.cwd()) else path
-
-
-def _natural(text: str) -> list[tuple[int, str]]:
-    return [(int(part or 0), text) for part, text in re.findall(r"(\d*)(\D*)", text)]

@@ -13,11 +13,10 @@ from src.io.clip.clip import ClipPaths, is_finished
 from src.models.data.registry import FORWARD
 from src.runtime import InputError
 
-from .children import Children, Ended
+from .commands import Children, Ended, Kind, Recipe
 from .full import full_recipe
 from .inputs import Inputs, find_inputs, folder_name
 from .machine import find_compiler, query_gpus
-from .recipe import Kind, Recipe
 from .report import VIEWERS, make_pages, scene_lines, shown
 from .request import REPOSITORY, Request
 

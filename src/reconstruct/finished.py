@@ -162,17 +162,19 @@ class SceneRecord:
         kept = frozenset(root / name for name in names)
         return SceneRecord(path, root, made_from, kept=kept, written=names)
 
-    def add(self, file: Path) -> None:
-        """Notes that a file is complete."""
+    def add(self, file: Path, write: Callable[[Path], object]) -> None:
+        """Writes a file and notes that it is complete."""
+        write(file)
         self.written.append(str(file.relative_to(self.root)))
-        self._write({"files": sorted(self.written), "unfinished": True})
+        self._note(unfinished=True)
 
     def finish(self) -> None:
         """Notes that the scene is complete."""
-        self._write({"files": sorted(self.written)})
+        self._note()
 
-    def _write(self, content: Mapping[str, object]) -> None:
-        write_json(self.path, {"made_from": self.made_from, **content})
+    def _note(self, **marks: bool) -> None:
+        content = {"made_from": self.made_from, "files": sorted(self.written)}
+        write_json(self.path, content | marks)
 
 
 def read_record(path: Path) -> dict[str, Any]:

@@ -156,7 +156,7 @@ class SceneResults:
     def _queue_path(self, path: Path, write: Callable[[Path], object]) -> None:
         self.written.append(path)
         if path not in self.record.kept:
-            self.writer.submit(partial(_write_and_note, write, self.record, path))
+            self.writer.submit(partial(self.record.add, path, write))
 
 
 def export_moments(config: ReconstructConfig, trees: Mapping[int, OutputTree], index: int) -> None:
@@ -179,14 +179,8 @@ def export_moments(config: ReconstructConfig, trees: Mapping[int, OutputTree], i
         plys = [read_ply(trees[time].path(File.PLY, index)) for time in times]
         scene = SplatScene(tuple(plys), tuple(time / CLIP_FPS for time in times))
         for file in sorted(missing):
-            export_scene(scene, file, files[file])
-            record.add(file)
+            record.add(file, lambda path, name=files[file]: export_scene(scene, path, name))
         record.finish()
-
-
-def _write_and_note(write: Callable[[Path], object], record: SceneRecord, path: Path) -> None:
-    write(path)
-    record.add(path)
 
 
 def _write_export(path: Path, gaussians: Gaussians, name: str) -> None:

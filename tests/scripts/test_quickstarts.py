@@ -19,8 +19,7 @@ REPOSITORY = Path(__file__).resolve().parents[2]
 sys.path.insert(0, str(REPOSITORY / "scripts"))
 
 from downloads.catalogue import DEFAULT, GROUPS, gigabytes  # noqa: E402
-from quickstarts.inputs import cksum, find_inputs, folder_name  # noqa: E402
-from quickstarts.plan import (  # noqa: E402
+from quickstarts.full import (  # noqa: E402
     DECODER_GIB,
     PEAKS,
     check_disk,
@@ -28,6 +27,7 @@ from quickstarts.plan import (  # noqa: E402
     choose_peak,
     downloads,
 )
+from quickstarts.inputs import cksum, find_inputs, folder_name  # noqa: E402
 from quickstarts.report import make_pages  # noqa: E402
 from quickstarts.request import parse_request  # noqa: E402
 

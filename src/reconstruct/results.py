@@ -1,6 +1,9 @@
 """The files of one scene at one time: rendered here, written in the background."""
 
+from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
@@ -12,7 +15,7 @@ from torch import Tensor
 from ..export.chosen import export_path, of_moments
 from ..export.formats import export_scene
 from ..gaussians import Gaussians
-from ..io.atomic import atomic_path, remove, write_text
+from ..io.atomic import BlockWriter, atomic_path, remove, write_text
 from ..io.cameras.file import CameraFile, write_camera_file
 from ..io.image import write_png
 from ..io.ply import read_ply, write_ply
@@ -20,11 +23,62 @@ from ..io.scene import CLIP_FPS, SplatScene
 from ..io.video.video import write_video
 from ..models.data.example import Example
 from ..visualization import colorize_depth, depth_range, depth_wave, side_by_side
-from .background import BackgroundWriter
 from .config import File, OutputTree, ReconstructConfig
 from .finished import SceneRecord, made_from_path, meta_text, read_record
 from .pictures import QUALITY, References, scene_sheet
 from .rendering import RenderedTrajectory, render_trajectories, trajectory_quality, write_quality
+
+Job = Callable[[], object]
+# A job holds the pictures of a trajectory: 85 MB for 31 frames of 704x1280.
+MAX_PENDING = 12
+
+
+class BackgroundWriter(BlockWriter):
+    """Runs jobs in one other thread, in the order in which they were submitted.
+
+    After a failed job no other one runs; the next `submit`, or the end of the block, raises its
+    exception. If the block itself fails, submitted jobs still run, so that finished scenes are not
+    lost. Ctrl-C drops all but the running job.
+    """
+
+    def __init__(self, max_pending: int = MAX_PENDING) -> None:
+        self._pool = ThreadPoolExecutor(1, thread_name_prefix="writer")
+        self._pending: deque[Future[None]] = deque()
+        self._max_pending = max_pending
+        self._stopped = False
+
+    @contextmanager
+    def _block(self) -> Iterator[None]:
+        try:
+            yield
+        except KeyboardInterrupt:
+            self._pool.shutdown(cancel_futures=True)
+            raise
+        finally:
+            self._pool.shutdown()
+        self.flush()
+
+    def submit(self, job: Job) -> None:
+        """Queues a job; waits while too many are pending."""
+        while self._pending and (
+            len(self._pending) >= self._max_pending or self._pending[0].done()
+        ):
+            self._pending.popleft().result()
+        self._pending.append(self._pool.submit(self._run, job))
+
+    def flush(self) -> None:
+        """Waits for all jobs."""
+        while self._pending:
+            self._pending.popleft().result()
+
+    def _run(self, job: Job) -> None:
+        if self._stopped:
+            return
+        # Reset only by a job that succeeds: the mark of a finished scene must not be written after
+        # a failed video.
+        self._stopped = True
+        job()
+        self._stopped = False
 
 
 @dataclass

@@ -28,8 +28,8 @@ from quickstarts.full import (  # noqa: E402
     downloads,
 )
 from quickstarts.inputs import cksum, find_inputs, folder_name  # noqa: E402
-from quickstarts.report import make_pages  # noqa: E402
 from quickstarts.request import parse_request  # noqa: E402
+from quickstarts.run import make_pages  # noqa: E402
 
 
 @pytest.mark.parametrize(
@@ -236,7 +236,7 @@ def test_without_a_page_the_scenes_are_still_told(
         pages = make_pages([(tmp_path, False)])
         assert pages.failed and "page.html: got no file" in "\n".join(pages.lines())
         (tmp_path / "page.html").rmdir()
-    monkeypatch.setattr("quickstarts.report.importlib.util.find_spec", lambda name: None)
+    monkeypatch.setattr("quickstarts.run.importlib.util.find_spec", lambda name: None)
     pages = make_pages([(tmp_path, False)])
     assert not pages.failed and not pages.written
     command = f"{sys.executable} -m pip install 'open-lyra[viewer]'"

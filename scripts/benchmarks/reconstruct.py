@@ -24,8 +24,12 @@ from src.models.recon.decoder import LatentRecon
 from src.models.recon.heads import keep_count, keep_indices
 from src.reconstruct.config import OutputConfig, ReconstructConfig
 from src.reconstruct.inputs import Scenes, ScenesConfig, WeightsConfig, load_scene_decoder
-from src.reconstruct.pictures import QUALITY, find_references
-from src.reconstruct.rendering import render_trajectories, trajectory_quality
+from src.reconstruct.pictures import (
+    QUALITY,
+    find_references,
+    render_trajectories,
+    trajectory_quality,
+)
 from src.reconstruct.run import reconstruct
 from src.tokenizer.cosmos import latent_frames
 from src.tokenizer.loading import load_statistics

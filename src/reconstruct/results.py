@@ -25,8 +25,15 @@ from ..models.data.example import Example
 from ..visualization import colorize_depth, depth_range, depth_wave, side_by_side
 from .config import File, OutputTree, ReconstructConfig
 from .finished import SceneRecord, made_from_path, meta_text, read_record
-from .pictures import QUALITY, References, scene_sheet
-from .rendering import RenderedTrajectory, render_trajectories, trajectory_quality, write_quality
+from .pictures import (
+    QUALITY,
+    References,
+    RenderedTrajectory,
+    render_trajectories,
+    scene_sheet,
+    trajectory_quality,
+    write_quality,
+)
 
 Job = Callable[[], object]
 # A job holds the pictures of a trajectory: 85 MB for 31 frames of 704x1280.

@@ -21,7 +21,7 @@ from ...rendering.options import RasterizeOptions
 from ...rendering.rasterize import Backend, choose_backend, rasterize
 from ...runtime import InputError, default_device, progress
 from ...visualization import MAX_SAMPLES, colorize_depth, depth_range
-from ..rendering import FRAMES_PER_BATCH
+from ..pictures import FRAMES_PER_BATCH
 from .path import CameraPath
 
 # Out of 10; higher than the results of sample.py, which are many.

@@ -19,7 +19,7 @@ from tiny_scene import (
     tiny_tokenizer,
 )
 
-import src.reconstruct.rendering as rendering
+import src.reconstruct.pictures as pictures
 from src.checkpoints import TOKENIZER
 from src.gaussians import Gaussians
 from src.geometry.cameras import Cameras
@@ -210,7 +210,7 @@ def test_every_frame_is_rendered_once(
 ) -> None:
     """The published fourfold rendering, or a depth pass where no depth is shown."""
     calls: list[tuple[int, bool]] = []
-    original = rendering.rasterize
+    original = pictures.rasterize
 
     def counted(
         gaussians: Gaussians, cameras: Cameras, options: RasterizeOptions, backend: Backend
@@ -218,7 +218,7 @@ def test_every_frame_is_rendered_once(
         calls.append((len(cameras), options.depth))
         return original(gaussians, cameras, options, backend)
 
-    monkeypatch.setattr(rendering, "rasterize", counted)
+    monkeypatch.setattr(pictures, "rasterize", counted)
     reconstruct(static_input.configure(tmp_path, "num_test_images=1"))
     assert calls == [(PER_TRAJECTORY, True)] * 2
     calls.clear()

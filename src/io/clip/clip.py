@@ -1,4 +1,4 @@
-"""The paths of a clip's files and the clips in a folder; `clip.py` describes the contents."""
+"""Clips on disk: the paths of their files, read and written whole or in parts."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace

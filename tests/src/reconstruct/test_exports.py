@@ -8,7 +8,6 @@ import pytest
 import torch
 from tiny_scene import TinyInput, files_of
 
-from src.export.usd import GAP
 from src.io.ply import read_ply
 from src.reconstruct.run import reconstruct
 from src.runtime import InputError
@@ -88,7 +87,8 @@ def test_a_moving_scene_has_one_file_of_all_moments(
     path = root / "gaussians_export/gaussians_0.usdc"
     stage = usd.Stage.Open(str(path))
     positions = stage.GetPrimAtPath("/World/Gaussians").GetAttribute("positions")
-    assert positions.GetTimeSamples() == [0.0, 8.0 - GAP, 8.0]
+    # A moment is held until 2^-10 time codes before the next one.
+    assert positions.GetTimeSamples() == [0.0, 8.0 - 2**-10, 8.0]
     before = times_of(root)
     reconstruct(dynamic_input.configure(tmp_path, *settings))
     assert times_of(root) == before
@@ -100,7 +100,7 @@ def test_a_moving_scene_has_one_file_of_all_moments(
     reconstruct(dynamic_input.configure(tmp_path, *more))
     # OpenUSD keeps the layers that it has opened.
     stage.Reload()
-    assert positions.GetTimeSamples() == [0.0, 4.0 - GAP, 4.0, 8.0 - GAP, 8.0]
+    assert positions.GetTimeSamples() == [0.0, 4.0 - 2**-10, 4.0, 8.0 - 2**-10, 8.0]
 
 
 def test_an_evaluation_exports_nothing(static_input: TinyInput, tmp_path: Path) -> None:

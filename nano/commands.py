@@ -12,7 +12,7 @@ import torch
 
 from src.config.loading import file_layer, load_train_config
 from src.io.json_object import write_json
-from src.models.recon.weights import load_decoder
+from src.models.recon.decoder import load_decoder
 from src.runtime import InputError, default_device, setup_logging
 from src.training.checkpoints.files import export_checkpoint
 from src.training.loop.interruption import Interrupted, Stopped

@@ -20,8 +20,8 @@ from torch import Tensor
 from src.checkpoints import AVERAGE
 from src.checkpoints.steps import OPTIMIZER, STATE, newest_sound, read_state
 from src.io.atomic import atomic_path
+from src.io.damage import read_safetensors
 from src.io.json_object import read_json_object, write_json
-from src.io.state_dict import read_safetensors
 from src.runtime import InputError
 from src.training.checkpoints.files import RANDOM
 from src.training.checkpoints.writing import check_apart, check_replaceable, replaced_folder

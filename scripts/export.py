@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from src.io.ply.scene import SplatScene
+    from src.io.scene import SplatScene
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
@@ -46,7 +46,7 @@ def main() -> int:
 
     from src.export.editing import EditConfig
     from src.export.formats import export_scene
-    from src.io.ply.scene import read_scene
+    from src.io.scene import read_scene
 
     edit = EditConfig(
         min_opacity=arguments.min_opacity,

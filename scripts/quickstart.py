@@ -40,7 +40,7 @@ def main() -> int:
 
     request = parse_request(sys.argv[1:], __doc__ or "")
 
-    from quickstarts.children import Children, Stopped
+    from quickstarts.commands import Children, Stopped
     from quickstarts.run import make_scenes
 
     from src.runtime import InputError

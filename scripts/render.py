@@ -37,7 +37,7 @@ def main() -> int:
     add("--scene_fps", type=float, default=24.0, help="of a SCENE without times.json (%(default)s)")
     arguments = parser.parse_args()
 
-    from src.io.ply.scene import read_scene
+    from src.io.scene import read_scene
     from src.reconstruct.camera_path.film import FilmConfig, render_path
     from src.reconstruct.camera_path.path import PathConfig, check_scene, read_path
 

@@ -30,7 +30,7 @@ def main() -> int:
 
     import webbrowser
 
-    from src.io.ply.scene import read_scene
+    from src.io.scene import read_scene
     from src.viewer.page import served_files, write_page
     from src.viewer.serve import make_server
 

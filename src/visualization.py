@@ -14,7 +14,7 @@ import torch
 from jaxtyping import Float, UInt8
 from torch import Tensor
 
-from .io.image.pixels import round_to_uint8
+from .io.image import round_to_uint8
 
 if TYPE_CHECKING:
     from PIL.ImageDraw import ImageDraw

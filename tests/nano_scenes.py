@@ -11,10 +11,9 @@ import torch
 from src.config.sample import load_sample_config
 from src.io.cameras.file import CameraFile, write_camera_file
 from src.io.json_object import write_json
-from src.io.ply.ply import write_ply
+from src.io.ply import write_ply
 from src.models.data.dataset import ExampleDraw
-from src.reconstruct.scenes import Scenes
-from src.reconstruct.weights import find_tokenizer, load_scene_decoder
+from src.reconstruct.inputs import Scenes, find_tokenizer, load_scene_decoder
 from src.tokenizer.loading import load_statistics
 
 REPOSITORY = Path(__file__).resolve().parents[1]

@@ -8,7 +8,7 @@ from src.gaussians import Gaussians
 from src.geometry.cameras import Cameras
 from src.io.cameras.file import CameraFile, write_camera_file
 from src.io.json_object import write_json
-from src.io.ply.ply import write_ply
+from src.io.ply import write_ply
 from src.io.video.video import write_video
 
 WIDTH, HEIGHT, FRAMES = 160, 90, 9

@@ -6,7 +6,7 @@ from typing import Any
 
 from src.depth.backends.choice import resolve_depth
 from src.depth.backends.video import resolve_video_depth
-from src.io.image.image import read_image, write_png
+from src.io.image import read_image, write_png
 from src.io.locks import process_lock
 
 from .conditioning.cache import PointCache

@@ -14,8 +14,8 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from src.io.atomic import atomic_path
+from src.io.damage import read_safetensors
 from src.io.json_object import read_json_object, write_json
-from src.io.state_dict import read_safetensors
 from src.runtime import InputError
 
 from ..diffusion.model.network import Gen3CTransformer

@@ -13,7 +13,7 @@ import torch
 from jaxtyping import Bool, Float
 from torch import Tensor, nn
 
-from src.tokenizer.statistics import SIGMA_DATA
+from src.tokenizer.cosmos import SIGMA_DATA
 from src.training.task import Objective
 
 from ..diffusion.conditioning.conditions import Conditions

@@ -8,7 +8,7 @@ from torch import Tensor
 
 from src.checkpoints import find_named
 from src.config.loading import find_path
-from src.io.state_dict import check_tensors
+from src.io.damage import check_tensors
 from src.models.recon.scene_decoder import floating_type
 from src.runtime import InputError, default_device, get_logger, without_memory
 from src.tokenizer.cosmos import VideoTokenizer, latent_frames

@@ -14,7 +14,7 @@ from torch import Tensor
 
 from src.evaluation.hole_filling import fill_nearest
 from src.evaluation.metrics import clip_errors
-from src.io.image.pixels import to_uint8
+from src.io.image import to_uint8
 from src.tokenizer.cosmos import VideoTokenizer
 from src.training.task import Model, Share, Validation
 from src.visualization import contact_sheet

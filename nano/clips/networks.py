@@ -18,8 +18,8 @@ from cosmos_predict1.diffusion.sampling.pipeline import Gen3C
 from cosmos_predict1.diffusion.sampling.recipe import SamplingPlan
 from src.checkpoints import find_checkpoint, search_checkpoint
 from src.depth.backends.nano import NanoDepth, load_nano_depth
+from src.models.recon.decoder import load_decoder
 from src.models.recon.scene_decoder import SceneDecoder, cast_trunk
-from src.models.recon.weights import load_decoder
 from src.tokenizer.cosmos import VideoTokenizer
 from src.tokenizer.loading import load_tokenizer
 from src.training.task import Stopwatch

@@ -27,7 +27,7 @@ from cosmos_predict1.diffusion.sampling.recipe import (
 from cosmos_predict1.diffusion.scenes.scene import Scene
 from cosmos_predict1.diffusion.scenes.shots import Rig
 from cosmos_predict1.training.sources import paired_frames
-from src.io.image.pixels import to_uint8
+from src.io.image import to_uint8
 from src.training.task import Stopwatch
 
 # Clips that are sampled or decoded at once.

@@ -21,7 +21,7 @@ from src.depth.backends.video import FrameByFrame, VideoFrames
 from src.depth.estimate import DepthEstimate
 from src.geometry.cameras import Cameras
 from src.geometry.fit import WHOLE, Region
-from src.io.image.pixels import round_to_uint8
+from src.io.image import round_to_uint8
 
 from ..worlds.rendering.render import render_worlds
 from ..worlds.scene import Worlds, world_cameras

@@ -18,7 +18,7 @@ from torch import Tensor
 from src.geometry.cameras import Cameras, invert_rigid
 from src.geometry.trajectories import MULTI_TRAJECTORY, make_trajectory
 from src.io.clip.clip import Clip, ClipPaths, is_finished, open_clip, write_clip
-from src.io.image.pixels import round_to_uint8
+from src.io.image import round_to_uint8
 from src.models.recon.scene_decoder import floating_type
 from src.runtime import core_pool, default_device, get_logger, progress
 from src.tokenizer.cosmos import VideoTokenizer, latent_frames

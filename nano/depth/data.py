@@ -17,7 +17,7 @@ from src.geometry.cameras import Cameras
 from src.geometry.rays import unproject
 from src.io.clip.clip import ClipPaths, list_keys, list_trajectories, open_clip
 from src.io.clip.packed import open_root
-from src.io.image.pixels import round_to_uint8
+from src.io.image import round_to_uint8
 from src.models.data.dataset import split_scenes
 from src.models.data.reading import ExampleFit
 from src.runtime import InputError, progress

@@ -11,7 +11,7 @@ from jaxtyping import UInt8
 from torch import Tensor
 
 from src.depth.backends.nano import NanoDepth, NanoPrediction, load_nano_depth, save_nano_depth
-from src.io.image.pixels import round_to_uint8
+from src.io.image import round_to_uint8
 from src.runtime import InputError, can_compile, without_memory
 from src.training.task import Model, Objective, Progress, Share, Stopwatch, Validation, joined
 from src.visualization import colorize_depth, contact_sheet

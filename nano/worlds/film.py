@@ -12,7 +12,7 @@ from jaxtyping import Float, Float16, UInt8
 from torch import Tensor
 
 from src.geometry.cameras import Cameras
-from src.io.image.pixels import round_to_uint8
+from src.io.image import round_to_uint8
 from src.runtime import InputError, get_logger
 
 from .rendering.render import render_worlds

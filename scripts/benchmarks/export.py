@@ -24,8 +24,8 @@ import torch
 from src.export.formats import FORMATS, export_scene
 from src.gaussians import Gaussians
 from src.io.cameras.file import read_camera_file
-from src.io.ply.ply import read_ply, write_ply
-from src.io.ply.scene import read_scene
+from src.io.ply import read_ply, write_ply
+from src.io.scene import read_scene
 from src.rendering.rasterize import rasterize
 from tests.src.export.comparing import (
     DECIBELS,

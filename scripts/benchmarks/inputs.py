@@ -8,8 +8,7 @@ import torch
 
 from src.geometry.cameras import Cameras
 from src.io.clip.clip import Clip
-from src.models.recon.decoder import DecoderConfig, LatentRecon
-from src.models.recon.weights import save_decoder
+from src.models.recon.decoder import DecoderConfig, LatentRecon, save_decoder
 from src.tokenizer.cosmos import VideoTokenizer, latent_frames
 from src.tokenizer.loading import save_tokenizer
 

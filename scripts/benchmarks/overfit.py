@@ -18,12 +18,10 @@ import nano  # noqa: F401 (offers the clips of the world to the task)
 from src.checkpoints.steps import newest_sound
 from src.config.loading import command_line_layer, file_layer, load_train_config
 from src.evaluation.metrics import psnr
-from src.io.image.image import write_png
-from src.io.image.pixels import round_to_uint8
+from src.io.image import round_to_uint8, write_png
 from src.models.data.dataset import ExampleDraw
 from src.models.data.example import unit_color
-from src.models.recon.decoder import DecoderConfig, LatentRecon
-from src.models.recon.weights import load_decoder, save_decoder
+from src.models.recon.decoder import DecoderConfig, LatentRecon, load_decoder, save_decoder
 from src.training.decoder.config import DecoderTrainConfig
 from src.training.decoder.data import open_data
 from src.training.decoder.task import DecoderTask

@@ -9,7 +9,7 @@ import torch
 from plyfile import PlyData, PlyElement
 
 from src.gaussians import Gaussians
-from src.io.ply.ply import (
+from src.io.ply import (
     COLOR,
     POSITION,
     PROPERTIES,

@@ -16,20 +16,21 @@ from torch import nn
 
 from src.gaussians import Gaussians
 from src.io.clip.clip import ClipPaths, write_clip
-from src.io.ply.ply import write_ply
+from src.io.ply import write_ply
 from src.io.video.video import write_video
 from src.models.data.sampling import ExampleSamplingConfig
 from src.models.recon.blocks import MambaBlock, PatchEmbed
 from src.models.recon.decoder import LatentRecon
 from src.models.recon.heads import keep_count, keep_indices
 from src.reconstruct.config import OutputConfig, ReconstructConfig
-from src.reconstruct.quality import trajectory_quality
-from src.reconstruct.references import find_references
-from src.reconstruct.rendering import render_trajectories
-from src.reconstruct.results import QUALITY
+from src.reconstruct.inputs import Scenes, ScenesConfig, WeightsConfig, load_scene_decoder
+from src.reconstruct.pictures import (
+    QUALITY,
+    find_references,
+    render_trajectories,
+    trajectory_quality,
+)
 from src.reconstruct.run import reconstruct
-from src.reconstruct.scenes import Scenes, ScenesConfig
-from src.reconstruct.weights import WeightsConfig, load_scene_decoder
 from src.tokenizer.cosmos import latent_frames
 from src.tokenizer.loading import load_statistics
 

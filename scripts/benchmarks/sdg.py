@@ -21,7 +21,7 @@ from cosmos_predict1.diffusion.model.architecture import SamplingDefaults, Trans
 from cosmos_predict1.diffusion.model.network import save_generator
 from cosmos_predict1.diffusion.run import run as make_clips
 from cosmos_predict1.diffusion.sampling.pipeline import load_gen3c
-from src.io.image.image import write_png
+from src.io.image import write_png
 
 from .generator import FULL, random_network
 from .inputs import TINY_TOKENIZER, write_tokenizer

@@ -8,8 +8,15 @@ from dataclasses import dataclass
 from itertools import chain
 from pathlib import Path
 
-from src.io.image.folders import HEIC_SUFFIXES, PICTURE_SUFFIXES, VIDEO_SUFFIXES
-from src.io.image.image import HEIC_EXPECTED, can_read_heic
+from src.io.image import (
+    HEIC_EXPECTED,
+    HEIC_SUFFIXES,
+    PICTURE_SUFFIXES,
+    VIDEO_SUFFIXES,
+    can_read_heic,
+    is_picture,
+    is_video,
+)
 from src.runtime import InputError
 
 REFLECTED = bytes(int(f"{byte:08b}"[::-1], 2) for byte in range(256))
@@ -33,25 +40,21 @@ def find_inputs(source: Path) -> Inputs:
     Raises:
         InputError: a file of another type, a folder without a picture or a video.
     """
-    pictures = PICTURE_SUFFIXES + (HEIC_SUFFIXES if can_read_heic() else ())
-    videos = VIDEO_SUFFIXES
+    suffixes = PICTURE_SUFFIXES + (HEIC_SUFFIXES if can_read_heic() else ()) + VIDEO_SUFFIXES
     paths = sorted(source.iterdir()) if source.is_dir() else [source]
     paths = [path for path in paths if path == source or not path.name.startswith(".")]
+    taken = [path for path in paths if path.suffix.lower() in suffixes]
     found = Inputs(
-        pictures=tuple(path for path in paths if _fault(path, pictures) is None),
-        videos=tuple(path for path in paths if _fault(path, videos) is None),
-        left_out=tuple(
-            (path, fault)
-            for path in paths
-            if (fault := _fault(path, pictures + videos)) is not None
-        ),
+        pictures=tuple(path for path in taken if is_picture(path)),
+        videos=tuple(path for path in taken if is_video(path)),
+        left_out=tuple((path, _fault(path)) for path in paths if path not in taken),
     )
     if found.pictures or found.videos:
         return found
     if source.is_dir():
         value = "neither pictures nor videos in it"
-        raise InputError(source, value, f"files that end with {_listed(pictures + videos)}")
-    raise InputError(source, found.left_out[0][1], _listed(pictures + videos))
+        raise InputError(source, value, f"files that end with {_listed(suffixes)}")
+    raise InputError(source, found.left_out[0][1], _listed(suffixes))
 
 
 def folder_name(source: Path, contents: Iterable[Path], *words: str) -> str:
@@ -88,14 +91,11 @@ def _pieces(paths: Iterable[Path]) -> Iterator[bytes]:
             yield os.fsencode(path.name)
 
 
-def _fault(path: Path, suffixes: tuple[str, ...]) -> str | None:
-    """Returns why a path is no such file, or None if it has one of the suffixes."""
-    suffix = path.suffix.lower()
-    if suffix in suffixes:
-        return None
+def _fault(path: Path) -> str:
+    """Returns why a path is left out."""
     if not path.is_file():
         return "a folder" if path.is_dir() else "no file"
-    if suffix in HEIC_SUFFIXES:
+    if is_picture(path):
         return f"HEIC, which wants {HEIC_EXPECTED}, or save it as jpg"
     return f"unknown type of file ({path.suffix or 'no suffix'})"
 

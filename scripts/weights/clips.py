@@ -7,7 +7,7 @@ from pathlib import Path
 import torch
 
 from src.evaluation.metrics import psnr
-from src.io.clip.cameras import read_poses
+from src.io.cameras.frame_table import read_poses
 from src.io.clip.clip import ClipPaths
 from src.io.clip.packed import open_root
 from src.io.video.video import video_header
@@ -16,9 +16,8 @@ from src.models.data.example import unit_color
 from src.models.data.reading import ReadingConfig
 from src.models.data.registry import DatasetSpec
 from src.models.data.sampling import ExampleSamplingConfig
-from src.models.recon.decoder import Precision
+from src.models.recon.decoder import Precision, load_decoder
 from src.models.recon.scene_decoder import SceneDecoder, cast_trunk, floating_type
-from src.models.recon.weights import load_decoder
 from src.rendering.rasterize import rasterize
 from src.runtime import InputError
 from src.tokenizer.loading import load_statistics, load_tokenizer

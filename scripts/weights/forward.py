@@ -15,7 +15,7 @@ from cosmos_predict1.diffusion.model.positions import rotary_angles
 from cosmos_predict1.diffusion.model.text import PromptEncoder
 from src.depth.backends.choice import resolve_depth
 from src.evaluation.metrics import load_lpips, psnr
-from src.models.recon.weights import load_decoder
+from src.models.recon.decoder import load_decoder
 from src.tokenizer.loading import load_tokenizer
 
 from .networks import Finding

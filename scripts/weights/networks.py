@@ -16,10 +16,10 @@ from src.checkpoints import layout
 from src.checkpoints.opening import Unread, Weights, open_weights, plain_names
 from src.depth.backends.nano import load_nano_depth
 from src.evaluation.metrics import BACKBONE_FILE, CONVOLUTIONS, LINEAR_FILE, LPIPS, TAPS
-from src.io.state_dict import check_tensors
+from src.io.damage import check_tensors
+from src.models.recon.decoder import MARKER as DECODER_MARKER
 from src.models.recon.decoder import DecoderConfig, LatentRecon
-from src.models.recon.weights import MARKER as DECODER_MARKER
-from src.models.recon.weights import read_config as read_decoder_config
+from src.models.recon.decoder import read_config as read_decoder_config
 from src.runtime import InputError, listed
 from src.tokenizer.cosmos import VideoTokenizer
 from src.tokenizer.loading import (

@@ -8,8 +8,7 @@ from ..models.data.reading import ReadingConfig
 from ..models.data.sampling import ExampleSamplingConfig
 from ..models.recon.scene_decoder import TypeName
 from ..reconstruct.config import OutputConfig, ReconstructConfig
-from ..reconstruct.scenes import ScenesConfig
-from ..reconstruct.weights import WeightsConfig
+from ..reconstruct.inputs import ScenesConfig, WeightsConfig
 from ..rendering.rasterize import Backend
 from ..runtime import InputError
 from ..training.decoder.config import DecoderTrainConfig

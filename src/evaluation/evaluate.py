@@ -12,7 +12,7 @@ from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 
 from ..io.atomic import atomic_path
-from ..io.image.image import write_png
+from ..io.image import write_png
 from ..io.json_object import write_json
 from ..runtime import InputError, get_logger, listed, progress
 from ..visualization import plot_curve

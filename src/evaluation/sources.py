@@ -14,14 +14,14 @@ from jaxtyping import UInt8
 from torch import Tensor
 
 from ..geometry.fit import cover_size, cut_middle
-from ..io.image.folders import (
+from ..io.image import (
     PICTURE_SUFFIXES,
     VIDEO_SUFFIXES,
     find_images,
     is_picture,
     is_video,
+    read_image,
 )
-from ..io.image.image import read_image
 from ..io.video.video import iterate_video, read_video, video_info
 from ..runtime import InputError, listed, natural_order
 

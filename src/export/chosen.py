@@ -7,7 +7,7 @@ from pathlib import Path
 import torch
 
 from ..gaussians import Gaussians
-from ..io.ply.scene import SplatScene
+from ..io.scene import SplatScene
 from ..runtime import InputError
 from .formats import FORMATS, export_scene
 

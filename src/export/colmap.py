@@ -15,9 +15,8 @@ from ..gaussians import Gaussians
 from ..geometry.cameras import Cameras, invert_rigid, matrix_to_quaternion
 from ..io.atomic import atomic_path
 from ..io.cameras.file import read_camera_file
-from ..io.image.image import write_png
-from ..io.image.pixels import round_to_uint8
-from ..io.ply.scene import SplatScene
+from ..io.image import round_to_uint8, write_png
+from ..io.scene import SplatScene
 from ..io.video.video import iterate_video, video_header
 from ..runtime import InputError
 

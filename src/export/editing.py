@@ -8,7 +8,7 @@ from jaxtyping import Bool, Float
 from torch import Tensor
 
 from ..gaussians import Gaussians
-from ..io.ply.scene import SplatScene
+from ..io.scene import SplatScene
 from ..runtime import InputError
 
 # Rotations about the x axis, in degrees, that turn up -y (OpenCV) into up y and up z.

@@ -7,9 +7,8 @@ from pathlib import Path
 
 from ..gaussians import Gaussians
 from ..io.json_object import write_json
-from ..io.ply.compressed import write_compressed
-from ..io.ply.ply import write_ply
-from ..io.ply.scene import TIMES, SplatScene
+from ..io.ply import write_compressed, write_ply
+from ..io.scene import TIMES, SplatScene
 from ..runtime import InputError
 from .colmap import write_colmap
 from .editing import EditConfig, edit_scene

@@ -8,7 +8,7 @@ import torch
 
 from ..gaussians import Gaussians
 from ..io.atomic import atomic_path
-from ..io.ply.scene import SplatScene
+from ..io.scene import SplatScene
 from ..runtime import import_extra
 
 # fourdgs wants a threshold of visibility; its own default.

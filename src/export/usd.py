@@ -9,8 +9,8 @@ import torch
 
 from ..gaussians import Gaussians
 from ..io.atomic import atomic_path
-from ..io.ply.ply import SH_CONSTANT
-from ..io.ply.scene import SplatScene
+from ..io.ply import SH_CONSTANT
+from ..io.scene import SplatScene
 from ..runtime import import_extra
 
 CODES_PER_SECOND = 24.0

@@ -1,4 +1,4 @@
-"""Untrusted files: missing, damaged, or a Git LFS pointer; zip archives and numpy arrays.
+"""Untrusted files: missing, damaged, or a Git LFS pointer; zip archives, numpy arrays, tensors.
 
 Sizes that a header claims are compared with the bytes in the file before anything is read or
 allocated, so that a small file cannot fill the memory. A member of an archive is read whole, so
@@ -12,14 +12,17 @@ import struct
 import tokenize
 import zipfile
 import zlib
-from collections.abc import Collection, Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
 from jaxtyping import Shaped
+from safetensors import SafetensorError
+from safetensors.torch import load_file
+from torch import Tensor
 
-from ..runtime import InputError
+from ..runtime import InputError, listed
 from .atomic import atomic_path
 
 # Exceptions of decoders on damaged files: zip, pickle, numpy's headers, Pillow.
@@ -166,3 +169,37 @@ def _parse(path: Path, name: str, content: bytes, expected: str) -> Shaped[np.nd
         return flat.reshape(shape, order="F" if fortran else "C")
     except DAMAGES as error:
         raise InputError(path, f"unreadable ({name}: {error})", expected) from error
+
+
+def read_safetensors(path: Path) -> dict[str, Tensor]:
+    """The tensors of a file on the CPU, memory-mapped; `InputError` if it cannot be read."""
+    try:
+        return load_file(path)
+    except (SafetensorError, OSError) as error:
+        raise InputError(path, f"unreadable ({error})", "a complete safetensors file") from error
+
+
+def check_tensors(
+    source: Path, found: Mapping[str, Tensor], wanted: Mapping[str, Tensor], network: str
+) -> None:
+    """Raise `InputError` unless `found` has exactly the `wanted` floating-point tensors."""
+    sizes = {name: list(tensor.shape) for name, tensor in found.items()}
+    needed = {name: list(tensor.shape) for name, tensor in wanted.items()}
+    problems = {
+        "missing": [f"{name} {size}" for name, size in needed.items() if name not in sizes],
+        "unexpected": [f"{name} {size}" for name, size in sizes.items() if name not in needed],
+        "of another shape": [
+            f"{name} {sizes[name]} instead of {size}"
+            for name, size in needed.items()
+            if sizes.get(name, size) != size
+        ],
+        "not floating-point": [
+            f"{name} {tensor.dtype}"
+            for name, tensor in found.items()
+            if not tensor.is_floating_point()
+        ],
+    }
+    texts = [f"{len(names)} {what}: {listed(names)}" for what, names in problems.items() if names]
+    if texts:
+        expected = f"exactly the {len(wanted)} tensors of {network}"
+        raise InputError(source, "; ".join(texts), expected)

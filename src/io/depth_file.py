@@ -8,9 +8,8 @@ z-depth; values that are not finite and positive are unknown.
 """
 
 import io
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from itertools import count as count_from
 from pathlib import Path
 
 import numpy as np
@@ -19,7 +18,7 @@ from jaxtyping import Float, Shaped
 from torch import Tensor
 
 from ..runtime import InputError
-from .cameras.intrinsics import check_lens, from_matrices, in_shares, to_pixels
+from .cameras.frame_table import check_lens, from_matrices, in_shares, to_pixels
 from .clip.packed import as_path
 from .damage import (
     check_file,
@@ -170,7 +169,8 @@ def _read_exr(path: Path) -> Float[Tensor, "h w"]:
 
 def write_depth_archive(path: Path | str, depth: Float[Tensor, "frame h w"]) -> None:
     """Write depth maps of the frames 0 ... n-1 atomically, rounded to half floats."""
-    write_members(Path(path), SUFFIX, (_encode(frame) for frame in depth.detach()))
+    named = ((f"{index:05d}{SUFFIX}", _encode(frame)) for index, frame in enumerate(depth.detach()))
+    write_archive(Path(path), named)
 
 
 def read_depth_archive(
@@ -260,12 +260,6 @@ def read_members(path: Path, suffix: str, indices: Sequence[int]) -> Iterator[by
             except KeyError as error:
                 expected = f"one file for each frame, up to {len(archive.namelist())} in all"
                 raise InputError(path, f"no member {name} for frame {index}", expected) from error
-
-
-def write_members(path: Path, suffix: str, contents: Iterable[bytes]) -> None:
-    """Write one file per frame 0 ... n-1, atomically."""
-    names = (f"{index:05d}{suffix}" for index in count_from())
-    write_archive(path, zip(names, contents, strict=False))
 
 
 def _expected(suffix: str) -> str:

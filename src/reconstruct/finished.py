@@ -1,28 +1,37 @@
-"""Finds the finished scenes of a run: all files are there, made from the run's own inputs.
+"""Finished scenes, and the scenes that other runs are making: none is made twice or mixed up.
 
 Every scene has a record (`made_from.json`) with the digests of its clips and weights, its settings
-and its written files.
+and its written files. It grows with every file, so that a run that was stopped keeps the complete
+files of its last scene when it is called again. Until the last file it says `"unfinished": true`.
+
+A scene is locked while it is made. A run skips the scenes that another one is making, makes all
+others, then waits for the other run and makes what is still missing.
 """
 
-from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+import json
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import ExitStack, suppress
+from dataclasses import asdict, dataclass, field
 from functools import cached_property
 from pathlib import Path
+from typing import Any, NamedTuple
 
+from ..io.atomic import remove
 from ..io.clip.clip import ClipPaths
+from ..io.json_object import read_json_object, write_json
+from ..io.locks import HeldError, process_lock
 from ..io.records import check_made_from, content_digest, plain, weights_digest
-from ..models.recon.weights import NOT_STORED
+from ..models.recon.decoder import NOT_STORED
 from ..runtime import InputError
-from .config import OutputConfig, ReconstructConfig
-from .outputs import File, OutputTree
-from .record import WAY_OUT, meta_text, read_record
-from .scenes import Scenes
-from .weights import find_decoder, find_tokenizer
+from .config import File, OutputConfig, OutputTree, ReconstructConfig
+from .inputs import Scenes, find_decoder, find_tokenizer
 
 # Files of a clip; its metadata does not change the results.
 PARTS = ("rgb", "pose", "intrinsics", "latent", "depth")
 # Settings of the output that don't change the files of a scene.
 ELSEWHERE = {"folder", "finished", "grid", "grid_scenes"}
+WAY_OUT = "overwrite=true replaces it, another out_dir_inference keeps both"
+ONE_RUN = "one run at a time for each scene; wait for it, or choose another out_dir_inference"
 
 
 @dataclass(frozen=True)
@@ -122,3 +131,117 @@ def made_from_path(config: OutputConfig, tree: OutputTree, index: int, key: str)
     if config.eval_only:
         return tree.path(File.EVALUATION_MADE_FROM, key)
     return tree.path(File.MADE_FROM, index)
+
+
+@dataclass(frozen=True)
+class SceneRecord:
+    """The record of a scene whose files are being written below `root`.
+
+    `kept` are files that a stopped run wrote from the same inputs and settings.
+    """
+
+    path: Path
+    root: Path
+    made_from: Mapping[str, object]
+    kept: frozenset[Path] = frozenset()
+    written: list[str] = field(default_factory=list)
+
+    @staticmethod
+    def begin(path: Path, root: Path, made_from: Mapping[str, object], keep: bool) -> "SceneRecord":
+        """Begins to write a scene; with `keep`, complete files of the same making stay."""
+        stored: dict[str, Any] = {}
+        if keep and path.is_file():
+            # A damaged record counts as none: the scene is made anew.
+            with suppress(InputError):
+                stored = read_record(path)
+        if stored.get("made_from") != plain(made_from):
+            # While files change, no record may describe the old ones.
+            remove(path)
+            return SceneRecord(path, root, made_from)
+        names = [name for name in stored["files"] if (root / name).is_file()]
+        kept = frozenset(root / name for name in names)
+        return SceneRecord(path, root, made_from, kept=kept, written=names)
+
+    def add(self, file: Path, write: Callable[[Path], object]) -> None:
+        """Writes a file and notes that it is complete."""
+        write(file)
+        self.written.append(str(file.relative_to(self.root)))
+        self._note(unfinished=True)
+
+    def finish(self) -> None:
+        """Notes that the scene is complete."""
+        self._note()
+
+    def _note(self, **marks: bool) -> None:
+        content = {"made_from": self.made_from, "files": sorted(self.written)}
+        write_json(self.path, content | marks)
+
+
+def read_record(path: Path) -> dict[str, Any]:
+    """Reads the record of a scene; `InputError` if it is another file."""
+    record = read_json_object(path)
+    if not isinstance(record.get("made_from"), dict) or not isinstance(record.get("files"), list):
+        raise InputError(path, "no made_from and files", f"the record of a scene; {WAY_OUT}")
+    return record
+
+
+def meta_text(key: str) -> str:
+    """Returns the content of a finished scene's meta file."""
+    return json.dumps({"file_name": [key]}) + "\n"
+
+
+class Claim(NamedTuple):
+    """A scene that is locked until `release` is called, and the times still to be made."""
+
+    index: int
+    times: list[int | None]
+    release: Callable[[], None]
+
+
+def claim_scenes(
+    indices: Iterable[int],
+    finished: FinishedScenes,
+    trees: Mapping[int | None, OutputTree],
+    stack: ExitStack,
+    held: list[int] | None = None,
+) -> Iterator[Claim]:
+    """Yields the unfinished scenes, locked at all times until released or `stack` ends.
+
+    The numbers of scenes that other runs hold are added to `held`; without it, this run waits for
+    those scenes. `indices` have to grow, or two runs could wait for each other forever.
+    """
+    for index in indices:
+        with ExitStack() as locks:
+            try:
+                for tree in trees.values():
+                    path = tree.path(File.LOCK, index)
+                    locks.enter_context(process_lock(path, ONE_RUN, wait=held is None))
+            except HeldError:
+                assert held is not None, "a lock that was waited for is held"
+                held.append(index)
+                continue
+            # Another run may have made it since this one looked.
+            times = finished.unfinished(trees, index)
+            if not times:
+                continue
+            kept = locks.pop_all()
+        stack.push(kept)
+        yield Claim(index, times, kept.close)
+
+
+def remove_leftovers(tree: OutputTree) -> None:
+    """Removes the locks of runs that were killed."""
+    for path in tree.root.glob("meta/.sample_*.lock"):
+        with suppress(HeldError), process_lock(path, ONE_RUN):
+            pass
+
+
+def missing_files(tree: OutputTree, index: int, files: Iterable[Path]) -> list[Path]:
+    """Returns the files of a scene that are gone, once no other run is making it again."""
+    files = list(files)
+    gone = [path for path in files if not path.is_file()]
+    lock = tree.path(File.LOCK, index)
+    if not gone or not lock.parent.is_dir():
+        return gone
+    with process_lock(lock, ONE_RUN, wait=True):
+        return [path for path in files if not path.is_file()]

@@ -1,6 +1,9 @@
 """The files of one scene at one time: rendered here, written in the background."""
 
+from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
@@ -12,26 +15,77 @@ from torch import Tensor
 from ..export.chosen import export_path, of_moments
 from ..export.formats import export_scene
 from ..gaussians import Gaussians
-from ..io.atomic import atomic_path, remove, write_text
+from ..io.atomic import BlockWriter, atomic_path, remove, write_text
 from ..io.cameras.file import CameraFile, write_camera_file
-from ..io.image.image import write_png
-from ..io.ply.ply import read_ply, write_ply
-from ..io.ply.scene import CLIP_FPS, SplatScene
+from ..io.image import write_png
+from ..io.ply import read_ply, write_ply
+from ..io.scene import CLIP_FPS, SplatScene
 from ..io.video.video import write_video
 from ..models.data.example import Example
 from ..visualization import colorize_depth, depth_range, depth_wave, side_by_side
-from .background import BackgroundWriter
-from .config import ReconstructConfig
-from .finished import made_from_path
-from .outputs import File, OutputTree
-from .pictures.sheet import scene_sheet
-from .quality import trajectory_quality, write_quality
-from .record import SceneRecord, meta_text, read_record
-from .references import References
-from .rendering import RenderedTrajectory, render_trajectories
+from .config import File, OutputTree, ReconstructConfig
+from .finished import SceneRecord, made_from_path, meta_text, read_record
+from .pictures import (
+    QUALITY,
+    References,
+    RenderedTrajectory,
+    render_trajectories,
+    scene_sheet,
+    trajectory_quality,
+    write_quality,
+)
 
-# Out of 10; the published quality.
-QUALITY = 5
+Job = Callable[[], object]
+# A job holds the pictures of a trajectory: 85 MB for 31 frames of 704x1280.
+MAX_PENDING = 12
+
+
+class BackgroundWriter(BlockWriter):
+    """Runs jobs in one other thread, in the order in which they were submitted.
+
+    After a failed job no other one runs; the next `submit`, or the end of the block, raises its
+    exception. If the block itself fails, submitted jobs still run, so that finished scenes are not
+    lost. Ctrl-C drops all but the running job.
+    """
+
+    def __init__(self, max_pending: int = MAX_PENDING) -> None:
+        self._pool = ThreadPoolExecutor(1, thread_name_prefix="writer")
+        self._pending: deque[Future[None]] = deque()
+        self._max_pending = max_pending
+        self._stopped = False
+
+    @contextmanager
+    def _block(self) -> Iterator[None]:
+        try:
+            yield
+        except KeyboardInterrupt:
+            self._pool.shutdown(cancel_futures=True)
+            raise
+        finally:
+            self._pool.shutdown()
+        self.flush()
+
+    def submit(self, job: Job) -> None:
+        """Queues a job; waits while too many are pending."""
+        while self._pending and (
+            len(self._pending) >= self._max_pending or self._pending[0].done()
+        ):
+            self._pending.popleft().result()
+        self._pending.append(self._pool.submit(self._run, job))
+
+    def flush(self) -> None:
+        """Waits for all jobs."""
+        while self._pending:
+            self._pending.popleft().result()
+
+    def _run(self, job: Job) -> None:
+        if self._stopped:
+            return
+        # Reset only by a job that succeeds: the mark of a finished scene must not be written after
+        # a failed video.
+        self._stopped = True
+        job()
+        self._stopped = False
 
 
 @dataclass
@@ -163,7 +217,7 @@ class SceneResults:
     def _queue_path(self, path: Path, write: Callable[[Path], object]) -> None:
         self.written.append(path)
         if path not in self.record.kept:
-            self.writer.submit(partial(_write_and_note, write, self.record, path))
+            self.writer.submit(partial(self.record.add, path, write))
 
 
 def export_moments(config: ReconstructConfig, trees: Mapping[int, OutputTree], index: int) -> None:
@@ -186,14 +240,8 @@ def export_moments(config: ReconstructConfig, trees: Mapping[int, OutputTree], i
         plys = [read_ply(trees[time].path(File.PLY, index)) for time in times]
         scene = SplatScene(tuple(plys), tuple(time / CLIP_FPS for time in times))
         for file in sorted(missing):
-            export_scene(scene, file, files[file])
-            record.add(file)
+            record.add(file, lambda path, name=files[file]: export_scene(scene, path, name))
         record.finish()
-
-
-def _write_and_note(write: Callable[[Path], object], record: SceneRecord, path: Path) -> None:
-    write(path)
-    record.add(path)
 
 
 def _write_export(path: Path, gaussians: Gaussians, name: str) -> None:

@@ -3,10 +3,13 @@
 The processes exchange nothing: scene number i belongs to process i modulo their number.
 """
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import ExitStack
 from datetime import timedelta
+from itertools import chain
 from pathlib import Path
+from typing import TypeVar
 
 import torch
 from tqdm import tqdm
@@ -18,17 +21,14 @@ from ..models.data.example import Example
 from ..models.recon.scene_decoder import SceneDecoder
 from ..runtime import InputError, get_logger, rank, seed_everything
 from ..tokenizer.loading import load_statistics
-from .background import BackgroundWriter, read_ahead
-from .claims import Claim, claim_scenes, missing_files, remove_leftovers
-from .config import ReconstructConfig
-from .finished import FinishedScenes
-from .outputs import OutputTree
-from .pictures.grid import write_grids
-from .references import find_references
-from .results import SceneResults, export_moments
-from .scenes import Scenes
-from .weights import find_decoder, find_tokenizer, load_scene_decoder
+from .config import OutputTree, ReconstructConfig
+from .finished import Claim, FinishedScenes, claim_scenes, missing_files, remove_leftovers
+from .inputs import Scenes, find_decoder, find_tokenizer, load_scene_decoder
+from .pictures import find_references, write_grids
+from .results import BackgroundWriter, SceneResults, export_moments
 
+T = TypeVar("T")
+U = TypeVar("U")
 LOGGER = get_logger(__name__)
 SEED = 0
 # A process that has finished its scenes may wait this long for the others.
@@ -125,6 +125,17 @@ def _reconstruct_scenes(
     gone = [path for tree, index, files in written for path in missing_files(tree, index, files)]
     if gone:
         raise InputError(gone[0], f"{len(gone)} files are gone", "results that nobody removes")
+
+
+def read_ahead(read: Callable[[U], T], items: Iterable[U]) -> Iterator[tuple[U, T]]:
+    """Yields `(item, read(item))` while the next item is read."""
+    with ThreadPoolExecutor(1, thread_name_prefix="reader") as reader:
+        submitted = ((item, reader.submit(read, item)) for item in items)
+        pending: tuple[U, Future[T]] | None = None
+        for following in chain(submitted, [None]):
+            if pending is not None:
+                yield pending[0], pending[1].result()
+            pending = following
 
 
 def _make_scene(

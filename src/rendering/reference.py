@@ -16,9 +16,15 @@ from ..geometry.cameras import Cameras
 from ..runtime import core_pool
 from .blending import Blend, Canvas
 from .options import RasterizeOptions, Render
-from .projection import Footprint, to_camera_space
-from .projection_ewa import footprint_ewa, response_ewa
-from .projection_ut import footprint_ut, meets_ut, response_ut
+from .projection import (
+    Footprint,
+    footprint_ewa,
+    footprint_ut,
+    meets_ut,
+    response_ewa,
+    response_ut,
+    to_camera_space,
+)
 from .tiles import TileGrid, TileLists, count_tiles, intersect_tiles
 
 # Frames x Gaussians of one pass; more frames are rendered in several passes.

@@ -17,11 +17,16 @@ from torch import Tensor
 from ..checkpoints import file_sets, layout
 from ..checkpoints.opening import open_weights, plain_names
 from ..io.atomic import atomic_path
+from ..io.damage import check_tensors, read_safetensors
 from ..io.json_object import is_count, is_number, read_json_object, write_json
-from ..io.state_dict import check_tensors, read_safetensors
 from ..runtime import InputError, listed
-from .cosmos import VideoTokenizer
-from .statistics import STATISTICS_NAME, LatentStatistics, read_mean_std, statistics_from_config
+from .cosmos import (
+    STATISTICS_NAME,
+    LatentStatistics,
+    VideoTokenizer,
+    read_mean_std,
+    statistics_from_config,
+)
 
 # A tensor of each half, whose name shows the prefix of all names.
 MARKERS = {

@@ -14,8 +14,8 @@ from torch import Tensor
 from ..gaussians import Gaussians
 from ..io.cameras.file import read_camera_file
 from ..io.json_object import read_json_object
-from ..io.ply.compressed import write_compressed
-from ..io.ply.scene import SplatScene
+from ..io.ply import write_compressed
+from ..io.scene import SplatScene
 from ..io.video.video import read_video, video_header
 from ..runtime import InputError
 

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from ..io.atomic import atomic_path
-from ..io.ply.scene import SplatScene
+from ..io.scene import SplatScene
 from .description import describe, script_json, splat_files
 
 HERE = Path(__file__).parent

@@ -19,14 +19,14 @@ from cosmos_predict1.diffusion.scenes.inputs import scene_inputs
 from cosmos_predict1.diffusion.scenes.posed_video import read_posed_tensors
 from src.depth.backends.vipe import _iterate_masks
 from src.io.cameras.file import read_camera_file, trajectory_from_file
-from src.io.clip.cameras import read_intrinsics, read_poses, write_frame_table
+from src.io.cameras.frame_table import read_intrinsics, read_poses, write_frame_table
 from src.io.clip.latents import read_latents, write_latents
 from src.io.clip.packed import open_root
-from src.io.depth_file import read_depth_file, write_depth_archive, write_members
-from src.io.image.image import read_image
+from src.io.damage import read_safetensors, write_archive
+from src.io.depth_file import read_depth_file, write_depth_archive
+from src.io.image import read_image
 from src.io.json_object import read_json_object
-from src.io.ply.ply import read_ply, write_ply
-from src.io.state_dict import read_safetensors
+from src.io.ply import read_ply, write_ply
 from src.io.video.video import iterate_video, read_video, video_header, video_info
 
 VIDEOS = Path(__file__).parent / "video"
@@ -133,6 +133,7 @@ def _parts(folder: Path) -> list[Seed]:
     lines = [json.dumps({"prompt": f"a lake {number}"}) for number in range(3)]
     latents = torch.arange(2 * 3 * 4 * 5, dtype=torch.float32).reshape(2, 3, 4, 5)
     mask = _made(folder, "a.png", lambda path: Image.new("L", (8, 6), 255).save(path))
+    masks = [("00000.png", mask), ("00001.png", mask)]
     makes: list[tuple[str, Callable[[Path], object], Callable[[Path], object]]] = [
         ("pose.npz", lambda path: write_frame_table(path, cameras.c2w), read_poses),
         ("lens.npz", lambda path: write_frame_table(path, cameras.intrinsics), read_intrinsics),
@@ -142,7 +143,7 @@ def _parts(folder: Path) -> list[Seed]:
         ("a.safetensors", lambda path: save_file({"a": latents}, path), read_safetensors),
         ("meta.json", lambda path: path.write_text('{"files": ["rgb"]}'), read_json_object),
         ("a.jsonl", lambda path: path.write_text("\n".join(lines)), _read_lines),
-        ("masks.zip", lambda path: write_members(path, ".png", [mask, mask]), _read_masks),
+        ("masks.zip", lambda path: write_archive(path, masks), _read_masks),
         ("a.tar", lambda path: _write_tar(path, mask), _read_parts),
     ]
     return [

@@ -22,10 +22,10 @@ from corpus.generated import (
 
 from cosmos_predict1.diffusion.scenes.posed_video import read_posed_tensors
 from src.io.cameras.file import read_camera_file, trajectory_from_file
-from src.io.clip.cameras import read_intrinsics
+from src.io.cameras.frame_table import read_intrinsics
 from src.io.clip.latents import read_latents
 from src.io.depth_file import read_depth_file
-from src.io.ply.ply import read_ply
+from src.io.ply import read_ply
 from src.io.video.video import VideoInfo, read_video, video_info
 from src.runtime import InputError
 

@@ -21,7 +21,7 @@ from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import seed as seeded
 from hypothesis import strategies as st
 
-from src.io.clip.cameras import read_intrinsics, read_poses
+from src.io.cameras.frame_table import read_intrinsics, read_poses
 from src.runtime import InputError
 
 SLOW_EXAMPLES = int(os.environ.get("FUZZ_EXAMPLES", "2000"))

@@ -14,7 +14,7 @@ from tiny_scene import FRAMES, HEIGHT, SETTINGS, WIDTH, files_of, tiny_decoder, 
 
 from src.io.clip.clip import ClipPaths, is_finished, list_keys
 from src.io.clip.latents import read_latents
-from src.models.recon.weights import save_decoder
+from src.models.recon.decoder import save_decoder
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 GENERATE = REPOSITORY / "cosmos_predict1/diffusion/inference/gen3c_single_image_sdg.py"

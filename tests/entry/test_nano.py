@@ -10,7 +10,7 @@ from tiny_generator import write_tiny_weights
 from tiny_scene import FRAMES, HEIGHT, WIDTH
 
 from src.io.clip.clip import list_keys, list_trajectories
-from src.models.recon.weights import load_decoder
+from src.models.recon.decoder import load_decoder
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 SETTINGS = [

@@ -16,10 +16,10 @@ from tiny_scene import FRAMES, HEIGHT, SETTINGS, WIDTH, tiny_decoder
 from tiny_video import frames
 
 from src.checkpoints import TOKENIZER
-from src.io.image.image import read_image
-from src.io.ply.ply import read_ply
+from src.io.image import read_image
+from src.io.ply import read_ply
 from src.io.video.video import video_header, write_video
-from src.models.recon.weights import save_decoder
+from src.models.recon.decoder import save_decoder
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 SCRIPT = REPOSITORY / "scripts" / "quickstart.sh"

@@ -12,8 +12,7 @@ import pytest
 from interrupting import interrupt
 from tiny_scene import DECODER, TinyInput, write_tiny_input
 
-from src.models.recon.decoder import LatentRecon
-from src.models.recon.weights import save_decoder
+from src.models.recon.decoder import LatentRecon, save_decoder
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 PYTHON = [sys.executable]

@@ -21,9 +21,8 @@ from cosmos_predict1.diffusion.conditioning.latents import (
     first_frame_latent,
 )
 from src.geometry.cameras import matrix_to_intrinsics
-from src.io.image.image import read_image
-from src.tokenizer.cosmos import COMPRESSION
-from src.tokenizer.statistics import SIGMA_DATA
+from src.io.image import read_image
+from src.tokenizer.cosmos import COMPRESSION, SIGMA_DATA
 
 from .fixture import Fixture
 from .tokenizer import toy_encoder

@@ -9,7 +9,7 @@ from torch import Tensor
 
 from src.depth.backends.vipe import ResizeCrop, read_vipe
 from src.gaussians import Gaussians
-from src.io.ply.ply import write_ply
+from src.io.ply import write_ply
 from src.runtime import InputError
 
 from .fixture import Fixture

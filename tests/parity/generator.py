@@ -15,9 +15,8 @@ from cosmos_predict1.diffusion.model.denoiser import CONDITION_SIGMA, Denoiser, 
 from cosmos_predict1.diffusion.model.network import Gen3CTransformer, load_generator
 from cosmos_predict1.diffusion.model.weights import to_our_names
 from cosmos_predict1.diffusion.sampling.sampler import condition_noise, noise_levels, sample
-from src.tokenizer.cosmos import VideoTokenizer
+from src.tokenizer.cosmos import SIGMA_DATA, VideoTokenizer
 from src.tokenizer.loading import to_diffusers_names
-from src.tokenizer.statistics import SIGMA_DATA
 
 from .compare import Check, fact
 from .fixture import Config, Fixture

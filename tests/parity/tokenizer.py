@@ -11,10 +11,9 @@ from torch import Tensor
 from src.geometry.cameras import Cameras
 from src.geometry.rays import coarse_rays
 from src.runtime import InputError
-from src.tokenizer.cosmos import VideoTokenizer
+from src.tokenizer.cosmos import SIGMA_DATA, VideoTokenizer
 from src.tokenizer.latents import TimeEncoder, encode_pluecker
 from src.tokenizer.loading import load_tokenizer
-from src.tokenizer.statistics import SIGMA_DATA
 
 from .fixture import Config, Fixture
 

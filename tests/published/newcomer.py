@@ -94,8 +94,8 @@ def adapted(line: str, python: str | None) -> str:
 
     The environment is active through the path, since each line has a shell of its own.
     """
+    from quickstarts.full import T5_GIB
     from quickstarts.machine import available_memory, query_gpus
-    from quickstarts.plan import T5_GIB
 
     if line.startswith("source ") or (python is not None and "setup.sh" in line):
         return ""

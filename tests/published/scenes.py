@@ -15,7 +15,7 @@ from torch import Tensor
 
 from src.geometry.cameras import Cameras
 from src.geometry.trajectories import TrajectorySpec, make_trajectory
-from src.io.clip.cameras import write_frame_table
+from src.io.cameras.frame_table import write_frame_table
 from src.io.clip.clip import Clip, ClipPaths, write_clip
 from src.io.depth_file import write_depth_archive
 from src.io.video.video import write_video

@@ -20,7 +20,7 @@ from src.depth.backends.vipe import ResizeCrop, read_vipe
 from src.evaluation.metrics import load_lpips
 from src.io.clip.clip import ClipPaths, list_keys, open_clip
 from src.io.clip.packed import open_root
-from src.models.recon.weights import load_decoder
+from src.models.recon.decoder import load_decoder
 from src.tokenizer.loading import load_tokenizer
 
 

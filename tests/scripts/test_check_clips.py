@@ -10,7 +10,7 @@ import torch
 from tiny_scene import FRAMES, TRAJECTORIES, tiny_decoder, write_tiny_input
 from weights.clips import check_clips, check_tars
 
-from src.models.recon.weights import save_decoder
+from src.models.recon.decoder import save_decoder
 
 CPU = torch.device("cpu")
 

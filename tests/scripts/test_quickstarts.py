@@ -12,15 +12,14 @@ import torch
 
 from src.gaussians import Gaussians
 from src.io.json_object import write_json
-from src.io.ply.ply import write_ply
+from src.io.ply import write_ply
 from src.runtime import InputError
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 sys.path.insert(0, str(REPOSITORY / "scripts"))
 
 from downloads.catalogue import DEFAULT, GROUPS, gigabytes  # noqa: E402
-from quickstarts.inputs import cksum, find_inputs, folder_name  # noqa: E402
-from quickstarts.plan import (  # noqa: E402
+from quickstarts.full import (  # noqa: E402
     DECODER_GIB,
     PEAKS,
     check_disk,
@@ -28,8 +27,9 @@ from quickstarts.plan import (  # noqa: E402
     choose_peak,
     downloads,
 )
-from quickstarts.report import make_pages  # noqa: E402
+from quickstarts.inputs import cksum, find_inputs, folder_name  # noqa: E402
 from quickstarts.request import parse_request  # noqa: E402
+from quickstarts.run import make_pages  # noqa: E402
 
 
 @pytest.mark.parametrize(
@@ -236,7 +236,7 @@ def test_without_a_page_the_scenes_are_still_told(
         pages = make_pages([(tmp_path, False)])
         assert pages.failed and "page.html: got no file" in "\n".join(pages.lines())
         (tmp_path / "page.html").rmdir()
-    monkeypatch.setattr("quickstarts.report.importlib.util.find_spec", lambda name: None)
+    monkeypatch.setattr("quickstarts.run.importlib.util.find_spec", lambda name: None)
     pages = make_pages([(tmp_path, False)])
     assert not pages.failed and not pages.written
     command = f"{sys.executable} -m pip install 'open-lyra[viewer]'"

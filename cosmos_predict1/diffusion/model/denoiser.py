@@ -13,7 +13,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from src.tokenizer.statistics import SIGMA_DATA
+from src.tokenizer.cosmos import SIGMA_DATA
 
 from ..conditioning.conditions import Conditions
 

@@ -19,7 +19,7 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils.checkpoint import checkpoint
 
 from src.checkpoints import find_checkpoint
-from src.io.state_dict import check_tensors
+from src.io.damage import check_tensors
 from src.runtime import without_memory
 
 from ..conditioning.conditions import Conditions, Prepared

@@ -16,8 +16,8 @@ from torch import Tensor
 from src.checkpoints import DIFFUSERS, layout
 from src.checkpoints.opening import open_weights, plain_names
 from src.io.atomic import atomic_path
+from src.io.damage import read_safetensors
 from src.io.json_object import read_json_object, write_json
-from src.io.state_dict import read_safetensors
 from src.runtime import InputError, listed
 
 from .architecture import PUBLISHED_FILE

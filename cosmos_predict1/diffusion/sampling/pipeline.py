@@ -11,7 +11,7 @@ from jaxtyping import Float, UInt8
 from torch import Tensor
 
 from src.checkpoints import find_checkpoint
-from src.io.image.pixels import to_uint8
+from src.io.image import to_uint8
 from src.runtime import InputError, get_logger
 from src.tokenizer.cosmos import VideoTokenizer
 from src.tokenizer.loading import load_tokenizer

@@ -13,7 +13,7 @@ from jaxtyping import Float, UInt8
 from torch import Tensor
 
 from src.depth.backends.choice import DepthBackend
-from src.io.image.pixels import to_uint8
+from src.io.image import to_uint8
 
 from ..conditioning.cache import PointCache, SourceFrames, Warps
 from ..conditioning.latents import augment_warps

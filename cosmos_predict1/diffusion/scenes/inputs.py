@@ -16,8 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from src.depth.backends.vipe import list_clips
-from src.io.image.folders import find_images, find_videos, is_picture, is_video
-from src.io.image.image import image_size
+from src.io.image import find_images, find_videos, image_size, is_picture, is_video
 from src.io.json_object import parse_json
 from src.io.video.video import video_info
 from src.runtime import InputError

@@ -7,7 +7,7 @@ import torch
 from jaxtyping import UInt8
 from torch import Tensor
 
-from src.io.image.pixels import round_to_uint8
+from src.io.image import round_to_uint8
 from src.runtime import InputError
 
 # Steps of distilled models, by a part of their name; they take no guidance.

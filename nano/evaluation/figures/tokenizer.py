@@ -10,9 +10,7 @@ from torch import Tensor
 
 from src.evaluation.metrics import clip_errors
 from src.evaluation.sources import read_footage, sliding_window
-from src.io.image.folders import find_images
-from src.io.image.image import read_image, write_png
-from src.io.image.pixels import round_to_uint8
+from src.io.image import find_images, read_image, round_to_uint8, write_png
 from src.runtime import default_device
 from src.tokenizer.cosmos import VideoTokenizer
 from src.tokenizer.loading import load_tokenizer

@@ -8,8 +8,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from src.io.image.image import write_png
-from src.io.image.pixels import round_to_uint8
+from src.io.image import round_to_uint8, write_png
 from src.visualization import contact_sheet
 
 # The columns of each sheet.

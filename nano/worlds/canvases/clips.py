@@ -14,7 +14,7 @@ import torch.nn.functional as F
 from jaxtyping import Bool, Float, UInt8
 from torch import Tensor
 
-from src.io.image.pixels import round_to_uint8
+from src.io.image import round_to_uint8
 
 from ..tensors import Rows
 from .draws import Draws

@@ -9,7 +9,7 @@ import torch
 from jaxtyping import Float, UInt8
 from torch import Tensor
 
-from src.io.image.pixels import round_to_uint8
+from src.io.image import round_to_uint8
 
 from .draws import Draws
 from .layouts import foliage, foliage_shapes, writing, writing_shapes

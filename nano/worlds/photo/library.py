@@ -10,7 +10,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from src.io.image.pixels import round_to_uint8
+from src.io.image import round_to_uint8
 
 from ..canvases.draws import Draws
 from ..canvases.layouts import foliage, writing

@@ -15,8 +15,8 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from ...io.atomic import atomic_path
+from ...io.damage import check_tensors, read_safetensors
 from ...io.json_object import is_count, read_json_object, write_json
-from ...io.state_dict import check_tensors, read_safetensors
 from ...runtime import InputError
 
 WEIGHTS_FILE, CONFIG_FILE = "model.safetensors", "config.json"

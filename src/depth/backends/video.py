@@ -15,7 +15,7 @@ from ...checkpoints import find_checkpoint, search_checkpoint
 from ...checkpoints.archive import read_objects
 from ...geometry.fit import WHOLE, Region
 from ...io.depth_file import SUFFIXES, read_depth_file
-from ...io.image.pixels import round_to_uint8
+from ...io.image import round_to_uint8
 from ...runtime import InputError, get_logger
 from ..estimate import DepthEstimate, assumed_intrinsics
 from .choice import DepthBackend, DepthUnit, cut_depth, named_depth, resolve_depth

@@ -15,8 +15,7 @@ from torch import Tensor
 from ...gaussians import Gaussians
 from ...geometry.cameras import Cameras
 from ...rendering.options import RasterizeOptions
-from ...rendering.projection import ALPHA_MIN, to_camera_space
-from ...rendering.projection_ewa import footprint_ewa, response_ewa
+from ...rendering.projection import ALPHA_MIN, footprint_ewa, response_ewa, to_camera_space
 from ...rendering.tiles import TILE, TileGrid, TileLists, intersect_tiles
 from ...runtime import core_pool
 

@@ -10,7 +10,7 @@ from ...evaluation.metrics import psnr
 from ...gaussians import Gaussians
 from ...geometry.cameras import Cameras
 from ...io.cameras.file import read_camera_file
-from ...io.ply.scene import SplatScene
+from ...io.scene import SplatScene
 from ...rendering.rasterize import rasterize
 from ...runtime import InputError, default_device
 from .eight_bit import render_eight_bit

@@ -1,4 +1,4 @@
-"""The paths of a clip's files and the clips in a folder; `clip.py` describes the contents."""
+"""Clips on disk: the paths of their files, read and written whole or in parts."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -10,10 +10,10 @@ from torch import Tensor
 
 from ...geometry.cameras import Cameras, check_poses
 from ...runtime import InputError, natural_order
+from ..cameras.frame_table import FrameTable, read_intrinsics, read_poses, write_frame_table
 from ..depth_file import read_depth_archive, write_depth_archive
 from ..json_object import read_json_object, write_json
 from ..video.video import VideoInfo, read_video, video_header, write_video
-from .cameras import FrameTable, read_intrinsics, read_poses, write_frame_table
 from .latents import read_latents, write_latents
 from .packed import as_path
 

@@ -25,7 +25,7 @@ from jaxtyping import Float, UInt8, UInt16
 from torch import Tensor
 
 from ...runtime import InputError
-from ..image.pixels import on_white
+from ..image import on_white
 
 if TYPE_CHECKING:
     from av import VideoFrame

@@ -22,7 +22,6 @@ from typing import TYPE_CHECKING
 from ...runtime import InputError
 
 if TYPE_CHECKING:
-    from av import Packet
     from av.container import InputContainer
     from av.video.stream import VideoStream
 
@@ -78,7 +77,9 @@ def read_timeline(video: OpenVideo) -> Timeline:
         # A key frame before the cut of an edit list may serve frames after it.
         if packet.is_keyframe and packet.pts is not None:
             keys.append((packet.pts, packet.pts if packet.dts is None else packet.dts))
-        if not packet.is_discard and _is_shown(codec, packet):
+        # The others are only references for frames that are shown.
+        shown = codec != "vp8" or memoryview(packet)[0] & VP8_SHOWN
+        if not packet.is_discard and shown:
             times.append(packet.pts)
     known = [time for time in times if time is not None]
     # Frames before the first key frame need others that were cut off.
@@ -130,11 +131,6 @@ def _usual_step(times: list[int]) -> Fraction:
     """The median step between times; 0 without steps."""
     steps = [after - before for before, after in pairwise(times)]
     return Fraction(median(steps)) if steps else Fraction(0)
-
-
-def _is_shown(codec: str, packet: "Packet") -> bool:
-    """Whether a packet is shown, and not only a reference for others."""
-    return codec != "vp8" or bool(memoryview(packet)[0] & VP8_SHOWN)
 
 
 def is_fragmented(path: Path) -> bool:

@@ -14,7 +14,7 @@ from torch.utils.data import Dataset
 
 from ...io.clip.clip import ClipPaths, list_keys, list_trajectories
 from ...runtime import InputError, get_logger
-from ...tokenizer.statistics import LatentStatistics
+from ...tokenizer.cosmos import LatentStatistics
 from .example import Example, assemble
 from .reading import ReadingConfig, SceneReader
 from .registry import DatasetSpec

@@ -14,7 +14,7 @@ from torch import Tensor
 
 from ...geometry.cameras import Cameras
 from ...runtime import InputError
-from ...tokenizer.statistics import LatentStatistics
+from ...tokenizer.cosmos import LatentStatistics
 from .reading import ReadingConfig, SceneReader
 from .sampling import Selection
 

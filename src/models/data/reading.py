@@ -14,8 +14,7 @@ from ...geometry.cameras import Cameras
 from ...io.clip.clip import ClipPaths, ClipReader, open_clip
 from ...io.clip.packed import PackedPath
 from ...runtime import InputError
-from ...tokenizer.cosmos import COMPRESSION, latent_frames
-from ...tokenizer.statistics import LatentStatistics
+from ...tokenizer.cosmos import COMPRESSION, LatentStatistics, latent_frames
 
 # Opened clips that each process keeps: a training comes back to them in every epoch.
 KEPT_CLIPS = 2**13

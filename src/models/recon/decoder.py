@@ -1,20 +1,27 @@
 """The decoder: latents, Pluecker latents and rays of up to six trajectories -> Gaussians.
 
 Tokens of a scene are ordered (trajectory, latent frame, row, column), Gaussians (trajectory, frame,
-row, column). Scans run through the whole sequence, so the order of trajectories matters.
+row, column). Scans run through the whole sequence, so the order of trajectories matters. Weights
+are read from published checkpoints, and from our safetensors with their configuration.
 """
 
 import math
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass, fields
+from pathlib import Path
 from typing import Literal, get_args
 
 import torch
 from jaxtyping import Float, Int
+from safetensors.torch import save_file
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
+from ...checkpoints.opening import read_tensors
 from ...gaussians import Gaussians
-from ...runtime import InputError
+from ...io.atomic import atomic_path
+from ...io.damage import check_tensors, read_safetensors
+from ...io.json_object import read_json_object, write_json
+from ...runtime import InputError, without_memory
 from .blocks import AttentionBlock, MambaBlock, PatchEmbed, Tokens, initialise, layer_norm
 from .heads import NOT_OPACITY, OPACITY, RAW_CHANNELS, TemporalUpsample, activate, keep_indices
 from .scan.seam import Backend
@@ -24,6 +31,12 @@ Rays = Float[Tensor, "batch traj frame 3 h w"]
 # The least and the largest value of each size; larger networks would not fit into memory.
 SIZES = {"depth": (1, 1000), "width": (1, 65536), "heads": (1, 65536), "patch": (1, 64)}
 SIZES |= {"latent_channels": (1, 4096), "time_compression": (1, 64), "attention_every": (0, 1000)}
+WEIGHTS_NAME = "model.safetensors"
+CONFIG_NAME = "config.json"
+# Settings of a run, not of the weights.
+NOT_STORED = {"backend", "checkpointing"}
+# A tensor of every decoder, from which the prefix of names is found.
+MARKER = "enc_norm.weight"
 
 
 @dataclass(kw_only=True)
@@ -194,3 +207,65 @@ def _block(config: DecoderConfig, index: int) -> nn.Module:
     if not config.use_mamba or (every > 0 and index % every == every - 1):
         return AttentionBlock(config.width, config.heads, config.mlp_ratio)
     return MambaBlock(config.width, config.backend)
+
+
+def load_decoder(
+    path: Path | str, config: DecoderConfig | None = None, device: torch.device | str = "cpu"
+) -> LatentRecon:
+    """Loads the decoder in evaluation mode, in float32.
+
+    Args:
+        path: A torch checkpoint (DeepSpeed's `{"module": ...}` or a plain state dict), or our
+            safetensors file, or its folder.
+        config: By default the one stored beside a safetensors file, or the published one.
+        device: The device of the weights.
+
+    Raises:
+        InputError: no such file, an unreadable one, or tensors that are missing, unexpected or of
+            another shape, by name.
+    """
+    path = Path(path)
+    if path.is_dir():
+        path = path / WEIGHTS_NAME
+    if not path.is_file():
+        raise InputError(path, "no such file", "a checkpoint of the decoder")
+    if path.suffix == ".safetensors":
+        state = read_safetensors(path)
+        config = config or read_config(path.with_name(CONFIG_NAME))
+    else:
+        state = read_tensors(path, MARKER)
+        config = config or DecoderConfig()
+    with without_memory():
+        model = LatentRecon(config)
+    check_tensors(path, state, model.state_dict(), "the configured decoder")
+    state = {name: tensor.to(device, torch.float32) for name, tensor in state.items()}
+    model.load_state_dict(state, assign=True)
+    return model.eval()
+
+
+def save_decoder(model: LatentRecon, folder: Path | str) -> None:
+    """Writes the weights and the configuration into `folder`, each file atomically."""
+    folder = Path(folder)
+    state = {name: part.detach().cpu().contiguous() for name, part in model.state_dict().items()}
+    stored = {name: value for name, value in asdict(model.config).items() if name not in NOT_STORED}
+    write_json(folder / CONFIG_NAME, stored, indent=2)
+    with atomic_path(folder / WEIGHTS_NAME) as temporary:
+        save_file(state, temporary)
+
+
+def read_config(path: Path) -> DecoderConfig:
+    """Reads the configuration beside our weights; `InputError` for unknown keys or wrong values."""
+    if not path.is_file():
+        raise InputError(path, "no such file", "the configuration beside the weights")
+    values = read_json_object(path)
+    known = {field.name: type(field.default) for field in fields(DecoderConfig)}
+    for name, value in values.items():
+        if name not in known:
+            raise InputError(path, f"unknown key {name!r}", f"keys among {sorted(known)}")
+        number = known[name] is float and type(value) is int
+        if type(value) is not known[name] and not number:
+            raise InputError(path, f"{name} = {value!r}", f"a value of {known[name].__name__}")
+    try:
+        return DecoderConfig(**values)
+    except InputError as error:
+        raise InputError(path, f"{error.source} = {error.value}", error.expected) from error

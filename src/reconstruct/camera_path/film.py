@@ -14,16 +14,14 @@ import torch
 from jaxtyping import Float, UInt8
 from torch import Tensor
 
-from ...gaussians import Gaussians
-from ...geometry.cameras import Cameras
-from ...io.image.pixels import to_uint8
-from ...io.ply.scene import SplatScene
+from ...io.image import to_uint8
+from ...io.scene import SplatScene
 from ...io.video.video import VideoWriter
 from ...rendering.options import RasterizeOptions
 from ...rendering.rasterize import Backend, choose_backend, rasterize
 from ...runtime import InputError, default_device, progress
 from ...visualization import MAX_SAMPLES, colorize_depth, depth_range
-from ..rendering import FRAMES_PER_BATCH
+from ..pictures import FRAMES_PER_BATCH
 from .path import CameraPath
 
 # Out of 10; higher than the results of sample.py, which are many.
@@ -125,14 +123,9 @@ def _rendered(
     for number, batch in progress(_batches(numbers), "frames"):
         if loaded is None or number != shown:
             shown, loaded = number, scene.moments[number].to(device)
-        yield _render(loaded, cameras[batch].to(device), options, config.rasterizer)
-
-
-def _render(
-    gaussians: Gaussians, cameras: Cameras, options: RasterizeOptions, backend: Backend
-) -> tuple[UInt8[Tensor, "_ h w 3"], Float[Tensor, "_ h w"]]:
-    rendered = rasterize(gaussians, cameras, options, backend=backend)
-    return to_uint8(rendered.color, 0, 1).permute(0, 2, 3, 1), rendered.depth[:, 0]
+        seen = cameras[batch].to(device)
+        rendered = rasterize(loaded, seen, options, backend=config.rasterizer)
+        yield to_uint8(rendered.color, 0, 1).permute(0, 2, 3, 1), rendered.depth[:, 0]
 
 
 def _batches(numbers: list[int]) -> list[tuple[int, slice]]:

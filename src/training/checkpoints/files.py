@@ -34,9 +34,9 @@ from ...checkpoints.steps import (
     step_of,
 )
 from ...io.atomic import atomic_path, flush, write_text
+from ...io.damage import read_safetensors
 from ...io.json_object import is_count, read_json_object, write_json
 from ...io.records import file_digest
-from ...io.state_dict import read_safetensors
 from ...runtime import InputError, get_logger
 from .snapshot import OptimizerState, outline
 from .writing import WRITABLE, check_apart, writing

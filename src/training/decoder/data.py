@@ -12,8 +12,8 @@ from ...models.data.dataset import ClipDataset, Split, split_scenes
 from ...models.data.loader import Mixture, SceneSet
 from ...models.data.registry import DatasetSpec, resolve_dataset
 from ...runtime import InputError, get_logger, progress
+from ...tokenizer.cosmos import LatentStatistics
 from ...tokenizer.loading import load_statistics
-from ...tokenizer.statistics import LatentStatistics
 from .. import offered
 from .config import DecoderTrainConfig
 

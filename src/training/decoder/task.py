@@ -17,13 +17,12 @@ from torch.utils.checkpoint import checkpoint
 from ...evaluation.metrics import load_lpips
 from ...gaussians import Gaussians
 from ...geometry.cameras import Cameras
-from ...io.image.pixels import round_to_uint8
+from ...io.image import round_to_uint8
 from ...models.data.dataset import ExampleDraw
 from ...models.data.example import Example, Targets, unit_color
 from ...models.data.loader import ExampleLoader, SceneSet
-from ...models.recon.decoder import Decoded, LatentRecon
+from ...models.recon.decoder import Decoded, LatentRecon, load_decoder, save_decoder
 from ...models.recon.scene_decoder import SceneDecoder, floating_type
-from ...models.recon.weights import load_decoder, save_decoder
 from ...rendering.options import Render
 from ...rendering.rasterize import rasterize_deferred, rasterize_scenes
 from ...runtime import InputError, without_memory

@@ -16,7 +16,7 @@ from torch import Tensor
 from tqdm import tqdm
 
 from ...io.atomic import is_temporary, write_text
-from ...io.image.image import write_png
+from ...io.image import write_png
 from ...io.json_object import write_json
 from ...runtime import InputError, get_logger
 from ..checkpoints.writing import writing

@@ -10,8 +10,8 @@ from jaxtyping import Float, UInt8
 from torch import Tensor
 
 from ...evaluation.metrics import ClipErrors, channel_errors, clip_errors, ycbcr
-from ...io.image.pixels import round_to_uint8
-from ...tokenizer.statistics import LatentStatistics, moments
+from ...io.image import round_to_uint8
+from ...tokenizer.cosmos import LatentStatistics, moments
 from ...visualization import contact_sheet
 from ..task import Validation
 from .config import TokenizerLossConfig

@@ -15,8 +15,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from ...tokenizer import planar
-from ...tokenizer.cosmos import COMPRESSION
-from ...tokenizer.statistics import Moments, moments
+from ...tokenizer.cosmos import COMPRESSION, Moments, moments
 from ..settings import check_least, check_shares
 
 # Bounds the amplification of bands that are nearly always 0.

@@ -14,7 +14,7 @@ from nano.evaluation import evaluate as module
 from nano.evaluation.evaluate import evaluate
 from nano.evaluation.made import Evaluation, Settings
 from nano.evaluation.report.document import evaluation_blocks
-from src.models.recon.weights import save_decoder
+from src.models.recon.decoder import save_decoder
 from src.runtime import InputError
 
 

@@ -14,7 +14,7 @@ from src.checkpoints import (
     search_checkpoint,
 )
 from src.config.loading import file_layer, load_train_config
-from src.reconstruct.weights import WeightsConfig, find_tokenizer
+from src.reconstruct.inputs import WeightsConfig, find_tokenizer
 from src.runtime import InputError
 from src.training.decoder.config import DecoderTrainConfig
 from src.training.decoder.data import tokenizer_folder

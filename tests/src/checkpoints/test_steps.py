@@ -7,9 +7,8 @@ import torch
 from tiny_scene import DECODER
 
 from src.checkpoints.steps import defect, newest_sound
-from src.models.recon.decoder import LatentRecon
-from src.models.recon.weights import load_decoder, save_decoder
-from src.reconstruct.weights import WeightsConfig, find_decoder
+from src.models.recon.decoder import LatentRecon, load_decoder, save_decoder
+from src.reconstruct.inputs import WeightsConfig, find_decoder
 from src.runtime import InputError
 from src.training.checkpoints.files import (
     Checkpoint,

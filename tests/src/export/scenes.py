@@ -7,8 +7,8 @@ import torch
 from src.gaussians import Gaussians
 from src.geometry.cameras import Cameras
 from src.io.cameras.file import CameraFile, write_camera_file
-from src.io.ply.ply import write_ply
-from src.io.ply.scene import SplatScene, read_scene
+from src.io.ply import write_ply
+from src.io.scene import SplatScene, read_scene
 from src.io.video.video import write_video
 
 SIDE = 8

@@ -8,7 +8,7 @@ import torch
 from src.export.editing import EditConfig, contributions, edit_scene, median_depth
 from src.gaussians import Gaussians
 from src.geometry.cameras import Cameras, quaternion_to_matrix
-from src.io.ply.scene import SplatScene
+from src.io.scene import SplatScene
 from src.rendering.rasterize import rasterize
 from src.runtime import InputError
 

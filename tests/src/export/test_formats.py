@@ -10,7 +10,7 @@ from src.evaluation.metrics import psnr
 from src.export.editing import EditConfig
 from src.export.formats import FORMATS, export_scene
 from src.gaussians import Gaussians
-from src.io.ply.scene import SplatScene
+from src.io.scene import SplatScene
 from src.rendering.options import RasterizeOptions
 from src.rendering.rasterize import rasterize
 from tests.src.export.comparing import (

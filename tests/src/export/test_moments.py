@@ -10,8 +10,8 @@ import torch
 from src.export.editing import EditConfig
 from src.export.formats import export_scene
 from src.gaussians import Gaussians
-from src.io.ply.ply import write_ply
-from src.io.ply.scene import CLIP_FPS, SplatScene, read_scene
+from src.io.ply import write_ply
+from src.io.scene import CLIP_FPS, SplatScene, read_scene
 from src.runtime import InputError
 from tests.src.export.comparing import READERS, differences, turned_back
 from tests.src.export.scene_readers import read_4dgs, read_usda

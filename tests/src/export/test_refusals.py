@@ -9,8 +9,8 @@ import pytest
 
 from src.export.editing import EditConfig
 from src.export.formats import export_scene
-from src.io.ply.ply import PROPERTIES, write_ply
-from src.io.ply.scene import read_scene
+from src.io.ply import PROPERTIES, write_ply
+from src.io.scene import read_scene
 from src.runtime import InputError
 from tests.src.export.comparing import READERS
 from tests.src.export.scenes import scene_of, spread

@@ -13,7 +13,7 @@ from src.export.solid.scene import SolidConfig, choose_cameras, solid, solid_sce
 from src.gaussians import Gaussians
 from src.geometry.cameras import Cameras
 from src.io.cameras.file import CameraFile, write_camera_file
-from src.io.ply.scene import SplatScene
+from src.io.scene import SplatScene
 from src.rendering.options import RasterizeOptions
 from src.rendering.rasterize import rasterize
 from src.runtime import InputError

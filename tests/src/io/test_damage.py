@@ -6,7 +6,7 @@ import pytest
 
 from src.checkpoints.kinds import why_unreadable
 from src.io.damage import lfs_pointer
-from src.io.image.image import read_image
+from src.io.image import read_image
 from src.io.video.video import video_info
 from src.runtime import InputError
 

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from src.io.state_dict import check_tensors, read_safetensors
+from src.io.damage import check_tensors, read_safetensors
 from src.runtime import NAMES_SHOWN, InputError, listed
 
 WANTED = {"a": torch.zeros(2, 3), "b": torch.zeros(4)}

@@ -7,7 +7,7 @@ from pathlib import Path
 from tiny_scene import TinyInput, files_of
 
 from src.io.locks import process_lock
-from src.reconstruct.outputs import File, OutputTree
+from src.reconstruct.config import File, OutputTree
 from src.reconstruct.run import reconstruct
 
 

@@ -8,7 +8,7 @@ import pytest
 import torch
 from tiny_scene import TinyInput, files_of
 
-from src.io.ply.ply import read_ply
+from src.io.ply import read_ply
 from src.reconstruct.run import reconstruct
 from src.runtime import InputError
 from tests.src.export import readers

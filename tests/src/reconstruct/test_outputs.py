@@ -4,8 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from src.reconstruct.config import OutputConfig
-from src.reconstruct.outputs import FOLDERS, OutputTree
+from src.reconstruct.config import FOLDERS, OutputConfig, OutputTree
 from src.runtime import InputError
 
 CHECKPOINT = Path("outputs/training/x/checkpoint-83000/pytorch_model/mp_rank_00_model_states.pt")

@@ -19,18 +19,17 @@ from tiny_scene import (
     tiny_tokenizer,
 )
 
-import src.reconstruct.rendering as rendering
+import src.reconstruct.pictures as pictures
 from src.checkpoints import TOKENIZER
 from src.gaussians import Gaussians
 from src.geometry.cameras import Cameras
 from src.io.cameras.file import read_camera_file
-from src.io.ply.ply import read_ply
+from src.io.ply import read_ply
 from src.io.video.video import read_video, video_header
-from src.models.recon.decoder import LatentRecon
+from src.models.recon.decoder import LatentRecon, save_decoder
 from src.models.recon.heads import keep_count
-from src.models.recon.weights import save_decoder
+from src.reconstruct.inputs import WeightsConfig, check_configuration, find_tokenizer
 from src.reconstruct.run import reconstruct
-from src.reconstruct.weights import WeightsConfig, check_configuration, find_tokenizer
 from src.rendering.options import RasterizeOptions, Render
 from src.rendering.rasterize import Backend
 from src.runtime import InputError
@@ -211,7 +210,7 @@ def test_every_frame_is_rendered_once(
 ) -> None:
     """The published fourfold rendering, or a depth pass where no depth is shown."""
     calls: list[tuple[int, bool]] = []
-    original = rendering.rasterize
+    original = pictures.rasterize
 
     def counted(
         gaussians: Gaussians, cameras: Cameras, options: RasterizeOptions, backend: Backend
@@ -219,7 +218,7 @@ def test_every_frame_is_rendered_once(
         calls.append((len(cameras), options.depth))
         return original(gaussians, cameras, options, backend)
 
-    monkeypatch.setattr(rendering, "rasterize", counted)
+    monkeypatch.setattr(pictures, "rasterize", counted)
     reconstruct(static_input.configure(tmp_path, "num_test_images=1"))
     assert calls == [(PER_TRAJECTORY, True)] * 2
     calls.clear()

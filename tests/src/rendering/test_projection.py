@@ -8,9 +8,16 @@ from torch import Tensor
 from src.gaussians import Gaussians
 from src.geometry.cameras import Cameras, quaternion_to_matrix
 from src.rendering.options import RasterizeOptions
-from src.rendering.projection import CameraGaussians, to_camera_space
-from src.rendering.projection_ewa import footprint_ewa, project_ewa, response_ewa
-from src.rendering.projection_ut import footprint_ut, project_unscented, response_ut
+from src.rendering.projection import (
+    CameraGaussians,
+    footprint_ewa,
+    footprint_ut,
+    project_ewa,
+    project_unscented,
+    response_ewa,
+    response_ut,
+    to_camera_space,
+)
 
 MakeScene = Callable[..., tuple[Gaussians, Cameras]]
 

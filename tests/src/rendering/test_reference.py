@@ -11,8 +11,7 @@ from src.gaussians import Gaussians
 from src.geometry.cameras import Cameras, quaternion_to_matrix
 from src.rendering import reference
 from src.rendering.options import MODES, Mode, RasterizeOptions
-from src.rendering.projection import to_camera_space
-from src.rendering.projection_ut import footprint_ut
+from src.rendering.projection import footprint_ut, to_camera_space
 from src.rendering.reference import rasterize_torch
 from src.rendering.tiles import TILE
 

@@ -7,8 +7,7 @@ import torch
 
 from src.runtime import InputError
 from src.tokenizer import cosmos
-from src.tokenizer.cosmos import VideoTokenizer, latent_frames
-from src.tokenizer.statistics import SIGMA_DATA
+from src.tokenizer.cosmos import SIGMA_DATA, VideoTokenizer, latent_frames
 
 TINY = {
     "encoder_block_out_channels": (8, 8, 16, 16),

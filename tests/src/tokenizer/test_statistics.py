@@ -7,8 +7,8 @@ import pytest
 import torch
 
 from src.runtime import InputError
+from src.tokenizer.cosmos import SIGMA_DATA, LatentStatistics
 from src.tokenizer.loading import load_statistics
-from src.tokenizer.statistics import SIGMA_DATA, LatentStatistics
 
 
 def test_shorter_clips_use_the_first_statistics() -> None:

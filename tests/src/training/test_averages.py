@@ -8,8 +8,8 @@ from tiny_scene import write_tiny_input
 from tiny_training import training_config
 
 from src.checkpoints import AVERAGE
-from src.models.recon.weights import WEIGHTS_NAME, load_decoder
-from src.reconstruct.weights import WeightsConfig, find_decoder
+from src.models.recon.decoder import WEIGHTS_NAME, load_decoder
+from src.reconstruct.inputs import WeightsConfig, find_decoder
 from src.training.checkpoints.files import export_checkpoint
 from src.training.decoder.task import DecoderTask
 from src.training.loop.run import train

@@ -8,7 +8,7 @@ import pytest
 from browser import DESKTOP, Viewer, chromium, page_url
 from tiny_page import write_tiny_page_scene
 
-from src.io.ply.scene import read_scene
+from src.io.scene import read_scene
 
 
 @pytest.fixture(scope="module")

@@ -10,7 +10,7 @@ import pytest
 from browser import DESKTOP, TELEPHONE, Viewer, difference, page_url
 from tiny_page import FRAMES, write_tiny_page_scene
 
-from src.io.ply.scene import read_scene
+from src.io.scene import read_scene
 
 pytest.importorskip("gaussforge", reason="the extra `viewer` is not installed")
 from src.viewer.page import served_files, write_page

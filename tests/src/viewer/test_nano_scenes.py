@@ -16,7 +16,7 @@ from nano_scenes import REPOSITORY, write_clips, write_scene
 from src.gaussians import Gaussians
 from src.io.cameras.file import read_camera_file, trajectory_from_file
 from src.io.clip.clip import ClipPaths, open_clip
-from src.io.ply.scene import SplatScene, read_scene
+from src.io.scene import SplatScene, read_scene
 from src.rendering.options import RasterizeOptions
 from src.rendering.rasterize import rasterize
 

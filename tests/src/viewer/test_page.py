@@ -19,8 +19,8 @@ import torch
 from tiny_page import FRAMES, PATHS, write_tiny_page_scene
 
 from src.gaussians import Gaussians
-from src.io.ply.ply import write_ply
-from src.io.ply.scene import SplatScene, read_scene
+from src.io.ply import write_ply
+from src.io.scene import SplatScene, read_scene
 from src.io.video.video import write_video
 from src.runtime import InputError
 

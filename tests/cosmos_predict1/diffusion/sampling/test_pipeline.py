@@ -18,7 +18,7 @@ from cosmos_predict1.diffusion.flags import static_parser
 from cosmos_predict1.diffusion.sampling.pipeline import Gen3C, load_gen3c
 from cosmos_predict1.diffusion.sampling.recipe import SamplingPlan
 from cosmos_predict1.diffusion.sampling.sampler import initial_noise, noise_levels
-from src.io.image.pixels import to_uint8
+from src.io.image import to_uint8
 from src.runtime import InputError
 
 PLAN = SamplingPlan(num_steps=5, guidance=0.7, fps=24.0, seeds=(11,))

@@ -18,7 +18,7 @@ from cosmos_predict1.diffusion.scenes.scene import SceneSize, still_scene
 from cosmos_predict1.diffusion.scenes.shots import shot_rig
 from src.depth.backends.choice import resolve_depth
 from src.geometry.trajectories import TrajectorySpec
-from src.io.image.image import read_image
+from src.io.image import read_image
 
 PIECES = 3
 COUNT = PIECES * (FRAMES - 1) + 1

@@ -28,7 +28,7 @@ from cosmos_predict1.diffusion.scenes.scene import (
 from src.depth.backends.choice import resolve_depth
 from src.depth.backends.video import resolve_video_depth
 from src.geometry.fit import FitMode
-from src.io.image.image import read_image
+from src.io.image import read_image
 from src.runtime import InputError
 
 SIZE = SceneSize(HEIGHT, WIDTH, FRAMES)

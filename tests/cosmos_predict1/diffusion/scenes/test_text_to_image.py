@@ -14,7 +14,7 @@ from cosmos_predict1.diffusion.flags import static_parser
 from cosmos_predict1.diffusion.run import run
 from cosmos_predict1.diffusion.scenes.text_to_image import TextToImage, picture_size
 from src.io.clip.clip import ClipPaths, list_keys, open_clip
-from src.io.image.image import read_image
+from src.io.image import read_image
 from src.runtime import InputError
 
 CPU = torch.device("cpu")

@@ -7,7 +7,7 @@ import torch
 
 from nano.data.clips import untrained_tokenizer
 from nano.evaluation.figures.tokenizer import footage_figures
-from src.io.image.image import write_png
+from src.io.image import write_png
 from src.runtime import InputError
 
 

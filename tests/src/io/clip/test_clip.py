@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from src.geometry.cameras import Cameras
-from src.io.clip.cameras import write_frame_table
+from src.io.cameras.frame_table import write_frame_table
 from src.io.clip.clip import (
     Clip,
     ClipPaths,

@@ -13,7 +13,7 @@ from src.models.data.dataset import ClipDataset
 from src.models.data.reading import ReadingConfig
 from src.models.data.registry import DATASETS, DatasetSpec
 from src.models.data.sampling import ExampleSamplingConfig, Mode
-from src.tokenizer.statistics import LatentStatistics
+from src.tokenizer.cosmos import LatentStatistics
 
 FRAMES, HEIGHT, WIDTH = 9, 16, 32
 CHANNELS, LATENT_FRAMES = 4, 2

@@ -15,7 +15,7 @@ from src.models.data.dataset import ClipDataset, ExampleDraw
 from src.models.data.example import unit_color
 from src.models.data.registry import DatasetSpec
 from src.models.data.sampling import ExampleSamplingConfig
-from src.tokenizer.statistics import LatentStatistics
+from src.tokenizer.cosmos import LatentStatistics
 
 Build = Callable[..., ClipDataset]
 ColorOf = Callable[[str, int], tuple[int, int, int]]

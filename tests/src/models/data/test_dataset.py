@@ -14,7 +14,7 @@ from src.models.data.reading import ReadingConfig
 from src.models.data.registry import DatasetSpec
 from src.models.data.sampling import ExampleSamplingConfig, Mode
 from src.runtime import InputError
-from src.tokenizer.statistics import LatentStatistics
+from src.tokenizer.cosmos import LatentStatistics
 
 Build = Callable[..., ClipDataset]
 SIZE = (16, 32)

@@ -19,7 +19,7 @@ from src.models.data.reading import ReadingConfig
 from src.models.data.registry import DatasetSpec
 from src.models.data.sampling import ExampleSamplingConfig
 from src.runtime import InputError
-from src.tokenizer.statistics import LatentStatistics
+from src.tokenizer.cosmos import LatentStatistics
 
 
 def build(root: Path, statistics: LatentStatistics, skip: bool = False) -> ClipDataset:

@@ -12,7 +12,7 @@ from src.models.data.dataset import ClipDataset
 from src.models.data.reading import SceneReader
 from src.models.data.sampling import ExampleSamplingConfig
 from src.runtime import InputError
-from src.tokenizer.statistics import LatentStatistics
+from src.tokenizer.cosmos import LatentStatistics
 
 SIZE = (16, 32)
 

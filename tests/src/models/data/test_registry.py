@@ -15,7 +15,7 @@ from src.models.data.reading import ReadingConfig
 from src.models.data.registry import DATASETS, resolve_dataset
 from src.models.data.sampling import ExampleSamplingConfig
 from src.runtime import InputError
-from src.tokenizer.statistics import LatentStatistics
+from src.tokenizer.cosmos import LatentStatistics
 
 
 def test_published_sets_have_their_published_trajectories() -> None:

@@ -11,8 +11,7 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
-from src.models.recon.decoder import DecoderConfig, LatentRecon
-from src.models.recon.weights import load_decoder, save_decoder
+from src.models.recon.decoder import DecoderConfig, LatentRecon, load_decoder, save_decoder
 from src.runtime import InputError
 
 Decoder = Callable[..., LatentRecon]

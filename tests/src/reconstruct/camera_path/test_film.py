@@ -10,8 +10,8 @@ import src.reconstruct.camera_path.film as film
 from src.evaluation.metrics import psnr
 from src.gaussians import Gaussians
 from src.geometry.cameras import Cameras
-from src.io.image.pixels import to_uint8
-from src.io.ply.scene import SplatScene
+from src.io.image import to_uint8
+from src.io.scene import SplatScene
 from src.io.video.video import read_video, video_header
 from src.reconstruct.camera_path.film import FilmConfig, moment_numbers, render_path
 from src.reconstruct.camera_path.path import CameraPath

@@ -17,7 +17,7 @@ from tiny_training import checkpoint_names, losses, training_config
 from src.config.loading import file_layer, load_train_config
 from src.evaluation.metrics import BACKBONE_FILE, LINEAR_FILE, LPIPS
 from src.models.data.example import Example
-from src.models.recon.weights import load_decoder
+from src.models.recon.decoder import load_decoder
 from src.runtime import InputError
 from src.training.checkpoints.files import export_checkpoint
 from src.training.decoder.config import DecoderTrainConfig

@@ -5,7 +5,7 @@ import torch
 from torch import Tensor
 
 from src.evaluation.metrics import ycbcr
-from src.tokenizer.statistics import LatentStatistics
+from src.tokenizer.cosmos import LatentStatistics
 from src.training.task import joined
 from src.training.tokenizer.config import TokenizerLossConfig
 from src.training.tokenizer.figures import (

@@ -1,4 +1,8 @@
-"""Reads any common picture as uint8 RGB [h, w, 3], upright, in sRGB, on white; writes PNG."""
+"""Pictures: any common one read as uint8 RGB [h, w, 3], upright, in sRGB, on white; PNG written.
+
+Folders are searched by suffix. A suffix counts even where the path is no file, such as a broken
+link: its reader reports the fault. Entries that are left out are logged with the reason.
+"""
 
 import io
 import math
@@ -11,19 +15,17 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
-from jaxtyping import UInt8
+from jaxtyping import Float, UInt8
 from torch import Tensor
 
-from ...runtime import InputError, get_logger
-from ..atomic import atomic_path
-from ..damage import DAMAGES, check_file
-from .pixels import on_white
+from ..runtime import InputError, get_logger, listed
+from .atomic import atomic_path
+from .damage import DAMAGES, check_file
 
 if TYPE_CHECKING:
     from PIL.Image import Image
 
 LOGGER = get_logger(__name__)
-
 EXPECTED = "a readable picture (jpg, png, webp, avif, tiff, bmp or heic)"
 # The running Python, which need not be the shell's.
 HEIC_EXPECTED = f"the extra `heic`: {sys.executable} -m pip install pillow-heif"
@@ -32,6 +34,11 @@ HEIC_BRANDS = (b"heic", b"heix", b"heim", b"heis", b"hevc", b"hevx", b"mif1", b"
 MOST_PIXELS = 220_000_000
 # Larger pictures are reduced: the generator needs less than a megapixel.
 KEPT_PIXELS = 50_000_000
+# Formats that Pillow reads by itself.
+PICTURE_SUFFIXES = (".jpg", ".jpeg", ".png", ".webp", ".avif", ".tif", ".tiff", ".bmp")
+# Formats of the extra `heic`.
+HEIC_SUFFIXES = (".heic", ".heif")
+VIDEO_SUFFIXES = (".mp4", ".mov", ".m4v", ".mkv", ".webm", ".avi")
 
 
 def read_image(path: Path | str) -> UInt8[Tensor, "h w 3"]:
@@ -177,3 +184,76 @@ def _in_srgb(path: Path, picture: "Image") -> "Image":
         return picture
     assert shown is not None, "converted in place"
     return shown
+
+
+def is_picture(path: Path) -> bool:
+    """Whether a file has the suffix of a picture, HEIC included, in any case."""
+    return path.suffix.lower() in PICTURE_SUFFIXES + HEIC_SUFFIXES
+
+
+def is_video(path: Path) -> bool:
+    """Whether a file has the suffix of a video, in any case."""
+    return path.suffix.lower() in VIDEO_SUFFIXES
+
+
+def find_images(folder: Path | str) -> list[Path]:
+    """The readable pictures directly in `folder`, by name; `InputError` without any."""
+    files = _files(Path(folder), "a folder of pictures")
+    pictures = [path for path in files if is_picture(path)]
+    unread = () if can_read_heic() else HEIC_SUFFIXES
+    heic = [path for path in pictures if path.suffix.lower() in unread]
+    found = [path for path in pictures if path.suffix.lower() not in unread]
+    if not found and pictures:
+        raise InputError(folder, f"{len(pictures)} HEIC pictures", HEIC_EXPECTED)
+    if not found:
+        expected = f"files that end with {', '.join(PICTURE_SUFFIXES)}"
+        raise InputError(folder, "no pictures", expected)
+    videos = [path for path in files if is_video(path)]
+    _log(folder, HEIC_EXPECTED, heic)
+    _log(folder, "videos", videos)
+    _log(folder, "no pictures", [path for path in files if path not in {*pictures, *videos}])
+    return found
+
+
+def find_videos(folder: Path | str) -> list[Path]:
+    """The videos directly in `folder`, by name; `InputError` without any."""
+    files = _files(Path(folder), "a folder of videos")
+    found = [path for path in files if is_video(path)]
+    if not found:
+        raise InputError(folder, "no videos", f"files that end with {', '.join(VIDEO_SUFFIXES)}")
+    _log(folder, "no videos", [path for path in files if not is_video(path)])
+    return found
+
+
+def _files(folder: Path, expected: str) -> list[Path]:
+    if not folder.is_dir():
+        raise InputError(folder, "no such folder", expected)
+    try:
+        return [path for path in sorted(folder.iterdir()) if not path.name.startswith(".")]
+    except OSError as error:
+        raise InputError(folder, f"unreadable ({error.strerror})", expected) from error
+
+
+def _log(folder: Path | str, reason: str, left: list[Path]) -> None:
+    if left:
+        names = listed([path.name for path in left])
+        LOGGER.warning("%s: left out (%s): %s", folder, reason, names)
+
+
+def to_uint8(
+    frames: Float[Tensor, "*shape"], low: float = -1.0, high: float = 1.0
+) -> UInt8[Tensor, "*shape"]:
+    """Values in [low, high] as 0 ... 255, clamped and truncated (not rounded), as published."""
+    unit = ((frames.float() - low) / (high - low)).clamp(0, 1)
+    return (unit * 255).to(torch.uint8)
+
+
+def round_to_uint8(unit: Float[Tensor, "*shape"]) -> UInt8[Tensor, "*shape"]:
+    """Values in [0, 1] as 0 ... 255, clamped and rounded to the nearest."""
+    return (unit.clamp(0, 1) * 255).round().to(torch.uint8)
+
+
+def on_white(rgba: UInt8[np.ndarray, "h w 4"]) -> UInt8[np.ndarray, "h w 3"]:
+    """RGB of straight RGBA on white; truncated and not rounded, as published."""
+    alpha, rgb = rgba[..., 3:].astype(np.uint16), rgba[..., :3].astype(np.uint16)
+    return ((rgb * alpha + 255 * (255 - alpha)) // 255).astype(np.uint8)

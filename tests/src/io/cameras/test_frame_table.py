@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from src.io.clip.cameras import read_intrinsics, read_poses, write_frame_table
+from src.io.cameras.frame_table import read_intrinsics, read_poses, write_frame_table
 from src.runtime import InputError
 
 Poses = Callable[[int], Tensor]

@@ -7,8 +7,7 @@ import pytest
 import torch
 from PIL import Image
 
-from src.io.image.folders import find_images, find_videos
-from src.io.image.image import read_image
+from src.io.image import find_images, find_videos, read_image
 from src.runtime import InputError
 
 
@@ -172,8 +171,7 @@ def test_what_a_folder_leaves_out_is_said(
     tmp_path: Path, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A telephone's pictures that are not made into scenes, and nobody says why."""
-    for module in ("image", "folders"):
-        monkeypatch.setattr(f"src.io.image.{module}.can_read_heic", lambda: False)
+    monkeypatch.setattr("src.io.image.can_read_heic", lambda: False)
     (tmp_path / "x.HEIC").write_bytes(b"\0\0\0\x18ftypheic" + bytes(64))
     with pytest.raises(InputError, match="1 HEIC pictures, expected the extra `heic`: .* pip"):
         find_images(tmp_path)
@@ -210,13 +208,13 @@ def test_large_pictures_are_reduced(
     """200-megapixel telephones refused, or decoded at full size into gigabytes."""
     path = tmp_path / f"a{suffix}"
     Image.fromarray(picture(480, 640)).save(path)
-    monkeypatch.setattr("src.io.image.image.KEPT_PIXELS", 100_000)
+    monkeypatch.setattr("src.io.image.KEPT_PIXELS", 100_000)
     monkeypatch.setattr("PIL.Image.MAX_IMAGE_PIXELS", 1000)
     image = read_image(path)
     assert image.shape == (240, 320, 3)
     expected = np.asarray(Image.fromarray(picture(480, 640)).reduce(2)).astype(int)
     assert np.abs(image.numpy().astype(int) - expected).mean() < 3
-    monkeypatch.setattr("src.io.image.image.MOST_PIXELS", 300_000)
+    monkeypatch.setattr("src.io.image.MOST_PIXELS", 300_000)
     with pytest.raises(InputError, match=r"got 640x480 pixels, expected at most 0 megapixels"):
         read_image(path)
 

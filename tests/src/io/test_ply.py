@@ -8,7 +8,7 @@ from numpy.lib.recfunctions import repack_fields
 from safetensors.torch import load_file
 
 from src.gaussians import Gaussians
-from src.io.ply.ply import PROPERTIES, read_ply, write_ply
+from src.io.ply import PROPERTIES, read_ply, write_ply
 from src.runtime import InputError
 
 

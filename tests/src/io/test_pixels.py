@@ -2,7 +2,7 @@
 
 import torch
 
-from src.io.image.pixels import round_to_uint8, to_uint8
+from src.io.image import round_to_uint8, to_uint8
 
 
 def test_values_become_bytes_as_published() -> None:

@@ -9,9 +9,9 @@ import re
 from dataclasses import dataclass
 from pathlib import Path
 
-from ...gaussians import Gaussians
-from ...runtime import InputError, natural_order
-from ..json_object import is_number, read_json_object
+from ..gaussians import Gaussians
+from ..runtime import InputError, natural_order
+from .json_object import is_number, read_json_object
 from .ply import read_ply
 
 EXPECTED = "a PLY of Gaussians, a folder of PLYs, or an output folder of sample.py"

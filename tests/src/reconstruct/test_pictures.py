@@ -7,8 +7,13 @@ import torch
 from PIL import Image
 
 from src.io.video.video import write_video
-from src.reconstruct.pictures.sheet import WIDEST, ends_and_middle, read_input, scene_sheet
-from src.reconstruct.rendering import RenderedTrajectory
+from src.reconstruct.pictures import (
+    WIDEST,
+    RenderedTrajectory,
+    ends_and_middle,
+    read_input,
+    scene_sheet,
+)
 
 HEIGHT, WIDTH, GAP = 20, 30, 4
 

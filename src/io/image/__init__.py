@@ -1,1 +1,0 @@
-"""Readers of still pictures, with colour profiles and transparency."""

@@ -1,1 +1,0 @@
-"""Reader and writer of Gaussians as PLY files."""

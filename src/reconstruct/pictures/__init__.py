@@ -1,1 +1,0 @@
-"""Pictures of scenes side by side."""

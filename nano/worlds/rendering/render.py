@@ -17,9 +17,8 @@ from torch.nn import functional
 from src.geometry.cameras import Cameras, compose
 from src.runtime import can_compile
 
-from ..photo.library import photo_atlas
+from ..photo.coats import photo_atlas
 from ..scene import Worlds
-from .noise import noise_volume
 from .raycast import CastScene, Hits
 from .shading import (
     BLOCK,
@@ -31,6 +30,7 @@ from .shading import (
     shade,
     shade_photo,
 )
+from .textures import noise_volume
 
 # Numbers of the largest tensor: small enough for a CPU's cache, large enough to keep a GPU busy.
 CPU_NUMBERS, GPU_NUMBERS = 1 << 17, 1 << 24

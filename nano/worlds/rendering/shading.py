@@ -14,8 +14,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from ..tensors import Planes, Rays, Rows
-from .atlas import Atlas
-from .coating import paint_coats
+from .coating import Atlas, paint_coats
 from .lighting import develop, illuminate
 from .raycast import CastScene, trace
 from .surface import Surface, surface_at

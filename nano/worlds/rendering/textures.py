@@ -9,20 +9,28 @@ sample of a pixel is enough within a face.
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import lru_cache
 
+import numpy as np
 import torch
 from jaxtyping import Bool, Float
 from torch import Tensor
+from torch.nn import functional
 
 from ..tensors import Planes, Rays
 from .materials import PATTERNS
-from .noise import sample_noise
 
 TAU = 2 * math.pi
 # Steps of a low-discrepancy sequence: neighbouring bricks get unlike tints.
 BRICK_STEP, ROW_STEP, TINT = 0.7549, 0.5698, 0.16
 # Elevations are sines; clouds begin above the highest hill.
 HILL_TONE, HILL_SIZE, HIGHEST_HILL = 0.62, 3.0, 0.14
+
+# The side of the noise in voxels, and its seed.
+SIZE = 64
+SEED = 20
+# Cycles per period; the steep fall-off keeps the fields soft.
+LOWEST_CYCLES, HIGHEST_CYCLES, FALL_OFF = 2, 9, 2.6
 
 # The numbers 7 to 13 of `Material.row`.
 PARAMETERS = ("frequency", "aspect", "cos", "sin", "level", "softness", "warp")
@@ -222,3 +230,30 @@ def _sky(spot: Spot, colors: tuple[Planes, Planes], cloudiness: Rays, other: Ray
     clear = torch.lerp(clear, torch.ones_like(clear), cloud)
     hill = (spot.level * (0.6 + 0.35 * other) - elevation) / 0.004
     return torch.lerp(clear, HILL_TONE * (0.7 * horizon + 0.3 * zenith), smooth_step(hill))
+
+
+@lru_cache
+def noise_volume(device: torch.device) -> Float[Tensor, "1 2 side side side"]:
+    """Both fields over one period, of about unit variance in [-2, 2]; the ends are equal."""
+    rng = np.random.default_rng(SEED)
+    cycles = np.fft.fftfreq(SIZE, 1 / SIZE)
+    x, y, z = np.meshgrid(cycles, cycles, cycles, indexing="ij")
+    radius = np.sqrt(x * x + y * y + z * z)
+    band = (radius >= LOWEST_CYCLES) & (radius <= HIGHEST_CYCLES)
+    amplitude = np.where(band, np.maximum(radius, 1.0) ** -FALL_OFF, 0.0)
+    fields = []
+    for _ in range(2):
+        white = np.fft.fftn(rng.standard_normal((SIZE, SIZE, SIZE)))
+        field = np.fft.ifftn(white * amplitude).real
+        fields.append(np.pad((field / field.std()).clip(-2, 2), (0, 1), mode="wrap"))
+    return torch.from_numpy(np.stack(fields)).float()[None].to(device)
+
+
+def sample_noise(
+    volume: Float[Tensor, "1 2 side side side"], position: Float[Tensor, "3 camera ray"]
+) -> Float[Tensor, "2 camera ray"]:
+    """Both fields of `noise_volume` at `(x, y, z)` in periods, interpolated linearly."""
+    grid = 2 * (position - position.floor()) - 1
+    # One row of points: the sampler takes (batch, depth, height, width, xyz).
+    grid = grid.flatten(1).mT[None, None, None]
+    return functional.grid_sample(volume, grid, align_corners=True).view(2, *position.shape[1:])

@@ -2,8 +2,8 @@
 
 import torch
 
+from nano.worlds.canvases.composites import scattered
 from nano.worlds.canvases.draws import Draws
-from nano.worlds.canvases.leaves import scattered
 from nano.worlds.canvases.shapes import topmost
 
 

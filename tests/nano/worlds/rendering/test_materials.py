@@ -5,8 +5,7 @@ import torch
 
 from nano.worlds.palettes import draw_palette
 from nano.worlds.rendering.materials import OBJECTS, PATTERNS, Material, Painter
-from nano.worlds.rendering.noise import noise_volume
-from nano.worlds.rendering.textures import paint
+from nano.worlds.rendering.textures import noise_volume, paint
 
 
 def painter(seed: int, saturation: float = 1.0) -> Painter:

@@ -135,23 +135,16 @@ class Coating(Material):
 
 
 def paint_coats(
-    coatings: Float[Tensor, "camera 20 ray"],
-    surface: Surface,
-    local: Planes,
-    widths: tuple[Rays, Rays],
-    atlas: Atlas,
+    coatings: Float[Tensor, "camera 20 ray"], surface: Surface, atlas: Atlas
 ) -> Painted:
-    """The colours of surface points with coatings as of `Coating.row`.
-
-    `local` is the point in the solid's own coordinates, or for the sky a unit direction; `widths`
-    are the extents of a pixel along the surface's u and v, in the same unit.
-    """
+    """The colours of surface points with coatings as of `Coating.row`."""
+    local, widths = surface.local, surface.widths
     numbers, is_sky = coatings.movedim(1, 0), surface.is_sky
     a, b = numbers[1:4], numbers[4:7]
     frequency, aspect, cos, sin, keep, detail, finer = numbers[7:14].unbind(0)
     mottle, glow, offset_u, offset_v = numbers[15:19].unbind(0)
     sky_u, sky_v, sky_width = _sky_place(local, widths)
-    u, v = _unrolled(surface, local)
+    u, v = _unrolled(surface)
     u, v = torch.where(is_sky, sky_u, u), torch.where(is_sky, sky_v, v)
     u_width, v_width = (torch.where(is_sky, sky_width, width) for width in widths)
     u_scale, v_scale = frequency, frequency * aspect
@@ -176,16 +169,16 @@ def paint_coats(
     blend = torch.lerp(grey, main, keep[..., None]).movedim(-1, 0)
     color = torch.lerp(a, b, blend) * (1 + mottle * (2 * fine - 1))
     sky = _sky(local, (a, b), cover=grey[..., 0], tone=fine, cloudiness=mottle)
-    return Painted(torch.where(is_sky, sky, color).clamp(0, 1), glow)
+    return torch.where(is_sky, sky, color).clamp(0, 1), glow
 
 
-def _unrolled(surface: Surface, local: Planes) -> tuple[Rays, Rays]:
+def _unrolled(surface: Surface) -> tuple[Rays, Rays]:
     """Coordinates on surfaces, whose seams are at the back.
 
     The round side of a cylinder is unrolled. A sphere has the sinusoidal projection, in which all
     areas keep their size.
     """
-    x, y, z = local
+    x, y, z = surface.local
     radius = surface.radius
     angle = torch.atan2(-x, -z)
     height = (y / radius.clamp_min(1e-6)).clamp(-1, 1)

@@ -10,15 +10,17 @@ import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import lru_cache
+from typing import TypeAlias
 
 import numpy as np
 import torch
-from jaxtyping import Bool, Float
+from jaxtyping import Float
 from torch import Tensor
 from torch.nn import functional
 
 from ..tensors import Planes, Rays
 from .materials import PATTERNS
+from .surface import Surface
 
 TAU = 2 * math.pi
 # Steps of a low-discrepancy sequence: neighbouring bricks get unlike tints.
@@ -163,37 +165,33 @@ PATTERN_FUNCTIONS: dict[str, Callable[[Spot], Rays]] = {
 }
 
 
-@dataclass(frozen=True)
-class Painted:
-    """Linear colours in [0, 1], and the share of light that each point emits (0 to 1)."""
-
-    color: Planes
-    glow: Rays
+# Linear colours in [0, 1], and the share of light that each point emits (0 to 1).
+Painted: TypeAlias = tuple[Planes, Rays]
 
 
 def paint(
     materials: Float[Tensor, "camera 20 ray"],
-    *,
-    local: Planes,
-    coordinates: tuple[Rays, Rays],
-    widths: tuple[Rays, Rays],
-    is_sky: Bool[Tensor, "camera ray"],
+    surface: Surface,
     volume: Float[Tensor, "1 2 side side side"],
 ) -> Painted:
-    """The colours of surface points with materials as of `Material.row`.
-
-    `local` is the point in the solid's own coordinates, or for the sky a unit direction;
-    `coordinates` are u and v, `widths` the extents of a pixel along them; `volume` is
-    `noise_volume`.
-    """
+    """The colours of surface points with materials as of `Material.row`; see `noise_volume`."""
+    local, is_sky = surface.local, surface.is_sky
     numbers = materials.movedim(1, 0)
     pattern, a, b = numbers[0], numbers[1:4], numbers[4:7]
     noise_frequency, mottle, glow = numbers[14:17].unbind(0)
     place = torch.where(is_sky, _sky_position(local), local)
     noise, other = sample_noise(volume, place * noise_frequency + numbers[17:])
-    (u, v), (u_width, v_width) = coordinates, widths
+    u_width, v_width = surface.widths
     parameters = dict(zip(PARAMETERS, numbers[7:14].unbind(0), strict=True))
-    spot = Spot(local=local, u=u, v=v, u_width=u_width, v_width=v_width, noise=noise, **parameters)
+    spot = Spot(
+        local=local,
+        u=surface.u,
+        v=surface.v,
+        u_width=u_width,
+        v_width=v_width,
+        noise=noise,
+        **parameters,
+    )
     blend = torch.zeros_like(noise)
     # Every pattern is computed everywhere: a gather of each pattern's points costs more, and its
     # sizes would break the compiled graph.
@@ -202,7 +200,7 @@ def paint(
     tint = torch.where(pattern == PATTERNS.index("bricks"), brick_tint(spot), 1.0)
     color = torch.lerp(a, b, blend) * (tint * (1 + mottle * other))
     sky = _sky(spot, (a, b), cloudiness=mottle, other=other)
-    return Painted(torch.where(is_sky, sky, color).clamp(0, 1), glow)
+    return torch.where(is_sky, sky, color).clamp(0, 1), glow
 
 
 def _sky_position(direction: Planes) -> Planes:

@@ -128,9 +128,8 @@ class Layout:
         placed = [(solid, STILL) for solid in self.surroundings.fixtures]
         for thing in self.standing:
             for solid in thing.prop.solids:
-                x, height, z = solid.center
-                center = (x + thing.x, self.floor - height, z + thing.z)
-                placed.append((replace(solid, center=center), thing.motion))
+                here = solid.moved(thing.x, thing.z).grounded(self.floor)
+                placed.append((here, thing.motion))
         return placed
 
 
@@ -171,7 +170,9 @@ def draw_layout(rng: np.random.Generator, family: str, saturation: float) -> Lay
     )
 
 
-def _draw_standing(painter: Painter, weights: Weights, farthest: float, spread: float) -> Standing:
+def _draw_standing(
+    painter: Painter, weights: Weights[Painter], farthest: float, spread: float
+) -> Standing:
     """A thing anywhere in the picture; the picture's half width is `spread` times the depth."""
     rng = painter.rng
     z = rng.uniform(0.75, farthest)

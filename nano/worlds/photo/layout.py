@@ -40,7 +40,7 @@ def draw_photo_layout(rng: np.random.Generator, family: str, saturation: float) 
     if rng.random() < CLUTTERED:
         count = int(rng.integers(FEWEST_SMALL, MOST_SMALL + 1))
         small = clutter(painter, count, spread=spread, farthest=5.0 if outdoors else 2.2)
-        ground = [replace(s, center=(s.center[0], floor - s.center[1], s.center[2])) for s in small]
+        ground = [solid.grounded(floor) for solid in small]
         inside = [s for s in ground if surroundings.shell.contains(np.array([s.center]), 0.0)]
         surroundings = replace(surroundings, fixtures=(*surroundings.fixtures, *inside))
     standing = [Standing(hero, rng.uniform(-0.3, 0.3) * hero.solids[0].half[0], distance)]
@@ -62,7 +62,7 @@ def draw_photo_layout(rng: np.random.Generator, family: str, saturation: float) 
 
 
 def _draw_standing(
-    painter: PhotoPainter, weights: Weights, farthest: float, spread: float
+    painter: PhotoPainter, weights: Weights[PhotoPainter], farthest: float, spread: float
 ) -> Standing:
     """A thing anywhere in the picture, more often near than far."""
     rng = painter.rng

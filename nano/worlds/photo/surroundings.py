@@ -5,25 +5,26 @@ from collections.abc import Callable
 from dataclasses import replace
 
 from ..palettes import shade
-from ..props import Prop, Solid
+from ..props import Solid
 from ..rendering.coating import Coating
 from ..rendering.lighting import Light
-from ..surroundings import NO_SKY, Shell, Surroundings, far_sun, linear, turn_level
+from ..surroundings import (
+    NO_SKY,
+    Shell,
+    Surroundings,
+    far_sun,
+    linear,
+    on_wall,
+    open_shell,
+    turn_level,
+)
 from .coats import FACADES, FLOORS, GROUNDS, PLANTS, SIGNS, SKIES, WALLS, PhotoPainter
-from .props import fence, house, solid, tree
+from .props import fence, house, tree
 
 # The radius of the sky: four times that of plain worlds.
 PHOTO_SKY_RADIUS = 80.0
 # No hill or house stands nearer.
 NEAREST_SCENERY = 2.6
-
-
-def _on_ground(parts: list[Solid], floor: float) -> tuple[Solid, ...]:
-    """Solids in scene coordinates: heights above the floor become y."""
-    return tuple(
-        replace(part, center=(part.center[0], floor - part.center[1], part.center[2]))
-        for part in parts
-    )
 
 
 def draw_land(painter: PhotoPainter, floor: float) -> Surroundings:
@@ -34,13 +35,7 @@ def draw_land(painter: PhotoPainter, floor: float) -> Surroundings:
     if rng.random() < 0.45:
         ground = painter.tone((rng.uniform(0.25, 0.5), rng.uniform(0.35, 0.5), 0.2))
     surface = painter.coat(GROUNDS, ground, size=math.exp(rng.uniform(-1.2, 0.5)))
-    shell = Shell(
-        center=(0.0, floor - 0.8 * PHOTO_SKY_RADIUS, 0.0),
-        half=(1.6 * PHOTO_SKY_RADIUS, 0.8 * PHOTO_SKY_RADIUS, 1.6 * PHOTO_SKY_RADIUS),
-        yaw=0.0,
-        dome=PHOTO_SKY_RADIUS,
-        materials=(surface, surface, surface, surface, _sky(painter)),
-    )
+    shell = open_shell(floor, PHOTO_SKY_RADIUS, surface=surface, sky=_sky(painter))
     parts: list[Solid] = []
     for draw, share in SCENERY:
         if rng.random() < share:
@@ -58,7 +53,7 @@ def draw_land(painter: PhotoPainter, floor: float) -> Surroundings:
         softness=0.5 if overcast else rng.uniform(0.01, 0.1),
         reach=1e6,
     )
-    return Surroundings(shell, _on_ground(parts, floor), light)
+    return Surroundings(shell, tuple(part.grounded(floor) for part in parts), light)
 
 
 def _sky(painter: PhotoPainter) -> Coating:
@@ -88,15 +83,8 @@ def _hills(painter: PhotoPainter) -> list[Solid]:
         high = radius * rng.uniform(0.12, 0.55)
         coat = painter.coat({**PLANTS, "noise": 2, "leaves": 1}, painter.tone(green), radius / 2)
         center = (away * math.sin(angle), high - radius, away * math.cos(angle))
-        parts.append(solid("sphere", center, (radius, radius, radius), coat))
+        parts.append(Solid("sphere", center, (radius, radius, radius), coat))
     return parts
-
-
-def _placed(prop: Prop, x: float, z: float) -> list[Solid]:
-    return [
-        replace(part, center=(part.center[0] + x, part.center[1], part.center[2] + z))
-        for part in prop.solids
-    ]
 
 
 def _village(painter: PhotoPainter) -> list[Solid]:
@@ -107,7 +95,8 @@ def _village(painter: PhotoPainter) -> list[Solid]:
         size = rng.uniform(0.25, 0.7) * (0.6 + 0.18 * z)
         prop = house(painter, size)
         z = max(z, NEAREST_SCENERY + prop.radius)
-        parts += _placed(prop, rng.uniform(-0.8, 0.8) * z, z)
+        x = rng.uniform(-0.8, 0.8) * z
+        parts += [part.moved(x, z) for part in prop.solids]
     return parts
 
 
@@ -117,7 +106,8 @@ def _grove(painter: PhotoPainter) -> list[Solid]:
     for _ in range(int(rng.integers(1, 4))):
         z = math.exp(rng.uniform(math.log(3.0), math.log(25)))
         size = rng.uniform(0.2, 0.4) * (0.6 + 0.15 * z)
-        parts += _placed(tree(painter, size), rng.uniform(-0.8, 0.8) * z, z)
+        prop, x = tree(painter, size), rng.uniform(-0.8, 0.8) * z
+        parts += [part.moved(x, z) for part in prop.solids]
     return parts
 
 
@@ -130,16 +120,16 @@ def _street(painter: PhotoPainter) -> list[Solid]:
             long, tall, deep = rng.uniform((0.6, 0.4, 0.4), (1.6, 1.8, 0.9)).tolist()
             wall = painter.coat(FACADES, painter.item(), rng.uniform(0.5, 1.6), level=True)
             center = (side * (aside + deep), tall, z + long)
-            parts.append(solid("box", center, (deep, tall, long), wall))
+            parts.append(Solid("box", center, (deep, tall, long), wall))
             if rng.random() < 0.6:
                 roof = painter.coat(FACADES, painter.item(), 0.5, level=True)
                 half = (deep + 0.08, 0.03, long)
-                parts.append(solid("box", (center[0], 2 * tall + 0.03, center[2]), half, roof))
+                parts.append(Solid("box", (center[0], 2 * tall + 0.03, center[2]), half, roof))
             for number in range(int(rng.integers(0, 2))):
                 # Doors, signs and awnings on the front.
                 half = (0.02, rng.uniform(0.08, 0.2), rng.uniform(0.06, 0.2))
                 where = (side * aside, rng.uniform(0.1, 0.5), z + long * (0.4 + 0.6 * number))
-                parts.append(solid("box", where, half, painter.coat(SIGNS, painter.item(), 0.4)))
+                parts.append(Solid("box", where, half, painter.coat(SIGNS, painter.item(), 0.4)))
             z += 2 * long + rng.uniform(0, 0.5)
     return parts
 
@@ -214,7 +204,7 @@ def _fixtures(painter: PhotoPainter, shell: Shell, floor: float) -> tuple[Solid,
         half = (rng.uniform(0.35, 0.8), 0.004, rng.uniform(0.3, 0.6))
         place = (rng.uniform(-0.3, 0.3), floor - 0.004, rng.uniform(1.0, 1.5))
         rug = painter.coat({"stripes": 1, "leaves": 2, "noise": 1}, painter.item(), 0.6)
-        fixtures.append(solid("box", place, half, rug, shell.yaw))
+        fixtures.append(Solid("box", place, half, rug, shell.yaw))
     for _ in range(int(rng.integers(1, 5))):
         fixtures.append(_hung(painter, shell, floor))
     return tuple(fixtures)
@@ -222,7 +212,7 @@ def _fixtures(painter: PhotoPainter, shell: Shell, floor: float) -> tuple[Solid,
 
 def _hung(painter: PhotoPainter, shell: Shell, floor: float) -> Solid:
     """A window, picture, board or door on a wall."""
-    rng, (wide, tall, deep) = painter.rng, shell.half
+    rng, tall = painter.rng, shell.half[1]
     kind = rng.integers(4)
     half = (rng.uniform(0.12, 0.4), rng.uniform(0.1, 0.3), 0.014)
     y = shell.center[1] - rng.uniform(-0.25, 0.4) * tall
@@ -239,9 +229,4 @@ def _hung(painter: PhotoPainter, shell: Shell, floor: float) -> Solid:
         half = (half[0], 0.015, 0.07)
     along, far = rng.uniform(-0.7, 0.7), rng.random() < 0.6
     side = 1 if rng.random() < 0.5 else -1
-    x, z, turn = ((wide - half[2]) * side, abs(along) * deep, math.pi / 2)
-    if far:
-        x, z, turn = along * wide, deep - half[2], 0.0
-    x, z = turn_level(x, z, shell.yaw)
-    center = (x + shell.center[0], y, z + shell.center[2])
-    return solid("box", center, half, coat, shell.yaw + turn)
+    return on_wall(shell, half, coat, y=y, along=along, side=0 if far else side)

@@ -14,9 +14,18 @@ from jaxtyping import Float, Int, UInt8
 from torch import Tensor
 
 from ..tensors import Rows
-from .draws import Draws
 from .shapes import BOX, ELLIPSE, RING, Shapes, topmost
-from .textures import Pictures, Size, draw_colors, draw_plain, from_hsv, noise, points, power_law
+from .textures import (
+    Draws,
+    Pictures,
+    Size,
+    draw_colors,
+    draw_plain,
+    from_hsv,
+    noise,
+    points,
+    power_law,
+)
 
 # The canvases from which fills are cut.
 Sources: TypeAlias = UInt8[Tensor, "m 3 source_h source_w"]

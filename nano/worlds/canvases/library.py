@@ -20,8 +20,7 @@ from .composites import (
     writing,
     writing_shapes,
 )
-from .draws import Draws
-from .textures import Pictures, Size, bricks, clouds, gradient, noise, power_law, stripes
+from .textures import Draws, Pictures, Size, bricks, clouds, gradient, noise, power_law, stripes
 
 Masks: TypeAlias = Float[Tensor, "n 1 h w"]
 # Canvases that are computed at once.

@@ -17,8 +17,7 @@ from torch import Tensor
 from src.io.image.pixels import round_to_uint8
 
 from ..canvases.composites import dead_leaves, foliage, writing
-from ..canvases.draws import Draws
-from ..canvases.textures import Pictures, bricks, clouds, gradient, noise, stripes
+from ..canvases.textures import Draws, Pictures, bricks, clouds, gradient, noise, stripes
 from ..palettes import Color, shade
 from ..rendering.coating import Atlas, Coating, pack_atlas
 from ..rendering.materials import Painter, choose

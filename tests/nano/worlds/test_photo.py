@@ -11,7 +11,7 @@ from nano.depth.config import DepthDataConfig
 from nano.depth.data import world_frames
 from nano.worlds.film import film_pool
 from nano.worlds.photo import coats
-from nano.worlds.photo.surroundings import PHOTO_SKY_RADIUS
+from nano.worlds.photo.layout import PHOTO_SKY_RADIUS
 from nano.worlds.rendering import render
 from nano.worlds.rendering.coating import atlas_side, pack_atlas, sample_atlas
 from nano.worlds.rendering.render import WorldFrames, render_worlds

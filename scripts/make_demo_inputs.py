@@ -50,12 +50,14 @@ def world_frames(seed: int, frames: int, size: tuple[int, int]) -> "UInt8[Tensor
     """Renders frames of a world from a still camera."""
     import torch
 
-    from nano.worlds.film import render_pool
+    from nano.worlds.film import film_pool
+    from nano.worlds.scene import World
 
     still = torch.eye(4).expand(1, 1, frames, 4, 4)
     # Compiled arithmetic may round otherwise.
     with torch.compiler.set_stance("force_eager"):
-        pool = render_pool([seed], still, size, frames > 1, device="cpu", supersample=3)
+        world = World(seed, dynamic=frames > 1)
+        pool = film_pool([world], still, size, device="cpu", supersample=3)
     return pool.color[0, 0].permute(1, 2, 3, 0).contiguous()
 
 

@@ -33,11 +33,12 @@ from src.io.clip.clip import SUFFIXES, Clip, ClipPaths, is_finished, open_clip
 from src.runtime import default_device
 from src.training.task import Stopwatch
 
+from ..worlds.film import film_worlds
 from ..worlds.scene import Worlds, build_worlds
 from .config import ClipsConfig
 from .networks import Networks
 from .sampling import ClipStarts, decode_clips, scene_starts
-from .scenes import ReplayedDepth, depth_names, estimate_depths, film_worlds, world_scene
+from .scenes import ReplayedDepth, depth_names, estimate_depths, world_scene
 
 PARTS = ("generator", "tokenizer", "depth")
 

@@ -4,7 +4,6 @@ Depth is that of the small network, scaled as in the commands, or the world's ow
 """
 
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
 from typing import Literal
 
 import torch
@@ -19,12 +18,7 @@ from src.depth.backends.moge import prepare_image
 from src.depth.backends.nano import NanoDepth
 from src.depth.backends.video import FrameByFrame, VideoFrames
 from src.depth.estimate import DepthEstimate
-from src.geometry.cameras import Cameras
 from src.geometry.fit import WHOLE, Region
-from src.io.image import round_to_uint8
-
-from ..worlds.rendering.render import render_worlds
-from ..worlds.scene import Worlds, world_cameras
 
 DepthName = Literal["nano", "truth"]
 # Frames that the depth network sees at once.
@@ -41,38 +35,6 @@ class ReplayedDepth:
     def __call__(self, image: Float[Tensor, "3 h w"], region: Region = WHOLE) -> DepthEstimate:
         """Returns the next estimate."""
         return next(self._estimates)
-
-
-@dataclass(frozen=True)
-class WorldFilms:
-    """Frames of worlds with their depth; all cameras of a world have one lens."""
-
-    color: UInt8[Tensor, "world frame h w 3"]
-    depth: Float[Tensor, "world frame h w"]
-    intrinsics: Float[Tensor, "world 4"]
-
-    def depths(self, world: int) -> list[DepthEstimate]:
-        """Returns a world's own depth of each frame; every pixel has one."""
-        known = torch.ones_like(self.depth[world, 0], dtype=torch.bool)
-        lens = self.intrinsics[world]
-        return [DepthEstimate(depth, known, lens) for depth in self.depth[world]]
-
-
-def film_worlds(
-    worlds: Worlds,
-    c2w: Float[Tensor, "world frame 4 4"],
-    times: Float[Tensor, " frame"],
-    size: tuple[int, int],
-    compile: bool | None = None,
-) -> WorldFilms:
-    """Renders worlds on their device; `times` are in [0, 1], `size` is (height, width)."""
-    height, width = size
-    intrinsics = world_cameras(worlds, width, height).intrinsics
-    lenses = intrinsics[:, None].expand(-1, c2w.shape[1], -1).contiguous()
-    cameras = Cameras(c2w.contiguous(), lenses, width, height)
-    shown = render_worlds(worlds, cameras, times.expand(len(worlds), -1), compile=compile)
-    color = round_to_uint8(shown.rgb).movedim(2, -1)
-    return WorldFilms(color.contiguous(), shown.depth, intrinsics)
 
 
 def estimate_depths(

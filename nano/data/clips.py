@@ -18,15 +18,14 @@ from torch import Tensor
 from src.geometry.cameras import Cameras, invert_rigid
 from src.geometry.trajectories import MULTI_TRAJECTORY, make_trajectory
 from src.io.clip.clip import Clip, ClipPaths, is_finished, open_clip, write_clip
-from src.io.image import round_to_uint8
 from src.models.recon.scene_decoder import floating_type
 from src.runtime import core_pool, default_device, get_logger, progress
 from src.tokenizer.cosmos import VideoTokenizer, latent_frames
 from src.tokenizer.loading import load_tokenizer, save_tokenizer
 from src.training.decoder.config import WorldsConfig
 
-from ..worlds.rendering.render import render_worlds
-from ..worlds.scene import build_worlds, world_cameras
+from ..worlds.film import film_worlds
+from ..worlds.scene import build_worlds
 
 LOGGER = get_logger(__name__)
 FPS = 24
@@ -102,19 +101,17 @@ def _clips(
     pool: ThreadPoolExecutor,
 ) -> list[Clip]:
     """A world along all its trajectories, without latents; frame numbers are times of the scene."""
-    height, width = size
-    worlds = build_worlds([seed], dynamic)
-    intrinsics = world_cameras(worlds, width, height).intrinsics.expand(config.frames, 4)
-    times = torch.linspace(0, 1, config.frames, device=device)[None]
-    worlds = worlds.to(device)
+    worlds = build_worlds([seed], dynamic).to(device)
+    times = torch.linspace(0, 1, config.frames, device=device)
 
     def clip(c2w: Float[Tensor, "frame 4 4"]) -> Clip:
         """The world along one trajectory."""
-        cameras = Cameras(c2w, intrinsics.contiguous(), width, height)
-        batch = Cameras.stack([cameras]).to(device)
-        shown = render_worlds(worlds, batch, times, supersample=config.supersample)
-        color = round_to_uint8(shown.rgb[0]).movedim(1, -1).cpu()
-        return Clip(cameras, FPS, color, depth=shown.depth[0].cpu())
+        film = film_worlds(
+            worlds, c2w[None].to(device), times, size=size, supersample=config.supersample
+        )
+        lens = film.intrinsics.cpu().expand(config.frames, 4).contiguous()
+        cameras = Cameras(c2w, lens, width=size[1], height=size[0])
+        return Clip(cameras, FPS, film.color[0].cpu(), depth=film.depth[0].cpu())
 
     return list(pool.map(clip, world_trajectories(seed, config.frames, dynamic)))
 

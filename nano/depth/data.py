@@ -26,7 +26,7 @@ from src.training.task import Share
 from ..seeds import TRAIN, VALIDATE
 from ..worlds.clearance import CLEARANCE, camera_paths
 from ..worlds.film import film_pool
-from ..worlds.photo.surroundings import PHOTO_SKY_RADIUS
+from ..worlds.photo.layout import PHOTO_SKY_RADIUS
 from ..worlds.scene import World
 from ..worlds.surroundings import SKY_RADIUS
 from .config import DepthDataConfig

@@ -13,8 +13,7 @@ from jaxtyping import Float
 from src.geometry.cameras import invert_rigid
 from src.geometry.trajectories import MULTI_TRAJECTORY, TrajectorySpec, make_trajectory
 
-from .layout import GAP, Layout, Standing
-from .motion import STILL, Motion, draw_motion
+from .layout import GAP, STILL, Layout, Motion, Standing, draw_motion
 from .props import Solid
 
 # The least distance of the cameras' paths from surfaces, and of solids from the default camera.

@@ -11,16 +11,51 @@ import torch
 from jaxtyping import Float, Float16, UInt8
 from torch import Tensor
 
+from src.depth.estimate import DepthEstimate
 from src.geometry.cameras import Cameras
 from src.io.image import round_to_uint8
 from src.runtime import InputError, get_logger
 
 from .rendering.render import render_worlds
-from .scene import World, assemble, world_cameras
+from .scene import World, Worlds, assemble, world_cameras
 
 LOGGER = get_logger(__name__)
 # Clips that are rendered at once: each takes about 12 MB beside the pool at 17 x 176 x 320.
 CLIPS_AT_ONCE = 32
+
+
+@dataclass(frozen=True)
+class WorldFilms:
+    """Frames of worlds with their depth; all cameras of a world have one lens."""
+
+    color: UInt8[Tensor, "world frame h w 3"]
+    depth: Float[Tensor, "world frame h w"]
+    intrinsics: Float[Tensor, "world 4"]
+
+    def depths(self, world: int) -> list[DepthEstimate]:
+        """Returns a world's own depth of each frame; every pixel has one."""
+        known = torch.ones_like(self.depth[world, 0], dtype=torch.bool)
+        lens = self.intrinsics[world]
+        return [DepthEstimate(depth, known, lens) for depth in self.depth[world]]
+
+
+def film_worlds(
+    worlds: Worlds,
+    c2w: Float[Tensor, "world frame 4 4"],
+    times: Float[Tensor, " frame"],
+    size: tuple[int, int],
+    supersample: int = 2,
+    compile: bool | None = None,
+) -> WorldFilms:
+    """Renders worlds on their device; see `render_worlds`. `size` is (height, width)."""
+    height, width = size
+    intrinsics = world_cameras(worlds, width, height).intrinsics
+    lenses = intrinsics[:, None].expand(-1, c2w.shape[1], -1).contiguous()
+    cameras = Cameras(c2w.contiguous(), lenses, width, height)
+    moments = times.expand(len(worlds), -1)
+    shown = render_worlds(worlds, cameras, moments, supersample=supersample, compile=compile)
+    color = round_to_uint8(shown.rgb).movedim(2, -1)
+    return WorldFilms(color.contiguous(), shown.depth, intrinsics)
 
 
 @dataclass(frozen=True)
@@ -37,31 +72,6 @@ class PooledClips:
         return len(self.seeds)
 
 
-def render_pool(
-    seeds: Sequence[int],
-    poses: Float[Tensor, "world trajectory frame 4 4"],
-    size: tuple[int, int],
-    dynamic: bool,
-    device: torch.device | str,
-    palette: str = "mixed",
-    saturation: float = 1.0,
-    supersample: int = 2,
-) -> PooledClips:
-    """The clips of the worlds `seeds`, one for each trajectory of `poses`.
-
-    `poses` are camera-to-world (the identity is the world's default camera), `size` is height and
-    width; see `World` for `palette` and `saturation`, `render_worlds` for `supersample`. The pool
-    stays on `device`: 6,000 clips of 17 x 176 x 320 take 17 GB for colour and 11 GB for depth.
-
-    Raises:
-        InputError: no seed at all, an unknown palette, a negative saturation.
-    """
-    if not seeds:
-        raise InputError("worlds of a pool", "none", "at least one seed")
-    worlds = [World(int(seed), dynamic, palette, saturation) for seed in seeds]
-    return film_pool(worlds, poses, size=size, device=device, supersample=supersample)
-
-
 def film_pool(
     worlds: Sequence[World],
     poses: Float[Tensor, "world trajectory frame 4 4"],
@@ -69,13 +79,18 @@ def film_pool(
     device: torch.device | str,
     supersample: int = 2,
 ) -> PooledClips:
-    """The clips of worlds of one detail, one for each trajectory of `poses`; see `render_pool`.
+    """The clips of worlds of one detail, one for each trajectory of `poses`.
+
+    `poses` are camera-to-world (the identity is the world's default camera), `size` is height and
+    width. The pool stays on `device`: 6,000 clips of 17 x 176 x 320 take 17 GB for colour and 11 GB
+    for depth.
 
     Raises:
-        InputError: worlds of several details.
+        InputError: no world, or worlds of several details.
     """
+    if not worlds:
+        raise InputError("worlds of a pool", "none", "at least one")
     assert len(poses) == len(worlds), f"{len(worlds)} worlds, poses of {len(poses)}"
-    height, width = size
     count, paths, frames = poses.shape[:3]
     begin = time.perf_counter()
     pool = PooledClips(
@@ -90,15 +105,13 @@ def film_pool(
     for first in range(0, count, step):
         some = slice(first, first + step)
         batch = assemble(worlds[some]).to(device)
-        intrinsics = world_cameras(batch, width, height).intrinsics
-        pool.intrinsics[some] = intrinsics
         # All trajectories of a world are rendered as one run of frames.
         c2w = pool.c2w[some].flatten(1, 2)
-        cameras = Cameras(c2w, intrinsics[:, None].expand(*c2w.shape[:2], 4), width, height)
-        shown = render_worlds(batch, cameras, times.expand(len(batch), -1), supersample=supersample)
-        color = round_to_uint8(shown.rgb).unflatten(1, (paths, frames))
-        pool.color[some] = color.transpose(2, 3)
-        pool.depth[some] = shown.depth.unflatten(1, (paths, frames))
+        films = film_worlds(batch, c2w, times, size, supersample=supersample)
+        pool.intrinsics[some] = films.intrinsics
+        color = films.color.unflatten(1, (paths, frames))
+        pool.color[some] = color.permute(0, 1, 5, 2, 3, 4)
+        pool.depth[some] = films.depth.unflatten(1, (paths, frames))
     seconds = time.perf_counter() - begin
     LOGGER.info("%d clips of %d worlds in %.1f s", count * paths, count, seconds)
     return pool

@@ -2,18 +2,22 @@
 
 Scene coordinates: the default camera's centre is the origin, y points down, the floor is level;
 the camera looks along +z, turned down by `pitch`. The hero stands near depth 1, other things around
-it and off the cameras' paths.
+it and off the cameras' paths. Things move along smooth paths in closed form: at time 0 each is at
+its place; times lie in [0, 1].
 """
 
 import math
 from dataclasses import dataclass, replace
 
 import numpy as np
+import torch
+from jaxtyping import Float
+from torch import Tensor
 
-from .motion import STILL, Motion
 from .palettes import FAMILIES, draw_palette
 from .props import HEROES, INDOORS, OUTDOORS, Prop, Solid, Weights, draw_prop
 from .rendering.materials import Painter
+from .shapes import Triple
 from .surroundings import Surroundings, draw_ground, draw_room
 
 FEWEST_SOLIDS, MOST_SOLIDS = 4, 10
@@ -23,6 +27,68 @@ GAP = 0.03
 # The least distance of a thing from the default camera.
 NEAREST = 0.6
 INDOOR_SHARE = 0.6
+
+
+@dataclass(frozen=True)
+class Motion:
+    """A sway along `sine` and `cosine` (together an arc), hops upwards, and a turn about y.
+
+    Offset: `sine (sin(w t + phase) - sin phase) + cosine (cos(w t + phase) - cos phase)` with
+    `w = 2 pi rate`, and `hop sin^2(pi hops t)` upwards. `spin` is in radians per unit of time.
+    """
+
+    sine: Triple = (0.0, 0.0, 0.0)
+    cosine: Triple = (0.0, 0.0, 0.0)
+    rate: float = 0.0
+    phase: float = 0.0
+    hop: float = 0.0
+    hops: float = 0.0
+    spin: float = 0.0
+
+    def row(self) -> list[float]:
+        """The 11 numbers, in the order that `displacement` unpacks."""
+        return [*self.sine, *self.cosine, self.rate, self.phase, self.hop, self.hops, self.spin]
+
+    def offsets(self, times: Float[np.ndarray, " time"]) -> Float[np.ndarray, "time 3"]:
+        """Offsets at `times` from the place at time 0."""
+        rows = torch.tensor(self.row(), dtype=torch.float64).expand(len(times), 1, -1)
+        return displacement(rows, torch.from_numpy(times)[:, None])[0][:, 0].numpy()
+
+
+STILL = Motion()
+
+
+def displacement(
+    motion: Float[Tensor, "*batch solid 11"], time: Float[Tensor, "*batch 1"]
+) -> tuple[Float[Tensor, "*batch solid 3"], Float[Tensor, "*batch solid"]]:
+    """Offsets from the places at time 0, and turns about y in radians."""
+    sine, cosine, numbers = motion.split([3, 3, 5], dim=-1)
+    rate, phase, hop, hops, spin = numbers.unbind(-1)
+    angle = 2 * math.pi * rate * time + phase
+    along_sine, along_cosine = angle.sin() - phase.sin(), angle.cos() - phase.cos()
+    offset = sine * along_sine[..., None] + cosine * along_cosine[..., None]
+    lift = torch.zeros_like(offset)
+    # The y axis points down.
+    lift[..., 1] = -hop * (math.pi * hops * time).sin().square()
+    return offset + lift, spin * time
+
+
+def draw_motion(rng: np.random.Generator, reach: float, hops: bool) -> Motion:
+    """A random motion of about `reach` to either side; with `hops` it may leave the floor."""
+    heading, spin = rng.uniform(0, 2 * math.pi), rng.uniform(-2.5, 2.5)
+    x, z = reach * math.cos(heading), reach * math.sin(heading)
+    rate, phase = rng.uniform(0.4, 0.9), rng.uniform(-0.5, 0.5)
+    kind = rng.integers(4 if hops else 2)
+    if kind == 0:
+        return Motion(sine=(x, 0, z), rate=rate, phase=phase, spin=spin)
+    if kind == 1:
+        arc = 0.6 * (1 if spin > 0 else -1)
+        sine, cosine = (arc * x, 0, arc * z), (-0.6 * z, 0, 0.6 * x)
+        return Motion(sine=sine, cosine=cosine, rate=rate, phase=phase, spin=spin)
+    if kind == 2:
+        return Motion(hop=rng.uniform(0.6, 1.0) * reach, hops=float(rng.integers(1, 3)), spin=spin)
+    hop, count = 0.5 * reach, float(rng.integers(1, 4))
+    return Motion(sine=(0.6 * x, 0, 0.6 * z), rate=rate, phase=phase, hop=hop, hops=count)
 
 
 @dataclass(frozen=True)
@@ -62,9 +128,8 @@ class Layout:
         placed = [(solid, STILL) for solid in self.surroundings.fixtures]
         for thing in self.standing:
             for solid in thing.prop.solids:
-                x, height, z = solid.center
-                center = (x + thing.x, self.floor - height, z + thing.z)
-                placed.append((replace(solid, center=center), thing.motion))
+                here = solid.moved(thing.x, thing.z).grounded(self.floor)
+                placed.append((here, thing.motion))
         return placed
 
 
@@ -105,7 +170,9 @@ def draw_layout(rng: np.random.Generator, family: str, saturation: float) -> Lay
     )
 
 
-def _draw_standing(painter: Painter, weights: Weights, farthest: float, spread: float) -> Standing:
+def _draw_standing(
+    painter: Painter, weights: Weights[Painter], farthest: float, spread: float
+) -> Standing:
     """A thing anywhere in the picture; the picture's half width is `spread` times the depth."""
     rng = painter.rng
     z = rng.uniform(0.75, farthest)

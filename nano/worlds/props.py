@@ -5,7 +5,7 @@ Heights count upwards here; the layout turns them into scene coordinates.
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
-from typing import TypeAlias
+from typing import TypeAlias, TypeVar
 
 import numpy as np
 
@@ -21,8 +21,8 @@ class Solid:
     shape: str
     center: Triple
     half: Triple
-    yaw: float
     material: Material
+    yaw: float = 0.0
 
     @property
     def top(self) -> float:
@@ -33,6 +33,14 @@ class Solid:
         """The same solid when every length is multiplied by `factor`."""
         center, half = scaled(self.center, factor), scaled(self.half, factor)
         return replace(self, center=center, half=half, material=self.material.scaled(factor))
+
+    def moved(self, x: float, z: float) -> "Solid":
+        """The same solid elsewhere on the floor."""
+        return replace(self, center=(self.center[0] + x, self.center[1], self.center[2] + z))
+
+    def grounded(self, floor: float) -> "Solid":
+        """The same solid in scene coordinates: its height above the floor becomes y."""
+        return replace(self, center=(self.center[0], floor - self.center[1], self.center[2]))
 
     @property
     def radius(self) -> float:
@@ -150,16 +158,17 @@ def tree(painter: Painter, size: float) -> Prop:
     return Prop((trunk, replace(crown, material=replace(leaves, noise_frequency=1.6))))
 
 
-Weights: TypeAlias = Mapping[Callable[[Painter, float], Prop], float]
-INDOORS: Weights = {
+AnyPainter = TypeVar("AnyPainter", bound=Painter)
+Weights: TypeAlias = Mapping[Callable[[AnyPainter, float], Prop], float]
+INDOORS: Weights[Painter] = {
     block: 3, ball: 3, can: 2.5, stack: 2, table: 1.2, step: 1, panel: 0.8, pillar: 1
 }  # fmt: skip
-OUTDOORS: Weights = {
+OUTDOORS: Weights[Painter] = {
     block: 3, ball: 2, can: 2, stack: 2, step: 1, panel: 0.7, pillar: 1.2, tree: 3
 }  # fmt: skip
-HEROES: Weights = {block: 2, ball: 2, can: 2, stack: 2.5, table: 1.5, step: 1, tree: 0.7}
+HEROES: Weights[Painter] = {block: 2, ball: 2, can: 2, stack: 2.5, table: 1.5, step: 1, tree: 0.7}
 
 
-def draw_prop(painter: Painter, weights: Weights, size: float) -> Prop:
+def draw_prop(painter: AnyPainter, weights: Weights[AnyPainter], size: float) -> Prop:
     """A random thing, chosen by `weights`, with a half width of about `size`."""
     return list(weights)[choose(painter.rng, list(weights.values()))](painter, size)

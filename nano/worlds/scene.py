@@ -20,8 +20,7 @@ from src.geometry.cameras import Cameras
 from src.runtime import InputError
 
 from .clearance import is_clear, scene_from_world, set_in_motion
-from .layout import Layout, draw_layout
-from .motion import STILL, Motion, displacement
+from .layout import STILL, Layout, Motion, displacement, draw_layout
 from .palettes import FAMILIES
 from .photo.layout import draw_photo_layout
 from .props import Solid

@@ -81,6 +81,31 @@ def turn_level(x: float, z: float, yaw: float) -> tuple[float, float]:
     return math.cos(yaw) * x + math.sin(yaw) * z, math.cos(yaw) * z - math.sin(yaw) * x
 
 
+def open_shell(floor: float, radius: float, *, surface: Material, sky: Material) -> Shell:
+    """Ground of one material under a sky of `radius`."""
+    # The box just holds the sky: a larger one costs precision of the floor's depth.
+    return Shell(
+        center=(0.0, floor - 0.8 * radius, 0.0),
+        half=(1.6 * radius, 0.8 * radius, 1.6 * radius),
+        yaw=0.0,
+        dome=radius,
+        materials=(surface, surface, surface, surface, sky),
+    )
+
+
+def on_wall(
+    shell: Shell, half: Triple, material: Material, *, y: float, along: float, side: int
+) -> Solid:
+    """A flat thing on the wall ahead (`side` 0) or at a side (-1, 1), `along` it in [-1, 1]."""
+    wide, _, deep = shell.half
+    x, z, turn = along * wide, deep - half[2], 0.0
+    if side:
+        x, z, turn = (wide - half[2]) * side, abs(along) * deep, math.pi / 2
+    x, z = turn_level(x, z, shell.yaw)
+    center = (x + shell.center[0], y, z + shell.center[2])
+    return Solid(shape="box", center=center, half=half, yaw=shell.yaw + turn, material=material)
+
+
 def draw_ground(painter: Painter, floor: float) -> Surroundings:
     """Open ground under a sky with hills and haze at the horizon."""
     rng, palette = painter.rng, painter.palette
@@ -99,14 +124,7 @@ def draw_ground(painter: Painter, floor: float) -> Surroundings:
         glow=1.0,
         offset=tuple(rng.uniform(0, 1, 3).tolist()),
     )
-    # The box just holds the sky: a larger one costs precision of the floor's depth.
-    shell = Shell(
-        center=(0.0, floor - 0.8 * SKY_RADIUS, 0.0),
-        half=(1.6 * SKY_RADIUS, 0.8 * SKY_RADIUS, 1.6 * SKY_RADIUS),
-        yaw=0.0,
-        dome=SKY_RADIUS,
-        materials=(surface, surface, surface, surface, sky),
-    )
+    shell = open_shell(floor, SKY_RADIUS, surface=surface, sky=sky)
     strength = rng.uniform(1.5, 2.2)
     light = Light(
         position=far_sun(rng, 25, 65),
@@ -195,14 +213,9 @@ def _fixtures(painter: Painter, shell: Shell, floor: float) -> tuple[Solid, ...]
 
 def _hung(painter: Painter, shell: Shell, half: Triple, material: Material) -> Solid:
     """A flat thing on one of the walls that the camera sees."""
-    rng, (wide, tall, deep) = painter.rng, shell.half
-    along, height = rng.uniform(-0.6, 0.6), rng.uniform(-0.15, 0.25) * tall
-    if rng.random() < 0.6:
-        x, z, turn = along * wide, deep - half[2], 0.0
-    else:
+    rng = painter.rng
+    along, height = rng.uniform(-0.6, 0.6), rng.uniform(-0.15, 0.25) * shell.half[1]
+    side = 0
+    if rng.random() >= 0.6:
         side = 1 if rng.random() < 0.5 else -1
-        x, z, turn = (wide - half[2]) * side, abs(along) * deep, math.pi / 2
-    x, z = turn_level(x, z, shell.yaw)
-    place = (x + shell.center[0], shell.center[1] - height, z + shell.center[2])
-    yaw = shell.yaw + turn
-    return Solid(shape="box", center=place, half=half, yaw=yaw, material=material)
+    return on_wall(shell, half, material, y=shell.center[1] - height, along=along, side=side)

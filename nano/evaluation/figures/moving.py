@@ -9,9 +9,9 @@ from src.geometry.cameras import Cameras
 
 from ...clips.networks import Video
 from ...data.clips import world_trajectories
-from ...worlds.film import PooledClips, render_pool
+from ...worlds.film import PooledClips, film_pool
 from ...worlds.rendering.render import render_worlds
-from ...worlds.scene import build_worlds
+from ...worlds.scene import World, build_worlds
 from ..inputs import Group
 from ..made import Evaluation, MadeScene
 from .reconstruction import farthest_frames, prepare_scene, render_frames, unproject_gaussians
@@ -30,14 +30,15 @@ class MovingWorlds(Evaluation):
         """Keep all wanted figures of the worlds `seeds`."""
         settings, device, wants = self.settings, self.networks.device, self.settings.wants
         poses = torch.stack([world_trajectories(seed, settings.frames, False) for seed in seeds])
-        pool = render_pool(seeds, poses, settings.size, True, device)
+        worlds = [World(seed, dynamic=True) for seed in seeds]
+        pool = film_pool(worlds, poses, settings.size, device)
         if wants("tokenizer"):
             truth = pool.color.flatten(0, 1).float() / 255
             self.record_tokenizer("dynamic", seeds, self.networks.coded(truth), truth)
         if not wants("generator", "dynamic"):
             return
         still = torch.eye(4).expand(len(seeds), 1, settings.frames, 4, 4)
-        filmed = render_pool(seeds, still, settings.size, True, device)
+        filmed = film_pool(worlds, still, settings.size, device)
         exact = Group.of(pool, filmed, True, self.networks.cache)
         moments = self._moments(pool) if wants("dynamic") else []
         for source in settings.sources:

@@ -10,7 +10,8 @@ from ...data.clips import world_trajectories
 from ...depth.data import is_sky
 from ...depth.losses import DepthSamples, depth_figures
 from ...depth.task import draw_sample
-from ...worlds.film import render_pool
+from ...worlds.film import film_pool
+from ...worlds.scene import World
 from ..inputs import Group, Mask
 from ..made import Evaluation, MadeScene
 from .reconstruction import (
@@ -29,7 +30,8 @@ class StillWorlds(Evaluation):
         """Keep all wanted figures of the worlds `seeds`."""
         settings, wants = self.settings, self.settings.wants
         poses = torch.stack([world_trajectories(seed, settings.frames, False) for seed in seeds])
-        pool = render_pool(seeds, poses, settings.size, False, self.networks.device)
+        worlds = [World(seed) for seed in seeds]
+        pool = film_pool(worlds, poses, settings.size, self.networks.device)
         exact = Group.of(pool, pool, False, self.networks.cache)
         if wants("tokenizer", "generator"):
             coded, truth = self.networks.coded(exact.truth), exact.truth

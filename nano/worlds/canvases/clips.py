@@ -17,8 +17,8 @@ from torch import Tensor
 from src.io.image import round_to_uint8
 
 from ..tensors import Rows
-from .draws import Draws
 from .library import Library
+from .textures import Draws
 
 # The part of a canvas that a frame shows, in heights of the canvas.
 NARROWEST, WIDEST = 0.25, 0.7

@@ -11,10 +11,16 @@ from torch import Tensor
 
 from src.io.image import round_to_uint8
 
-from .draws import Draws
-from .layouts import foliage, foliage_shapes, writing, writing_shapes
-from .leaves import coverage, dead_leaves, scattered
-from .textures import Pictures, Size, bricks, clouds, gradient, noise, power_law, stripes
+from .composites import (
+    coverage,
+    dead_leaves,
+    foliage,
+    foliage_shapes,
+    scattered,
+    writing,
+    writing_shapes,
+)
+from .textures import Draws, Pictures, Size, bricks, clouds, gradient, noise, power_law, stripes
 
 Masks: TypeAlias = Float[Tensor, "n 1 h w"]
 # Canvases that are computed at once.

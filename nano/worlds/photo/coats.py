@@ -1,14 +1,59 @@
-"""Random coatings in the colours of one world."""
+"""Random coatings in the colours of one world, and their textures.
+
+The textures are canvases made periodic, with contrast of one size; the first world that is drawn on
+a device makes them.
+"""
 
 import math
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import lru_cache, partial
 from typing import TypeAlias
 
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from src.io.image import round_to_uint8
+
+from ..canvases.composites import dead_leaves, foliage, writing
+from ..canvases.textures import Draws, Pictures, bricks, clouds, gradient, noise, stripes
 from ..palettes import Color, shade
-from ..rendering.coating import Coating
+from ..rendering.coating import Atlas, Coating, pack_atlas
 from ..rendering.materials import Painter, choose
-from .library import texture_numbers
+
+# The side of a texture in texels, a power of two.
+SIDE = 256
+# Textures of each kind; composites show pieces of all canvases before them.
+TEXTURES: Mapping[str, tuple[Callable[..., Pictures], int]] = {
+    "noise": (noise, 12),
+    "clouds": (clouds, 8),
+    "gradient": (gradient, 4),
+    "stripes": (stripes, 6),
+    "bricks": (bricks, 10),
+}
+COMPOSITES: Mapping[str, tuple[Callable[..., Pictures], int]] = {
+    "leaves": (partial(dead_leaves, count=160, smallest=0.015, largest=0.4), 6),
+    "writing": (writing, 4),
+    "foliage": (foliage, 7),
+    "gravel": (partial(dead_leaves, count=700, smallest=0.006, largest=0.12), 7),
+}
+KINDS = tuple([*TEXTURES, *COMPOSITES])
+COUNTS = tuple(count for _, count in [*TEXTURES.values(), *COMPOSITES.values()])
+# Seeds of canvases that no other library has: their first seeds are multiples of 2^24.
+FIRST_SEED = (1 << 50) + 5
+# The margin in which a canvas fades into its other end, as a share of the side.
+OVERLAP = 0.25
+# The deviation of the blend in every texture.
+DEVIATION = 0.23
+
+
+def texture_numbers(kind: str) -> range:
+    """The textures of a kind."""
+    place = KINDS.index(kind)
+    start = sum(COUNTS[:place])
+    return range(start, start + COUNTS[place])
+
 
 # The relative frequencies of kinds of textures.
 Kinds: TypeAlias = Mapping[str, float]
@@ -83,3 +128,40 @@ class PhotoPainter(Painter):
         green = (rng.uniform(0.2, 0.45), rng.uniform(0.35, 0.55), rng.uniform(0.1, 0.25))
         autumn = (rng.uniform(0.5, 0.7), rng.uniform(0.3, 0.45), rng.uniform(0.08, 0.2))
         return self.coat(PLANTS, self.tone(autumn if rng.random() < 0.15 else green), size, 1.2)
+
+
+@lru_cache
+@torch.no_grad()
+def photo_atlas(device: torch.device) -> Atlas:
+    """The atlas of all textures on a device."""
+    margin = round(SIDE * OVERLAP)
+    size, seed, made = (SIDE + margin, SIDE + margin), FIRST_SEED, []
+    for function, count in TEXTURES.values():
+        draws = Draws(torch.arange(seed, seed + count, device=device))
+        made.append(round_to_uint8(function(draws, size)))
+        seed += count
+    for function, count in COMPOSITES.values():
+        draws = Draws(torch.arange(seed, seed + count, device=device))
+        made.append(round_to_uint8(function(draws, sources=torch.cat(made))))
+        seed += count
+    pictures = torch.cat(made).float() / 255
+    return pack_atlas(_levelled(_periodic(_periodic(pictures, margin).mT, margin).mT))
+
+
+def _periodic(pictures: Float[Tensor, "n 3 h w"], margin: int) -> Float[Tensor, "n 3 h side"]:
+    """Pictures whose right end goes on at their left end, `margin` narrower."""
+    side = pictures.shape[-1] - margin
+    share = (torch.arange(margin, device=pictures.device) + 0.5) / margin
+    start, end = pictures[..., :margin], pictures[..., side:]
+    # A blend of independent noise loses contrast: the weights keep its variance.
+    weight, rest = share.sqrt(), (1 - share).sqrt()
+    mean = pictures.mean((2, 3), keepdim=True)
+    blended = mean + (start - mean) * weight + (end - mean) * rest
+    return torch.cat([blended, pictures[..., margin:side]], dim=-1)
+
+
+def _levelled(pictures: Float[Tensor, "n 3 side side"]) -> Float[Tensor, "n 3 side side"]:
+    """Pictures with a mean of one half and a common contrast."""
+    away = pictures - pictures.mean((2, 3), keepdim=True)
+    spread = away.mean(1, keepdim=True).std((2, 3), keepdim=True).clamp_min(0.02)
+    return (0.5 + away * (DEVIATION / spread)).clamp(0, 1)

@@ -114,7 +114,7 @@ def illuminate(
     scene: CastScene, surface: Surface, solid: Int[Tensor, "camera ray"], painted: Painted
 ) -> Planes:
     """Linear radiance of surface points of `solid`, with haze."""
-    rows = scene.light.T[:, :, None]
+    rows, (paint, glow) = scene.light.T[:, :, None], painted
     position, color, above, below, haze = rows[:15].unflatten(0, (5, 3)).unbind(0)
     density, softness, reach = rows[15:].unbind(0)
     towards = position - surface.point
@@ -126,7 +126,7 @@ def illuminate(
     lamp = facing * direct / (1 + (distance / reach).square())
     # The y axis points down: a normal of y = -1 faces the sky.
     ambient = torch.lerp(below, above, 0.5 - 0.5 * surface.normal[1]) * around
-    lit = painted.color * torch.lerp(color * lamp + ambient, torch.ones_like(ambient), painted.glow)
+    lit = paint * torch.lerp(color * lamp + ambient, torch.ones_like(ambient), glow)
     away = (surface.point * surface.point).sum(0).sqrt()
     veil = (1 - (-density * away).exp()).masked_fill(surface.is_sky, 0)
     return torch.lerp(lit, haze.expand_as(lit), veil)

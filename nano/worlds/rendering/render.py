@@ -5,8 +5,9 @@ is one sample if the pixel and its neighbours lie on one smooth surface, whose p
 band-limited, and otherwise the mean of `supersample ** 2` samples.
 """
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import TypeAlias
 
 import torch
@@ -17,31 +18,28 @@ from torch.nn import functional
 from src.geometry.cameras import Cameras, compose
 from src.runtime import can_compile
 
-from ..photo.library import photo_atlas
+from ..photo.coats import photo_atlas
 from ..scene import Worlds
-from .noise import noise_volume
 from .raycast import CastScene, Hits
 from .shading import (
     BLOCK,
     RaySamples,
     Shader,
     Volume,
-    compiled_shade,
-    compiled_shade_photo,
+    run_compiled,
     shade,
     shade_photo,
 )
+from .textures import noise_volume
 
 # Numbers of the largest tensor: small enough for a CPU's cache, large enough to keep a GPU busy.
 CPU_NUMBERS, GPU_NUMBERS = 1 << 17, 1 << 24
 # A change of slope (in units of depth over width) beyond which a crease is antialiased.
 CREASE = 0.1
-# By the detail of the worlds, and whether to compile.
-SHADERS: Mapping[tuple[str, bool], Shader] = {
-    ("plain", False): shade,
-    ("plain", True): compiled_shade,
-    ("photo", False): shade_photo,
-    ("photo", True): compiled_shade_photo,
+# By the detail of the worlds: the shader, and the volume that it reads.
+SHADERS: Mapping[str, tuple[Shader, Callable[[torch.device], Volume]]] = {
+    "plain": (shade, noise_volume),
+    "photo": (shade_photo, photo_atlas),
 }
 
 
@@ -129,7 +127,10 @@ def render_worlds(
     rays = max(numbers // max(most, 1), 1)
     at_once = max(rays // pixels, 1)
     step = max(at_once // frames, 1)
-    shader = SHADERS[worlds.detail, compiled]
+    shader, volume_on = SHADERS[worlds.detail]
+    if compiled:
+        shader = partial(run_compiled, shader)
+    volume = volume_on(device).to(worlds.focal.dtype)
     rgb, depth = [], []
     for first in range(0, count, step):
         some = slice(first, first + step)
@@ -140,7 +141,13 @@ def render_worlds(
             part = (some, slice(start, start + at_once))
             here = replace(cameras, c2w=cameras.c2w[part], intrinsics=cameras.intrinsics[part])
             color, z = _render(
-                group, here, times[part], supersample=supersample, shader=shader, rays=rays
+                group,
+                here,
+                times[part],
+                supersample=supersample,
+                shader=shader,
+                volume=volume,
+                rays=rays,
             )
             rgb.append(color)
             depth.append(z)
@@ -158,20 +165,20 @@ def _render(
     *,
     supersample: int,
     shader: Shader,
+    volume: Volume,
     rays: int,
 ) -> tuple[Float[Tensor, "camera 3 pixel"], Float[Tensor, "camera pixel"]]:
     """Colours and depths of all pixels; the frames of the first world, then of the second ..."""
     which = torch.arange(len(worlds), device=times.device).repeat_interleave(times.shape[1])
     pose = compose(worlds.scene_from_world[which], cameras.c2w.flatten(0, 1)[:, :3])
     width, height = cameras.width, cameras.height
-    volume = (photo_atlas if worlds.detail == "photo" else noise_volume)(times.device)
     caster = _Caster(
         scene=worlds.at(which, times.flatten()),
         pose=pose,
         intrinsics=cameras.intrinsics.flatten(0, 1),
         size=(width, height),
         shader=shader,
-        volume=volume.to(pose.dtype),
+        volume=volume,
         rays=rays,
     )
     pixels, rows = width * height, len(pose)

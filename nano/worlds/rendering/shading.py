@@ -14,8 +14,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from ..tensors import Planes, Rays, Rows
-from .atlas import Atlas
-from .coating import paint_coats
+from .coating import Atlas, paint_coats
 from .lighting import develop, illuminate
 from .raycast import CastScene, trace
 from .surface import Surface, surface_at
@@ -57,7 +56,7 @@ Shader = Callable[[CastScene, RaySamples, Tensor], Shades]
 
 def shade(scene: CastScene, samples: RaySamples, volume: Volume) -> Shades:
     """Colours, camera z and solids of samples; `volume` is `noise_volume`."""
-    return _shade(scene, samples, volume, _paint_patterns)
+    return _shade(scene, samples, volume, paint)
 
 
 def shade_photo(scene: CastScene, samples: RaySamples, volume: Volume) -> Shades:
@@ -65,66 +64,33 @@ def shade_photo(scene: CastScene, samples: RaySamples, volume: Volume) -> Shades
     return _shade(scene, samples, volume, paint_coats)
 
 
-Paint = Callable[[Tensor, Surface, Planes, tuple[Rays, Rays], Tensor], Painted]
-
-
-def _paint_patterns(
-    materials: Float[Tensor, "camera 20 ray"],
-    surface: Surface,
-    local: Planes,
-    widths: tuple[Rays, Rays],
-    volume: Float[Tensor, "1 2 side side side"],
-) -> Painted:
-    return paint(
-        materials,
-        local=local,
-        coordinates=(surface.u, surface.v),
-        widths=widths,
-        is_sky=surface.is_sky,
-        volume=volume,
-    )
-
-
-def _shade(scene: CastScene, samples: RaySamples, volume: Volume, paint_with: Paint) -> Shades:
+def _shade(
+    scene: CastScene,
+    samples: RaySamples,
+    volume: Volume,
+    paint_with: Callable[[Tensor, Surface, Tensor], Painted],
+) -> Shades:
     origin, direction = samples.pose[:, :, 3].T, samples.directions()
     hits = trace(scene, origin, direction)
-    surface = surface_at(scene, origin, direction, hits=hits)
-    # The sky is painted by direction: as a point of the unit sphere.
-    local = torch.where(surface.is_sky, surface.point / scene.dome, surface.local)
+    # The angle between neighbouring samples, in radians.
+    angle = samples.spacing / samples.intrinsics[:, :1]
+    surface = surface_at(scene, origin, direction, hits=hits, angle=angle)
     rows = scene.materials.shape[1]
     materials = scene.materials.gather(2, surface.material[:, None].expand(-1, rows, -1))
-    # The angle between neighbouring samples, in radians, gives the width of a sample.
-    angle = samples.spacing / samples.intrinsics[:, :1]
-    # On the unit sphere of the sky a pixel's extent is its angle.
-    u_width, v_width = (torch.where(surface.is_sky, angle, w * angle) for w in surface.widths)
-    painted = paint_with(materials, surface, local, (u_width, v_width), volume)
+    painted = paint_with(materials, surface, volume)
     return develop(illuminate(scene, surface, hits.solid, painted=painted)), hits.t, hits.solid
 
 
-@lru_cache(maxsize=1)
-def _compiled() -> Shader:
-    return torch.compile(shade, fullgraph=True)
+@lru_cache
+def _compiled(shader: Shader) -> Shader:
+    return torch.compile(shader, fullgraph=True)
 
 
-@lru_cache(maxsize=1)
-def _compiled_photo() -> Shader:
-    return torch.compile(shade_photo, fullgraph=True)
-
-
-def compiled_shade(scene: CastScene, samples: RaySamples, volume: Volume) -> Shades:
-    """The same as `shade`; the first call compiles it, for any number of cameras and solids.
+def run_compiled(shader: Shader, scene: CastScene, samples: RaySamples, volume: Volume) -> Shades:
+    """Runs a shader compiled; the first call compiles it, for any number of cameras and solids.
 
     There must be at least `LEAST_SIZE` solids of each shape.
     """
-    return _run_compiled(_compiled(), scene, samples, volume)
-
-
-def compiled_shade_photo(scene: CastScene, samples: RaySamples, volume: Volume) -> Shades:
-    """The same as `shade_photo`, compiled like `compiled_shade`."""
-    return _run_compiled(_compiled_photo(), scene, samples, volume)
-
-
-def _run_compiled(shader: Shader, scene: CastScene, samples: RaySamples, volume: Volume) -> Shades:
     rows, _, rays = samples.points.shape
     assert rays <= BLOCK, f"{rays} rays of a camera"
     if rows < LEAST_SIZE:
@@ -141,7 +107,7 @@ def _run_compiled(shader: Shader, scene: CastScene, samples: RaySamples, volume:
         casters=scene.casters,
     )
     samples = replace(samples, points=functional.pad(samples.points, (0, BLOCK - rays)))
-    color, t, solid = shader(scene, samples.map(lambda part: _loose(part, 0)), volume)
+    color, t, solid = _compiled(shader)(scene, samples.map(lambda part: _loose(part, 0)), volume)
     return color[:, :rows, :rays], t[:rows, :rays], solid[:rows, :rays]
 
 

@@ -23,9 +23,9 @@ LEAST_SLANT = 0.05
 class Surface:
     """The surface where rays hit it.
 
-    `local` is the point in the solid's own coordinates. `u` and `v` are arc lengths along the
-    surface; `v` is vertical, except on horizontal faces. `widths` are the extents along u and v
-    that a ray covers there, for each radian of its width. `material` is the column in
+    `local` is the point in the solid's own coordinates, or for the sky a unit direction. `u` and
+    `v` are arc lengths along the surface; `v` is vertical, except on horizontal faces. `widths` are
+    the extents along u and v that a sample covers there. `material` is the column in
     `CastScene.materials`. On curved sides `radius` is that of the solid, elsewhere 0.
     """
 
@@ -42,9 +42,14 @@ class Surface:
 
 
 def surface_at(
-    scene: CastScene, origin: Float[Tensor, "3 camera"], direction: Planes, hits: Hits
+    scene: CastScene,
+    origin: Float[Tensor, "3 camera"],
+    direction: Planes,
+    *,
+    hits: Hits,
+    angle: Float[Tensor, "camera 1"],
 ) -> Surface:
-    """The surface at `hits`."""
+    """The surface at `hits` of samples that are `angle` wide (in radians)."""
     solid, point = hits.solid, origin[..., None] + hits.t * direction
     index = solid[:, None].expand(-1, scene.table.shape[1], -1)
     gathered = scene.table.gather(2, index).unbind(1)
@@ -75,18 +80,23 @@ def surface_at(
     v = torch.where(on_y & ~is_curved, z, y)
     face = torch.where(on_y, (y < 0) * CEILING, torch.where(on_x, WALL_X, WALL_Z))
     face = face.masked_fill(is_sky, SKY)
+    u_width, v_width = _widths(
+        hits.t,
+        direction=direction,
+        normal=normal,
+        turn=(cos, sin),
+        faces=(on_x, on_y, is_curved),
+    )
     return Surface(
         point=point,
         normal=normal,
-        local=torch.stack((x, y, z)),
+        # The sky is painted by direction, on its unit sphere, where a sample's extent is its angle.
+        local=torch.where(is_sky, point / scene.dome, torch.stack((x, y, z))),
         u=u,
         v=v,
-        widths=_widths(
-            hits.t,
-            direction=direction,
-            normal=normal,
-            turn=(cos, sin),
-            faces=(on_x, on_y, is_curved),
+        widths=(
+            torch.where(is_sky, angle, u_width * angle),
+            torch.where(is_sky, angle, v_width * angle),
         ),
         material=solid + face * is_shell,
         is_sky=is_sky,
@@ -103,7 +113,7 @@ def _widths(
     turn: tuple[Rays, Rays],
     faces: tuple[Tensor, Tensor, Tensor],
 ) -> tuple[Rays, Rays]:
-    """The extents along u and v of the ellipse where a small cone meets the surface.
+    """The extents along u and v of the ellipse where a cone of one radian meets the surface.
 
     `turn` is the cosine and sine of the yaw; `faces` tells which points are on x, on y and curved.
     """

@@ -9,20 +9,30 @@ sample of a pixel is enough within a face.
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import lru_cache
+from typing import TypeAlias
 
+import numpy as np
 import torch
-from jaxtyping import Bool, Float
+from jaxtyping import Float
 from torch import Tensor
+from torch.nn import functional
 
 from ..tensors import Planes, Rays
 from .materials import PATTERNS
-from .noise import sample_noise
+from .surface import Surface
 
 TAU = 2 * math.pi
 # Steps of a low-discrepancy sequence: neighbouring bricks get unlike tints.
 BRICK_STEP, ROW_STEP, TINT = 0.7549, 0.5698, 0.16
 # Elevations are sines; clouds begin above the highest hill.
 HILL_TONE, HILL_SIZE, HIGHEST_HILL = 0.62, 3.0, 0.14
+
+# The side of the noise in voxels, and its seed.
+SIZE = 64
+SEED = 20
+# Cycles per period; the steep fall-off keeps the fields soft.
+LOWEST_CYCLES, HIGHEST_CYCLES, FALL_OFF = 2, 9, 2.6
 
 # The numbers 7 to 13 of `Material.row`.
 PARAMETERS = ("frequency", "aspect", "cos", "sin", "level", "softness", "warp")
@@ -155,37 +165,33 @@ PATTERN_FUNCTIONS: dict[str, Callable[[Spot], Rays]] = {
 }
 
 
-@dataclass(frozen=True)
-class Painted:
-    """Linear colours in [0, 1], and the share of light that each point emits (0 to 1)."""
-
-    color: Planes
-    glow: Rays
+# Linear colours in [0, 1], and the share of light that each point emits (0 to 1).
+Painted: TypeAlias = tuple[Planes, Rays]
 
 
 def paint(
     materials: Float[Tensor, "camera 20 ray"],
-    *,
-    local: Planes,
-    coordinates: tuple[Rays, Rays],
-    widths: tuple[Rays, Rays],
-    is_sky: Bool[Tensor, "camera ray"],
+    surface: Surface,
     volume: Float[Tensor, "1 2 side side side"],
 ) -> Painted:
-    """The colours of surface points with materials as of `Material.row`.
-
-    `local` is the point in the solid's own coordinates, or for the sky a unit direction;
-    `coordinates` are u and v, `widths` the extents of a pixel along them; `volume` is
-    `noise_volume`.
-    """
+    """The colours of surface points with materials as of `Material.row`; see `noise_volume`."""
+    local, is_sky = surface.local, surface.is_sky
     numbers = materials.movedim(1, 0)
     pattern, a, b = numbers[0], numbers[1:4], numbers[4:7]
     noise_frequency, mottle, glow = numbers[14:17].unbind(0)
     place = torch.where(is_sky, _sky_position(local), local)
     noise, other = sample_noise(volume, place * noise_frequency + numbers[17:])
-    (u, v), (u_width, v_width) = coordinates, widths
+    u_width, v_width = surface.widths
     parameters = dict(zip(PARAMETERS, numbers[7:14].unbind(0), strict=True))
-    spot = Spot(local=local, u=u, v=v, u_width=u_width, v_width=v_width, noise=noise, **parameters)
+    spot = Spot(
+        local=local,
+        u=surface.u,
+        v=surface.v,
+        u_width=u_width,
+        v_width=v_width,
+        noise=noise,
+        **parameters,
+    )
     blend = torch.zeros_like(noise)
     # Every pattern is computed everywhere: a gather of each pattern's points costs more, and its
     # sizes would break the compiled graph.
@@ -194,7 +200,7 @@ def paint(
     tint = torch.where(pattern == PATTERNS.index("bricks"), brick_tint(spot), 1.0)
     color = torch.lerp(a, b, blend) * (tint * (1 + mottle * other))
     sky = _sky(spot, (a, b), cloudiness=mottle, other=other)
-    return Painted(torch.where(is_sky, sky, color).clamp(0, 1), glow)
+    return torch.where(is_sky, sky, color).clamp(0, 1), glow
 
 
 def _sky_position(direction: Planes) -> Planes:
@@ -222,3 +228,30 @@ def _sky(spot: Spot, colors: tuple[Planes, Planes], cloudiness: Rays, other: Ray
     clear = torch.lerp(clear, torch.ones_like(clear), cloud)
     hill = (spot.level * (0.6 + 0.35 * other) - elevation) / 0.004
     return torch.lerp(clear, HILL_TONE * (0.7 * horizon + 0.3 * zenith), smooth_step(hill))
+
+
+@lru_cache
+def noise_volume(device: torch.device) -> Float[Tensor, "1 2 side side side"]:
+    """Both fields over one period, of about unit variance in [-2, 2]; the ends are equal."""
+    rng = np.random.default_rng(SEED)
+    cycles = np.fft.fftfreq(SIZE, 1 / SIZE)
+    x, y, z = np.meshgrid(cycles, cycles, cycles, indexing="ij")
+    radius = np.sqrt(x * x + y * y + z * z)
+    band = (radius >= LOWEST_CYCLES) & (radius <= HIGHEST_CYCLES)
+    amplitude = np.where(band, np.maximum(radius, 1.0) ** -FALL_OFF, 0.0)
+    fields = []
+    for _ in range(2):
+        white = np.fft.fftn(rng.standard_normal((SIZE, SIZE, SIZE)))
+        field = np.fft.ifftn(white * amplitude).real
+        fields.append(np.pad((field / field.std()).clip(-2, 2), (0, 1), mode="wrap"))
+    return torch.from_numpy(np.stack(fields)).float()[None].to(device)
+
+
+def sample_noise(
+    volume: Float[Tensor, "1 2 side side side"], position: Float[Tensor, "3 camera ray"]
+) -> Float[Tensor, "2 camera ray"]:
+    """Both fields of `noise_volume` at `(x, y, z)` in periods, interpolated linearly."""
+    grid = 2 * (position - position.floor()) - 1
+    # One row of points: the sampler takes (batch, depth, height, width, xyz).
+    grid = grid.flatten(1).mT[None, None, None]
+    return functional.grid_sample(volume, grid, align_corners=True).view(2, *position.shape[1:])

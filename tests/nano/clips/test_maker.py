@@ -25,7 +25,7 @@ from nano.clips import maker as clip_maker
 from nano.clips.config import ClipsConfig, load_clips_config
 from nano.clips.maker import ClipMaker
 from nano.clips.run import make_clips
-from nano.clips.scenes import film_worlds
+from nano.worlds.film import film_worlds
 from nano.worlds.scene import Worlds, build_worlds
 from src.geometry.cameras import invert_rigid
 from src.io.clip.clip import SUFFIXES, Clip, ClipPaths, list_keys, list_trajectories, open_clip

@@ -5,8 +5,7 @@ import pytest
 
 from nano.worlds import scene
 from nano.worlds.clearance import camera_paths, is_clear, scene_from_world
-from nano.worlds.layout import Layout
-from nano.worlds.motion import Motion
+from nano.worlds.layout import Layout, Motion
 from nano.worlds.scene import World
 
 TIMES = np.linspace(0, 1, 41)

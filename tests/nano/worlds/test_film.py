@@ -5,9 +5,9 @@ import torch
 
 from nano.data.clips import world_trajectories
 from nano.worlds import film as world_pool
-from nano.worlds.film import render_pool
+from nano.worlds.film import film_pool
 from nano.worlds.rendering.render import render_worlds
-from nano.worlds.scene import build_worlds, world_cameras
+from nano.worlds.scene import World, build_worlds, world_cameras
 from src.geometry.cameras import Cameras
 from src.runtime import InputError
 
@@ -25,7 +25,7 @@ def test_every_clip_is_its_world_along_its_trajectory_at_its_times(
     monkeypatch.setattr(world_pool, "CLIPS_AT_ONCE", 4)
     seeds, frames = [7, 3, 5], 3
     paths = poses(seeds, frames)
-    pool = render_pool(seeds, paths, SIZE, True, "cpu", "vivid", 1.2, supersample=1)
+    pool = film_pool([World(seed, True, "vivid", 1.2) for seed in seeds], paths, SIZE, "cpu", 1)
     assert pool.color.shape == (3, 2, 3, frames, *SIZE)
     assert pool.seeds == (7, 3, 5)
     times = torch.linspace(0, 1, frames)[None]
@@ -47,9 +47,9 @@ def test_every_clip_is_its_world_along_its_trajectory_at_its_times(
 def test_one_frame_and_a_still_camera_show_the_world_at_its_start() -> None:
     """A pool of single pictures that divides by zero frames, or a still world that moves."""
     still = torch.eye(4).expand(1, 1, 3, 4, 4)
-    pool = render_pool([2], still, SIZE, False, "cpu", supersample=1)
+    pool = film_pool([World(2)], still, SIZE, "cpu", supersample=1)
     assert (pool.color[:, :, :, 0] == pool.color[:, :, :, 2]).all()
-    single = render_pool([2], still[:, :, :1], SIZE, True, "cpu", supersample=1)
+    single = film_pool([World(2, True)], still[:, :, :1], SIZE, "cpu", supersample=1)
     difference = (single.color[0, 0, :, 0].float() - pool.color[0, 0, :, 0]).abs()
     assert difference.mean() < 1
     assert single.depth[0, 0, 0, 8, 16] == pytest.approx(1, abs=0.1)
@@ -57,17 +57,17 @@ def test_one_frame_and_a_still_camera_show_the_world_at_its_start() -> None:
 
 def test_what_cannot_be_rendered_is_refused() -> None:
     """A pool without worlds, or of a palette that does not exist."""
-    with pytest.raises(InputError, match="at least one seed"):
-        render_pool([], torch.zeros(0, 1, 2, 4, 4), SIZE, False, "cpu")
+    with pytest.raises(InputError, match="at least one"):
+        film_pool([], torch.zeros(0, 1, 2, 4, 4), SIZE, "cpu")
     with pytest.raises(InputError, match="palette"):
-        render_pool([1], poses([1], 2), SIZE, False, "cpu", palette="grey")
+        World(1, palette="grey")
 
 
 @pytest.mark.gpu
 def test_the_gpu_renders_the_same_pool() -> None:
     """A pool that is left on the CPU, or a compiled renderer that sees other worlds."""
-    paths = poses([1, 2], 5)
-    pool = render_pool([1, 2], paths, (48, 96), True, "cuda")
+    worlds, paths = [World(1, True), World(2, True)], poses([1, 2], 5)
+    pool = film_pool(worlds, paths, (48, 96), "cuda")
     assert pool.color.is_cuda
-    twin = render_pool([1, 2], paths, (48, 96), True, "cpu")
+    twin = film_pool(worlds, paths, (48, 96), "cpu")
     assert (pool.color.cpu().float() - twin.color).abs().mean() < 1

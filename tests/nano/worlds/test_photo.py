@@ -10,10 +10,10 @@ from nano.data.pools import seeded_clips
 from nano.depth.config import DepthDataConfig
 from nano.depth.data import world_frames
 from nano.worlds.film import film_pool
-from nano.worlds.photo import library
-from nano.worlds.photo.surroundings import PHOTO_SKY_RADIUS
+from nano.worlds.photo import coats
+from nano.worlds.photo.layout import PHOTO_SKY_RADIUS
 from nano.worlds.rendering import render
-from nano.worlds.rendering.atlas import atlas_side, pack_atlas, sample_atlas
+from nano.worlds.rendering.coating import atlas_side, pack_atlas, sample_atlas
 from nano.worlds.rendering.render import WorldFrames, render_worlds
 from nano.worlds.scene import World, Worlds, assemble, build_worlds, world_cameras
 from src.geometry.cameras import Cameras
@@ -27,10 +27,10 @@ SIZE = (44, 80)
 @pytest.fixture(autouse=True)
 def small_atlas(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     """Textures of 32 x 32 texels: the same kinds, painted in a second."""
-    monkeypatch.setattr(library, "SIDE", 32)
-    library.photo_atlas.cache_clear()
+    monkeypatch.setattr(coats, "SIDE", 32)
+    coats.photo_atlas.cache_clear()
     yield
-    library.photo_atlas.cache_clear()
+    coats.photo_atlas.cache_clear()
 
 
 def pictures(worlds: Worlds, size: tuple[int, int] = SIZE, supersample: int = 2) -> WorldFrames:
@@ -134,8 +134,8 @@ def test_textures_are_filtered(monkeypatch: pytest.MonkeyPatch) -> None:
 
     Without reductions of the textures, far floors are noise of some 20 dB.
     """
-    monkeypatch.setattr(library, "SIDE", 128)
-    library.photo_atlas.cache_clear()
+    monkeypatch.setattr(coats, "SIDE", 128)
+    coats.photo_atlas.cache_clear()
     worlds = build_worlds([7, 13, 19], detail="photo")
     adaptive = pictures(worlds).rgb
     monkeypatch.setattr(render, "_edges", lambda hits, size, focal: torch.ones_like(hits.t).bool())

@@ -6,8 +6,8 @@ import pytest
 import torch
 
 from nano.worlds.canvases.clips import CanvasMotion, canvas_clips
-from nano.worlds.canvases.draws import Draws
 from nano.worlds.canvases.library import COMPOSITES, TEXTURES, Library, build_library
+from nano.worlds.canvases.textures import Draws
 
 SIZE = (32, 48)
 

@@ -2,9 +2,9 @@
 
 import torch
 
-from nano.worlds.canvases.draws import Draws
-from nano.worlds.canvases.leaves import scattered
+from nano.worlds.canvases.composites import scattered
 from nano.worlds.canvases.shapes import topmost
+from nano.worlds.canvases.textures import Draws
 
 
 def test_windows_find_what_brute_force_finds() -> None:

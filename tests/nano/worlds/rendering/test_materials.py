@@ -5,8 +5,8 @@ import torch
 
 from nano.worlds.palettes import draw_palette
 from nano.worlds.rendering.materials import OBJECTS, PATTERNS, Material, Painter
-from nano.worlds.rendering.noise import noise_volume
-from nano.worlds.rendering.textures import paint
+from nano.worlds.rendering.surface import Surface
+from nano.worlds.rendering.textures import noise_volume, paint
 
 
 def painter(seed: int, saturation: float = 1.0) -> Painter:
@@ -22,15 +22,20 @@ def rendered(material: Material, points: torch.Tensor, factor: float) -> torch.T
     width = torch.full(rays, 0.003 * factor, dtype=torch.float64)
     materials = row[None, :, None].expand(1, -1, rays[1])
     volume = noise_volume(torch.device("cpu")).double()
-    painted = paint(
-        materials,
+    flat = torch.zeros(rays, dtype=torch.bool)
+    surface = Surface(
+        point=local,
+        normal=local,
         local=local,
-        coordinates=(local[0], local[1]),
+        u=local[0],
+        v=local[1],
         widths=(width, width),
-        is_sky=torch.zeros(rays, dtype=torch.bool),
-        volume=volume,
+        material=flat.long(),
+        is_sky=flat,
+        is_sphere=flat,
+        radius=torch.zeros_like(width),
     )
-    return painted.color
+    return paint(materials, surface, volume)[0]
 
 
 def test_scaled_materials_look_the_same_on_a_scaled_scene() -> None:

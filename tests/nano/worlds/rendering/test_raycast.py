@@ -6,6 +6,8 @@ from nano.worlds.rendering.surface import CEILING, FLOOR, SKY, WALL_X, WALL_Z, s
 from nano.worlds.scene import Worlds
 
 MARCH_STEPS = 400
+# The width of the samples.
+RADIAN = torch.ones(1, 1, dtype=torch.float64)
 
 
 def tiny_scene(dome: float = 50.0) -> CastScene:
@@ -61,7 +63,7 @@ def test_normals_are_the_slope_of_the_distance_and_local_points_are_on_the_solid
     scene, along = tiny_scene(), directions()
     origin = torch.zeros(3, 1, dtype=torch.float64)
     hits = trace(scene, origin, along)
-    surface = surface_at(scene, origin, along, hits)
+    surface = surface_at(scene, origin, along, hits=hits, angle=RADIAN)
     # A step off the surface: at the surface itself the distance has no slope on edges.
     near = (surface.point + 1e-4 * surface.normal).requires_grad_()
     (slope,) = torch.autograd.grad(distance(scene, near).sum(), near)
@@ -84,12 +86,12 @@ def test_materials_follow_the_faces_of_the_shell() -> None:
     along = torch.tensor(rays, dtype=torch.float64).T[:, None]
     # Above the solids, below the ceiling.
     origin = torch.tensor([[0.0], [-1.2], [0.0]], dtype=torch.float64)
-    surface = surface_at(scene, origin, along, trace(scene, origin, along))
+    surface = surface_at(scene, origin, along, hits=trace(scene, origin, along), angle=RADIAN)
     faces = (surface.material - scene.size)[0].tolist()
     assert faces == [FLOOR, CEILING, WALL_X, WALL_Z]
     under = tiny_scene(dome=1.5)
     hits = trace(under, origin, along[..., 2:])
-    sky = surface_at(under, origin, along[..., 2:], hits)
+    sky = surface_at(under, origin, along[..., 2:], hits=hits, angle=RADIAN)
     assert sky.is_sky.all()
     assert (sky.material == under.size + SKY).all()
 
@@ -99,10 +101,10 @@ def test_surface_coordinates_are_arc_lengths() -> None:
     scene, along = tiny_scene(), directions()
     origin = torch.zeros(3, 1, dtype=torch.float64)
     hits = trace(scene, origin, along)
-    first = surface_at(scene, origin, along, hits)
+    first = surface_at(scene, origin, along, hits=hits, angle=RADIAN)
     shifted = along + torch.tensor([1e-5, 7e-6, 0], dtype=torch.float64)[:, None, None]
     other = trace(scene, origin, shifted)
-    second = surface_at(scene, origin, shifted, other)
+    second = surface_at(scene, origin, shifted, hits=other, angle=RADIAN)
     step = (second.point - first.point).norm(dim=0)
     moved = ((second.u - first.u).square() + (second.v - first.v).square()).sqrt()
     # On spheres v is the height, not an arc; edges between faces jump.
@@ -116,7 +118,7 @@ def test_widths_are_the_extents_of_a_small_cone() -> None:
     scene, along = tiny_scene(), directions(300)
     origin = torch.zeros(3, 1, dtype=torch.float64)
     hits = trace(scene, origin, along)
-    centre = surface_at(scene, origin, along, hits)
+    centre = surface_at(scene, origin, along, hits=hits, angle=RADIAN)
     unit = along / along.norm(dim=0)
     side = torch.linalg.cross(unit, torch.randn_like(unit), dim=0)
     side = side / side.norm(dim=0)
@@ -126,7 +128,7 @@ def test_widths_are_the_extents_of_a_small_cone() -> None:
     for turn in torch.linspace(0, torch.pi, 64, dtype=torch.float64):
         ray = unit + angle * (turn.cos() * side + turn.sin() * other_side)
         hit = trace(scene, origin, ray)
-        place = surface_at(scene, origin, ray, hit)
+        place = surface_at(scene, origin, ray, hits=hit, angle=RADIAN)
         good &= (hit.solid == hits.solid) & (place.material == centre.material)
         moved = torch.stack((place.u - centre.u, place.v - centre.v)).abs() / angle
         extents = torch.maximum(extents, moved)

@@ -35,7 +35,7 @@ def assert_alike(first: WorldFrames, second: WorldFrames) -> None:
 def check_graph() -> None:
     counter = CompileCounter()
     graph = torch.compile(shading.shade, fullgraph=True, backend=counter)
-    shading._compiled = lambda: graph
+    shading._compiled = lambda shader: graph
     cases = [
         (range(3), (40, 22), 2),
         (range(9, 10), (64, 36), 1),

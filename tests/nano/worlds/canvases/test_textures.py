@@ -2,7 +2,7 @@
 
 import torch
 
-from nano.worlds.canvases.draws import Draws
+from nano.worlds.canvases.textures import Draws
 
 
 def test_a_seed_has_its_numbers_whatever_the_batch() -> None:

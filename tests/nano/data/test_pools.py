@@ -5,8 +5,7 @@ from dataclasses import replace
 import pytest
 import torch
 
-from nano.data.canvases import CanvasSource, MixedSource
-from nano.data.pools import PoolSource
+from nano.data.pools import CanvasSource, MixedSource, PoolSource
 from src.config.loading import file_layer, load_train_config
 from src.runtime import InputError
 from src.training.tokenizer.config import (

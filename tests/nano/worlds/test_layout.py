@@ -3,7 +3,7 @@ import math
 import numpy as np
 import torch
 
-from nano.worlds.motion import STILL, Motion, displacement, draw_motion
+from nano.worlds.layout import STILL, Motion, displacement, draw_motion
 
 
 def test_offsets_start_at_zero_and_follow_the_formula() -> None:

@@ -22,13 +22,13 @@ from ...visualization import contact_sheet
 from ..compare import Measures, spread
 from ..metrics import clip_errors
 from .reading import Capture
-from .scale import Factor, InputView, align_scale, scaled
+from .scale import Factor, InputView, align_scale, near_targets, scaled
 
 METHODS = ("gaussians", "unprojected", "repeated")
 PIXELS = ("all", "covered", "disoccluded")
 SCALES = ("metric", "aligned")
 WINDOW = 14
-SHEET_ROWS = 4
+SHEET_ROWS = 6
 SHEET_COLUMNS = ("input", "target", "Gaussians", "unprojected")
 # By measure, of one frame; None: no such pixel.
 Figures = dict[str, float | None]
@@ -92,9 +92,10 @@ def measure_capture(
     size = (view.depth.shape[0], view.depth.shape[1])
     cameras = capture.placed(origin, size).to(device)[torch.tensor(targets, device=device)]
     window = even_window(targets, origin)
-    near = torch.stack([capture.picture(targets[at], size) for at in window]).to(device)
-    at_window = cameras[torch.tensor(window, device=device)]
-    aligned = align_scale(capture, origin, view, cameras=at_window, targets=near)
+    near = near_targets(cameras)
+    pictures = torch.stack([capture.picture(targets[at], size) for at in near]).to(device)
+    at_near = cameras[torch.tensor(near, device=device)]
+    aligned = align_scale(capture, origin, view, cameras=at_near, targets=pictures)
     metric = Factor(1 / view.divisor, "the capture's unit taken for that of the depth network")
     measured = Measured(dict(zip(SCALES, (metric, aligned), strict=True)))
     shown = {window[round(row * (len(window) - 1) / (SHEET_ROWS - 1))] for row in range(SHEET_ROWS)}
@@ -104,16 +105,16 @@ def measure_capture(
     for scale, at in progress([(s, i) for s in SCALES for i in range(len(targets))], "frames"):
         camera = scaled(cameras[at : at + 1], measured.factors[scale].value)
         target, covered = capture.picture(targets[at], size).to(device), view.warp(camera).mask[0]
-        pictures = {
+        shots = {
             name: rasterize(scene, camera, options, backend=backend).color[0].clamp(0, 1)
             for name, scene in scenes.items()
         } | {"repeated": view.image}
         measured.covered.setdefault(scale, []).append(covered.float().mean().item())
         for name in METHODS:
-            figures = _figures(pictures[name], target, covered, measures)
+            figures = _figures(shots[name], target, covered, measures)
             measured.frames.setdefault(scale, {}).setdefault(name, []).append(figures)
         if scale == "aligned" and at in shown:
-            row = (view.image, target, pictures["gaussians"], pictures["unprojected"])
+            row = (view.image, target, shots["gaussians"], shots["unprojected"])
             measured.sheet.extend(round_to_uint8(part).movedim(0, -1).cpu() for part in row)
     return measured
 

@@ -31,7 +31,9 @@ PRECISION = 0.003
 GOLDEN = (5**0.5 - 1) / 2
 # Factors that bring less of the input into the targets are no candidates: the score of a few
 # pixels means nothing.
-LEAST_COVERED = 0.1
+LEAST_COVERED = 0.25
+# Pictures of the search: evenly among the nearest quarter of the targets, which see the input.
+SEARCHED, QUARTER = 8, 4
 FEWEST_SAMPLES = 20
 FEW = f"{FEWEST_SAMPLES} or more"
 
@@ -93,6 +95,14 @@ def scaled(cameras: Cameras, factor: float) -> Cameras:
     return replace(cameras, c2w=c2w)
 
 
+def near_targets(cameras: Cameras) -> list[int]:
+    """The places of the targets of the search, by distance from the input at the origin."""
+    order = cameras.c2w[:, :3, 3].norm(dim=-1).argsort(stable=True).tolist()
+    nearest = order[: max(SEARCHED, len(order) // QUARTER)]
+    step = (len(nearest) - 1) / (SEARCHED - 1)
+    return sorted({nearest[round(step * number)] for number in range(SEARCHED)})
+
+
 def align_scale(
     capture: Capture,
     index: int,
@@ -123,7 +133,7 @@ def align_scale(
     median = view.depth[view.known].median().item()
     span = (NEAREST * median / extent, FARTHEST * median / extent)
     found = search_factor(score, span)
-    return Factor(found, f"search: PSNR of the warped input on {len(targets)} targets")
+    return Factor(found, f"search: PSNR of the warped input on {len(targets)} near targets")
 
 
 def _point_ratios(capture: Capture, index: int, view: InputView) -> Float[Tensor, " point"]:

@@ -12,7 +12,7 @@ from src.io.ply.scene import read_scene
 from src.rendering.rasterize import Backend
 from src.runtime import InputError, default_device
 
-from .children import Children
+from .children import Children, Stopped
 from .full import full_recipe
 from .inputs import find_inputs
 from .machine import find_compiler
@@ -36,14 +36,17 @@ def captured_scene(
 
     Raises:
         InputError: a command that failed, missing weights, a moving scene.
-        Stopped: a signal, after which no command runs any more.
+        KeyboardInterrupt: a signal, after which no command runs any more.
     """
     device = default_device() if options.device == "auto" else torch.device(options.device)
     # Without its compiler gsplat may not start.
     slow = device.type == "cpu" or find_compiler() is None
     rasterizer: Backend = "torch" if slow else "auto"
     if scene is None:
-        scene = _make(picture, out / "scene", rasterizer=rasterizer, options=options)
+        try:
+            scene = _make(picture, out / "scene", rasterizer=rasterizer, options=options)
+        except Stopped as stop:
+            raise KeyboardInterrupt from stop
     moments = read_scene(scene).moments
     if len(moments) != 1:
         raise InputError(scene, f"{len(moments)} moments", "a still scene")

@@ -8,6 +8,7 @@ changed. Videos of different lengths or sizes are errors unless --frames and --r
 equal. LPIPS needs its weights in CHECKPOINT_DIR/lpips.
 
 `evaluate.py nano` is `nano.py evaluate worlds`: the small weights on held-out worlds.
+`evaluate.py capture` is `capture.py`: a scene of one picture against a real, posed capture.
 """
 
 import argparse
@@ -33,6 +34,9 @@ def main() -> None:
     if sys.argv[1:2] == ["nano"]:
         sys.argv[1:2] = ["evaluate", "worlds"]
         runpy.run_path(str(Path(__file__).with_name("nano.py")), run_name="__main__")
+    if sys.argv[1:2] == ["capture"]:
+        del sys.argv[1]
+        runpy.run_path(str(Path(__file__).with_name("capture.py")), run_name="__main__")
     parser = manual_parser(__doc__)
     add = parser.add_argument
     add("prediction", type=Path, metavar="PREDICTION")

@@ -13,16 +13,13 @@ from torch import Tensor
 from cosmos_predict1.diffusion.scenes.scene import Scene
 from src.gaussians import Gaussians
 from src.geometry.cameras import Cameras, invert_rigid
-from src.geometry.rays import unproject
 from src.models.data.example import Example, Targets
 from src.models.recon.scene_decoder import SceneConditions, SceneDecoder
 from src.rendering.options import RasterizeOptions
 from src.rendering.rasterize import rasterize
+from src.rendering.unprojected import unproject_picture
 
 WHITE = (1.0, 1.0, 1.0)
-# Standard deviation in pixels, and opacity, of the Gaussian of an unprojected pixel. On a white
-# background this deviation comes closest to the worlds among those from 0.4 to 0.85.
-FOOTPRINT, OPACITY = 0.5, 0.99
 
 
 def as_example(latents: Float[Tensor, "traj c latent_frame lh lw"], cameras: Cameras) -> Example:
@@ -70,14 +67,14 @@ def render_frames(
 def unproject_gaussians(scene: Scene, frame: int = 0) -> Gaussians:
     """Returns a ball for each pixel of an input frame, at its depth and as large as the pixel."""
     source = scene.sources
-    mask = source.depth[frame] > 0 if source.mask is None else source.mask[frame]
-    depth, lens = source.depth[frame], source.intrinsics[frame]
-    points = unproject(depth, lens, invert_rigid(source.w2c[frame]))[mask]
-    size = FOOTPRINT * depth[mask] / lens[:2].mean()
-    quats = points.new_tensor([1, 0, 0, 0]).expand(len(points), 4)
-    colors = (source.image[frame].movedim(0, -1)[mask] + 1) / 2
-    opacities = torch.full_like(size, OPACITY)
-    return Gaussians(points, opacities, size[:, None].expand(-1, 3), quats, colors)
+    depth = source.depth[frame]
+    return unproject_picture(
+        image=(source.image[frame] + 1) / 2,
+        depth=depth,
+        mask=depth > 0 if source.mask is None else source.mask[frame],
+        intrinsics=source.intrinsics[frame],
+        c2w=invert_rigid(source.w2c[frame]),
+    )
 
 
 def mean_color(scene: Scene) -> tuple[float, float, float]:

@@ -13,6 +13,8 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import torch
+from jaxtyping import Float
+from torch import Tensor
 
 from ...geometry.cameras import quaternion_to_matrix
 from ...runtime import InputError, natural_order
@@ -39,6 +41,8 @@ UNDISTORT = (
     "--image_path IMAGES --input_path {folder} --output_path NEW` in NEW/sparse"
 )
 COUNT, CAMERA, POSE = struct.Struct("<Q"), struct.Struct("<IiQQ"), struct.Struct("<I7dI")
+# The number of a 3D point, its place, its colour, its error, the length of its track.
+POINT = struct.Struct("<Q3d3BdQ")
 # A quaternion and a translation.
 POSE_NUMBERS = 7
 # A point in an image: x, y, and the number of its 3D point.
@@ -57,25 +61,21 @@ class ColmapLens(NamedTuple):
 
 
 class Image(NamedTuple):
-    """A picture: its name, its pose (qw qx qy qz tx ty tz), the number of its camera."""
+    """A picture: its name, its pose (qw qx qy qz tx ty tz), its camera's and its own number."""
 
     name: str
     pose: tuple[float, ...]
     camera: int
+    number: int
 
 
 def colmap_arrays(folder: Path) -> dict[str, Any]:
     """The unchecked arrays of a camera file; `InputError` for a distorted lens, several sizes."""
-    suffix = next((end for end in (".bin", ".txt") if (folder / f"images{end}").is_file()), None)
-    if suffix is None or not (folder / f"cameras{suffix}").is_file():
-        raise InputError(folder, "a folder without cameras and images", EXPECTED)
-    binary = suffix == ".bin"
-    lenses = dict(_read(folder / f"cameras{suffix}", _binary_lenses if binary else _text_lenses))
+    images = colmap_images(folder)
+    suffix = _suffix(folder)
     path = folder / f"images{suffix}"
-    images = list(_read(path, _binary_images if binary else _text_images))
-    if not images:
-        raise InputError(path, "no images", EXPECTED)
-    images.sort(key=lambda image: natural_order(image.name))
+    parse = _binary_lenses if suffix == ".bin" else _text_lenses
+    lenses = dict(_read(folder / f"cameras{suffix}", parse))
     used = [_lens_of(path, image, lenses) for image in images]
     sizes = {(lens.width, lens.height) for lens in used}
     if len(sizes) != 1:
@@ -88,6 +88,34 @@ def colmap_arrays(folder: Path) -> dict[str, Any]:
         "width": size[0],
         "height": size[1],
     }
+
+
+def colmap_images(folder: Path) -> list[Image]:
+    """The pictures of a model in the order of `colmap_arrays`; `InputError` without any."""
+    suffix = _suffix(folder)
+    path = folder / f"images{suffix}"
+    images = _read(path, _binary_images if suffix == ".bin" else _text_images)
+    if not images:
+        raise InputError(path, "no images", EXPECTED)
+    return sorted(images, key=lambda image: natural_order(image.name))
+
+
+def colmap_points(folder: Path, image: int) -> Float[Tensor, "point 3"]:
+    """The 3D points whose tracks name the picture of that number; empty without `points3D`."""
+    binary, text = folder / "points3D.bin", folder / "points3D.txt"
+    points: list[tuple[float, ...]] = []
+    if binary.is_file():
+        points = _read(binary, lambda path: _binary_points(path, image))
+    elif text.is_file():
+        points = _read(text, lambda path: _text_points(path, image))
+    return torch.tensor(points, dtype=torch.float64).reshape(-1, 3)
+
+
+def _suffix(folder: Path) -> str:
+    suffix = next((end for end in (".bin", ".txt") if (folder / f"images{end}").is_file()), None)
+    if suffix is None or not (folder / f"cameras{suffix}").is_file():
+        raise InputError(folder, "a folder without cameras and images", EXPECTED)
+    return suffix
 
 
 def _read(path: Path, parse: Callable[[Path], Iterator[Any]]) -> list[Any]:
@@ -118,14 +146,14 @@ def _binary_images(path: Path) -> Iterator[Image]:
     with path.open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as content:
         (count,), at = COUNT.unpack_from(content), COUNT.size
         for _ in range(count):
-            _, *pose, camera = POSE.unpack_from(content, at)
+            number, *pose, camera = POSE.unpack_from(content, at)
             end = content.find(b"\0", at + POSE.size)
             if end < 0:
                 raise ValueError("a name without an end")
             name = content[at + POSE.size : end].decode(errors="replace")
             (points,) = COUNT.unpack_from(content, end + 1)
             at = end + 1 + COUNT.size + points * POINT_BYTES
-            yield Image(name, tuple(pose), camera)
+            yield Image(name, tuple(pose), camera, number=number)
         _check_end(path, at, len(content))
 
 
@@ -150,12 +178,35 @@ def _text_images(path: Path) -> Iterator[Image]:
     with path.open(encoding="utf-8", errors="replace") as lines:
         for line in lines:
             if line.strip() and not line.startswith("#"):
-                _, *pose, camera, name = line.rstrip("\r\n").split(maxsplit=9)
+                number, *pose, camera, name = line.rstrip("\r\n").split(maxsplit=9)
                 if len(pose) != POSE_NUMBERS:
                     raise ValueError(f"{len(pose)} numbers of a pose in `{line.strip()[:80]}`")
                 # The line of the image's points follows; it may be empty.
                 next(lines, "")
-                yield Image(name, tuple(map(float, pose)), int(camera))
+                values = tuple(map(float, pose))
+                yield Image(name, values, int(camera), number=int(number))
+
+
+def _binary_points(path: Path, image: int) -> Iterator[tuple[float, ...]]:
+    with path.open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as content:
+        (count,), at = COUNT.unpack_from(content), COUNT.size
+        for _ in range(count):
+            _, *place, _, _, _, _, length = POINT.unpack_from(content, at)
+            at += POINT.size
+            track = struct.unpack_from(f"<{2 * length}I", content, at)
+            at += 8 * length
+            if image in track[::2]:
+                yield tuple(place)
+        _check_end(path, at, len(content))
+
+
+def _text_points(path: Path, image: int) -> Iterator[tuple[float, ...]]:
+    with path.open(encoding="utf-8", errors="replace") as lines:
+        for line in lines:
+            if line.strip() and not line.startswith("#"):
+                _, x, y, z, _, _, _, _, *track = line.split()
+                if image in map(int, track[::2]):
+                    yield float(x), float(y), float(z)
 
 
 def _lens_of(path: Path, image: Image, lenses: Mapping[int, ColmapLens]) -> ColmapLens:

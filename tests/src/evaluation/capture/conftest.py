@@ -1,0 +1,19 @@
+"""A world to capture."""
+
+import pytest
+import torch
+from captured_world import SIZE, World
+
+from nano.worlds.film import render_pool
+
+SEED = 900_001
+
+
+@pytest.fixture(scope="session")
+def world() -> World:
+    """A still world from nine cameras, moved to all sides by up to 0.3 units."""
+    poses = torch.eye(4).repeat(9, 1, 1)
+    steps = torch.linspace(0, 1, 9)
+    poses[:, 0, 3], poses[:, 1, 3] = 0.3 * steps, 0.1 * (9 * steps).sin()
+    poses[:, 2, 3] = 0.2 * steps**2
+    return World(render_pool([SEED], poses[None, None], SIZE, False, "cpu"))

@@ -12,7 +12,7 @@ from nano.worlds.film import PooledClips
 from src.evaluation.capture.scale import InputView
 from src.gaussians import Gaussians
 from src.geometry.cameras import invert_rigid
-from src.io.image.image import write_png
+from src.io.image import write_png
 from src.rendering.unprojected import unproject_picture
 
 SIZE = (96, 160)

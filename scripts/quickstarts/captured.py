@@ -8,7 +8,7 @@ import torch
 from cosmos_predict1.diffusion.model.architecture import read_config
 from src.checkpoints import find_checkpoint, search_checkpoint
 from src.gaussians import Gaussians
-from src.io.ply.scene import read_scene
+from src.io.scene import read_scene
 from src.rendering.rasterize import Backend
 from src.runtime import InputError, default_device
 

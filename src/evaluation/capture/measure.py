@@ -13,7 +13,7 @@ from jaxtyping import Bool, Float, UInt8
 from torch import Tensor
 
 from ...gaussians import Gaussians
-from ...io.image.pixels import round_to_uint8
+from ...io.image import round_to_uint8
 from ...rendering.options import RasterizeOptions
 from ...rendering.rasterize import Backend, rasterize
 from ...rendering.unprojected import unproject_picture

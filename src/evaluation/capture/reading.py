@@ -23,10 +23,10 @@ from ...geometry.cameras import Cameras, nearest_rotation
 from ...geometry.fit import Fit, plan_fit
 from ...io.cameras.colmap import colmap_arrays, colmap_images, colmap_points
 from ...io.cameras.file import read_arrays
-from ...io.cameras.intrinsics import to_pixels
+from ...io.cameras.frame_table import to_pixels
 from ...io.cameras.nerfstudio import is_transforms, transforms_arrays
 from ...io.depth_file import SUFFIXES
-from ...io.image.image import image_size, read_image
+from ...io.image import image_size, read_image
 from ...io.json_object import read_json_object, read_text
 from ...runtime import InputError, listed, natural_order
 

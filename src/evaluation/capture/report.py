@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from ...io.atomic import write_text
-from ...io.image.image import write_png
+from ...io.image import write_png
 from ...io.json_object import read_json_object, write_json
 from ...runtime import InputError
 from ..compare import TITLES, Measures, figure, markdown

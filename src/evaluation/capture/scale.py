@@ -18,7 +18,7 @@ from ...geometry.cameras import Cameras
 from ...geometry.rays import project
 from ...geometry.warping import Warp, point_frames, warp_frames
 from ...io.depth_file import read_depth_file
-from ...io.image.image import read_image
+from ...io.image import read_image
 from ...runtime import InputError, get_logger
 from ..metrics import clip_errors
 from .reading import Capture

@@ -14,7 +14,7 @@ from corpus.generated import colmap
 from src.evaluation.capture.reading import Capture, read_capture
 from src.evaluation.capture.scale import InputView, align_scale
 from src.geometry.cameras import invert_rigid, matrix_to_quaternion, quaternion_to_matrix
-from src.io.image.image import write_png
+from src.io.image import write_png
 from src.runtime import InputError
 
 WIDTH, HEIGHT, COUNT = 64, 48, 3

@@ -12,7 +12,7 @@ from src.evaluation.capture.measure import measure_capture
 from src.evaluation.capture.reading import read_capture
 from src.evaluation.capture.report import Frames, choose_frames, write_report
 from src.evaluation.compare import load_measures
-from src.io.image.image import image_size
+from src.io.image import image_size
 from src.runtime import InputError
 
 

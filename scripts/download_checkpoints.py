@@ -65,8 +65,8 @@ def _about(name: str) -> str:
 
 
 def _download(names: list[str] | None, checkpoint_dir: Path, accept: bool) -> int:
-    from downloads.checksums import ACCEPTED, read_accepted, write_accepted
     from downloads.fetch import Download
+    from downloads.stores import ACCEPTED, read_accepted, write_accepted
 
     from src.runtime import setup_logging
 

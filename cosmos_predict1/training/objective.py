@@ -16,8 +16,7 @@ from torch import Tensor, nn
 from src.tokenizer.cosmos import SIGMA_DATA
 from src.training.task import Objective
 
-from ..diffusion.conditioning.conditions import Conditions
-from ..diffusion.conditioning.latents import condition_mask
+from ..diffusion.conditioning.latents import Conditions, condition_mask
 from ..diffusion.model.denoiser import CONDITION_SIGMA, c_in
 from ..diffusion.model.network import Gen3CTransformer
 from ..diffusion.sampling.recipe import SamplingPlan, sample_latents

@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 
-from .ledger import Summary
+from .made import Summary
 
 DEFINITION = (
     "The PSNR of a clip is that of its mean square error over all compared values (RGB in [0, 1], "

@@ -15,8 +15,7 @@ from ..clips.networks import Networks
 from .checks import DEFINITION, state_checks
 from .figures.moving import MovingWorlds
 from .figures.stills import StillWorlds
-from .ledger import Ledger
-from .made import PARTS, Settings
+from .made import PARTS, Ledger, Settings
 from .report.sheets import Sheets
 
 LOGGER = get_logger(__name__)

@@ -26,8 +26,7 @@ from .photo.layout import draw_photo_layout
 from .props import Solid
 from .rendering.raycast import CastScene, trace
 from .rendering.surface import SHELL_MATERIALS
-from .shapes import SHAPES
-from .tensors import Rows
+from .shapes import SHAPES, Rows
 
 PALETTES = ("mixed", *FAMILIES)
 DETAILS = ("plain", "photo")

@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from cosmos_predict1.diffusion.conditioning.conditions import Conditions, Prepared
+from cosmos_predict1.diffusion.conditioning.latents import Conditions, Prepared
 from cosmos_predict1.diffusion.model.architecture import TransformerConfig
 from cosmos_predict1.diffusion.model.network import Gen3CTransformer
 from cosmos_predict1.diffusion.model.offload import stream_blocks

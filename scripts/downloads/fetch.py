@@ -18,8 +18,7 @@ from pathlib import Path
 from src.runtime import InputError
 
 from .catalogue import Source
-from .checksums import Digests
-from .stores import NoConnection, Offer, check_access, fetch, offers, part_path
+from .stores import Digests, NoConnection, Offer, check_access, fetch, offers, part_path
 
 LOG = logging.getLogger("download_checkpoints")
 # Bytes that stay free.

@@ -1,6 +1,7 @@
 """The servers of the files: the Hugging Face hub and plain URLs, with errors in plain words."""
 
 import fcntl
+import hashlib
 import logging
 import os
 import time
@@ -10,10 +11,64 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, BinaryIO
 
+from src.io.json_object import read_json_object, write_json
 from src.runtime import InputError
 
 from .catalogue import Source
-from .checksums import GIT_BLOB
+
+# Git's digest of a file: the sha1 of its size and content.
+GIT_BLOB = "git-sha1"
+ACCEPTED = "accepted_checksums.json"
+PIECE_BYTES = 2**22
+
+
+def checksum(path: Path, algorithm: str) -> str:
+    """Returns the hexadecimal digest of a file, read piece by piece."""
+    if algorithm == GIT_BLOB:
+        digest = hashlib.sha1(b"blob %d\0" % path.stat().st_size)
+    else:
+        digest = hashlib.new(algorithm)
+    with path.open("rb") as file:
+        while piece := file.read(PIECE_BYTES):
+            digest.update(piece)
+    return digest.hexdigest()
+
+
+class Digests:
+    """The digests of one file, each computed once, on demand."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._known: dict[str, str] = {}
+
+    def find(self, algorithm: str) -> str:
+        """Returns `algorithm:hexadecimal digest`."""
+        if algorithm not in self._known:
+            self._known[algorithm] = checksum(self._path, algorithm)
+        return f"{algorithm}:{self._known[algorithm]}"
+
+    def fit(self, expected: str | None) -> bool:
+        """Whether the file has a checksum, of which the beginning suffices."""
+        return expected is not None and self.find(expected.partition(":")[0]).startswith(expected)
+
+
+def read_accepted(folder: Path) -> dict[str, str]:
+    """Reads the checksums that a user accepted earlier, by file name."""
+    path = folder / ACCEPTED
+    if not path.exists():
+        return {}
+    accepted = read_json_object(path)
+    for name, text in accepted.items():
+        algorithm = text.partition(":")[0] if isinstance(text, str) else ""
+        if algorithm not in hashlib.algorithms_guaranteed:
+            raise InputError(path, f"{name}: {text!r}", "algorithm:hexadecimal digest")
+    return accepted
+
+
+def write_accepted(folder: Path, accepted: dict[str, str]) -> None:
+    """Writes the accepted checksums for later runs."""
+    write_json(folder / ACCEPTED, dict(sorted(accepted.items())), indent=2)
+
 
 LOG = logging.getLogger("download_checkpoints")
 # Seconds to wait after an error of the server before each further attempt.

@@ -8,10 +8,9 @@ from pathlib import Path
 
 import torch
 
-from cosmos_predict1.diffusion.conditioning.conditions import Conditions
+from cosmos_predict1.diffusion.conditioning.latents import Conditions
 from cosmos_predict1.diffusion.model.architecture import TransformerConfig, read_config
-from cosmos_predict1.diffusion.model.network import Gen3CTransformer, load_generator
-from cosmos_predict1.diffusion.model.positions import rotary_angles
+from cosmos_predict1.diffusion.model.network import Gen3CTransformer, load_generator, rotary_angles
 from cosmos_predict1.diffusion.model.text import PromptEncoder
 from src.depth.backends.choice import resolve_depth
 from src.evaluation.metrics import load_lpips, psnr

@@ -12,8 +12,8 @@ from cosmos_predict1.diffusion.conditioning.cache import (
     Warps,
     center_depth,
 )
-from cosmos_predict1.diffusion.conditioning.conditions import Conditions
 from cosmos_predict1.diffusion.conditioning.latents import (
+    Conditions,
     Encode,
     condition_latents,
     condition_mask,

@@ -9,7 +9,7 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from cosmos_predict1.diffusion.conditioning.conditions import Conditions
+from cosmos_predict1.diffusion.conditioning.latents import Conditions
 from cosmos_predict1.diffusion.model.architecture import TransformerConfig, write_config
 from cosmos_predict1.diffusion.model.denoiser import CONDITION_SIGMA, Denoiser, c_noise, guided
 from cosmos_predict1.diffusion.model.network import Gen3CTransformer, load_generator

@@ -15,7 +15,7 @@ from torch import Tensor
 
 from src.tokenizer.cosmos import SIGMA_DATA
 
-from ..conditioning.conditions import Conditions
+from ..conditioning.latents import Conditions
 
 # Noise level of the given frames in the network's input. At lower levels of the sample the given
 # frames are denoised like the others.

@@ -12,8 +12,7 @@ from torch import Tensor
 
 from src.tokenizer.cosmos import VideoTokenizer
 
-from ..conditioning.conditions import Conditions
-from ..conditioning.latents import condition_mask
+from ..conditioning.latents import Conditions, condition_mask
 from ..model.denoiser import Denoiser, Network, guided
 from .sampler import Progress, condition_noise, initial_noise, noise_levels, sample
 

@@ -17,8 +17,7 @@ from src.runtime import InputError
 
 from ..checks import DEFINITION, state_checks
 from ..evaluate import FIGURES, TABLE, write_evaluation
-from ..ledger import HEADER, Summary
-from ..made import PARTS, SOURCES
+from ..made import HEADER, PARTS, SOURCES, Summary
 
 KEYS = ("settings", "worlds", "hardware", "seconds", "figures", "sheets")
 # Settings that must agree, and the parts whose figures depend on them.

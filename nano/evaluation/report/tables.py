@@ -4,7 +4,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from ..checks import decoded_times
-from ..ledger import Summary
+from ..made import Summary
 
 Figures = Mapping[str, Summary]
 DASH = "–"

@@ -16,7 +16,7 @@ from torch import Tensor
 
 from src.io.image import round_to_uint8
 
-from ..tensors import Rows
+from ..shapes import Rows
 from .library import Library
 from .textures import Draws
 

@@ -13,7 +13,7 @@ import torch.nn.functional as F
 from jaxtyping import Float, Int, UInt8
 from torch import Tensor
 
-from ..tensors import Rows
+from ..shapes import Rows
 from .shapes import BOX, ELLIPSE, RING, Shapes, topmost
 from .textures import (
     Draws,

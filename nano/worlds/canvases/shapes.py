@@ -10,7 +10,7 @@ import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
-from ..tensors import Rows
+from ..shapes import Rows
 
 # Kinds of shapes.
 ELLIPSE, BOX, POLYGON, BLOB, RING = range(5)

@@ -17,7 +17,7 @@ from jaxtyping import Float, Int
 from torch import Tensor
 from torch.nn import functional
 
-from ..tensors import Planes, Rays
+from ..shapes import Planes, Rays
 from .materials import GAMMA, Material
 from .surface import Surface
 from .textures import Painted, smooth_step

@@ -11,8 +11,7 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from ..palettes import Color
-from ..shapes import Triple, scaled
-from ..tensors import Planes, Rays, Scalars, Vectors, dot, solid_axis, spread
+from ..shapes import Planes, Rays, Scalars, Triple, Vectors, dot, scaled, solid_axis, spread
 from .materials import GAMMA
 from .raycast import CastScene, Part
 from .surface import Surface

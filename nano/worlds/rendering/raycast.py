@@ -11,8 +11,20 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from ..shapes import SHAPES, Shape, box_interval, sphere_interval
-from ..tensors import Planes, Rays, Rows, Scalars, Vectors, solid_axis, spread, vectors
+from ..shapes import (
+    SHAPES,
+    Planes,
+    Rays,
+    Rows,
+    Scalars,
+    Shape,
+    Vectors,
+    box_interval,
+    solid_axis,
+    sphere_interval,
+    spread,
+    vectors,
+)
 
 Solids: TypeAlias = Float[Tensor, "camera 8 _"]
 

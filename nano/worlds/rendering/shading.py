@@ -13,7 +13,7 @@ from jaxtyping import Float, Int
 from torch import Tensor
 from torch.nn import functional
 
-from ..tensors import Planes, Rays, Rows
+from ..shapes import Planes, Rays, Rows
 from .coating import Atlas, paint_coats
 from .lighting import develop, illuminate
 from .raycast import CastScene, trace

@@ -9,7 +9,7 @@ import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
-from ..tensors import Planes, Rays
+from ..shapes import Planes, Rays
 from .raycast import CYLINDER, SHELL, SPHERE, CastScene, Hits
 
 # Surfaces of the shell, in the order of its materials.

@@ -18,7 +18,7 @@ from jaxtyping import Float
 from torch import Tensor
 from torch.nn import functional
 
-from ..tensors import Planes, Rays
+from ..shapes import Planes, Rays
 from .materials import PATTERNS
 from .surface import Surface
 

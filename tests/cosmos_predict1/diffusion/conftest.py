@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from cosmos_predict1.diffusion.conditioning.conditions import Conditions
+from cosmos_predict1.diffusion.conditioning.latents import Conditions
 from cosmos_predict1.diffusion.model.architecture import SamplingDefaults, TransformerConfig
 from cosmos_predict1.diffusion.model.network import Gen3CTransformer
 

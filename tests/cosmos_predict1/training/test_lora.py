@@ -8,7 +8,7 @@ import torch
 from safetensors.torch import load_file
 from tiny_generator import NETWORK
 
-from cosmos_predict1.diffusion.conditioning.conditions import Conditions
+from cosmos_predict1.diffusion.conditioning.latents import Conditions
 from cosmos_predict1.diffusion.model.network import Gen3CTransformer
 from cosmos_predict1.training.config import LoraConfig
 from cosmos_predict1.training.lora import (

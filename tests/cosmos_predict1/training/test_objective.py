@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from cosmos_predict1.diffusion.conditioning.conditions import Conditions
+from cosmos_predict1.diffusion.conditioning.latents import Conditions
 from cosmos_predict1.diffusion.model.architecture import TransformerConfig
 from cosmos_predict1.diffusion.model.denoiser import CONDITION_SIGMA, Denoiser, c_in, c_out, c_skip
 from cosmos_predict1.diffusion.model.network import Gen3CTransformer

@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from nano.evaluation.checks import all_checks
-from nano.evaluation.ledger import Ledger, Summary
+from nano.evaluation.made import Ledger, Summary
 from src.evaluation.metrics import ClipErrors
 
 

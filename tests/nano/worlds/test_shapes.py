@@ -3,8 +3,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from nano.worlds.shapes import SHAPES, Shape
-from nano.worlds.tensors import Vectors
+from nano.worlds.shapes import SHAPES, Shape, Vectors
 
 RAYS, STEPS, REACH = 400, 4001, 6.0
 

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 from downloads.catalogue import DEFAULT, GROUPS, SOURCES, Source, expand, gigabytes
-from downloads.checksums import Digests, checksum
+from downloads.stores import Digests, checksum
 
 from src.checkpoints import PLACES, find_checkpoint
 

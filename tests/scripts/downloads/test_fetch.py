@@ -8,9 +8,8 @@ from pathlib import Path
 
 import pytest
 from downloads.catalogue import Source
-from downloads.checksums import checksum
 from downloads.fetch import SPARE_BYTES, Download
-from downloads.stores import offers, part_path
+from downloads.stores import checksum, offers, part_path
 from local_hub import LocalHub
 
 from src.runtime import InputError

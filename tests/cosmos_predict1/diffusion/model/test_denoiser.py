@@ -6,7 +6,7 @@ from dataclasses import replace
 import pytest
 import torch
 
-from cosmos_predict1.diffusion.conditioning.conditions import Conditions
+from cosmos_predict1.diffusion.conditioning.latents import Conditions
 from cosmos_predict1.diffusion.model.denoiser import Denoiser, c_in, c_noise, c_out, c_skip, guided
 from cosmos_predict1.diffusion.model.network import Gen3CTransformer
 

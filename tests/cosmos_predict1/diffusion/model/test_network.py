@@ -5,7 +5,7 @@ from dataclasses import replace
 import pytest
 import torch
 
-from cosmos_predict1.diffusion.conditioning.conditions import Conditions
+from cosmos_predict1.diffusion.conditioning.latents import Conditions
 from cosmos_predict1.diffusion.model.architecture import TransformerConfig
 from cosmos_predict1.diffusion.model.network import Gen3CTransformer
 

@@ -8,7 +8,7 @@ import torch
 from safetensors.torch import load_file
 
 from cosmos_predict1.diffusion.model.architecture import TransformerConfig
-from cosmos_predict1.diffusion.model.positions import position_embedding, rotary_angles
+from cosmos_predict1.diffusion.model.network import position_embedding, rotary_angles
 
 EXACT = TransformerConfig(rope_precision="exact")
 

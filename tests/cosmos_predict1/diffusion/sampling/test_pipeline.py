@@ -12,7 +12,7 @@ from tiny_scene import FRAMES, HEIGHT, WIDTH
 from torch import Tensor
 
 from cosmos_predict1.diffusion.conditioning.cache import Warps
-from cosmos_predict1.diffusion.conditioning.conditions import Conditions
+from cosmos_predict1.diffusion.conditioning.latents import Conditions
 from cosmos_predict1.diffusion.config import HardwareConfig, sdg_config
 from cosmos_predict1.diffusion.flags import static_parser
 from cosmos_predict1.diffusion.sampling.pipeline import Gen3C, load_gen3c

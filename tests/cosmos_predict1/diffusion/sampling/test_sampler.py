@@ -7,7 +7,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from cosmos_predict1.diffusion.conditioning.conditions import Conditions
+from cosmos_predict1.diffusion.conditioning.latents import Conditions
 from cosmos_predict1.diffusion.model.denoiser import Denoiser, guided
 from cosmos_predict1.diffusion.model.network import Gen3CTransformer
 from cosmos_predict1.diffusion.sampling.sampler import noise_levels, sample

@@ -3,8 +3,7 @@ from torch import Tensor
 
 from nano.worlds.rendering.lighting import _occlusion, develop
 from nano.worlds.rendering.raycast import Part
-from nano.worlds.shapes import SHAPES, Shape
-from nano.worlds.tensors import spread, vectors
+from nano.worlds.shapes import SHAPES, Shape, spread, vectors
 
 COUNT = 3000
 

@@ -4,7 +4,8 @@ import pytest
 import torch
 from captured_world import SIZE, World
 
-from nano.worlds.film import render_pool
+from nano.worlds.film import film_pool
+from nano.worlds.scene import World as ProceduralWorld
 
 SEED = 900_001
 
@@ -16,4 +17,4 @@ def world() -> World:
     steps = torch.linspace(0, 1, 9)
     poses[:, 0, 3], poses[:, 1, 3] = 0.3 * steps, 0.1 * (9 * steps).sin()
     poses[:, 2, 3] = 0.2 * steps**2
-    return World(render_pool([SEED], poses[None, None], SIZE, False, "cpu"))
+    return World(film_pool([ProceduralWorld(SEED)], poses[None, None], SIZE, "cpu"))

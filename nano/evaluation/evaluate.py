@@ -15,8 +15,7 @@ from ..clips.networks import Networks
 from .checks import DEFINITION, state_checks
 from .figures.moving import MovingWorlds
 from .figures.stills import StillWorlds
-from .made import PARTS, Ledger, Settings
-from .report.sheets import Sheets
+from .made import PARTS, Ledger, Settings, Sheets
 
 LOGGER = get_logger(__name__)
 # Worlds that go through the networks together; each has six clips.

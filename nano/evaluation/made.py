@@ -1,4 +1,4 @@
-"""The common part of still and moving worlds: settings, generated clips, and their errors."""
+"""The common part of still and moving worlds: generated clips, their errors, contact sheets."""
 
 import csv
 import io
@@ -16,11 +16,54 @@ from cosmos_predict1.diffusion.scenes.scene import Scene
 from src.evaluation.hole_filling import fill_nearest
 from src.evaluation.metrics import ClipErrors, channel_errors, clip_errors
 from src.geometry.cameras import Cameras
+from src.io.image import round_to_uint8, write_png
+from src.visualization import contact_sheet
 
 from ..clips.networks import Networks, Video
 from ..seeds import TEST
 from .inputs import Group, Mask
-from .report.sheets import Sheets
+
+# The columns of each sheet.
+COLUMNS = {
+    "tokenizer": ("world", "coded") * 2,
+    "depth": ("input", "estimated depth", "true depth") * 2,
+    "generator": ("world", "warp", "holes filled", "generated"),
+    "static": ("input", "world", "Gaussians", "unprojected input"),
+    "dynamic": ("world, first frame", "middle", "last", "Gaussians, first frame", "middle", "last"),
+}
+
+
+@dataclass
+class Sheets:
+    """The pictures of the first `most` worlds of each sheet."""
+
+    most: int
+    _pictures: dict[str, list[Tensor]] = field(default_factory=dict)
+    _worlds: dict[str, int] = field(default_factory=dict)
+
+    def add(self, name: str, paths: int, parts: Sequence[Video]) -> None:
+        """Add one trajectory of each world: a row with all frames of its clip in each of `parts`.
+
+        The trajectory changes from world to world. The last of the `paths` trajectories of a world
+        is left out: a circle ends where it began.
+        """
+        before, turns = self._worlds.get(name, 0), max(paths - 1, 1)
+        worlds = max(min(len(parts[0]) // paths, self.most - before), 0)
+        self._worlds[name] = before + worlds
+        for world in range(worlds):
+            clip = world * paths + (before + world) % turns
+            pictures = [picture.cpu() for part in parts for picture in part[clip].unbind(1)]
+            self._pictures.setdefault(name, []).extend(pictures)
+
+    def write(self, folder: Path) -> dict[str, str]:
+        """Write `<name>.png` for every sheet that has pictures; returns the legends."""
+        legends = {}
+        for name, pictures in self._pictures.items():
+            stack = round_to_uint8(torch.stack(pictures)).movedim(1, -1)
+            write_png(folder / f"{name}.png", contact_sheet(stack, len(COLUMNS[name])))
+            legends[name] = " | ".join(COLUMNS[name])
+        return legends
+
 
 Summary = dict[str, float | int | None]
 HEADER = ("figure", "seed", "value")

@@ -193,7 +193,7 @@ def sdg_config(arguments: Namespace) -> SdgConfig:
             foreground_masking=arguments.foreground_masking,
             drop_invalid=not arguments.published_invalid_depth,
         ),
-        hardware=_section(HardwareConfig, arguments, device=device),
+        hardware=_section(HardwareConfig, Namespace(**{**vars(arguments), "device": device})),
         checkpoint_dir=Path(arguments.checkpoint_dir).expanduser(),
         output=Path(arguments.video_save_folder).expanduser().resolve(),
         save_buffer=arguments.save_buffer,
@@ -249,8 +249,8 @@ def with_weights(config: SdgConfig, network: TransformerConfig) -> SdgConfig:
     )
 
 
-def _section(kind: type[T], arguments: Namespace, **more: object) -> T:
-    """Returns a part of the configuration from `more` and the flags that the command has."""
+def _section(kind: type[T], arguments: Namespace) -> T:
+    """Returns a part of the configuration from the flags that the command has."""
     flags = {name: FLAGS.get(name, name) for name in kind.__annotations__}
     given = {name: getattr(arguments, flag) for name, flag in flags.items() if flag in arguments}
-    return kind(**given | more)
+    return kind(**given)

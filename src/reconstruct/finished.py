@@ -166,13 +166,13 @@ class SceneRecord:
         """Writes a file and notes that it is complete."""
         write(file)
         self.written.append(str(file.relative_to(self.root)))
-        self._note(unfinished=True)
+        self._note({"unfinished": True})
 
     def finish(self) -> None:
         """Notes that the scene is complete."""
-        self._note()
+        self._note({})
 
-    def _note(self, **marks: bool) -> None:
+    def _note(self, marks: dict[str, bool]) -> None:
         content = {"made_from": self.made_from, "files": sorted(self.written)}
         write_json(self.path, content | marks)
 

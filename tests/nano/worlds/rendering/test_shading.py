@@ -59,7 +59,8 @@ def check_kernels(device: str) -> None:
 def run_alone(check: str) -> None:
     """The check in a new interpreter, where nothing wraps the functions."""
     command = [sys.executable, __file__, check]
-    env = {**os.environ, "PYTHONPATH": str(REPOSITORY)}
+    path = os.pathsep.join([str(REPOSITORY), os.environ.get("PYTHONPATH", "")])
+    env = {**os.environ, "PYTHONPATH": path}
     done = subprocess.run(command, env=env, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr[-3000:]
 

@@ -39,6 +39,8 @@ def try_formats(names: Sequence[str]) -> None:
     Raises:
         InputError: a format whose package is not installed; the text has the command.
     """
+    if not names:
+        return
     places = torch.rand(TRIED_GAUSSIANS, 3, generator=torch.Generator().manual_seed(0))
     gaussians = Gaussians(
         means=places + 1,

@@ -22,6 +22,7 @@ def saved(viewer: Viewer, folder: Path) -> Path:
 
 def loaded(viewer: Viewer, path: Path) -> str:
     """The page's message after it has loaded a path."""
+    viewer.tab.evaluate("document.getElementById('note').textContent = ''")
     with viewer.tab.expect_file_chooser() as chooser:
         viewer.press("load JSON")
     chooser.value.set_files(path)

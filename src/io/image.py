@@ -123,6 +123,10 @@ def _reduced(path: Path, picture: "Image") -> "Image":
     if pixels > MOST_PIXELS:
         value = f"{picture.width}x{picture.height} pixels"
         raise InputError(path, value, f"at most {MOST_PIXELS // 10**6} megapixels")
+    # One bit a pixel at least; Pillow would make room for all of them before it misses their bytes.
+    if picture.info.get("compression") == "raw" and path.stat().st_size < pixels / 8:
+        value = f"{path.stat().st_size} bytes for {picture.width}x{picture.height} pixels"
+        raise InputError(path, f"an unreadable file ({value})", EXPECTED)
     factor = math.ceil(math.sqrt(pixels / KEPT_PIXELS))
     if factor <= 1:
         return picture

@@ -1,5 +1,6 @@
 """Pictures of every kind become upright 8-bit RGB, broken ones an input error."""
 
+import struct
 from pathlib import Path
 
 import numpy as np
@@ -304,3 +305,18 @@ def test_a_damaged_profile_is_left_aside(tmp_path: Path, caplog: pytest.LogCaptu
     with caplog.at_level("WARNING"):
         assert read_image(path)[0, 0].tolist() == [1, 2, 3]
     assert "a.png: the colour profile is ignored" in caplog.text
+
+
+def test_a_damaged_size_takes_no_memory(tmp_path: Path) -> None:
+    """A gigabyte for the pixels that a small uncompressed file does not hold."""
+    path = tmp_path / "a.tiff"
+    Image.new("RGB", (8, 8)).save(path)
+    content = bytearray(path.read_bytes())
+    with Image.open(path) as whole:
+        assert whole.info["compression"] == "raw"
+    for tag in (256, 257):
+        at = content.index(struct.pack("<HH", tag, 4))
+        content[at + 8 : at + 12] = struct.pack("<I", 14_000)
+    path.write_bytes(content)
+    with pytest.raises(InputError, match=r"a\.tiff.* bytes for 14000x14000 pixels"):
+        read_image(path)

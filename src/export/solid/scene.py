@@ -23,7 +23,7 @@ OPACITY = 0.5
 # Smallest standard deviation of a Gaussian in pixels, seen from the first camera.
 FINEST = 0.5
 # Cameras of the figures, and at least how many cameras of the scene there are for each of them.
-HELD_OUT, CAMERAS_EACH = 8, 4
+HELD_OUT, CAMERAS_EACH = 4, 4
 # Share of the fitted cameras that are moved off the scene's paths, and how far: in standard
 # deviations of all cameras' places.
 MOVED, MOVE = 0.2, 0.3
@@ -42,7 +42,7 @@ class SolidConfig:
 
     share: float = 0.25
     views: int = 48
-    steps: int = 120
+    steps: int = 100
     seed: int = 0
 
     def __post_init__(self) -> None:

@@ -36,6 +36,18 @@ def test_the_search_finds_the_factor(tmp_path: Path, world: World, scale: float)
     assert "search" in found.method
 
 
+def test_hidden_surfaces_pull_the_search_by_less_than_two_percent(
+    tmp_path: Path, hard_world: World
+) -> None:
+    """Would catch a search that only works on the world above."""
+    capture = read_capture(hard_world.write(tmp_path))
+    targets = pictures_of(hard_world)
+    found = align_scale(
+        capture, 0, hard_world.view(), cameras=cameras_of(tmp_path), targets=targets
+    )
+    assert found.value == pytest.approx(1 / hard_world.median, rel=0.02)
+
+
 def test_depth_maps_decide_the_factor(tmp_path: Path, world: World) -> None:
     """Would catch a map that is ignored, the inverse ratio, unknown depth among the ratios."""
     capture = read_capture(world.write(tmp_path))

@@ -185,16 +185,18 @@ class TokenizerLossConfig:
     """Weights of the terms; colours are in [-1, 1].
 
     `chroma` weighs the L1 of the two chroma channels alone; without it a network learns colours
-    late or never.
+    late or never. `first_frame` is the weight of the first frame of a clip, 1 or more; that of the
+    others is 1. Its latent stands for one frame, the following ones stand for eight.
     """
 
     l1: float = 1.0
     l2: float = 1.0
     chroma: float = 6.0
     lpips: float = 0.0
+    first_frame: float = 1.0
 
     def __post_init__(self) -> None:
-        check_least("loss", self, dict.fromkeys(vars(self), 0))
+        check_least("loss", self, {**dict.fromkeys(vars(self), 0), "first_frame": 1})
 
 
 @dataclass(kw_only=True)

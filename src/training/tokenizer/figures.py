@@ -30,12 +30,16 @@ def reconstruction_loss(
     """Returns the weighted sum `loss` (without LPIPS) and its terms, for videos in [-1, 1].
 
     The terms are `l1`, the mean squared error `mse`, and `chroma`, the L1 of both chroma channels
-    (BT.601). Luma alone lowers the first two; the third keeps a network from decoding grey.
+    (BT.601). Luma alone lowers the first two; the third keeps a network from decoding grey. The
+    means weigh the first frame with `config.first_frame`.
     """
     # Chroma is linear in RGB: the chroma of an error is the error of the chroma.
     error = decoded.float() - video.float()
-    l1, mse = error.abs().mean(), (error * error).mean()
-    chroma = ycbcr(error)[:, 1:].abs().mean()
+    weight = torch.ones(video.shape[2], 1, 1, device=video.device)
+    weight[0] = config.first_frame
+    weight = weight / weight.mean()
+    l1, mse = (weight * error.abs()).mean(), (weight * error * error).mean()
+    chroma = (weight * ycbcr(error)[:, 1:].abs()).mean()
     loss = config.l1 * l1 + config.l2 * mse + config.chroma * chroma
     return {"loss": loss, "l1": l1, "mse": mse, "chroma": chroma}
 

@@ -5,6 +5,7 @@ import torch
 from torch import Tensor
 
 from src.evaluation.metrics import ycbcr
+from src.runtime import InputError
 from src.tokenizer.cosmos import LatentStatistics
 from src.training.task import joined
 from src.training.tokenizer.config import TokenizerLossConfig
@@ -40,6 +41,16 @@ def test_the_loss_is_the_weighted_sum_of_its_terms() -> None:
     chroma = ycbcr(error)[:, 1:].abs().mean()
     torch.testing.assert_close(terms["loss"], 2 * terms["l1"] + 3 * terms["mse"] + 5 * chroma)
     assert psnr_of(torch.tensor(4e-2)) == pytest.approx(20)
+
+
+def test_the_first_frame_may_weigh_more() -> None:
+    """A weight that changes the scale of the loss, or that falls on another axis than time."""
+    decoded, video = torch.rand(2, 3, 3, 4, 4), torch.rand(2, 3, 3, 4, 4)
+    terms = reconstruction_loss(decoded, video, TokenizerLossConfig(first_frame=4.0))
+    error = (decoded - video).square().mean((0, 1, 3, 4))
+    torch.testing.assert_close(terms["mse"], (4 * error[0] + error[1] + error[2]) / 6)
+    with pytest.raises(InputError, match="loss.first_frame"):
+        TokenizerLossConfig(first_frame=0.5)
 
 
 def test_a_lost_colour_costs_more_than_lost_luma_of_the_same_error() -> None:

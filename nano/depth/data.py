@@ -19,7 +19,7 @@ from src.io.clip.clip import ClipPaths, list_keys, list_trajectories, open_clip
 from src.io.clip.packed import open_root
 from src.io.image import round_to_uint8
 from src.models.data.dataset import split_scenes
-from src.models.data.reading import ExampleFit
+from src.models.data.fit import ExampleFit
 from src.runtime import InputError, progress
 from src.training.task import Share
 

@@ -27,7 +27,7 @@ from ...checkpoints import search_checkpoint
 from ...checkpoints.archive import read_objects
 from ...geometry.cameras import matrix_to_intrinsics
 from ...geometry.fit import WHOLE, Region, plan_fit
-from ...io.cameras.frame_table import to_pixels
+from ...io.cameras.lens import to_pixels
 from ...io.damage import check_tensors
 from ...runtime import InputError, get_logger, listed
 from ..estimate import DepthEstimate, clamp_depth

@@ -17,7 +17,8 @@ from torch import Tensor
 
 from ...geometry.cameras import intrinsics_to_matrix
 from ...geometry.fit import WHOLE, Fit, cut_middle
-from ...io.cameras.frame_table import FrameTable, check_lens, read_intrinsics, read_poses
+from ...io.cameras.frame_table import FrameTable, read_intrinsics, read_poses
+from ...io.cameras.lens import check_lens
 from ...io.damage import DAMAGES, read_npz
 from ...io.depth_file import iterate_depth, read_members
 from ...io.video.video import iterate_video, video_info

@@ -23,7 +23,7 @@ from ...geometry.cameras import Cameras, nearest_rotation
 from ...geometry.fit import Fit, plan_fit
 from ...io.cameras.colmap import colmap_arrays, colmap_images, colmap_points
 from ...io.cameras.file import read_arrays
-from ...io.cameras.frame_table import to_pixels
+from ...io.cameras.lens import to_pixels
 from ...io.cameras.nerfstudio import is_transforms, transforms_arrays
 from ...io.depth_file import SUFFIXES
 from ...io.image import image_size, read_image

@@ -9,7 +9,7 @@ from ...depth.backends.video import VideoDepthBackend, VideoFrames
 from ...io.clip.clip import ClipPaths, list_keys, list_trajectories, open_clip
 from ...io.depth_file import count, write_depth_archive
 from ...models.data.dataset import ClipDataset, Split, split_scenes
-from ...models.data.loader import Mixture, SceneSet
+from ...models.data.mixture import Mixture, SceneSet
 from ...models.data.registry import DatasetSpec, resolve_dataset
 from ...runtime import InputError, get_logger, progress
 from ...tokenizer.cosmos import LatentStatistics

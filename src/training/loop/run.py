@@ -19,9 +19,10 @@ from ..checkpoints.snapshot import random_state, set_random_state
 from ..optim import OptimConfig, learning_rate
 from ..settings import LoopConfig
 from ..task import Batch, Share, Task, joined
+from .exchange import agree, forget_processes, from_main, gather_all
 from .interruption import Interrupted, Minutes, Span, Terminations
 from .journal import Report
-from .launch import agree, forget_processes, from_main, gather_all, start_launch, start_trackers
+from .launch import start_launch, start_trackers
 from .state import TrainingState, Updates
 
 LOGGER = get_logger(__name__)

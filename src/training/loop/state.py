@@ -32,8 +32,9 @@ from ..checkpoints.writing import writing
 from ..optim import MovingAverage, OptimConfig, build_optimizer
 from ..settings import LoopConfig
 from ..task import Batch, Stopwatch, Task
+from .exchange import from_main, gather_all, only_main
 from .journal import NonFiniteStep, record_failure
-from .launch import from_main, gather_all, only_main, zero_requested
+from .launch import zero_requested
 
 if TYPE_CHECKING:
     from accelerate import Accelerator

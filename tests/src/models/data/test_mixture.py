@@ -11,7 +11,8 @@ from typing import Any
 import pytest
 
 from src.models.data.dataset import ClipDataset, ExampleDraw, Unreadable
-from src.models.data.loader import ExampleLoader, Mixture, SceneSet, scene_batches
+from src.models.data.loader import ExampleLoader, scene_batches
+from src.models.data.mixture import Mixture, SceneSet
 from src.models.data.reading import ReadingConfig
 from src.models.data.registry import DATASETS, DatasetSpec
 from src.models.data.sampling import ExampleSamplingConfig

@@ -15,7 +15,6 @@ import numpy as np
 import torch
 from torch.utils.data import DataLoader, Dataset
 
-from ...runtime import InputError
 from .dataset import OF_ORDER, ExampleDraw, Unreadable
 from .example import Example
 from .mixture import SceneSet
@@ -61,9 +60,6 @@ class ExampleLoader:
         position: int = 0,
     ) -> None:
         """Reads with `num_workers` processes; 0 reads in this one."""
-        if batch_size < 1:
-            raise InputError("batch_size", batch_size, "at least 1")
-        assert 0 <= rank < world_size, f"{rank}/{world_size}"
         self.dataset, self.num_workers, self.position = dataset, num_workers, position
         self._batches = partial(
             scene_batches,
@@ -77,8 +73,8 @@ class ExampleLoader:
     def __iter__(self) -> Generator[list[Example], None, None]:
         """Yields batches from `position` on; skipped scenes make one smaller, or leave it out.
 
-        Raises:
-            InputError: an unreadable scene, unless such are skipped; no scene is readable.
+        Raises `InputError` for an unreadable scene, unless such are skipped, and if no scene is
+        readable.
         """
         if self.num_workers:
             # An exception keeps the iterator and its workers alive. Python sends them one SIGTERM,

@@ -21,17 +21,11 @@ class Mixture(Dataset[Example]):
     def __init__(self, parts: Sequence[tuple[ClipDataset, int]]) -> None:
         """Joins data sets with their repeats.
 
-        Raises:
-            InputError: no set, a repeat below 1, sets whose examples don't make one batch: static
-                and dynamic ones, or with different numbers of trajectories.
+        Raises `InputError` for sets whose examples don't make one batch: static and dynamic ones,
+        or with different numbers of trajectories.
         """
-        if not parts:
-            raise InputError("data sets", "none", "at least one")
         self.datasets = [dataset for dataset, _ in parts]
         self.repeats = [repeat for _, repeat in parts]
-        for dataset, repeat in parts:
-            if repeat < 1:
-                raise InputError(dataset.spec.root, f"repeat {repeat}", "at least 1")
         if len({dataset.spec.is_static for dataset in self.datasets}) > 1:
             raise InputError("data sets", "static and dynamic ones", "sets of one kind")
         most = [min(part.sampling.max_trajectories, len(part.sources)) for part in self.datasets]

@@ -120,8 +120,6 @@ def test_sets_that_make_no_batch_are_refused(
     spec = replace(DATASETS["lyra_dynamic"], root=dynamic_clips.root)
     dynamic = ClipDataset(spec, one.sampling, (16, 32), "train", "all", statistics)
     for parts, expected in (
-        ([], "at least one"),
-        ([(one, 0)], "repeat 0"),
         ([(one, 1), (dynamic, 1)], "one kind"),
         ([(one, 1), (fewer, 1)], r"\[3, 2\]"),
     ):

@@ -91,9 +91,8 @@ def release(
 ) -> Path:
     """Write the weights of all parts below `source` in half precision; returns the model card.
 
-    Raises:
-        InputError: a missing part, weights beyond the range of the type, files too large for a
-            repository, a target inside or around the source, or one with other files.
+    Raises `InputError` for a missing part, weights beyond the range of the type, files too large
+    for a repository, a target inside or around the source, or one with other files.
     """
     check_apart(source, target)
     card, names = target / CARD, {}

@@ -48,8 +48,7 @@ NO_GAUSSFORGE = (
 def make_scenes(request: Request, children: Children) -> int:
     """Makes the scenes of a request and prints their paths; returns 1 if an input became none.
 
-    Raises:
-        InputError: input, weights or a machine that do not suffice, before anything long.
+    Raises `InputError` for input, weights or a machine that do not suffice, before anything long.
     """
     inputs = find_inputs(request.input)
     for path, reason in inputs.left_out:

@@ -101,9 +101,8 @@ class Capture:
 def read_capture(path: Path) -> Capture:
     """Reads a capture and checks that every picture is there and has the size of its camera.
 
-    Raises:
-        InputError: no capture, malformed cameras, two pictures of a name, fewer than two pictures,
-            a missing picture, pictures and cameras of different sizes.
+    Raises `InputError` for no capture, malformed cameras, two pictures of a name, fewer than two
+    pictures, a missing picture, pictures and cameras of different sizes.
     """
     source = _find(path)
     if source.is_dir():

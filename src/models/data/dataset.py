@@ -54,8 +54,7 @@ def input_trajectories(spec: DatasetSpec, sampling: ExampleSamplingConfig) -> tu
 def used_trajectories(spec: DatasetSpec, sampling: ExampleSamplingConfig, mode: Mode) -> list[str]:
     """Returns the trajectories that every scene must have a clip of, each once.
 
-    Raises:
-        InputError: a trajectory without a folder; the message lists the existing ones.
+    Raises `InputError` for a trajectory without a folder; the message lists the existing ones.
     """
     names = [*input_trajectories(spec, sampling)]
     if mode == "train" and not spec.is_static and not sampling.targets_from_inputs:
@@ -72,8 +71,8 @@ def find_scenes(
 ) -> tuple[list[str], dict[str, str]]:
     """Returns the keys of the scenes in name order, and the skipped ones with the reason.
 
-    Raises:
-        InputError: no scenes; without `skip_unreadable`, a scene without one of its clips.
+    Raises `InputError` without scenes; without `skip_unreadable`, for a scene without one of its
+    clips.
     """
     if not skip_unreadable:
         return list_keys(spec.root, trajectories), {}
@@ -212,8 +211,8 @@ class ClipDataset(Dataset[Example]):
     def accept(self, result: Example | Unreadable) -> Example | None:
         """Returns the example, or None for a scene that is skipped, with one warning a scene.
 
-        Raises:
-            InputError: an unreadable scene without `skip_unreadable`, or the last readable one.
+        Raises `InputError` for an unreadable scene without `skip_unreadable`, or the last readable
+        one.
         """
         if isinstance(result, Example):
             return result

@@ -71,11 +71,9 @@ def check_replaceable(target: Path, names: Collection[str], record: Path) -> Non
 def replaced_folder(target: Path, names: Collection[str]) -> Iterator[Path]:
     """Yields a folder for the files `names`, which replaces the target when the block ends.
 
-    `check_replaceable` has checked the target. Only files of these names are deleted, in the
-    target and in the leftovers of a killed export.
-
-    Raises:
-        InputError: the folder cannot be written, or others put files into it meanwhile.
+    `check_replaceable` has checked the target. Only files of these names are deleted, in the target
+    and in the leftovers of a killed export. Raises `InputError` if the folder cannot be written, or
+    others put files into it meanwhile.
     """
     target = target.resolve()
     partial, replaced = (target.with_name(f".{target.name}.{word}") for word in ("new", "old"))

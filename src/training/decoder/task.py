@@ -129,8 +129,7 @@ class DecoderTask:
     def prepare(self) -> None:
         """Write clips of worlds if no others are given; see `Task.prepare`.
 
-        Raises:
-            InputError: the weights of LPIPS are missing.
+        Raises `InputError` if the weights of LPIPS are missing.
         """
         _lpips_folder(self.config)
         make_clips(self.config)

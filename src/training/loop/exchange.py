@@ -46,8 +46,7 @@ def gather_all(value: T) -> list[T]:
 def from_main(function: Callable[[], T]) -> T:
     """Call `function` in the main process; returns its value in all processes, which wait for it.
 
-    Raises:
-        InputError: in all processes, if the main one raises it.
+    Raises `InputError` in all processes, if the main one raises it.
     """
     if not dist.is_initialized():
         return function()
@@ -74,8 +73,7 @@ def only_main(function: Callable[[], T]) -> T | None:
 def agree(settings: str) -> None:
     """Check that all processes have the same settings.
 
-    Raises:
-        InputError: in all processes, with the first lines that differ.
+    Raises `InputError` in all processes, with the first lines that differ.
     """
     first, *others = gather_all(settings)
     for rank, other in enumerate(others, start=1):

@@ -22,8 +22,7 @@ SOURCE = "accelerate configuration"
 def start_launch(loop: LoopConfig, optim: OptimConfig) -> "Accelerator":
     """Returns accelerate's view of this launch.
 
-    Raises:
-        InputError: a tracker that is not installed, or as `zero_plugin`.
+    Raises `InputError` for a tracker that is not installed, or as `zero_plugin`.
     """
     from accelerate import Accelerator, PartialState
     from accelerate.tracking import get_available_trackers
@@ -63,9 +62,8 @@ def zero_requested() -> bool:
 def zero_plugin(loop: LoopConfig, optim: OptimConfig) -> "DeepSpeedPlugin":
     """Returns ZeRO-2 with the settings of the run; no file of DeepSpeed's is read.
 
-    Raises:
-        InputError: DeepSpeed is not installed, another stage of ZeRO was asked for, or no launcher
-            started the processes.
+    Raises `InputError` if DeepSpeed is not installed, another stage of ZeRO was asked for, or no
+    launcher started the processes.
     """
     if find_spec("deepspeed") is None:
         expected = "`pip install deepspeed`, or another launch of configs/accelerate"

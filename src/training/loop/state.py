@@ -47,11 +47,8 @@ ESSENTIAL = ("loss", "gradient_norm")
 def checkpoint_to_resume(task: Task[Batch], loop: LoopConfig) -> Checkpoint | None:
     """Returns the checkpoint to resume, or None; only the main process reads it.
 
-    The other processes get its `outline`.
-
-    Raises:
-        InputError: no checkpoint can be read, or later ones exist, which the next job would take
-            for checkpoints of this run.
+    The other processes get its `outline`. Raises `InputError` if no checkpoint can be read, or
+    later ones exist, which the next job would take for checkpoints of this run.
     """
     folder = Path(loop.output_dir)
 
@@ -96,8 +93,7 @@ class TrainingState:
     ) -> None:
         """Build the objective of the task and load the checkpoint to resume; a collective call.
 
-        Raises:
-            InputError: as `checkpoint_to_resume` and the task.
+        Raises as `checkpoint_to_resume` and the task.
         """
         checkpoint = checkpoint_to_resume(task, loop)
         self.accelerator, self.task, self.loop, self.optim = accelerator, task, loop, optim

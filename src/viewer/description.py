@@ -43,15 +43,9 @@ def describe(
 ) -> Description:
     """Returns the description without the splats themselves.
 
-    Args:
-        scene: all moments.
-        title: of the page; None takes the name of the scene's input.
-        clips: folder of the generated clips, whose pictures stand on the frustums; None looks for
-            it beside the results.
-        every: take the picture of every frame of the clips, not of three frames a path.
-
-    Raises:
-        InputError: damaged cameras or clips.
+    Without a `title` the page has the name of the scene's input. Pictures of the generated `clips`
+    stand on the frustums; None looks for the folder beside the results. `every` takes the picture
+    of every frame, not of three frames a path. Raises `InputError` for damaged cameras or clips.
     """
     cameras = read_cameras(scene.results, clips, every) if scene.results else None
     cameras = cameras or PageCameras(*HOME_SIZE, fps=HOME_FPS)

@@ -145,18 +145,11 @@ class ClipDataset(Dataset[Example]):
     ) -> None:
         """Finds the scenes and checks the first one.
 
-        Args:
-            spec: from `resolve_dataset`.
-            sampling: the choice of inputs and targets.
-            image_size: height and width of all pictures and cameras.
-            mode: random draws, or all frames.
-            split: the part of the scenes; a test on `all` takes the first `num_test_scenes`.
-            statistics: of the tokenizer, to denormalise latents.
-            reading: the parts of a scene that are read.
-
-        Raises:
-            InputError: no scenes, missing folders or clips, a first scene that does not fit the
-                settings (latents of another size, too few frames, an impossible target time).
+        Pictures and cameras have `image_size` (height, width). The mode `train` draws at random,
+        `test` takes all frames, and on the split `all` the first `num_test_scenes`. The tokenizer's
+        `statistics` denormalise latents. Raises `InputError` for no scenes, missing folders or
+        clips, a first scene that does not fit the settings (latents of another size, too few
+        frames, an impossible target time).
         """
         self.spec, self.sampling = with_sources(spec, sampling), sampling
         self.image_size = image_size

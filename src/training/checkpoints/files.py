@@ -136,15 +136,10 @@ def export_checkpoint(
 ) -> Path:
     """Write the weights in the published layout (bfloat16, under `module`); returns the file.
 
-    Args:
-        folder: One of our checkpoints.
-        target: Where a folder of the same name is written.
-        read: The task's reader of weights.
-        average: The moving average instead of the weights; None: if there is one.
-
-    Raises:
-        InputError: an incomplete checkpoint, one without the average that was asked for, or a
-            result that would lie in the checkpoint itself.
+    The file lies in a folder of the checkpoint's name in `target`. `average` takes the moving
+    average instead of the weights; None: if there is one. Raises `InputError` for an incomplete
+    checkpoint, one without the average that was asked for, or a result that would lie in the
+    checkpoint itself.
     """
     check_apart(folder, target / folder.name)
     checkpoint = read_checkpoint(folder, read)

@@ -38,12 +38,8 @@ def train(
 ) -> int:
     """Train until the last step and return its number; resumes the newest checkpoint.
 
-    Args:
-        task: The task that is trained.
-        loop: The settings of the run.
-        optim: The settings of the optimizer.
-        settings: The whole configuration as YAML, to be kept beside the checkpoints.
-        now: A clock in seconds, for the settings that limit the time.
+    `settings` is the whole configuration as YAML, to be kept beside the checkpoints; `now` is a
+    clock in seconds, for the settings that limit the time.
 
     Raises:
         InputError: wrong settings, settings that differ between processes, a stage to continue

@@ -45,14 +45,10 @@ class TokenizerObjective(Objective):
         compiled: bool,
         code: LinearCode | None = None,
     ) -> None:
-        """Train `network`, a diffusers autoencoder.
+        """Train `network`, a diffusers autoencoder, with its step `compiled` or as it is.
 
-        Args:
-            network: The autoencoder.
-            config: The settings of the run.
-            perceptual: LPIPS, if it has a weight.
-            compiled: Compile the step.
-            code: Target of the latents in the guidance loss; None without guidance.
+        `perceptual` is LPIPS, if it has a weight; `code` is the target of the latents in the
+        guidance loss, None without guidance.
         """
         super().__init__()
         self.network, self.code = network, code

@@ -117,8 +117,7 @@ def save_tokenizer(tokenizer: VideoTokenizer, folder: Path) -> None:
 def load_statistics(folder: Path) -> LatentStatistics:
     """The latent statistics of a tokenizer folder, without its weights.
 
-    Raises `InputError` for neither `mean_std.pt` nor a `config.json` with statistics, unreadable
-    ones.
+    Raises `InputError` if neither `mean_std.pt` nor a `config.json` has readable statistics.
     """
     files = layout("tokenizer", folder)
     published = (folder / STATISTICS_NAME).is_file() if files is None else CONFIG_NAME not in files

@@ -57,14 +57,9 @@ def newest_checkpoint(run: Path) -> Path:
 def export_weights(run: Path, target: Path, average: bool = True) -> Origin:
     """Write the newest weights of a run, or their moving average if there is one.
 
-    Args:
-        run: the output folder of any training.
-        target: the folder of weights; replaces an earlier export as a whole.
-        average: prefer the moving average.
-
-    Raises:
-        InputError: no sound checkpoint, an average of other weights, a target inside or around the
-            run, or one with files of another origin.
+    An earlier export at `target` is replaced as a whole. Raises `InputError` for no sound
+    checkpoint, an average of other weights, a target inside or around the run, or one with files of
+    another origin.
     """
     check_apart(run, target)
     folder = newest_checkpoint(run)
@@ -91,9 +86,8 @@ def release(
 ) -> Path:
     """Write the weights of all parts below `source` in half precision; returns the model card.
 
-    Raises:
-        InputError: a missing part, weights beyond the range of the type, files too large for a
-            repository, a target inside or around the source, or one with other files.
+    Raises `InputError` for a missing part, weights beyond the range of the type, files too large
+    for a repository, a target inside or around the source, or one with other files.
     """
     check_apart(source, target)
     card, names = target / CARD, {}
@@ -126,12 +120,9 @@ def weight_files(folder: Path) -> list[Path]:
 
 
 def model_card(source: Path, folders: Mapping[str, Path], dtype: str) -> str:
-    """Returns the model card: origin, sizes and digests of the weights.
+    """Returns the model card: origin, sizes and digests of the weights that `folders` hold by part.
 
-    Args:
-        source: the folder of the parts.
-        folders: the released weights by part.
-        dtype: their type.
+    `source` is the folder of the parts before the release.
     """
     lines = [
         TITLE,

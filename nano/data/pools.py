@@ -32,8 +32,7 @@ def open_worlds(
 ) -> ClipSource:
     """The clips of the configured worlds, mixed with those of canvases if these have a share.
 
-    Raises:
-        InputError: seeds that are not for training.
+    Raises `InputError` for seeds that are not for training.
     """
     worlds = PoolSource(config, device, seed)
     if not config.canvases.share:

@@ -32,16 +32,9 @@ def world_clips(
 ) -> Iterator[SourcedClips]:
     """Yield the clips of the worlds, still ones first, and of these the plain ones first.
 
-    Args:
-        config: the worlds.
-        size: height, width and number of frames.
-        device: renders and holds the clips.
-        share: the index of this process and the number of processes, which share the worlds.
-        at_once: the number of worlds that are rendered together.
-        held_out: whether the clips are for validation.
-
-    Raises:
-        InputError: seeds that are not for this use.
+    `size` is height, width and number of frames, `share` the index of this process and the number
+    of processes, which share the worlds; `at_once` worlds are rendered together. Raises
+    `InputError` for seeds that are not for training, or `held_out`, not for validation.
     """
     use = VALIDATE if held_out else TRAIN
     kinds = ((config.static, config.static_seed), (config.dynamic, config.dynamic_seed))

@@ -19,7 +19,7 @@ from src.io.clip.clip import ClipPaths, list_keys, list_trajectories, open_clip
 from src.io.clip.packed import open_root
 from src.io.image import round_to_uint8
 from src.models.data.dataset import split_scenes
-from src.models.data.reading import ExampleFit
+from src.models.data.fit import ExampleFit
 from src.runtime import InputError, progress
 from src.training.task import Share
 
@@ -106,10 +106,8 @@ def world_frames(
 ) -> FramePool:
     """Frames of one process's share of the worlds; processes have different worlds.
 
-    `held_out` worlds are never trained on, and the same for any training.
-
-    Raises:
-        InputError: a process without a world.
+    `held_out` worlds are never trained on, and the same for any training. Raises `InputError` for a
+    process without a world.
     """
     total = config.held_out if held_out else config.worlds
     moving = round(total * config.dynamic_share)
@@ -163,8 +161,7 @@ def clip_frames(
 ) -> FramePool:
     """Evenly spaced frames of one process's share of a folder of clips (or of tar parts).
 
-    Raises:
-        InputError: no clips, or clips without depth.
+    Raises `InputError` for no clips, or clips without depth.
     """
     root = open_root(root)
     names = list_trajectories(root)

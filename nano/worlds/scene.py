@@ -50,10 +50,8 @@ class World:
     `palette` is one of `PALETTES`, where `mixed` draws one by the seed; it changes the layout too.
     `saturation` only scales the colours' distance from grey (1: the palette's own). A dynamic world
     at time 0 is the static world of its seed. `detail` is one of `DETAILS`: another world, `plain`
-    or with the textures, the many things and the distances of photographs.
-
-    Raises:
-        InputError: a negative seed or saturation, an unknown palette or detail.
+    or with the textures, the many things and the distances of photographs. Raises `InputError` for
+    a negative seed or saturation, an unknown palette or detail.
     """
 
     seed: int
@@ -185,8 +183,7 @@ def build_worlds(
 ) -> Worlds:
     """The worlds of `seeds` as one batch on the CPU (float32).
 
-    Raises:
-        InputError: no seed, or as of `World`.
+    Raises `InputError` without a seed, or as `World`.
     """
     return assemble([World(int(seed), dynamic, palette, saturation, detail) for seed in seeds])
 
@@ -194,8 +191,7 @@ def build_worlds(
 def assemble(worlds: Sequence[World]) -> Worlds:
     """The worlds as one batch on the CPU (float32).
 
-    Raises:
-        InputError: no world, or worlds of several details.
+    Raises `InputError` for no world, or worlds of several details.
     """
     if not worlds:
         raise InputError("worlds", "none", "at least one")

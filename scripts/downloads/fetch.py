@@ -121,9 +121,8 @@ class Download:
     def __call__(self, sources: Sequence[tuple[Source, Path]]) -> list[Path]:
         """Completes and returns all files of the sources.
 
-        Raises:
-            InputError: a file that its repository lacks, no access, no connection, too little room
-                for the missing files, a file that arrives damaged twice.
+        Raises `InputError` for a file that its repository lacks, no access, no connection, too
+        little room for the missing files, a file that arrives damaged twice.
         """
         try:
             return self._complete(sources)

@@ -59,8 +59,7 @@ RESULTS_GB = 2.0
 def full_recipe(request: Request, inputs: Inputs, children: Children) -> Recipe | None:
     """Returns the recipe of the full size, or None if the user does not download missing weights.
 
-    Raises:
-        InputError: a machine or an installation that does not suffice, a failed download.
+    Raises `InputError` for a machine or an installation that does not suffice, a failed download.
     """
     print("quickstart: full size; checked before anything long:")
     peak = None if request.device == "cpu" else _gpu()

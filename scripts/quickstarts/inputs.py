@@ -35,10 +35,8 @@ class Inputs:
 def find_inputs(source: Path) -> Inputs:
     """Returns the picture or video at a path, or all of a folder without hidden files.
 
-    In a folder the suffix alone decides, even that of a broken link.
-
-    Raises:
-        InputError: a file of another type, a folder without a picture or a video.
+    In a folder the suffix alone decides, even that of a broken link. Raises `InputError` for a file
+    of another type, a folder without a picture or a video.
     """
     suffixes = PICTURE_SUFFIXES + (HEIC_SUFFIXES if can_read_heic() else ()) + VIDEO_SUFFIXES
     paths = sorted(source.iterdir()) if source.is_dir() else [source]

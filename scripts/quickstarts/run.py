@@ -48,8 +48,7 @@ NO_GAUSSFORGE = (
 def make_scenes(request: Request, children: Children) -> int:
     """Makes the scenes of a request and prints their paths; returns 1 if an input became none.
 
-    Raises:
-        InputError: input, weights or a machine that do not suffice, before anything long.
+    Raises `InputError` for input, weights or a machine that do not suffice, before anything long.
     """
     inputs = find_inputs(request.input)
     for path, reason in inputs.left_out:
@@ -237,12 +236,8 @@ def make_pages(folders: Iterable[tuple[Path, bool]]) -> Pages:
 def _write_pages(folder: Path, several: bool) -> Iterator[Path]:
     """Writes the page of each scene of an input; yields their paths.
 
-    Args:
-        folder: the results of an input, or of all pictures of a folder.
-        several: these are the results of a folder, whose pages need names.
-
-    Raises:
-        InputError: damaged results, or a page that cannot be written.
+    With `several`, the input is a folder of pictures, whose pages need names. Raises `InputError`
+    for damaged results, or a page that cannot be written.
     """
     sources: dict[tuple[Path, str], Path] = {}
     for tree, index, key in _scenes(folder / "scene"):

@@ -67,10 +67,8 @@ def file_layer(path: str | Path) -> Layer:
 def command_line_layer(arguments: Sequence[str]) -> Layer:
     """Reads `key=value` arguments; values are YAML, dots descend.
 
-    Other values stay text; `load_config` checks whether the setting may be text.
-
-    Raises:
-        InputError: an argument without `=`, or a malformed key.
+    Other values stay text; `load_config` checks whether the setting may be text. Raises
+    `InputError` for an argument without `=`, or a malformed key.
     """
     values, typed = OmegaConf.create(), {}
     for argument in arguments:
@@ -91,9 +89,8 @@ def command_line_layer(arguments: Sequence[str]) -> Layer:
 def load_config(schema: type[T], layers: Sequence[Layer], table: KeyTable) -> T:
     """Returns the dataclass with all layers applied, in order.
 
-    Raises:
-        InputError: an unknown key (with the nearest known one), a value of a wrong type or out of
-            range, a published variant that does not exist here, a missing value.
+    Raises `InputError` for an unknown key (with the nearest known one), a value of a wrong type or
+    out of range, a published variant that does not exist here, a missing value.
     """
     config = OmegaConf.structured(schema)
     translator = Translator(table, [field.name for field in fields(cast(Any, schema))])
@@ -176,8 +173,7 @@ def offer_task(name: str, config: str, task: str) -> None:
 def task_name(layers: Sequence[Layer]) -> str:
     """Returns the task that the last layer with a `task` names.
 
-    Raises:
-        InputError: a name that is not in the table.
+    Raises `InputError` for a name that is not in the table.
     """
     name = next(iter(TASKS))
     for layer in layers:
@@ -190,8 +186,7 @@ def task_name(layers: Sequence[Layer]) -> str:
 def load_train_config(schema: type[T], layers: Sequence[Layer]) -> T:
     """Returns the settings of the training whose configuration class is `schema`.
 
-    Raises:
-        InputError: the layers are of another task, or as `load_config`.
+    Raises `InputError` if the layers are of another task, or as `load_config`.
     """
     place = f"{schema.__module__}:{schema.__name__}"
     name, row = next((name, row) for name, row in TASKS.items() if row.config == place)

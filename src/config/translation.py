@@ -105,9 +105,8 @@ class Translator:
     ) -> Iterator[tuple[str, dict[str, Any]]]:
         """Yield each key and its settings, nested as our dataclasses.
 
-        Raises:
-            InputError: an unknown key, a variant that does not exist here, two keys that
-                contradict each other.
+        Raises `InputError` for an unknown key, a variant that does not exist here, two keys that
+        contradict each other.
         """
         given: dict[str, tuple[str, Any]] = {}
         for name, value in values.items():

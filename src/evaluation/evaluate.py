@@ -67,10 +67,8 @@ def evaluate(config: EvaluationConfig) -> str:
     """Write all results; returns the summary table in Markdown.
 
     All pairs are opened and checked first. Metrics whose files and options did not change since the
-    last run are read from their records.
-
-    Raises:
-        InputError: nothing to compare, names, lengths or sizes that don't fit, an unreadable file.
+    last run are read from their records. Raises `InputError` for nothing to compare, names, lengths
+    or sizes that don't fit, an unreadable file.
     """
     pairs, left_out = _find(config)
     plans = {

@@ -36,8 +36,7 @@ def export_path(stem: Path, name: str) -> Path:
 def try_formats(names: Sequence[str]) -> None:
     """Writes a few Gaussians in each format into a temporary folder.
 
-    Raises:
-        InputError: a format whose package is not installed; the text has the command.
+    Raises `InputError` for a format whose package is not installed; the text has the command.
     """
     if not names:
         return

@@ -33,9 +33,7 @@ def write_colmap(folder: Path, scene: SplatScene) -> None:
     """Writes `images/*.png` and `sparse/0/{cameras,images,points3D}.bin` of a still scene.
 
     Pictures are the renderings of `sample.py` at its cameras; axes stay OpenCV's, as COLMAP's are.
-
-    Raises:
-        InputError: several moments; a scene without cameras or renderings.
+    Raises `InputError` for several moments; a scene without cameras or renderings.
     """
     gaussians, *others = scene.moments
     if others:

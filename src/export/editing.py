@@ -50,8 +50,7 @@ class EditConfig:
 def edit_scene(scene: SplatScene, config: EditConfig) -> SplatScene:
     """Returns the scene with fewer Gaussians, in another unit and other axes.
 
-    Raises:
-        InputError: no Gaussian of a moment is left; no Gaussian lies before the first camera.
+    Raises `InputError` if no Gaussian of a moment is left, or none lies before the first camera.
     """
     moments = tuple(_kept(moment, config) for moment in scene.moments)
     if config.median_depth is not None:

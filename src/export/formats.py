@@ -59,12 +59,9 @@ def export_scene(
 
     A scene of several moments becomes one file where the format holds time, else a folder of
     `frame_0000<suffix>`, `frame_0001<suffix>`, ... and `times.json`. The axis that points up is the
-    format's usual one unless `edit` names another.
-
-    Raises:
-        InputError: an unknown format; a name with another suffix than the format's; an axis that
-            the format does not know; a folder with moments of another scene; whatever the format
-            or the changes refuse.
+    format's usual one unless `edit` names another. Raises `InputError` for an unknown format; a
+    name with another suffix than the format's; an axis that the format does not know; a folder with
+    moments of another scene; whatever the format or the changes refuse.
     """
     name = name or format_of(path)
     if name not in FORMATS:
@@ -106,8 +103,7 @@ def _write_moments(
 def format_of(path: Path) -> str:
     """Returns the name of the format whose suffix a path has.
 
-    Raises:
-        InputError: no format has this suffix.
+    Raises `InputError` if no format has this suffix.
     """
     # The longest first: `.compressed.ply` ends in `.ply`, too.
     names = sorted(FORMATS, key=lambda name: len(FORMATS[name].suffix), reverse=True)

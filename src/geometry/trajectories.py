@@ -108,10 +108,8 @@ def make_trajectory(
     """World-to-camera poses `L_i w2c_source` of a published trajectory (float32).
 
     `source_w2c` is the start: one pose, one for each frame of a moving source camera, or the
-    identity (None). `center_depth` is in world units; translations scale with it.
-
-    Raises:
-        InputError: unknown names; a distance, radius or depth that yields no finite pose.
+    identity (None). `center_depth` is in world units; translations scale with it. Raises
+    `InputError` for unknown names; a distance, radius or depth that yields no finite pose.
     """
     _check(spec, num_frames, center_depth)
     offsets = center_depth * TRAJECTORIES[spec.name](spec, num_frames)

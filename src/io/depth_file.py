@@ -18,7 +18,7 @@ from jaxtyping import Float, Shaped
 from torch import Tensor
 
 from ..runtime import InputError
-from .cameras.frame_table import check_lens, from_matrices, in_shares, to_pixels
+from .cameras.lens import check_lens, from_matrices, in_shares, to_pixels
 from .clip.packed import as_path
 from .damage import (
     check_file,

@@ -142,15 +142,9 @@ def _from_file_values(vertex: Float[Tensor, "gaussian 14"]) -> Gaussians:
 
 
 def write_compressed(path: Path, gaussians: Gaussians, kind: str) -> None:
-    """Writes one set of Gaussians.
+    """Writes one set of Gaussians as a `compressed.ply`, `splat`, `spz` or `sog`.
 
-    Args:
-        path: of the file.
-        gaussians: one set.
-        kind: `compressed.ply`, `splat`, `spz` or `sog`.
-
-    Raises:
-        InputError: gaussforge is not installed, or refuses the Gaussians.
+    Raises `InputError` if gaussforge is not installed, or refuses the Gaussians.
     """
     gaussforge = import_extra("gaussforge", "export")
     with tempfile.TemporaryDirectory() as folder:

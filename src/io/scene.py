@@ -33,15 +33,11 @@ class SplatScene:
 
 
 def read_scene(path: Path, fps: float = CLIP_FPS) -> SplatScene:
-    """Reads all moments of a scene.
+    """Reads all moments of a PLY, a folder of PLYs, or an output folder of `sample.py`.
 
-    Args:
-        path: a PLY; a folder of PLYs; or an output folder of `sample.py` with one scene.
-        fps: moments a second of a folder without `times.json`.
-
-    Raises:
-        InputError: no such path, no scene or several ones below it, times that don't fit the
-            files, an fps that is not above 0, a PLY that is no set of Gaussians or an empty one.
+    A folder of PLYs without `times.json` has `fps` moments a second. Raises `InputError` for no
+    such path, no scene or several ones below it, times that don't fit the files, an fps that is not
+    above 0, a PLY that is no set of Gaussians or an empty one.
     """
     if not 0 < fps < math.inf:
         raise InputError("fps", fps, "frames a second above 0")

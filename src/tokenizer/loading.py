@@ -76,8 +76,8 @@ def load_tokenizer(
 ) -> VideoTokenizer:
     """The tokenizer of `folder`, in evaluation mode and without gradients.
 
-    Raises:
-        InputError: no known file, an unreadable one, or tensors of another network (each named).
+    Raises `InputError` for no known file, an unreadable one, or tensors of another network (each
+    named).
     """
     files = layout("tokenizer", folder)
     if files is None:
@@ -117,8 +117,7 @@ def save_tokenizer(tokenizer: VideoTokenizer, folder: Path) -> None:
 def load_statistics(folder: Path) -> LatentStatistics:
     """The latent statistics of a tokenizer folder, without its weights.
 
-    Raises:
-        InputError: neither `mean_std.pt` nor a `config.json` with statistics, unreadable ones.
+    Raises `InputError` if neither `mean_std.pt` nor a `config.json` has readable statistics.
     """
     files = layout("tokenizer", folder)
     published = (folder / STATISTICS_NAME).is_file() if files is None else CONFIG_NAME not in files
@@ -131,8 +130,8 @@ def load_statistics(folder: Path) -> LatentStatistics:
 def read_native_tensors(folder: Path, files: tuple[str, ...]) -> dict[str, Tensor]:
     """The tensors of published files under their native names.
 
-    Raises:
-        InputError: an unreadable file, or one without the half of the network that it is named for.
+    Raises `InputError` for an unreadable file, or one without the half of the network that it is
+    named for.
     """
     state: dict[str, Tensor] = {}
     for file in files:

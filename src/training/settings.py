@@ -12,8 +12,7 @@ from ..runtime import InputError
 def check_least(section: str, config: object, least: Mapping[str, float]) -> None:
     """Check that settings of a section are at least their `least` value; None passes.
 
-    Raises:
-        InputError: the first setting that is smaller, or not a number.
+    Raises `InputError` for the first setting that is smaller, or not a number.
     """
     for name, minimum in least.items():
         value = getattr(config, name)
@@ -24,8 +23,7 @@ def check_least(section: str, config: object, least: Mapping[str, float]) -> Non
 def check_shares(section: str, config: object, *names: str) -> None:
     """Check that settings of a section lie in [0, 1].
 
-    Raises:
-        InputError: the first setting that does not.
+    Raises `InputError` for the first setting that does not.
     """
     for name in names:
         value = getattr(config, name)
@@ -112,9 +110,8 @@ OWN_LOOP = LoopConfig(keep_every=0, keep_last=2, ema=True, validate_every=1000)
 def lpips_folder(weight: float, setting: str, checkpoint_dir: Path | str) -> Path | None:
     """Returns the folder of LPIPS' weights; None if the term's `weight`, a `setting`, is 0.
 
-    Raises:
-        InputError: the weights of a term that counts are missing. The term is never dropped in
-            silence: the message names the command that fetches them, and the setting.
+    Raises `InputError` if the weights of a term that counts are missing. The term is never dropped
+    in silence: the message names the command that fetches them, and the setting.
     """
     if not weight:
         return None

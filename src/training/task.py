@@ -140,8 +140,7 @@ class Task(Protocol[Batch]):
     def batches(self, share: Share, progress: Progress) -> Batches[Batch]:
         """Returns the training data of one process, which may change with the `progress`.
 
-        Raises:
-            InputError: there are no data.
+        Raises `InputError` if there are no data.
         """
         ...
 
@@ -160,7 +159,6 @@ class Task(Protocol[Batch]):
     def read_weights(self, path: Path) -> dict[str, Tensor]:
         """Returns the weights of such a folder, or of another layout of this network.
 
-        Raises:
-            InputError: the weights are unreadable, or of another network.
+        Raises `InputError` if the weights are unreadable, or of another network.
         """
         ...

@@ -19,8 +19,7 @@ def write_page(
 ) -> int:
     """Writes a scene as one HTML file that needs no network; returns its size in bytes.
 
-    Raises:
-        InputError: gaussforge is missing; damaged cameras or clips of the scene.
+    Raises `InputError` if gaussforge is missing, for damaged cameras or clips of the scene.
     """
     files = splat_files(scene)
     description = describe(scene, title, clips)

@@ -16,8 +16,7 @@ TRIES = 20
 def make_server(files: Mapping[str, bytes], host: str, port: int) -> ThreadingHTTPServer:
     """Returns a server of `files` on the next free port from `port` on.
 
-    Raises:
-        InputError: no such host, or no free port among the next 20.
+    Raises `InputError` if there is no such host, or no free port among the next 20.
     """
 
     class Handler(BaseHTTPRequestHandler):

@@ -3,8 +3,9 @@
 import torch
 from torch import Tensor
 
+from src.depth.alignment import ScaleSettings, align_non_rigid, align_rigid
 from src.depth.backends.moge import moge_estimate, prepare_image, resize_uint8
-from src.depth.estimate import ScaleSettings, align_non_rigid, align_rigid, clamp_depth
+from src.depth.estimate import clamp_depth
 from src.geometry.cameras import intrinsics_to_matrix, matrix_to_intrinsics
 
 from .fixture import Fixture

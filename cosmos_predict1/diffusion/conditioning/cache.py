@@ -12,7 +12,8 @@ import torch
 from jaxtyping import Bool, Float
 from torch import Tensor
 
-from src.depth.estimate import align_non_rigid, align_rigid, clamp_depth
+from src.depth.alignment import align_non_rigid, align_rigid
+from src.depth.estimate import clamp_depth
 from src.geometry.warping import PointFrames, Warp, point_frames, warp_frames
 from src.runtime import InputError
 

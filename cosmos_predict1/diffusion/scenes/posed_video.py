@@ -14,7 +14,7 @@ from torch import Tensor
 from src.checkpoints.archive import read_objects
 from src.depth.backends.vipe import PosedDepthVideo
 from src.geometry.cameras import FARTHEST, check_poses
-from src.io.cameras.frame_table import check_lens, from_matrices
+from src.io.cameras.lens import check_lens, from_matrices
 from src.io.damage import read_npz
 from src.io.video.video import read_video, video_header
 from src.runtime import InputError

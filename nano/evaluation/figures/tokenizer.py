@@ -9,7 +9,6 @@ from jaxtyping import Float, UInt8
 from torch import Tensor
 
 from src.evaluation.metrics import clip_errors
-from src.evaluation.sources import read_footage, sliding_window
 from src.io.image import find_images, read_image, round_to_uint8, write_png
 from src.runtime import default_device
 from src.tokenizer.cosmos import VideoTokenizer
@@ -20,6 +19,7 @@ from src.training.tokenizer.figures import PICTURED, measure_clip
 
 from ...data.pools import seeded_clips
 from ...seeds import VALIDATE
+from ..footage import read_footage, sliding_window
 
 
 def world_figures(

@@ -73,10 +73,8 @@ class Finished:
 def join_evaluations(folders: Sequence[Path], output: Path) -> dict[str, object]:
     """Write the joined evaluation into `output`; returns the content of its `evaluation.json`.
 
-    A figure or a sheet in several folders is taken from the first of them.
-
-    Raises:
-        InputError: a folder without an evaluation, settings that differ, two values of a figure.
+    A figure or a sheet in several folders is taken from the first of them. Raises `InputError` for
+    a folder without an evaluation, settings that differ, two values of a figure.
     """
     found = [Finished.read(folder) for folder in dict.fromkeys(folders)]
     figures, rows = _join_figures(found)

@@ -53,10 +53,8 @@ def resolve_depth(
     """The backend called `name`, or that of a depth file if `name` is a path; the log names it.
 
     `auto` is as in `named_depth`. Weights come from the checkpoint folder; if it lacks those of
-    MoGe or Depth Anything, from the hub.
-
-    Raises:
-        InputError: an unknown name, a package that is not installed, weights that are missing.
+    MoGe or Depth Anything, from the hub. Raises `InputError` for an unknown name, a package that is
+    not installed, weights that are missing.
     """
     chosen = named_depth(name, checkpoint_dir)
     backend: DepthBackend

@@ -62,8 +62,8 @@ def load_depth_anything(
 ) -> DepthAnything:
     """The network in `depth_anything/` of the checkpoint folder, else the published small one.
 
-    Raises:
-        InputError: weights that are neither there nor on the hub, or that do not fit the network.
+    Raises `InputError` for weights that are neither there nor on the hub, or that do not fit the
+    network.
     """
     from transformers import DepthAnythingForDepthEstimation
 

@@ -27,7 +27,7 @@ from ...checkpoints import search_checkpoint
 from ...checkpoints.archive import read_objects
 from ...geometry.cameras import matrix_to_intrinsics
 from ...geometry.fit import WHOLE, Region, plan_fit
-from ...io.cameras.frame_table import to_pixels
+from ...io.cameras.lens import to_pixels
 from ...io.damage import check_tensors
 from ...runtime import InputError, get_logger, listed
 from ..estimate import DepthEstimate, clamp_depth
@@ -127,8 +127,8 @@ class MoGeDepth:
     def __init__(self, checkpoint_dir: Path | str, device: torch.device | str = "cpu") -> None:
         """Load `moge/model.pt` of the checkpoint folder, or the published weights from the hub.
 
-        Raises:
-            InputError: MoGe is not installed; weights that are missing, damaged, or not MoGe's.
+        Raises `InputError` if MoGe is not installed, for weights that are missing, damaged, or not
+        MoGe's.
         """
         require_moge()
         path = search_checkpoint("moge", checkpoint_dir) or _fetched(checkpoint_dir)
@@ -164,8 +164,8 @@ def require_moge() -> None:
 def load_moge(path: Path) -> nn.Module:
     """The network of a published file, in float32 on the CPU; no code in the file is run.
 
-    Raises:
-        InputError: an unreadable file, another file than MoGe's, tensors of another network.
+    Raises `InputError` for an unreadable file, another file than MoGe's, tensors of another
+    network.
     """
     expected = "a model.pt of MoGe: model_config and model"
     stored = read_objects(path, expected)

@@ -160,8 +160,8 @@ class NanoDepth(nn.Module):
 def load_nano_depth(folder: Path | str, device: torch.device | str = "cpu") -> NanoDepth:
     """The network in `folder` (config.json, model.safetensors), float32, in evaluation mode.
 
-    Raises:
-        InputError: a missing or damaged file, an unknown configuration, tensors of another network.
+    Raises `InputError` for a missing or damaged file, an unknown configuration, tensors of another
+    network.
     """
     folder = Path(folder)
     config = _read_config(folder / CONFIG_FILE)

@@ -17,7 +17,8 @@ from torch import Tensor
 
 from ...geometry.cameras import intrinsics_to_matrix
 from ...geometry.fit import WHOLE, Fit, cut_middle
-from ...io.cameras.frame_table import FrameTable, check_lens, read_intrinsics, read_poses
+from ...io.cameras.frame_table import FrameTable, read_intrinsics, read_poses
+from ...io.cameras.lens import check_lens
 from ...io.damage import DAMAGES, read_npz
 from ...io.depth_file import iterate_depth, read_members
 from ...io.video.video import iterate_video, video_info
@@ -86,16 +87,11 @@ def read_vipe(
 ) -> PosedDepthVideo:
     """The frames `start` ... `start + num_frames - 1` of a ViPE result; the last frame repeats.
 
-    Args:
-        path: a result folder, whose alphabetically first clip is read, or one of its `rgb/*.mp4`.
-        start: the first frame, from 0; beyond the end it is the last frame.
-        num_frames: the number of frames to return.
-        size: 720x1280 cut to 704x1280 by default.
-        read_mask: read `mask/<clip>.zip` (> 0 is valid); else every pixel is valid.
-
-    Raises:
-        InputError: a missing, truncated or damaged file, a frame without pose, intrinsics, depth
-            or mask, a negative start.
+    `path` is a result folder, whose alphabetically first clip is read, or one of its `rgb/*.mp4`. A
+    `start` beyond the end is the last frame. Frames are 720x1280 cut to 704x1280 by default. With
+    `read_mask`, `mask/<clip>.zip` is read (> 0 is valid); else every pixel is valid. Raises
+    `InputError` for a missing, truncated or damaged file, a frame without pose, intrinsics, depth
+    or mask, a negative start.
     """
     if start < 0 or num_frames < 1:
         value = f"start {start}, {num_frames} frames"

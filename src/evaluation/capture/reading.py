@@ -23,7 +23,7 @@ from ...geometry.cameras import Cameras, nearest_rotation
 from ...geometry.fit import Fit, plan_fit
 from ...io.cameras.colmap import colmap_arrays, colmap_images, colmap_points
 from ...io.cameras.file import read_arrays
-from ...io.cameras.frame_table import to_pixels
+from ...io.cameras.lens import to_pixels
 from ...io.cameras.nerfstudio import is_transforms, transforms_arrays
 from ...io.depth_file import SUFFIXES
 from ...io.image import image_size, read_image
@@ -101,9 +101,8 @@ class Capture:
 def read_capture(path: Path) -> Capture:
     """Reads a capture and checks that every picture is there and has the size of its camera.
 
-    Raises:
-        InputError: no capture, malformed cameras, two pictures of a name, fewer than two pictures,
-            a missing picture, pictures and cameras of different sizes.
+    Raises `InputError` for no capture, malformed cameras, two pictures of a name, fewer than two
+    pictures, a missing picture, pictures and cameras of different sizes.
     """
     source = _find(path)
     if source.is_dir():

@@ -46,9 +46,8 @@ class Frames:
 def choose_frames(capture: Capture, word: str | None, manifest: Path | None) -> Frames:
     """The frames of a manifest; without one, picture `word` (the first) and all the others.
 
-    Raises:
-        InputError: an unknown picture; an incomplete manifest, or one of another capture or of
-            another input than `word`.
+    Raises `InputError` for an unknown picture; an incomplete manifest, or one of another capture or
+    of another input than `word`.
     """
     if manifest is None:
         origin = capture.index(word or "0")

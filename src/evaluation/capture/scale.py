@@ -168,8 +168,7 @@ def _covered_psnr(
 def search_factor(score: Callable[[float], float], span: tuple[float, float]) -> float:
     """The factor in `span` of the highest score: the best of a grid, then golden section.
 
-    Raises:
-        InputError: no factor with a score.
+    Raises `InputError` if no factor has a score.
     """
     low, high = log(span[0]), log(span[1])
     grid = [low + (high - low) * step / (GRID - 1) for step in range(GRID)]

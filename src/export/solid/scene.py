@@ -79,8 +79,7 @@ class SolidReport:
 def solid_scene(scene: SplatScene, config: SolidConfig) -> tuple[SplatScene, list[SolidReport]]:
     """Returns the scene with each moment made solid, and a report for each.
 
-    Raises:
-        InputError: a scene without cameras, or with one only.
+    Raises `InputError` for a scene without cameras, or with one only.
     """
     if scene.results is None or not (scene.results / "cameras.json").is_file():
         raise InputError("--solid", "a scene without cameras", EXPECTED)
@@ -117,8 +116,7 @@ def solid(
 def choose_cameras(cameras: Cameras, config: SolidConfig) -> tuple[Cameras, Cameras]:
     """Returns the cameras to fit to, some of them moved, and cameras of the scene left out.
 
-    Raises:
-        InputError: a single camera.
+    Raises `InputError` for a single camera.
     """
     count = len(cameras)
     if count < 2:

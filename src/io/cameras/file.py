@@ -26,7 +26,7 @@ from ..atomic import write_text
 from ..damage import check_file, npz_names, read_npz
 from ..json_object import read_json_object
 from .colmap import colmap_arrays
-from .frame_table import check_lens, from_matrices
+from .lens import check_lens, from_matrices
 from .nerfstudio import is_transforms, transforms_arrays
 
 EXPECTED = "a camera file (.json or .npz), or the folder of a COLMAP model"

@@ -54,8 +54,7 @@ def input_trajectories(spec: DatasetSpec, sampling: ExampleSamplingConfig) -> tu
 def used_trajectories(spec: DatasetSpec, sampling: ExampleSamplingConfig, mode: Mode) -> list[str]:
     """Returns the trajectories that every scene must have a clip of, each once.
 
-    Raises:
-        InputError: a trajectory without a folder; the message lists the existing ones.
+    Raises `InputError` for a trajectory without a folder; the message lists the existing ones.
     """
     names = [*input_trajectories(spec, sampling)]
     if mode == "train" and not spec.is_static and not sampling.targets_from_inputs:
@@ -72,8 +71,8 @@ def find_scenes(
 ) -> tuple[list[str], dict[str, str]]:
     """Returns the keys of the scenes in name order, and the skipped ones with the reason.
 
-    Raises:
-        InputError: no scenes; without `skip_unreadable`, a scene without one of its clips.
+    Raises `InputError` without scenes; without `skip_unreadable`, for a scene without one of its
+    clips.
     """
     if not skip_unreadable:
         return list_keys(spec.root, trajectories), {}
@@ -146,18 +145,11 @@ class ClipDataset(Dataset[Example]):
     ) -> None:
         """Finds the scenes and checks the first one.
 
-        Args:
-            spec: from `resolve_dataset`.
-            sampling: the choice of inputs and targets.
-            image_size: height and width of all pictures and cameras.
-            mode: random draws, or all frames.
-            split: the part of the scenes; a test on `all` takes the first `num_test_scenes`.
-            statistics: of the tokenizer, to denormalise latents.
-            reading: the parts of a scene that are read.
-
-        Raises:
-            InputError: no scenes, missing folders or clips, a first scene that does not fit the
-                settings (latents of another size, too few frames, an impossible target time).
+        Pictures and cameras have `image_size` (height, width). The mode `train` draws at random,
+        `test` takes all frames, and on the split `all` the first `num_test_scenes`. The tokenizer's
+        `statistics` denormalise latents. Raises `InputError` for no scenes, missing folders or
+        clips, a first scene that does not fit the settings (latents of another size, too few
+        frames, an impossible target time).
         """
         self.spec, self.sampling = with_sources(spec, sampling), sampling
         self.image_size = image_size
@@ -212,8 +204,8 @@ class ClipDataset(Dataset[Example]):
     def accept(self, result: Example | Unreadable) -> Example | None:
         """Returns the example, or None for a scene that is skipped, with one warning a scene.
 
-        Raises:
-            InputError: an unreadable scene without `skip_unreadable`, or the last readable one.
+        Raises `InputError` for an unreadable scene without `skip_unreadable`, or the last readable
+        one.
         """
         if isinstance(result, Example):
             return result

@@ -112,10 +112,7 @@ def assemble(
     """Reads the selected parts of a scene from disk.
 
     `scene_scale` multiplies translations. Depth keeps the unit of its file: the losses ignore its
-    scale.
-
-    Raises:
-        InputError: a file that cannot be read or does not fit, by name.
+    scale. Raises `InputError` for a file that cannot be read or does not fit, by name.
     """
     inputs = list(zip(selection.trajectories, selection.inputs, strict=True))
     cameras = [reader.cameras(name, frames) for name, frames in inputs]

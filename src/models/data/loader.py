@@ -7,85 +7,17 @@ import atexit
 import multiprocessing
 import random
 import signal
-from bisect import bisect_right
-from collections.abc import Generator, Iterator, Sequence
+from collections.abc import Generator, Iterator
 from functools import lru_cache, partial
-from itertools import accumulate, count
+from itertools import count
 
 import numpy as np
 import torch
 from torch.utils.data import DataLoader, Dataset
 
-from ...runtime import InputError
-from .dataset import OF_ORDER, ClipDataset, ExampleDraw, Unreadable
+from .dataset import OF_ORDER, ExampleDraw, Unreadable
 from .example import Example
-
-
-class Mixture(Dataset[Example]):
-    """The scenes of one data set after another, each set as often as it is repeated.
-
-    A repeated scene is drawn anew each time, as in another epoch: place p of a set with n scenes
-    that is repeated r times is scene p mod n, in its own epoch e r + p / n.
-    """
-
-    def __init__(self, parts: Sequence[tuple[ClipDataset, int]]) -> None:
-        """Joins data sets with their repeats.
-
-        Raises:
-            InputError: no set, a repeat below 1, sets whose examples don't make one batch: static
-                and dynamic ones, or with different numbers of trajectories.
-        """
-        if not parts:
-            raise InputError("data sets", "none", "at least one")
-        self.datasets = [dataset for dataset, _ in parts]
-        self.repeats = [repeat for _, repeat in parts]
-        for dataset, repeat in parts:
-            if repeat < 1:
-                raise InputError(dataset.spec.root, f"repeat {repeat}", "at least 1")
-        if len({dataset.spec.is_static for dataset in self.datasets}) > 1:
-            raise InputError("data sets", "static and dynamic ones", "sets of one kind")
-        most = [min(part.sampling.max_trajectories, len(part.sources)) for part in self.datasets]
-        if len(set(most)) > 1:
-            expected = "equally many of every set, or a smaller `max_trajectories`"
-            raise InputError("input trajectories of the data sets", most, expected)
-        self.ends = [*accumulate(len(dataset) * repeat for dataset, repeat in parts)]
-        self.reading = self.datasets[0].reading
-
-    def __len__(self) -> int:
-        return self.ends[-1]
-
-    def __getitem__(self, item: int | ExampleDraw) -> Example:
-        """Reads one scene of one set; see `ClipDataset`."""
-        number, draw = self.locate(item)
-        return self.datasets[number][draw]
-
-    def locate(self, item: int | ExampleDraw) -> tuple[int, ExampleDraw]:
-        """Returns the number of the set that a draw belongs to, and the draw within that set."""
-        draw = item if isinstance(item, ExampleDraw) else ExampleDraw(item)
-        index = range(len(self))[draw.index]
-        number = bisect_right(self.ends, index)
-        place = index - (self.ends[number - 1] if number else 0)
-        turn, scene = divmod(place, len(self.datasets[number]))
-        return number, ExampleDraw(scene, draw.epoch * self.repeats[number] + turn, draw.step)
-
-    def try_read(self, draw: ExampleDraw) -> Example | Unreadable:
-        """Reads one scene, or returns why it cannot be read."""
-        number, own = self.locate(draw)
-        result = self.datasets[number].try_read(own)
-        if isinstance(result, Unreadable):
-            # Two sets may have scenes of the same name.
-            return result._replace(key=f"{number}:{result.key}")
-        return result
-
-    def accept(self, result: Example | Unreadable) -> Example | None:
-        """Returns the example, or None for a scene that is skipped; see `ClipDataset`."""
-        if isinstance(result, Example):
-            return result
-        number, _, key = result.key.partition(":")
-        return self.datasets[int(number)].accept(result._replace(key=key))
-
-
-SceneSet = ClipDataset | Mixture
+from .mixture import SceneSet
 
 
 def scene_batches(
@@ -128,9 +60,6 @@ class ExampleLoader:
         position: int = 0,
     ) -> None:
         """Reads with `num_workers` processes; 0 reads in this one."""
-        if batch_size < 1:
-            raise InputError("batch_size", batch_size, "at least 1")
-        assert 0 <= rank < world_size, f"{rank}/{world_size}"
         self.dataset, self.num_workers, self.position = dataset, num_workers, position
         self._batches = partial(
             scene_batches,
@@ -144,8 +73,8 @@ class ExampleLoader:
     def __iter__(self) -> Generator[list[Example], None, None]:
         """Yields batches from `position` on; skipped scenes make one smaller, or leave it out.
 
-        Raises:
-            InputError: an unreadable scene, unless such are skipped; no scene is readable.
+        Raises `InputError` for an unreadable scene, unless such are skipped, and if no scene is
+        readable.
         """
         if self.num_workers:
             # An exception keeps the iterator and its workers alive. Python sends them one SIGTERM,

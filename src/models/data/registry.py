@@ -77,9 +77,8 @@ DATASETS: dict[str, DatasetSpec] = {
 def resolve_dataset(name: str, dataset_root: Path | str | None = None) -> DatasetSpec:
     """Returns the data set `name`, with `dataset_root` as its folder if given.
 
-    Raises:
-        InputError: an unknown name (with the nearest known one), a placeholder as the folder, tar
-            parts that cannot be read (see `open_root`).
+    Raises `InputError` for an unknown name (with the nearest known one), a placeholder as the
+    folder, tar parts that cannot be read (see `open_root`).
     """
     if name not in DATASETS:
         near = difflib.get_close_matches(name, DATASETS, n=1)

@@ -127,8 +127,7 @@ def draw_frames(
 ) -> Selection:
     """Draws the input and target frames of `trajectories` with `num_frames` frames each.
 
-    Raises:
-        InputError: too few frames, a target frame that is not among them.
+    Raises `InputError` for too few frames, a target frame that is not among them.
     """
     count = sampling.num_input_frames
     if num_frames < count and (mode == "test" or not sampling.mirror):

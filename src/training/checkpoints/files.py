@@ -74,8 +74,7 @@ class Checkpoint:
 def write_checkpoint(output_dir: Path, checkpoint: Checkpoint, write: WriteWeights) -> Path:
     """Write a checkpoint so that its folder is either whole or absent; returns the folder.
 
-    Raises:
-        InputError: the folder cannot be written, or the disk is full.
+    Raises `InputError` if the folder cannot be written, or the disk is full.
     """
     final = output_dir / f"checkpoint-{checkpoint.step}"
     with writing(final), new_folder(output_dir, checkpoint.step) as folder:
@@ -97,8 +96,7 @@ def write_checkpoint(output_dir: Path, checkpoint: Checkpoint, write: WriteWeigh
 def read_checkpoint(folder: Path, read: ReadWeights) -> Checkpoint:
     """Returns a checkpoint, whose files have the digests with which they were written.
 
-    Raises:
-        InputError: it is incomplete, damaged, or its weights are those of another network.
+    Raises `InputError` if it is incomplete, damaged, or its weights are those of another network.
     """
     problem = defect(folder, digests=True)
     if problem:
@@ -123,10 +121,8 @@ def read_checkpoint(folder: Path, read: ReadWeights) -> Checkpoint:
 def choose_checkpoint(output_dir: Path, name: str, read: ReadWeights) -> Checkpoint | None:
     """Returns the checkpoint `name` of a run, or with `latest` the newest that can be read.
 
-    A warning names those that cannot be read; they stay as they are. None if there are none.
-
-    Raises:
-        InputError: no checkpoint of this name, or none that can be read.
+    A warning names those that cannot be read; they stay as they are. None if there are none. Raises
+    `InputError` for no checkpoint of this name, or none that can be read.
     """
     if name != LATEST:
         return read_checkpoint(output_dir / name, read)
@@ -140,15 +136,10 @@ def export_checkpoint(
 ) -> Path:
     """Write the weights in the published layout (bfloat16, under `module`); returns the file.
 
-    Args:
-        folder: One of our checkpoints.
-        target: Where a folder of the same name is written.
-        read: The task's reader of weights.
-        average: The moving average instead of the weights; None: if there is one.
-
-    Raises:
-        InputError: an incomplete checkpoint, one without the average that was asked for, or a
-            result that would lie in the checkpoint itself.
+    The file lies in a folder of the checkpoint's name in `target`. `average` takes the moving
+    average instead of the weights; None: if there is one. Raises `InputError` for an incomplete
+    checkpoint, one without the average that was asked for, or a result that would lie in the
+    checkpoint itself.
     """
     check_apart(folder, target / folder.name)
     checkpoint = read_checkpoint(folder, read)
@@ -203,10 +194,8 @@ def remove_old(output_dir: Path, keep_last: int, keep_every: int, newest: int) -
 def hand_over(source: Path, output_dir: Path) -> Path | None:
     """Copy the newest sound checkpoint of the stage `source`, from which a new stage begins.
 
-    Returns the copy; None, without a copy, if the new stage has checkpoints of its own.
-
-    Raises:
-        InputError: the stage before has no sound checkpoint.
+    Returns the copy; None, without a copy, if the new stage has checkpoints of its own. Raises
+    `InputError` if the stage before has no sound checkpoint.
     """
     if list_checkpoints(output_dir):
         return None

@@ -43,13 +43,8 @@ def check_apart(source: Path, target: Path) -> None:
 def check_replaceable(target: Path, names: Collection[str], record: Path) -> None:
     """Check that a target is missing, empty, or the result of an earlier export.
 
-    Args:
-        target: The folder to replace.
-        names: The files that an export writes.
-        record: The file that marks the folder as an export.
-
-    Raises:
-        InputError: the target is not a folder, or holds anything else.
+    An export writes files of these `names`, and `record` marks its folder. Raises `InputError` if
+    the target is not a folder, or holds anything else.
     """
     with writing(target):
         if not target.exists() and not target.is_symlink():
@@ -71,11 +66,9 @@ def check_replaceable(target: Path, names: Collection[str], record: Path) -> Non
 def replaced_folder(target: Path, names: Collection[str]) -> Iterator[Path]:
     """Yields a folder for the files `names`, which replaces the target when the block ends.
 
-    `check_replaceable` has checked the target. Only files of these names are deleted, in the
-    target and in the leftovers of a killed export.
-
-    Raises:
-        InputError: the folder cannot be written, or others put files into it meanwhile.
+    `check_replaceable` has checked the target. Only files of these names are deleted, in the target
+    and in the leftovers of a killed export. Raises `InputError` if the folder cannot be written, or
+    others put files into it meanwhile.
     """
     target = target.resolve()
     partial, replaced = (target.with_name(f".{target.name}.{word}") for word in ("new", "old"))

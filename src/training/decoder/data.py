@@ -9,7 +9,7 @@ from ...depth.backends.video import VideoDepthBackend, VideoFrames
 from ...io.clip.clip import ClipPaths, list_keys, list_trajectories, open_clip
 from ...io.depth_file import count, write_depth_archive
 from ...models.data.dataset import ClipDataset, Split, split_scenes
-from ...models.data.loader import Mixture, SceneSet
+from ...models.data.mixture import Mixture, SceneSet
 from ...models.data.registry import DatasetSpec, resolve_dataset
 from ...runtime import InputError, get_logger, progress
 from ...tokenizer.cosmos import LatentStatistics
@@ -32,8 +32,7 @@ def makes_clips(config: DecoderTrainConfig) -> bool:
 def tokenizer_folder(config: DecoderTrainConfig) -> Path:
     """Returns the tokenizer's folder; a run on worlds needs no trained one.
 
-    Raises:
-        InputError: there is no tokenizer.
+    Raises `InputError` if there is no tokenizer.
     """
     found = search_named("tokenizer", config.tokenizer)
     if found is None and makes_clips(config) and not Path(config.tokenizer).is_dir():
@@ -62,8 +61,8 @@ def make_clips(config: DecoderTrainConfig) -> None:
 def open_data(config: DecoderTrainConfig) -> tuple[SceneSet, SceneSet | None]:
     """Returns the training scenes, and held-out ones if there are enough scenes.
 
-    Raises:
-        InputError: no scenes, scenes that do not fit the settings, or static and dynamic sets.
+    Raises `InputError` for no scenes, scenes that do not fit the settings, or static and dynamic
+    sets.
     """
     folder = tokenizer_folder(config)
     statistics = load_statistics(folder) if config.reading.latents else None

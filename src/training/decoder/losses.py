@@ -100,20 +100,11 @@ def decoder_loss(
 ) -> dict[str, Float[Tensor, ""]]:
     """Returns the weighted sum `loss` and its terms `mse`, `lpips`, `depth` and `opacity`.
 
-    A term of weight 0 is not computed, and 0.
-
-    Args:
-        predicted: Rendered frames, their depth, and the opacities of the kept Gaussians.
-        target: Supervising frames and depth.
-        config: Weights.
-        perceptual: LPIPS of two batches of frames in [0, 1], if its weight is not 0.
-
-    Raises:
-        InputError: a term has a weight but not its inputs.
+    A term of weight 0 is not computed, and 0. `perceptual` is LPIPS of two batches of frames in
+    [0, 1]. Raises `InputError` for a term that has a weight but not its inputs.
     """
     color, reference = predicted.color.float(), target.color.float()
-    zero = color.new_zeros(())
-    lpips = depth = opacity = zero
+    lpips = depth = opacity = color.new_zeros(())
     mse = F.mse_loss(color, reference)
     if config.lpips:
         if perceptual is None:

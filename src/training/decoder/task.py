@@ -20,7 +20,8 @@ from ...geometry.cameras import Cameras
 from ...io.image import round_to_uint8
 from ...models.data.dataset import ExampleDraw
 from ...models.data.example import Example, Targets, unit_color
-from ...models.data.loader import ExampleLoader, SceneSet
+from ...models.data.loader import ExampleLoader
+from ...models.data.mixture import SceneSet
 from ...models.recon.decoder import Decoded, LatentRecon, load_decoder, save_decoder
 from ...models.recon.scene_decoder import SceneDecoder, floating_type
 from ...rendering.options import Render
@@ -128,8 +129,7 @@ class DecoderTask:
     def prepare(self) -> None:
         """Write clips of worlds if no others are given; see `Task.prepare`.
 
-        Raises:
-            InputError: the weights of LPIPS are missing.
+        Raises `InputError` if the weights of LPIPS are missing.
         """
         _lpips_folder(self.config)
         make_clips(self.config)

@@ -78,12 +78,9 @@ class Minutes:
         run_limit: float | None,
         now: Callable[[], float] = time.monotonic,
     ) -> None:
-        """Begin a job.
+        """Begin a job that ends in `job_limit` minutes; `now` is a clock in seconds.
 
-        Args:
-            job_limit: Minutes from now until the job ends.
-            run_limit: Minutes of training until the run ends, in this job and earlier ones.
-            now: A clock in seconds.
+        The run ends after `run_limit` minutes of training, in this job and earlier ones.
         """
         self._now, self._job_limit, self._run_limit = now, job_limit, run_limit
         self._begun = self._trained = now()

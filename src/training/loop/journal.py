@@ -49,10 +49,8 @@ class Report:
     ) -> None:
         """Resume after `step`; writes the `settings` into the folder.
 
-        The journal keeps the lines up to `step`: later updates are lost.
-
-        Raises:
-            InputError: a file cannot be read or written.
+        The journal keeps the lines up to `step`: later updates are lost. Raises `InputError` if a
+        file cannot be read or written.
         """
         self.accelerator, self.loop, self.step = accelerator, loop, step
         self.folder, self.main = Path(loop.output_dir), accelerator.is_main_process
@@ -119,8 +117,7 @@ class Report:
 def read_journal(output_dir: Path) -> list[dict[str, float]]:
     """Returns the steps of a run, in order.
 
-    Raises:
-        InputError: the run has no journal, or a line is damaged.
+    Raises `InputError` if the run has no journal, or a line is damaged.
     """
     path = output_dir / JOURNAL
     if not path.is_file():

@@ -19,9 +19,10 @@ from ..checkpoints.snapshot import random_state, set_random_state
 from ..optim import OptimConfig, learning_rate
 from ..settings import LoopConfig
 from ..task import Batch, Share, Task, joined
+from .exchange import agree, forget_processes, from_main, gather_all
 from .interruption import Interrupted, Minutes, Span, Terminations
 from .journal import Report
-from .launch import agree, forget_processes, from_main, gather_all, start_launch, start_trackers
+from .launch import start_launch, start_trackers
 from .state import TrainingState, Updates
 
 LOGGER = get_logger(__name__)
@@ -37,12 +38,8 @@ def train(
 ) -> int:
     """Train until the last step and return its number; resumes the newest checkpoint.
 
-    Args:
-        task: The task that is trained.
-        loop: The settings of the run.
-        optim: The settings of the optimizer.
-        settings: The whole configuration as YAML, to be kept beside the checkpoints.
-        now: A clock in seconds, for the settings that limit the time.
+    `settings` is the whole configuration as YAML, to be kept beside the checkpoints; `now` is a
+    clock in seconds, for the settings that limit the time.
 
     Raises:
         InputError: wrong settings, settings that differ between processes, a stage to continue

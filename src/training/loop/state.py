@@ -32,8 +32,9 @@ from ..checkpoints.writing import writing
 from ..optim import MovingAverage, OptimConfig, build_optimizer
 from ..settings import LoopConfig
 from ..task import Batch, Stopwatch, Task
+from .exchange import from_main, gather_all, only_main
 from .journal import NonFiniteStep, record_failure
-from .launch import from_main, gather_all, only_main, zero_requested
+from .launch import zero_requested
 
 if TYPE_CHECKING:
     from accelerate import Accelerator
@@ -46,11 +47,8 @@ ESSENTIAL = ("loss", "gradient_norm")
 def checkpoint_to_resume(task: Task[Batch], loop: LoopConfig) -> Checkpoint | None:
     """Returns the checkpoint to resume, or None; only the main process reads it.
 
-    The other processes get its `outline`.
-
-    Raises:
-        InputError: no checkpoint can be read, or later ones exist, which the next job would take
-            for checkpoints of this run.
+    The other processes get its `outline`. Raises `InputError` if no checkpoint can be read, or
+    later ones exist, which the next job would take for checkpoints of this run.
     """
     folder = Path(loop.output_dir)
 
@@ -95,8 +93,7 @@ class TrainingState:
     ) -> None:
         """Build the objective of the task and load the checkpoint to resume; a collective call.
 
-        Raises:
-            InputError: as `checkpoint_to_resume` and the task.
+        Raises as `checkpoint_to_resume` and the task.
         """
         checkpoint = checkpoint_to_resume(task, loop)
         self.accelerator, self.task, self.loop, self.optim = accelerator, task, loop, optim

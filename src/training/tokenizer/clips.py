@@ -96,8 +96,7 @@ class FolderSource:
     def _read(self, index: int, start: float) -> WholeClips:
         """Reads the frames of a sample; `start` in [0, 1] is their place in the clip.
 
-        Raises:
-            InputError: the clip is damaged, too short or of another size.
+        Raises `InputError` if the clip is damaged, too short or of another size.
         """
         paths, frames = self._clips[index], self._config.frames
         clip = open_clip(paths)
@@ -123,8 +122,7 @@ def join_clips(parts: Sequence[WholeClips]) -> WholeClips:
 def folder_clips(config: TokenizerDataConfig) -> tuple[list[ClipPaths], list[ClipPaths]]:
     """Returns the training clips of the folder and the held-out ones, which are its last scenes.
 
-    Raises:
-        InputError: no training clips are left.
+    Raises `InputError` if no training clips are left.
     """
     root = Path(config.root or "")
     names = list_trajectories(root)

@@ -122,10 +122,8 @@ def guide_start(
 ) -> LinearCode:
     """Whiten a new network's bands and zero its branches; returns the target code of its latents.
 
-    Args:
-        autoencoder: diffusers' `AutoencoderKLCosmos`, changed in place.
-        videos: Gives the same training videos in [-1, 1] whenever it is called.
-        components: Channels of a latent.
+    The autoencoder, diffusers' `AutoencoderKLCosmos`, is changed in place. `videos` gives the same
+    training videos in [-1, 1] whenever it is called; `components` are the channels of a latent.
     """
     patch = autoencoder.encoder.patch_embed.patch_size
     whiten_bands(autoencoder, band_statistics(videos(), patch))

@@ -45,14 +45,10 @@ class TokenizerObjective(Objective):
         compiled: bool,
         code: LinearCode | None = None,
     ) -> None:
-        """Train `network`, a diffusers autoencoder.
+        """Train `network`, a diffusers autoencoder, with its step `compiled` or as it is.
 
-        Args:
-            network: The autoencoder.
-            config: The settings of the run.
-            perceptual: LPIPS, if it has a weight.
-            compiled: Compile the step.
-            code: Target of the latents in the guidance loss; None without guidance.
+        `perceptual` is LPIPS, if it has a weight; `code` is the target of the latents in the
+        guidance loss, None without guidance.
         """
         super().__init__()
         self.network, self.code = network, code
@@ -121,8 +117,7 @@ class TokenizerTask:
     def build(self, device: torch.device, clock: Stopwatch) -> TokenizerObjective:
         """Returns the objective with a new autoencoder; finds or renders the held-out clips first.
 
-        Raises:
-            InputError: there are no training clips.
+        Raises `InputError` if there are no training clips.
         """
         self.device, config = device, self.config
         if config.data.root is None:
@@ -205,8 +200,7 @@ class TokenizerTask:
     def read_weights(self, path: Path) -> dict[str, Tensor]:
         """Reads the weights of a tokenizer folder; raises as `load_tokenizer`.
 
-        Raises:
-            InputError: a tokenizer of other widths.
+        Raises `InputError` for a tokenizer of other widths.
         """
         tokenizer = load_tokenizer(path)
         wanted = self._tokenizer().autoencoder.config
@@ -248,10 +242,8 @@ def export_tokenizer(
     """Write `config.json` and the weights of a run's newest checkpoint into `target`.
 
     The weights are the moving average if there is one; returns the `step` and whether they are. The
-    statistics of the latents are measured on training clips, drawn as at the end of the run.
-
-    Raises:
-        InputError: no checkpoint, only damaged ones, or a target inside the run.
+    statistics of the latents are measured on training clips, drawn as at the end of the run. Raises
+    `InputError` for no checkpoint, only damaged ones, or a target inside the run.
     """
     check_apart(run, target)
     data, canvases = config.data, config.data.canvases

@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from src.depth.estimate import ScaleSettings, align_non_rigid, align_rigid
+from src.depth.alignment import ScaleSettings, align_non_rigid, align_rigid
 from src.runtime import InputError
 
 INTRINSICS = torch.tensor([40.0, 42.0, 16.0, 12.0])

@@ -6,7 +6,7 @@ import torch
 from jaxtyping import Float
 from video_making import ffmpeg
 
-from src.io.video.shown_frame import CURVES, PAPER_WHITE, TO_BT709, tone_mapped
+from src.io.video.tone_mapping import CURVES, PAPER_WHITE, TO_BT709, tone_mapped
 from src.io.video.video import read_video
 
 PQ, HLG = 16, 18

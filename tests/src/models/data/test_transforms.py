@@ -5,7 +5,7 @@ import torch
 import torch.nn.functional as F
 
 from src.geometry.cameras import Cameras
-from src.models.data.reading import ExampleFit
+from src.models.data.fit import ExampleFit
 
 
 def make_cameras(height: int, width: int) -> Cameras:

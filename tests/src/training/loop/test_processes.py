@@ -7,7 +7,7 @@ import pytest
 import torch.distributed as dist
 
 from src.training.checkpoints.snapshot import derived_seed
-from src.training.loop.launch import gather_all
+from src.training.loop.exchange import gather_all
 from src.training.task import Validation, joined
 
 

@@ -6,7 +6,7 @@ import pytest
 import torch
 from PIL import Image
 
-from src.evaluation.sources import cover, middle_of, read_footage, sliding_window
+from nano.evaluation.footage import cover, middle_of, read_footage, sliding_window
 from src.runtime import InputError
 
 

@@ -20,10 +20,14 @@ from torch.utils.checkpoint import checkpoint
 
 from src.checkpoints import find_checkpoint
 from src.io.damage import check_tensors
-from src.runtime import without_memory
+from src.runtime import InputError, without_memory
 
 from ..conditioning.latents import Conditions, Prepared
 from .architecture import PATCH, RopePrecision, TransformerConfig, read_config, write_config
+from .block import Block
+from .kernels.attention import BACKENDS
+from .kernels.rows import multiplies_float8, store_in_float8
+from .kernels.twin import NORM_EPSILON
 from .weights import read_state, write_state
 
 Grid = tuple[int, int, int]
@@ -73,16 +77,8 @@ def position_embedding(
     return (total / (scale + EPSILON)).flatten(0, 2)[None]
 
 
-NORM_EPSILON = 1e-6
-# cuDNN's attention is the fastest on Hopper; the others take the shapes that it does not.
-ATTENTION = [
-    SDPBackend.CUDNN_ATTENTION,
-    SDPBackend.FLASH_ATTENTION,
-    SDPBackend.EFFICIENT_ATTENTION,
-    SDPBackend.MATH,
-]
 # With gradients: the backward pass of this kernel takes every shape.
-TRAINED_ATTENTION = [SDPBackend.FLASH_ATTENTION, *ATTENTION]
+TRAINED_BACKENDS = [SDPBackend.FLASH_ATTENTION, *BACKENDS]
 POSITIONS = "learnable_pos_embed"
 SHARD_BYTES = 5 * 2**30
 
@@ -102,7 +98,7 @@ class Gen3CTransformer(nn.Module):
         self.patch_embed = model.patch_embed
         self.learnable_pos_embed = cast(nn.Module, model.learnable_pos_embed)
         self.time_embed = model.time_embed
-        self.transformer_blocks = model.transformer_blocks
+        self.transformer_blocks = nn.ModuleList(map(Block, model.transformer_blocks))
         self.norm_out = model.norm_out
         self.proj_out = model.proj_out
         for block in self.transformer_blocks:
@@ -195,6 +191,21 @@ class Gen3CTransformer(nn.Module):
         for block in self.transformer_blocks:
             block.compile(dynamic=False)
 
+    def use_float8(self, device: torch.device) -> None:
+        """Computes the blocks in 8 bits on `device` from now on, for inference: see `rows.py`.
+
+        The blocks may be on the CPU still. Their weights then take half the memory.
+
+        Raises:
+            InputError: a device without float8 products.
+        """
+        if not multiplies_float8(device):
+            expected = "bf16; fp8 needs a GPU of compute capability 8.9 or later"
+            raise InputError("--precision", f"fp8 on {device}", expected)
+        for block in self.transformer_blocks:
+            store_in_float8(block)
+            cast(Block, block).eight_bit_attention = True
+
 
 def load_generator(
     folder: Path | str,
@@ -278,6 +289,6 @@ def _attention(device: torch.device) -> Iterator[None]:
     if device.type != "cuda":
         yield
         return
-    backends = TRAINED_ATTENTION if torch.is_grad_enabled() else ATTENTION
+    backends = TRAINED_BACKENDS if torch.is_grad_enabled() else BACKENDS
     with sdpa_kernel(backends, set_priority=True):
         yield

@@ -1,0 +1,131 @@
+"""A transformer block with diffusers' layers: self-attention, attention to the text, MLP.
+
+Without gradients on a CUDA device its steps are fused Triton kernels; elsewhere, and in a compiled
+block, they are the operations of diffusers, bit for bit.
+"""
+
+from types import ModuleType
+from typing import Any, cast
+
+import torch
+import torch.nn.functional as F
+from jaxtyping import Float
+from torch import Tensor, nn
+
+from src.models.recon.jit import INSTALLED
+
+from .kernels import fused, twin
+from .kernels.attention import attend, attend_8_bit
+from .kernels.rows import Float8Linear, Rows
+from .kernels.twin import Modulation, Rotary, Tokens
+
+# Tokens of the MLP at a time: at full size its hidden layer would take 1.7 GiB, twice.
+CHUNK = 16384
+# Heads and lengths for which 8-bit attention is made.
+HEAD, FEWEST = 128, 4096
+
+
+class Block(nn.Module):
+    """A block of the network; parameters are named as in diffusers' block."""
+
+    def __init__(self, layers: nn.Module) -> None:
+        """Take the layers of a block of diffusers."""
+        super().__init__()
+        given = cast(Any, layers)
+        self.norm1, self.attn1 = given.norm1, given.attn1
+        self.norm2, self.attn2 = given.norm2, given.attn2
+        self.norm3, self.ff = given.norm3, given.ff
+        self.eight_bit_attention = False
+
+    def forward(
+        self,
+        tokens: Tokens,
+        text: Float[Tensor, "batch text_token context"],
+        time: Float[Tensor, "batch width"],
+        time_lora: Float[Tensor, "batch width3"],
+        rotary: Rotary,
+        position: Float[Tensor, "1 token width"],
+    ) -> Tokens:
+        """Returns the tokens after the block."""
+        steps = _steps(tokens)
+        modulation, gate = _modulation(self.norm1, time, time_lora)
+        rows = _takes_rows(self.attn1.to_q)
+        tokens, normed = steps.modulated_norm(tokens, None, None, position, modulation, rows)
+        branch = self._self_attention(steps, normed, rotary)
+        modulation, after = _modulation(self.norm2, time, time_lora)
+        rows = _takes_rows(self.attn2.to_q)
+        tokens, normed = steps.modulated_norm(tokens, branch, gate, None, modulation, rows)
+        branch = self._text_attention(steps, normed, text)
+        modulation, gate = _modulation(self.norm3, time, time_lora)
+        rows = _takes_rows(self.ff.net[0].proj)
+        tokens, normed = steps.modulated_norm(tokens, branch, after, None, modulation, rows)
+        return steps.added(tokens, self._feed_forward(steps, normed, tokens), gate)
+
+    def _self_attention(self, steps: ModuleType, normed: Tokens | Rows, rotary: Rotary) -> Tokens:
+        layers = self.attn1
+        query, key, value = (
+            layer(normed).unflatten(-1, (layers.heads, -1))
+            for layer in (layers.to_q, layers.to_k, layers.to_v)
+        )
+        query = steps.normed_heads(query, layers.norm_q.weight, rotary)
+        key = steps.normed_heads(key, layers.norm_k.weight, rotary)
+        eight_bit = self.eight_bit_attention and steps is fused
+        eight_bit &= query.shape[-1] == HEAD and query.shape[1] >= FEWEST
+        mixed = attend_8_bit(query, key, value) if eight_bit else attend(query, key, value)
+        return _projected(steps, layers.to_out[0], mixed.flatten(2))
+
+    def _text_attention(
+        self,
+        steps: ModuleType,
+        normed: Tokens | Rows,
+        text: Float[Tensor, "batch text_token context"],
+    ) -> Tokens:
+        layers = self.attn2
+        # The text's keys and values are the same in all steps, but 0.02 % of the work.
+        query, key, value = (
+            layer(part).unflatten(-1, (layers.heads, -1))
+            for layer, part in ((layers.to_q, normed), (layers.to_k, text), (layers.to_v, text))
+        )
+        query = steps.normed_heads(query, layers.norm_q.weight)
+        key = steps.normed_heads(key, layers.norm_k.weight)
+        return _projected(steps, layers.to_out[0], attend(query, key, value).flatten(2))
+
+    def _feed_forward(self, steps: ModuleType, normed: Tokens | Rows, tokens: Tokens) -> Tokens:
+        length = tokens.shape[1]
+        if steps is twin or length <= CHUNK:
+            return self._perceptron(steps, normed)
+        out = torch.empty_like(tokens)
+        size = -(-length // -(-length // CHUNK))
+        for start in range(0, length, size):
+            part = slice(start, start + size)
+            out[:, part] = self._perceptron(steps, normed[:, part])
+        return out
+
+    def _perceptron(self, steps: ModuleType, normed: Tokens | Rows) -> Tokens:
+        hidden, last = self.ff.net[0].proj(normed), self.ff.net[2]
+        return last(steps.gelu_rows(hidden) if _takes_rows(last) else F.gelu(hidden))
+
+
+def _steps(tokens: Tokens) -> ModuleType:
+    """Returns the module of the steps: the kernels where they can run, else their twin."""
+    differentiable = torch.is_grad_enabled() or torch.compiler.is_compiling()
+    return fused if INSTALLED and tokens.is_cuda and not differentiable else twin
+
+
+def _modulation(
+    norm: nn.Module, time: Float[Tensor, "batch width"], time_lora: Float[Tensor, "batch width3"]
+) -> tuple[Modulation, Float[Tensor, "batch width"]]:
+    """Returns shift and factor of a norm, and the gate of the branch behind it."""
+    layers = cast(Any, norm)
+    shift, factor, gate = (
+        layers.linear_2(layers.linear_1(layers.activation(time))) + time_lora
+    ).chunk(3, dim=-1)
+    return (shift, factor), gate
+
+
+def _takes_rows(layer: nn.Module) -> bool:
+    return isinstance(layer, Float8Linear) and layer.takes_rows
+
+
+def _projected(steps: ModuleType, layer: nn.Module, mixed: Tensor) -> Tokens:
+    return layer(steps.rows_of(mixed) if _takes_rows(layer) else mixed)

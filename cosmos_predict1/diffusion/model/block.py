@@ -5,7 +5,7 @@ block, they are the operations of diffusers, bit for bit.
 """
 
 from types import ModuleType
-from typing import Any, cast
+from typing import Any, Literal, cast
 
 import torch
 import torch.nn.functional as F
@@ -15,10 +15,11 @@ from torch import Tensor, nn
 from src.models.recon.jit import INSTALLED
 
 from .kernels import fused, twin
-from .kernels.attention import attend, attend_8_bit
+from .kernels.attention import Kind, attend, attend_8_bit
 from .kernels.rows import Float8Linear, Rows
 from .kernels.twin import Modulation, Rotary, Tokens
 
+Backend = Literal["auto", "cuda", "torch"]
 # Tokens of the MLP at a time: at full size its hidden layer would take 1.7 GiB, twice.
 CHUNK = 16384
 # Heads and lengths for which 8-bit attention is made.
@@ -35,7 +36,8 @@ class Block(nn.Module):
         self.norm1, self.attn1 = given.norm1, given.attn1
         self.norm2, self.attn2 = given.norm2, given.attn2
         self.norm3, self.ff = given.norm3, given.ff
-        self.eight_bit_attention = False
+        self.backend: Backend = "auto"
+        self.attention: Literal["exact"] | Kind = "exact"
 
     def forward(
         self,
@@ -47,7 +49,7 @@ class Block(nn.Module):
         position: Float[Tensor, "1 token width"],
     ) -> Tokens:
         """Returns the tokens after the block."""
-        steps = _steps(tokens)
+        steps = _steps(tokens, self.backend)
         modulation, gate = _modulation(self.norm1, time, time_lora)
         rows = _takes_rows(self.attn1.to_q)
         tokens, normed = steps.modulated_norm(tokens, None, None, position, modulation, rows)
@@ -69,9 +71,11 @@ class Block(nn.Module):
         )
         query = steps.normed_heads(query, layers.norm_q.weight, rotary)
         key = steps.normed_heads(key, layers.norm_k.weight, rotary)
-        eight_bit = self.eight_bit_attention and steps is fused
-        eight_bit &= query.shape[-1] == HEAD and query.shape[1] >= FEWEST
-        mixed = attend_8_bit(query, key, value) if eight_bit else attend(query, key, value)
+        fits = query.shape[-1] == HEAD and query.shape[1] >= FEWEST
+        if self.attention != "exact" and steps is fused and fits:
+            mixed = attend_8_bit(query, key, value, self.attention)
+        else:
+            mixed = attend(query, key, value)
         return _projected(steps, layers.to_out[0], mixed.flatten(2))
 
     def _text_attention(
@@ -106,10 +110,12 @@ class Block(nn.Module):
         return last(steps.gelu_rows(hidden) if _takes_rows(last) else F.gelu(hidden))
 
 
-def _steps(tokens: Tokens) -> ModuleType:
-    """Returns the module of the steps: the kernels where they can run, else their twin."""
-    differentiable = torch.is_grad_enabled() or torch.compiler.is_compiling()
-    return fused if INSTALLED and tokens.is_cuda and not differentiable else twin
+def _steps(tokens: Tokens, backend: Backend) -> ModuleType:
+    """Returns the module of the steps: with "auto" the kernels where they can run."""
+    if backend != "auto":
+        return fused if backend == "cuda" else twin
+    watched = torch.is_grad_enabled() or torch.compiler.is_compiling()
+    return fused if INSTALLED and tokens.is_cuda and not watched else twin
 
 
 def _modulation(

@@ -20,13 +20,13 @@ from torch.utils.checkpoint import checkpoint
 
 from src.checkpoints import find_checkpoint
 from src.io.damage import check_tensors
-from src.runtime import InputError, without_memory
+from src.runtime import without_memory
 
 from ..conditioning.latents import Conditions, Prepared
 from .architecture import PATCH, RopePrecision, TransformerConfig, read_config, write_config
 from .block import Block
 from .kernels.attention import BACKENDS
-from .kernels.rows import multiplies_float8, store_in_float8
+from .kernels.rows import store_in_float8
 from .kernels.twin import NORM_EPSILON
 from .weights import read_state, write_state
 
@@ -191,20 +191,14 @@ class Gen3CTransformer(nn.Module):
         for block in self.transformer_blocks:
             block.compile(dynamic=False)
 
-    def use_float8(self, device: torch.device) -> None:
-        """Computes the blocks in 8 bits on `device` from now on, for inference: see `rows.py`.
+    def use_float8(self) -> None:
+        """Stores and computes the blocks in 8 bits from now on, for inference.
 
-        The blocks may be on the CPU still. Their weights then take half the memory.
-
-        Raises:
-            InputError: a device without float8 products.
+        The blocks may be on any device; see `store_in_float8` and `require_float8`.
         """
-        if not multiplies_float8(device):
-            expected = "bf16; fp8 needs a GPU of compute capability 8.9 or later"
-            raise InputError("--precision", f"fp8 on {device}", expected)
         for block in self.transformer_blocks:
             store_in_float8(block)
-            cast(Block, block).eight_bit_attention = True
+            cast(Block, block).attention = "float8"
 
 
 def load_generator(

@@ -33,11 +33,12 @@ BACKENDS = [
 MEASURED_PAIRS, GAIN = 2**26, 0.9
 GROUP = 128
 Heads = Float[Tensor, "batch token head channel"]
+Sources = Float[Tensor, "batch source head channel"]
 Kind = Literal["float8", "int8"]
 _FASTEST: dict[tuple[object, ...], SDPBackend | None] = {}
 
 
-def attend(query: Heads, key: Heads, value: Heads) -> Heads:
+def attend(query: Heads, key: Sources, value: Sources) -> Heads:
     """Returns exact attention, by the backend that is the fastest for such tensors."""
     parts = [part.transpose(1, 2) for part in (query, key, value)]
     backend = None
@@ -103,7 +104,15 @@ def attend_8_bit(
             shape = (batch * heads, channels, groups * GROUP)
             values = torch.empty(shape, dtype=FLOAT8, device=value.device)
             kernels.quantise_values[(groups, heads, batch)](
-                value, value_scale, values, length, heads, groups * GROUP, D=channels, GROUP=GROUP
+                value,
+                value_scale,
+                values,
+                length,
+                heads,
+                groups * GROUP,
+                D=channels,
+                GROUP=GROUP,
+                num_warps=8,
             )
             value = values
         out = torch.empty_like(query)
@@ -150,5 +159,6 @@ def _quantised(
         CENTRE=mean is not None,
         BY_ROW=mean is None,
         LARGEST=largest,
+        num_warps=8,
     )
     return out, scale

@@ -65,9 +65,9 @@ def quantise_values(
     at = v + ((batch * length + token) * heads + head)[:, None] * D + channel[None, :]
     value = tl.load(at, mask=(token < length)[:, None], other=0).to(tl.float32)
     row = batch * heads + head
-    value = tl.trans(value / tl.load(scale + row * D + channel)[None, :])
-    at = out + (row * D + channel)[:, None] * padded + token[None, :]
-    tl.store(at, value.to(out.dtype.element_ty))
+    value *= (1 / tl.load(scale + row * D + channel))[None, :]
+    at = out + row * D * padded + channel[:, None] * padded + token[None, :]
+    tl.store(at, tl.trans(value.to(out.dtype.element_ty)))
 
 
 @kernel(

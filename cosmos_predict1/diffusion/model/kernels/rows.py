@@ -8,7 +8,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from src.runtime import get_logger
+from src.runtime import InputError, get_logger
 
 LOGGER = get_logger(__name__)
 FLOAT8 = torch.float8_e4m3fn
@@ -46,6 +46,13 @@ def to_rows(x: Float[Tensor, "*row width"]) -> Rows:
 def multiplies_float8(device: torch.device) -> bool:
     """Whether a device multiplies float8 numbers: a GPU of compute capability 8.9 or later."""
     return device.type == "cuda" and torch.cuda.get_device_capability(device) >= (8, 9)
+
+
+def require_float8(device: torch.device) -> None:
+    """Raise `InputError` if a device does not multiply float8 numbers."""
+    if not multiplies_float8(device):
+        expected = "bf16; fp8 needs a GPU of compute capability 8.9 or later"
+        raise InputError("--precision", f"fp8 on {device}", expected)
 
 
 class Float8Linear(nn.Module):

@@ -115,6 +115,8 @@ def _steps(tokens: Tokens, backend: Backend) -> ModuleType:
     if backend != "auto":
         return fused if backend == "cuda" else twin
     watched = torch.is_grad_enabled() or torch.compiler.is_compiling()
+    # Autocast mixes types, and the kernels would round the residual stream to the smaller one.
+    watched = watched or torch.is_autocast_enabled("cuda")
     return fused if INSTALLED and tokens.is_cuda and not watched else twin
 
 

@@ -2,7 +2,6 @@
 
 from dataclasses import dataclass
 from functools import cache
-from typing import Any
 
 import torch
 from jaxtyping import Float
@@ -66,30 +65,21 @@ class Float8Linear(nn.Module):
         super().__init__()
         assert layer.bias is None, "a linear layer with a bias"
         rows = to_rows(layer.weight.detach())
-        self.weight = nn.Parameter(rows.values, requires_grad=False)
-        self.scale = nn.Parameter(rows.scale, requires_grad=False)
+        # As integers, because `to(dtype)` of a network casts all other numbers.
+        self.weight = nn.Parameter(rows.values.view(torch.uint8), requires_grad=False)
+        self.scale = nn.Parameter(rows.scale.view(torch.int32), requires_grad=False)
         self.dtype = layer.weight.dtype
 
     @property
     def rows(self) -> Rows:
         """The weights, a row for each output."""
-        return Rows(self.weight, self.scale)
+        return Rows(self.weight.view(FLOAT8), self.scale.view(torch.float32))
 
     @property
     def takes_rows(self) -> bool:
         """Whether products of 8-bit rows are computed, on this device and at these sizes."""
         sizes_fit = all(size % 16 == 0 for size in self.weight.shape)
         return sizes_fit and multiplies_float8(self.weight.device)
-
-    def _apply(self, fn: Any, recurse: bool = True) -> "Float8Linear":
-        """Moves between devices; `to(dtype)` changes the type of the outputs alone."""
-        for name in ("weight", "scale"):
-            part = getattr(self, name)
-            # Bytes have no type that `fn` could change.
-            moved = fn(part.data.view(torch.uint8)).view(part.dtype)
-            setattr(self, name, nn.Parameter(moved, requires_grad=False))
-        self.dtype = fn(torch.empty(0, dtype=self.dtype, device=part.device)).dtype
-        return self
 
     def forward(self, x: Float[Tensor, "*row input"] | Rows) -> Float[Tensor, "*row output"]:
         """Returns `x` times the transposed weights, in the layer's type."""
@@ -136,8 +126,8 @@ def store_in_float8(block: nn.Module) -> None:
 
     `block` may be on any device, and is on the CPU while blocks are streamed; 0.51 GiB of bfloat16
     become 0.26 GiB at full size. Layers that are in float8 already stay. Each layer then has the
-    parameters `weight` (float8_e4m3fn) and `scale` (float32, `[output, 1]`), which may be moved but
-    not cast, and is computed in float8 where the GPU can, else in the type that it had.
+    parameters `weight` (the bytes of float8_e4m3fn numbers) and `scale` (the bits of float32,
+    `[output, 1]`), and computes in float8 where the GPU can, else in the type that it had.
     """
     for name in LAYERS:
         parent, _, own = name.rpartition(".")

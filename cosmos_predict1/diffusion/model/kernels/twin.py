@@ -58,7 +58,7 @@ def normed_heads(
         cos, sin = rotary
         first, second = heads.chunk(2, dim=-1)
         turned = torch.cat([-second, first], dim=-1)
-        heads = (heads.float() * cos + turned.float() * sin).to(x.dtype)
+        heads = (heads.float() * cos + turned.float() * sin).to(heads.dtype)
     return heads.transpose(1, 2)
 
 

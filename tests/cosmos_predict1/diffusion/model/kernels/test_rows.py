@@ -39,11 +39,11 @@ def test_a_layer_in_float8_multiplies_and_moves() -> None:
     """Would catch weights that a cast of the network destroys, or a transposed scale."""
     layer = nn.Linear(64, 32, bias=False)
     ours, x = Float8Linear(layer), torch.randn(2, 5, 64)
-    assert relative(ours(x), layer(x)) < 0.04
-    assert relative(ours(to_rows(x)), layer(x)) < 0.06
-    half = ours.to(torch.bfloat16)
-    assert (half.weight.dtype, half.scale.dtype) == (FLOAT8, torch.float32)
-    assert half(to_rows(x)).dtype == torch.bfloat16
+    ours.to(torch.bfloat16)
+    with torch.no_grad():
+        assert relative(ours(x), layer(x)) < 0.04
+        assert relative(ours(to_rows(x)), layer(x)) < 0.06
+    assert ours.weight.nbytes == 64 * 32
     assert ours.to("meta").weight.is_meta
 
 
@@ -82,7 +82,7 @@ def test_products_of_rows(scaled: bool) -> None:
     ours = scaled_product(rows, weights, torch.bfloat16, scaled=scaled)
     assert relative(ours, expected) < 1e-2
     flat = Rows(rows.values, rows.scale)
-    layer = Float8Linear(nn.Linear(64, 32, bias=False)).cuda().to(torch.bfloat16)
+    layer = Float8Linear(nn.Linear(64, 32, bias=False).to(torch.bfloat16)).cuda()
     assert (
         relative(layer(flat), flat.wide(torch.float32) @ layer.rows.wide(torch.float32).mT) < 1e-2
     )

@@ -98,8 +98,8 @@ def attend_8_bit(
         keys, key_scale = _quantised(key, mean, kind)
         value_scale = None
         if values_8:
-            most = torch.maximum(value.amax(1), -value.amin(1)).float()
-            value_scale = most.clamp_min(LEAST) / LARGEST
+            least, most = value.aminmax(dim=1)
+            value_scale = torch.maximum(most, -least).float().clamp_min(LEAST) / LARGEST
             # Tensor cores read 8-bit operands along the tokens.
             shape = (batch * heads, channels, groups * GROUP)
             values = torch.empty(shape, dtype=FLOAT8, device=value.device)

@@ -1,13 +1,13 @@
 """A forward of the full-size network: exact and in 8 bits, beside diffusers'.
 
 Weights are random, and let every layer matter: outputs of about unit variance, and attention that
-is not uniform. Parts, as in `forward:exact,both`: `kernels`, `exact`, `compiled`, `products`,
-`attention`, `both`. On a CPU the network is tiny, and only its products are in 8 bits.
+is not uniform. Parts, as in `forward:exact,both`: `exact`, `compiled`, `products`, `both`,
+`attention`, `kernels`. On a CPU the network is tiny, and only its products are in 8 bits.
 """
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any, cast
+from typing import cast
 
 import torch
 from torch import Tensor, nn
@@ -20,10 +20,12 @@ from cosmos_predict1.diffusion.model.kernels.attention import BACKENDS, Kind, at
 from cosmos_predict1.diffusion.model.kernels.rows import store_in_float8
 from cosmos_predict1.diffusion.model.network import Gen3CTransformer
 
+from src.runtime import InputError
+
 from .generator import FULL, FULL_LATENT, NANO, NANO_LATENT, PEER, peer_seconds, random_network
 from .row import Row, peak_memory, reset_peak, seconds
 
-PARTS = ("kernels", "exact", "products", "attention", "both")
+PARTS = ("exact", "products", "both", "attention", "kernels")
 EXACT_BUDGET, FLOAT8_BUDGET = 3.35, 2.4
 # Heads of the attention that is measured alone.
 HEADS = 8
@@ -78,7 +80,8 @@ def relative(error: Tensor, of: Tensor) -> float:
 
 
 def make(config: TransformerConfig, latent: tuple[int, int, int], device: torch.device) -> Bench:
-    """Returns a network whose parts all matter, and noise with conditions."""
+    """Returns a network whose parts all matter, and noise with conditions; always the same."""
+    torch.manual_seed(0)
     on_gpu = device.type == "cuda"
     network = random_network(config, device, torch.bfloat16 if on_gpu else torch.float32)
     for parameter in network.parameters():
@@ -109,11 +112,11 @@ def record(bench: Bench) -> None:
 @torch.inference_mode()
 def run(device: torch.device, parts: Sequence[str] = PARTS) -> Iterator[Row]:
     """Yields seconds, errors and memory of the chosen parts."""
+    if unknown := sorted(set(parts) - {*PARTS, "compiled"}):
+        raise InputError("parts", unknown, f"some of {PARTS} and compiled")
     on_gpu = device.type == "cuda"
-    torch.manual_seed(0)
-    if "kernels" in parts and on_gpu:
-        yield from _kernels(device)
-    bench = make(*((FULL, FULL_LATENT) if on_gpu else (NANO, NANO_LATENT)), device)
+    size = (FULL, FULL_LATENT) if on_gpu else (NANO, NANO_LATENT)
+    bench = make(*size, device)
     for block in bench.blocks:
         block.backend = "torch"
     record(bench)
@@ -123,18 +126,22 @@ def run(device: torch.device, parts: Sequence[str] = PARTS) -> Iterator[Row]:
         yield Row("forward, plain torch", seconds(bench.forward, repeats=1, warm_up=0), peer=theirs)
     for block in bench.blocks:
         block.backend = "auto"
-    for part in ("exact", "compiled", "attention", "products", "both"):
-        if part == "products":
-            _set_attention(bench, "exact")
-            for block in bench.blocks:
+    for part in ("exact", "compiled", "products", "both", "attention"):
+        if part not in parts:
+            continue
+        if part == "attention":
+            # The same weights again, in bfloat16.
+            bench.network = make(*size, device).network
+        for block in bench.blocks:
+            if part in ("products", "both"):
                 store_in_float8(block)
-        if part in ("attention", "both"):
-            _set_attention(bench, "float8")
-        if part in parts:
-            budget = {"exact": EXACT_BUDGET, "both": FLOAT8_BUDGET}.get(part) if on_gpu else None
-            # Compiled blocks stay compiled.
-            with torch.compiler.set_stance("default" if part == "compiled" else "force_eager"):
-                yield from _measure(bench, part, theirs, budget)
+            block.attention = "float8" if part in ("attention", "both") else "exact"
+        budget = {"exact": EXACT_BUDGET, "both": FLOAT8_BUDGET}.get(part) if on_gpu else None
+        # Compiled blocks stay compiled.
+        with torch.compiler.set_stance("default" if part == "compiled" else "force_eager"):
+            yield from _measure(bench, part, theirs, budget)
+    if "kernels" in parts and on_gpu:
+        yield from _kernels(device)
 
 
 def _measure(
@@ -156,11 +163,6 @@ def _measure(
         errors = sorted(bench.errors())
         yield Row(f"error of a block, median, {name}", errors[len(errors) // 2], "of its change")
         yield Row(f"error of a block, largest, {name}", errors[-1], "of its change")
-
-
-def _set_attention(bench: Bench, kind: Any) -> None:
-    for block in bench.blocks:
-        block.attention = kind
 
 
 def _kernels(device: torch.device) -> Iterator[Row]:

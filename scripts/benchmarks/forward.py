@@ -19,13 +19,13 @@ from cosmos_predict1.diffusion.model.block import Block
 from cosmos_predict1.diffusion.model.kernels.attention import BACKENDS, Kind, attend, attend_8_bit
 from cosmos_predict1.diffusion.model.kernels.rows import store_in_float8
 from cosmos_predict1.diffusion.model.network import Gen3CTransformer
-
 from src.runtime import InputError
 
 from .generator import FULL, FULL_LATENT, NANO, NANO_LATENT, PEER, peer_seconds, random_network
 from .row import Row, peak_memory, reset_peak, seconds
 
 PARTS = ("exact", "products", "both", "attention", "kernels")
+ORDER = ("exact", "compiled", "products", "both", "attention")
 EXACT_BUDGET, FLOAT8_BUDGET = 3.35, 2.4
 # Heads of the attention that is measured alone.
 HEADS = 8
@@ -126,22 +126,24 @@ def run(device: torch.device, parts: Sequence[str] = PARTS) -> Iterator[Row]:
         yield Row("forward, plain torch", seconds(bench.forward, repeats=1, warm_up=0), peer=theirs)
     for block in bench.blocks:
         block.backend = "auto"
-    for part in ("exact", "compiled", "products", "both", "attention"):
-        if part not in parts:
-            continue
+    for part in filter(parts.__contains__, ORDER):
         if part == "attention":
             # The same weights again, in bfloat16.
             bench.network = make(*size, device).network
-        for block in bench.blocks:
-            if part in ("products", "both"):
-                store_in_float8(block)
-            block.attention = "float8" if part in ("attention", "both") else "exact"
+        _prepare(bench.blocks, part)
         budget = {"exact": EXACT_BUDGET, "both": FLOAT8_BUDGET}.get(part) if on_gpu else None
         # Compiled blocks stay compiled.
         with torch.compiler.set_stance("default" if part == "compiled" else "force_eager"):
             yield from _measure(bench, part, theirs, budget)
     if "kernels" in parts and on_gpu:
         yield from _kernels(device)
+
+
+def _prepare(blocks: Sequence[Block], part: str) -> None:
+    for block in blocks:
+        if part in ("products", "both"):
+            store_in_float8(block)
+        block.attention = "float8" if part in ("attention", "both") else "exact"
 
 
 def _measure(

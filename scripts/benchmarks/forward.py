@@ -15,7 +15,7 @@ from torch.nn.attention import sdpa_kernel
 
 from cosmos_predict1.diffusion.conditioning.latents import Conditions, Prepared
 from cosmos_predict1.diffusion.model.architecture import TransformerConfig
-from cosmos_predict1.diffusion.model.block import Block
+from cosmos_predict1.diffusion.model.block import TransformerBlock
 from cosmos_predict1.diffusion.model.kernels.attention import BACKENDS, Kind, attend, attend_8_bit
 from cosmos_predict1.diffusion.model.kernels.rows import store_in_float8
 from cosmos_predict1.diffusion.model.network import Gen3CTransformer
@@ -50,9 +50,9 @@ class Bench:
     tokens: list[Tensor]
 
     @property
-    def blocks(self) -> list[Block]:
+    def blocks(self) -> list[TransformerBlock]:
         """The transformer's blocks."""
-        return [cast(Block, block) for block in self.network.transformer_blocks]
+        return [cast(TransformerBlock, block) for block in self.network.transformer_blocks]
 
     def forward(self) -> Tensor:
         """Returns the network's output."""
@@ -139,7 +139,7 @@ def run(device: torch.device, parts: Sequence[str] = PARTS) -> Iterator[Row]:
         yield from _kernels(device)
 
 
-def _prepare(blocks: Sequence[Block], part: str) -> None:
+def _prepare(blocks: Sequence[TransformerBlock], part: str) -> None:
     for block in blocks:
         if part in ("products", "both"):
             store_in_float8(block)

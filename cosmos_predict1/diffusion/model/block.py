@@ -16,7 +16,7 @@ from src.models.recon.jit import INSTALLED
 
 from .kernels import fused, twin
 from .kernels.attention import Kind, attend, attend_8_bit
-from .kernels.rows import Float8Linear, Rows
+from .kernels.rows import Float8Linear, Float8Rows
 from .kernels.twin import Modulation, Rotary, Tokens
 
 Backend = Literal["auto", "cuda", "torch"]
@@ -26,7 +26,7 @@ CHUNK = 16384
 HEAD, FEWEST = 128, 4096
 
 
-class Block(nn.Module):
+class TransformerBlock(nn.Module):
     """A block of the network; parameters are named as in diffusers' block."""
 
     def __init__(self, layers: nn.Module) -> None:
@@ -63,7 +63,9 @@ class Block(nn.Module):
         tokens, normed = steps.modulated_norm(tokens, branch, after, None, modulation, rows)
         return steps.added(tokens, self._feed_forward(steps, normed, tokens), gate)
 
-    def _self_attention(self, steps: ModuleType, normed: Tokens | Rows, rotary: Rotary) -> Tokens:
+    def _self_attention(
+        self, steps: ModuleType, normed: Tokens | Float8Rows, rotary: Rotary
+    ) -> Tokens:
         layers = self.attn1
         query, key, value = (
             layer(normed).unflatten(-1, (layers.heads, -1))
@@ -81,7 +83,7 @@ class Block(nn.Module):
     def _text_attention(
         self,
         steps: ModuleType,
-        normed: Tokens | Rows,
+        normed: Tokens | Float8Rows,
         text: Float[Tensor, "batch text_token context"],
     ) -> Tokens:
         layers = self.attn2
@@ -94,7 +96,9 @@ class Block(nn.Module):
         key = steps.normed_heads(key, layers.norm_k.weight)
         return _projected(steps, layers.to_out[0], attend(query, key, value).flatten(2))
 
-    def _feed_forward(self, steps: ModuleType, normed: Tokens | Rows, tokens: Tokens) -> Tokens:
+    def _feed_forward(
+        self, steps: ModuleType, normed: Tokens | Float8Rows, tokens: Tokens
+    ) -> Tokens:
         length = tokens.shape[1]
         if steps is twin or length <= CHUNK:
             return self._perceptron(steps, normed)
@@ -105,7 +109,7 @@ class Block(nn.Module):
             out[:, part] = self._perceptron(steps, normed[:, part])
         return out
 
-    def _perceptron(self, steps: ModuleType, normed: Tokens | Rows) -> Tokens:
+    def _perceptron(self, steps: ModuleType, normed: Tokens | Float8Rows) -> Tokens:
         hidden, last = self.ff.net[0].proj(normed), self.ff.net[2]
         return last(steps.gelu_rows(hidden) if _takes_rows(last) else F.gelu(hidden))
 

@@ -24,7 +24,7 @@ from src.runtime import without_memory
 
 from ..conditioning.latents import Conditions, Prepared
 from .architecture import PATCH, RopePrecision, TransformerConfig, read_config, write_config
-from .block import Block
+from .block import TransformerBlock
 from .kernels.attention import BACKENDS
 from .kernels.rows import store_in_float8
 from .kernels.twin import NORM_EPSILON
@@ -98,7 +98,7 @@ class Gen3CTransformer(nn.Module):
         self.patch_embed = model.patch_embed
         self.learnable_pos_embed = cast(nn.Module, model.learnable_pos_embed)
         self.time_embed = model.time_embed
-        self.transformer_blocks = nn.ModuleList(map(Block, model.transformer_blocks))
+        self.transformer_blocks = nn.ModuleList(map(TransformerBlock, model.transformer_blocks))
         self.norm_out = model.norm_out
         self.proj_out = model.proj_out
         for block in self.transformer_blocks:
@@ -198,7 +198,7 @@ class Gen3CTransformer(nn.Module):
         """
         for block in self.transformer_blocks:
             store_in_float8(block)
-            cast(Block, block).attention = "float8"
+            cast(TransformerBlock, block).attention = "float8"
 
 
 def load_generator(

@@ -36,7 +36,7 @@ def quantise_heads(  # noqa: PLR0913 (a kernel takes pointers, strides and sizes
     if not BY_ROW:
         most = tl.zeros([GROUP], dtype=tl.float32) + tl.max(most, axis=0)
     step = tl.maximum(most, 1e-12) / LARGEST
-    value = value / step[:, None]
+    value *= (1 / step)[:, None]
     if LARGEST == 127:
         # Conversion to int8 cuts, so round to the nearest first.
         value = tl.floor(value + 0.5)

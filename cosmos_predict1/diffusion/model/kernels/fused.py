@@ -4,7 +4,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from .rows import FLOAT8, LARGEST, Rows
+from .rows import FLOAT8, LARGEST, Float8Rows
 from .step_kernels import quantise_rows, residual_norm, rotated_heads
 from .twin import NORM_EPSILON, Modulation, Rotary, Tokens
 
@@ -26,7 +26,7 @@ def modulated_norm(
     position: Float[Tensor, "1 token width"] | None,
     modulation: Modulation,
     eight_bit: bool = False,
-) -> tuple[Tokens, Tokens | Rows]:
+) -> tuple[Tokens, Tokens | Float8Rows]:
     """Computes `twin.modulated_norm`; overwrites `branch`."""
     total, normed = _residual_norm(tokens, branch, gate, position, modulation, eight_bit)
     assert normed is not None
@@ -40,7 +40,7 @@ def _residual_norm(
     position: Float[Tensor, "1 token width"] | None,
     modulation: Modulation | None,
     eight_bit: bool,
-) -> tuple[Tokens, Tokens | Rows | None]:
+) -> tuple[Tokens, Tokens | Float8Rows | None]:
     batch, length, width = tokens.shape
     given = [tokens, *(part for part in (branch, position) if part is not None)]
     assert all(part.is_contiguous() for part in given), "contiguous tokens expected"
@@ -78,7 +78,7 @@ def _residual_norm(
         )
     if normed is None or scale is None:
         return total, None
-    return total, Rows(normed, scale) if eight_bit else normed
+    return total, Float8Rows(normed, scale) if eight_bit else normed
 
 
 def normed_heads(
@@ -108,17 +108,17 @@ def normed_heads(
     return x
 
 
-def rows_of(x: Float[Tensor, "*row width"]) -> Rows:
+def rows_of(x: Float[Tensor, "*row width"]) -> Float8Rows:
     """Computes `twin.rows_of`."""
     return _rows(x, gelu=False)
 
 
-def gelu_rows(hidden: Tokens) -> Rows:
+def gelu_rows(hidden: Tokens) -> Float8Rows:
     """Computes `twin.gelu_rows`."""
     return _rows(hidden, gelu=True)
 
 
-def _rows(x: Float[Tensor, "*row width"], gelu: bool) -> Rows:
+def _rows(x: Float[Tensor, "*row width"], gelu: bool) -> Float8Rows:
     x = x.contiguous()
     width = x.shape[-1]
     out = torch.empty_like(x, dtype=FLOAT8)
@@ -127,7 +127,7 @@ def _rows(x: Float[Tensor, "*row width"], gelu: bool) -> Rows:
         quantise_rows[(scale.numel(),)](
             x, out, scale, width, GELU=gelu, LARGEST=LARGEST, BLOCK=_block(width), num_warps=8
         )
-    return Rows(out, scale)
+    return Float8Rows(out, scale)
 
 
 def _block(size: int) -> int:

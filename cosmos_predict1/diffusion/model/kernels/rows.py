@@ -21,25 +21,25 @@ LAYERS += ("attn2.to_out.0", "ff.net.0.proj", "ff.net.2")
 
 
 @dataclass(frozen=True)
-class Rows:
-    """Rows in float8_e4m3fn; a row times its scale, float32, is what it stands for."""
+class Float8Rows:
+    """Float8Rows in float8_e4m3fn; a row times its scale, float32, is what it stands for."""
 
     values: Float[Tensor, "*row width"]
     scale: Float[Tensor, "*row 1"]
 
-    def __getitem__(self, index: slice | tuple[slice, ...]) -> "Rows":
-        return Rows(self.values[index], self.scale[index])
+    def __getitem__(self, index: slice | tuple[slice, ...]) -> "Float8Rows":
+        return Float8Rows(self.values[index], self.scale[index])
 
     def wide(self, dtype: torch.dtype) -> Float[Tensor, "*row width"]:
         """Returns the numbers that the rows stand for."""
         return (self.values.float() * self.scale).to(dtype)
 
 
-def to_rows(x: Float[Tensor, "*row width"]) -> Rows:
+def to_rows(x: Float[Tensor, "*row width"]) -> Float8Rows:
     """Returns `x` rounded to 8 bits, each row scaled so that its largest number is 448."""
     wide = x.float()
     scale = wide.abs().amax(-1, keepdim=True).clamp_min(LEAST) / LARGEST
-    return Rows((wide / scale).to(FLOAT8), scale)
+    return Float8Rows((wide / scale).to(FLOAT8), scale)
 
 
 def multiplies_float8(device: torch.device) -> bool:
@@ -71,9 +71,9 @@ class Float8Linear(nn.Module):
         self.dtype = layer.weight.dtype
 
     @property
-    def rows(self) -> Rows:
+    def rows(self) -> Float8Rows:
         """The weights, a row for each output."""
-        return Rows(self.weight.view(FLOAT8), self.scale.view(torch.float32))
+        return Float8Rows(self.weight.view(FLOAT8), self.scale.view(torch.float32))
 
     @property
     def takes_rows(self) -> bool:
@@ -81,20 +81,20 @@ class Float8Linear(nn.Module):
         sizes_fit = all(size % 16 == 0 for size in self.weight.shape)
         return sizes_fit and multiplies_float8(self.weight.device)
 
-    def forward(self, x: Float[Tensor, "*row input"] | Rows) -> Float[Tensor, "*row output"]:
+    def forward(self, x: Float[Tensor, "*row input"] | Float8Rows) -> Float[Tensor, "*row output"]:
         """Returns `x` times the transposed weights, in the layer's type."""
         if not self.takes_rows:
-            wide = x.wide(self.dtype) if isinstance(x, Rows) else x
+            wide = x.wide(self.dtype) if isinstance(x, Float8Rows) else x
             return nn.functional.linear(wide, self.rows.wide(wide.dtype))
-        rows = x if isinstance(x, Rows) else to_rows(x)
-        flat = Rows(rows.values.flatten(0, -2), rows.scale.flatten(0, -2))
+        rows = x if isinstance(x, Float8Rows) else to_rows(x)
+        flat = Float8Rows(rows.values.flatten(0, -2), rows.scale.flatten(0, -2))
         scaled = scales_rows(self.weight.device)
         product = scaled_product(flat, self.rows, self.dtype, scaled=scaled)
         return product.unflatten(0, rows.values.shape[:-1])
 
 
 def scaled_product(
-    rows: Rows, weights: Rows, dtype: torch.dtype, scaled: bool = True
+    rows: Float8Rows, weights: Float8Rows, dtype: torch.dtype, scaled: bool = True
 ) -> Float[Tensor, "row output"]:
     """Returns rows times transposed weights by the GPU's float8 units, summed in float32.
 

@@ -51,7 +51,7 @@ def residual_norm(  # noqa: PLR0913 (a kernel takes pointers, strides and sizes 
         if LARGEST > 0:
             step = tl.maximum(tl.max(tl.abs(tl.where(known, value, 0)), axis=0), 1e-12) / LARGEST
             tl.store(scale + row, step)
-            value = value / step
+            value *= 1 / step
         tl.store(normed + at, value.to(normed.dtype.element_ty), mask=known)
 
 
@@ -112,4 +112,4 @@ def quantise_rows(
         value = 0.5 * value * (1 + tl.erf(value * 0.7071067811865476))
     step = tl.maximum(tl.max(tl.abs(value), axis=0), 1e-12) / LARGEST
     tl.store(scale + row, step)
-    tl.store(out + row * width + column, (value / step).to(out.dtype.element_ty), mask=known)
+    tl.store(out + row * width + column, (value * (1 / step)).to(out.dtype.element_ty), mask=known)

@@ -8,7 +8,7 @@ import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor
 
-from .rows import Rows, to_rows
+from .rows import Float8Rows, to_rows
 
 Tokens = Float[Tensor, "batch token width"]
 Rotary = tuple[Float[Tensor, "token channel"], Float[Tensor, "token channel"]]
@@ -35,8 +35,8 @@ def modulated_norm(
     position: Float[Tensor, "1 token width"] | None,
     modulation: Modulation,
     eight_bit: bool = False,
-) -> tuple[Tokens, Tokens | Rows]:
-    """Returns `added`, and its layer norm times `1 + factor` plus `shift`, as `Rows` on demand."""
+) -> tuple[Tokens, Tokens | Float8Rows]:
+    """Returns `added`, and its layer norm times `1 + factor` plus `shift`, as `Float8Rows` on demand."""
     total = added(tokens, branch, gate, position)
     shift, factor = (part.unsqueeze(1) for part in modulation)
     normed = F.layer_norm(total, total.shape[-1:], eps=NORM_EPSILON)
@@ -62,7 +62,7 @@ def normed_heads(
     return heads.transpose(1, 2)
 
 
-def gelu_rows(hidden: Tokens) -> Rows:
+def gelu_rows(hidden: Tokens) -> Float8Rows:
     """Returns the GELU in 8 bits."""
     return to_rows(F.gelu(hidden))
 

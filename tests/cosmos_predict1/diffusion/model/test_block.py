@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import nn
 
-from cosmos_predict1.diffusion.model.block import Block
+from cosmos_predict1.diffusion.model.block import TransformerBlock
 
 
 def diffusers_block(heads: int, channels: int, dtype: torch.dtype) -> nn.Module:
@@ -35,7 +35,7 @@ def test_outputs_and_gradients_are_those_of_diffusers_to_the_bit(
 ) -> None:
     """Would catch another order of operations, which would change every published clip."""
     theirs = diffusers_block(heads, channels, dtype)
-    ours = Block(copy.deepcopy(theirs))
+    ours = TransformerBlock(copy.deepcopy(theirs))
     assert list(ours.state_dict()) == list(theirs.state_dict())
     tokens, *others = inputs(batch, 150, heads, channels, dtype)
     found = []
@@ -55,7 +55,7 @@ def test_fused_steps_agree_with_their_twins(chunked: bool, monkeypatch: pytest.M
     """Would catch a kernel in the wrong place, or parts of the MLP put together wrongly."""
     monkeypatch.setattr("cosmos_predict1.diffusion.model.block.CHUNK", 70 if chunked else 2**20)
     for dtype, tolerance in ((torch.float32, 1e-4), (torch.bfloat16, 2e-2)):
-        block = Block(diffusers_block(3, 64, dtype)).cuda()
+        block = TransformerBlock(diffusers_block(3, 64, dtype)).cuda()
         *given, (cos, sin), position = inputs(2, 150, 3, 64, dtype)
         moved = [*(part.cuda() for part in given), (cos.cuda(), sin.cuda()), position.cuda()]
         found = []

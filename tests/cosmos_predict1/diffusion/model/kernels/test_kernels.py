@@ -5,15 +5,17 @@ import torch
 
 from cosmos_predict1.diffusion.model.kernels import fused, twin
 from cosmos_predict1.diffusion.model.kernels.attention import Kind, attend, attend_8_bit
-from cosmos_predict1.diffusion.model.kernels.rows import Rows
+from cosmos_predict1.diffusion.model.kernels.rows import Float8Rows
 
 pytestmark = pytest.mark.gpu
 # One rounding in the place of up to four.
 TOLERANCES = {torch.float32: 1e-5, torch.bfloat16: 6e-3}
 
 
-def relative(ours: torch.Tensor | Rows, expected: torch.Tensor | Rows) -> float:
-    wide = [p.wide(torch.float32) if isinstance(p, Rows) else p.float() for p in (ours, expected)]
+def relative(ours: torch.Tensor | Float8Rows, expected: torch.Tensor | Float8Rows) -> float:
+    wide = [
+        p.wide(torch.float32) if isinstance(p, Float8Rows) else p.float() for p in (ours, expected)
+    ]
     return float(torch.linalg.vector_norm(wide[0] - wide[1]) / torch.linalg.vector_norm(wide[1]))
 
 

@@ -8,7 +8,7 @@ from cosmos_predict1.diffusion.conditioning.latents import Conditions
 from cosmos_predict1.diffusion.model.kernels.rows import (
     FLOAT8,
     Float8Linear,
-    Rows,
+    Float8Rows,
     require_float8,
     scaled_product,
     store_in_float8,
@@ -81,7 +81,7 @@ def test_products_of_rows(scaled: bool) -> None:
     expected = rows.wide(torch.float32) @ weights.wide(torch.float32).mT
     ours = scaled_product(rows, weights, torch.bfloat16, scaled=scaled)
     assert relative(ours, expected) < 1e-2
-    flat = Rows(rows.values, rows.scale)
+    flat = Float8Rows(rows.values, rows.scale)
     layer = Float8Linear(nn.Linear(64, 32, bias=False).to(torch.bfloat16)).cuda()
     assert (
         relative(layer(flat), flat.wide(torch.float32) @ layer.rows.wide(torch.float32).mT) < 1e-2

@@ -36,7 +36,7 @@ def modulated_norm(
     modulation: Modulation,
     eight_bit: bool = False,
 ) -> tuple[Tokens, Tokens | Float8Rows]:
-    """Returns `added`, and its layer norm times `1 + factor` plus `shift`, as `Float8Rows` on demand."""
+    """Returns `added`, and its layer norm times `1 + factor` plus `shift`, on demand in 8 bits."""
     total = added(tokens, branch, gate, position)
     shift, factor = (part.unsqueeze(1) for part in modulation)
     normed = F.layer_norm(total, total.shape[-1:], eps=NORM_EPSILON)

@@ -8,7 +8,6 @@ from types import ModuleType
 from typing import Any, Literal, cast
 
 import torch
-import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor, nn
 
@@ -36,6 +35,8 @@ class TransformerBlock(nn.Module):
         self.norm1, self.attn1 = given.norm1, given.attn1
         self.norm2, self.attn2 = given.norm2, given.attn2
         self.norm3, self.ff = given.norm3, given.ff
+        # Attention with another processor of diffusers is left to that one.
+        self._processors = (self.attn1.processor, self.attn2.processor)
         self.backend: Backend = "auto"
         self.attention: Literal["exact"] | Kind = "exact"
 
@@ -51,50 +52,50 @@ class TransformerBlock(nn.Module):
         """Returns the tokens after the block."""
         steps = _steps(tokens, self.backend)
         modulation, gate = _modulation(self.norm1, time, time_lora)
-        rows = _takes_rows(self.attn1.to_q)
+        rows = self._rows(self.attn1)
         tokens, normed = steps.modulated_norm(tokens, None, None, position, modulation, rows)
-        branch = self._self_attention(steps, normed, rotary)
+        branch = self._attention(steps, self.attn1, normed, rotary=rotary)
         modulation, after = _modulation(self.norm2, time, time_lora)
-        rows = _takes_rows(self.attn2.to_q)
+        rows = self._rows(self.attn2)
         tokens, normed = steps.modulated_norm(tokens, branch, gate, None, modulation, rows)
-        branch = self._text_attention(steps, normed, text)
+        branch = self._attention(steps, self.attn2, normed, text)
         modulation, gate = _modulation(self.norm3, time, time_lora)
         rows = _takes_rows(self.ff.net[0].proj)
         tokens, normed = steps.modulated_norm(tokens, branch, after, None, modulation, rows)
         return steps.added(tokens, self._feed_forward(steps, normed, tokens), gate)
 
-    def _self_attention(
-        self, steps: ModuleType, normed: Tokens | Float8Rows, rotary: Rotary
+    def _attention(
+        self,
+        steps: ModuleType,
+        layers: Any,
+        normed: Tokens | Float8Rows,
+        text: Float[Tensor, "batch text_token context"] | None = None,
+        rotary: Rotary | None = None,
     ) -> Tokens:
-        layers = self.attn1
+        """Returns attention to the text, or to the tokens without one."""
+        if layers.processor not in self._processors:
+            return layers(normed, encoder_hidden_states=text, image_rotary_emb=rotary)
+        source = normed if text is None else text
+        # The text's keys and values are the same in all steps, but 0.02 % of the work.
         query, key, value = (
-            layer(normed).unflatten(-1, (layers.heads, -1))
-            for layer in (layers.to_q, layers.to_k, layers.to_v)
+            layer(part).unflatten(-1, (layers.heads, -1))
+            for layer, part in ((layers.to_q, normed), (layers.to_k, source), (layers.to_v, source))
         )
         query = steps.normed_heads(query, layers.norm_q.weight, rotary)
         key = steps.normed_heads(key, layers.norm_k.weight, rotary)
-        fits = query.shape[-1] == HEAD and query.shape[1] >= FEWEST
+        fits = text is None and query.shape[-1] == HEAD and query.shape[1] >= FEWEST
         if self.attention != "exact" and steps is fused and fits:
             mixed = attend_8_bit(query, key, value, self.attention)
         else:
             mixed = attend(query, key, value)
-        return _projected(steps, layers.to_out[0], mixed.flatten(2))
+        return self._projected(steps, layers, mixed.flatten(2))
 
-    def _text_attention(
-        self,
-        steps: ModuleType,
-        normed: Tokens | Float8Rows,
-        text: Float[Tensor, "batch text_token context"],
-    ) -> Tokens:
-        layers = self.attn2
-        # The text's keys and values are the same in all steps, but 0.02 % of the work.
-        query, key, value = (
-            layer(part).unflatten(-1, (layers.heads, -1))
-            for layer, part in ((layers.to_q, normed), (layers.to_k, text), (layers.to_v, text))
-        )
-        query = steps.normed_heads(query, layers.norm_q.weight)
-        key = steps.normed_heads(key, layers.norm_k.weight)
-        return _projected(steps, layers.to_out[0], attend(query, key, value).flatten(2))
+    def _projected(self, steps: ModuleType, layers: Any, mixed: Tokens) -> Tokens:
+        last = layers.to_out[0]
+        return last(steps.rows_of(mixed) if _takes_rows(last) else mixed)
+
+    def _rows(self, layers: Any) -> bool:
+        return _takes_rows(layers.to_q) and layers.processor in self._processors
 
     def _feed_forward(
         self, steps: ModuleType, normed: Tokens | Float8Rows, tokens: Tokens
@@ -110,8 +111,10 @@ class TransformerBlock(nn.Module):
         return out
 
     def _perceptron(self, steps: ModuleType, normed: Tokens | Float8Rows) -> Tokens:
-        hidden, last = self.ff.net[0].proj(normed), self.ff.net[2]
-        return last(steps.gelu_rows(hidden) if _takes_rows(last) else F.gelu(hidden))
+        first, last = self.ff.net[0], self.ff.net[2]
+        if not _takes_rows(last):
+            return self.ff(normed)
+        return last(steps.gelu_rows(first.proj(normed)))
 
 
 def _steps(tokens: Tokens, backend: Backend) -> ModuleType:
@@ -137,7 +140,3 @@ def _modulation(
 
 def _takes_rows(layer: nn.Module) -> bool:
     return isinstance(layer, Float8Linear) and layer.takes_rows
-
-
-def _projected(steps: ModuleType, layer: nn.Module, mixed: Tensor) -> Tokens:
-    return layer(steps.rows_of(mixed) if _takes_rows(layer) else mixed)

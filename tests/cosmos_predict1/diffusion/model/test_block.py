@@ -49,6 +49,26 @@ def test_outputs_and_gradients_are_those_of_diffusers_to_the_bit(
     assert all(map(torch.equal, *found))
 
 
+def test_another_processor_of_attention_is_called() -> None:
+    """Would catch attention among the own tokens alone, where processes share them."""
+
+    class Doubled:
+        def __init__(self, own: object) -> None:
+            self.own = own
+
+        def __call__(self, *given: object, **named: object) -> torch.Tensor:
+            return 2 * self.own(*given, **named)  # type: ignore[operator]
+
+    theirs = diffusers_block(2, 18, torch.float32)
+    ours = TransformerBlock(copy.deepcopy(theirs))
+    for block in (ours, theirs):
+        for attention in (block.attn1, block.attn2):
+            attention.set_processor(Doubled(attention.processor))
+    given = inputs(1, 20, 2, 18, torch.float32)
+    with torch.no_grad():
+        assert torch.equal(ours(*given), theirs(*given))
+
+
 @pytest.mark.gpu
 @pytest.mark.parametrize("chunked", [False, True])
 def test_fused_steps_agree_with_their_twins(chunked: bool, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -40,14 +40,14 @@ _FASTEST: dict[tuple[object, ...], SDPBackend | None] = {}
 
 def attend(query: Heads, key: Sources, value: Sources) -> Heads:
     """Returns exact attention, by the backend that is the fastest for such tensors."""
-    parts = [part.transpose(1, 2) for part in (query, key, value)]
+    q, k, v = (part.transpose(1, 2) for part in (query, key, value))
     backend = None
     if query.is_cuda and not torch.is_grad_enabled() and not torch.compiler.is_compiling():
-        backend = _fastest(*parts)
+        backend = _fastest(q, k, v)
     if backend is None:
-        return F.scaled_dot_product_attention(*parts).transpose(1, 2)
+        return F.scaled_dot_product_attention(q, k, v).transpose(1, 2)
     with sdpa_kernel(backend):
-        return F.scaled_dot_product_attention(*parts).transpose(1, 2)
+        return F.scaled_dot_product_attention(q, k, v).transpose(1, 2)
 
 
 def _fastest(query: Tensor, key: Tensor, value: Tensor) -> SDPBackend | None:

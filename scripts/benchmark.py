@@ -1,7 +1,8 @@
 """Measure the project's parts: `python scripts/benchmark.py [NAME ...] [--device cpu|cuda]`.
 
 Each benchmark is a module of `scripts/benchmarks` with `run(device)`, which yields rows. Without
-names every benchmark runs. Results belong into `docs/performance.md`, with date and hardware.
+names every benchmark runs; `NAME:PART,PART` runs some parts of one that names its parts. Results
+belong into `docs/performance.md`, with date and hardware.
 """
 
 import importlib
@@ -25,7 +26,8 @@ def main() -> None:
     parser.add_argument("names", nargs="*", metavar="NAME", help=f"of {', '.join(names)}")
     parser.add_argument("--device", choices=("cpu", "cuda"), default=None)
     arguments = parser.parse_args()
-    unknown = sorted(set(arguments.names) - set(names))
+    chosen = [name.partition(":") for name in arguments.names or names]
+    unknown = sorted({name for name, _, _ in chosen} - set(names))
     if unknown:
         parser.error(f"unknown benchmark {unknown[0]!r}, expected one of {names}")
 
@@ -35,8 +37,9 @@ def main() -> None:
     hardware = torch.cuda.get_device_name(device) if device.type == "cuda" else platform.processor()
     threads = torch.get_num_threads()
     print(f"{device.type}: {hardware}; {threads} threads; torch {torch.__version__}")
-    for name in arguments.names or names:
-        for row in importlib.import_module(f"benchmarks.{name}").run(device):
+    for name, _, parts in chosen:
+        given = [parts.split(",")] if parts else []
+        for row in importlib.import_module(f"benchmarks.{name}").run(device, *given):
             print(f"{name}: {row}", flush=True)
 
 

@@ -167,6 +167,8 @@ class Clips:
         }
         found["prompts_encoded"] = not self.config.hardware.disable_text_encoder
         found["rope_precision"] = self.config.hardware.rope_precision
+        if self.config.hardware.precision == "fp8":
+            found["precision"] = "fp8"
         found["noise_aug_strength"] = self.config.sampling.noise_aug_strength
         if file is not None:
             found["trajectory_file"] = content_digest(file)

@@ -5,7 +5,7 @@ from argparse import Namespace
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TypeVar
+from typing import Literal, TypeVar
 
 import torch
 
@@ -15,6 +15,7 @@ from src.tokenizer.cosmos import latent_frames
 
 from .conditioning.cache import CacheSettings
 from .model.architecture import RopePrecision, TransformerConfig
+from .model.kernels.rows import require_float8
 
 FEWEST_FRAMES = 9
 # The flags whose fields have other names.
@@ -36,6 +37,7 @@ FLAGS = {
     "disable_text_encoder": "disable_prompt_encoder",
     "compile_blocks": "compile",
 }
+Precision = Literal["bf16", "fp8"]
 T = TypeVar("T")
 
 
@@ -121,8 +123,13 @@ class HardwareConfig:
     disable_text_encoder: bool = False
     compile_blocks: bool = False
     rope_precision: RopePrecision | None = None
+    precision: Precision = "bf16"
 
     def __post_init__(self) -> None:
+        if self.precision == "fp8":
+            if self.compile_blocks:
+                raise InputError("--compile", True, "not with --precision fp8")
+            require_float8(self.device)
         if self.offload_transformer and self.compile_blocks:
             raise InputError("--compile", True, "not with --offload_diffusion_transformer")
 

@@ -41,7 +41,9 @@ def random_network(
     return network
 
 
-def peer_seconds(network: Gen3CTransformer, x: Tensor, level: Tensor, prepared: Prepared) -> float:
+def peer_seconds(
+    network: Gen3CTransformer, x: Tensor, level: Tensor, prepared: Prepared, repeats: int = 3
+) -> float:
     """Returns the time of a forward pass of diffusers' model with the same weights."""
     from diffusers import CosmosTransformer3DModel
 
@@ -56,7 +58,7 @@ def peer_seconds(network: Gen3CTransformer, x: Tensor, level: Tensor, prepared: 
         given = torch.cat([x.to(network.dtype), prepared.channels], dim=1)
         peer(given, level, prepared.text, fps=24, return_dict=False)
 
-    return seconds(forward, repeats=3)
+    return seconds(forward, repeats)
 
 
 @torch.inference_mode()

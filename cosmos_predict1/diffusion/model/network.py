@@ -24,6 +24,10 @@ from src.runtime import without_memory
 
 from ..conditioning.latents import Conditions, Prepared
 from .architecture import PATCH, RopePrecision, TransformerConfig, read_config, write_config
+from .block import TransformerBlock
+from .kernels.attention import BACKENDS
+from .kernels.rows import store_in_float8
+from .kernels.twin import NORM_EPSILON
 from .weights import read_state, write_state
 
 Grid = tuple[int, int, int]
@@ -73,16 +77,8 @@ def position_embedding(
     return (total / (scale + EPSILON)).flatten(0, 2)[None]
 
 
-NORM_EPSILON = 1e-6
-# cuDNN's attention is the fastest on Hopper; the others take the shapes that it does not.
-ATTENTION = [
-    SDPBackend.CUDNN_ATTENTION,
-    SDPBackend.FLASH_ATTENTION,
-    SDPBackend.EFFICIENT_ATTENTION,
-    SDPBackend.MATH,
-]
 # With gradients: the backward pass of this kernel takes every shape.
-TRAINED_ATTENTION = [SDPBackend.FLASH_ATTENTION, *ATTENTION]
+TRAINED_BACKENDS = [SDPBackend.FLASH_ATTENTION, *BACKENDS]
 POSITIONS = "learnable_pos_embed"
 SHARD_BYTES = 5 * 2**30
 
@@ -102,7 +98,7 @@ class Gen3CTransformer(nn.Module):
         self.patch_embed = model.patch_embed
         self.learnable_pos_embed = cast(nn.Module, model.learnable_pos_embed)
         self.time_embed = model.time_embed
-        self.transformer_blocks = model.transformer_blocks
+        self.transformer_blocks = nn.ModuleList(map(TransformerBlock, model.transformer_blocks))
         self.norm_out = model.norm_out
         self.proj_out = model.proj_out
         for block in self.transformer_blocks:
@@ -195,6 +191,15 @@ class Gen3CTransformer(nn.Module):
         for block in self.transformer_blocks:
             block.compile(dynamic=False)
 
+    def use_float8(self) -> None:
+        """Stores and computes the blocks in 8 bits from now on, for inference.
+
+        The blocks may be on any device; see `store_in_float8` and `require_float8`.
+        """
+        for block in self.transformer_blocks:
+            store_in_float8(block)
+            cast(TransformerBlock, block).attention = "float8"
+
 
 def load_generator(
     folder: Path | str,
@@ -278,6 +283,6 @@ def _attention(device: torch.device) -> Iterator[None]:
     if device.type != "cuda":
         yield
         return
-    backends = TRAINED_ATTENTION if torch.is_grad_enabled() else ATTENTION
+    backends = TRAINED_BACKENDS if torch.is_grad_enabled() else BACKENDS
     with sdpa_kernel(backends, set_priority=True):
         yield

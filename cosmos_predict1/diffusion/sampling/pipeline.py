@@ -48,6 +48,8 @@ class Gen3C:
         """Take the networks; a transformer that will be streamed has to be on the CPU."""
         self.network, self.tokenizer, self.hardware = network, tokenizer, hardware
         self.max_buffers = network.config.warp_channels // (2 * network.config.out_channels)
+        if hardware.precision == "fp8":
+            network.use_float8()
         if hardware.offload_transformer:
             stream_blocks(network, hardware.device)
         if hardware.compile_blocks:

@@ -11,15 +11,18 @@ try:
 except ImportError:  # CPU builds of torch don't have it.
     triton, tl = None, SimpleNamespace(constexpr=int, tensor=object)
 
-__all__ = ["kernel", "tl"]
+__all__ = ["INSTALLED", "kernel", "tl"]
+
+INSTALLED = triton is not None
 
 Variant = tuple[dict[str, int], int, int]
 
 
-def kernel(*variants: Variant) -> Callable[[Callable[..., None]], Any]:
+def kernel(*variants: Variant, key: tuple[str, ...] = ()) -> Callable[[Callable[..., None]], Any]:
     """Returns a decorator that makes a Triton kernel.
 
-    Each variant is (block sizes, warps, pipeline stages); the first call chooses the fastest.
+    Each variant is (block sizes, warps, pipeline stages); the first call chooses the fastest, for
+    each value of the arguments named in `key`.
     Without variants the caller gives the block sizes.
     """
 
@@ -35,6 +38,6 @@ def kernel(*variants: Variant) -> Callable[[Callable[..., None]], Any]:
             triton.Config(blocks, num_warps=warps, num_stages=stages)
             for blocks, warps, stages in variants
         ]
-        return triton.autotune(configs, key=[])(program)
+        return triton.autotune(configs, key=list(key))(program)
 
     return compiled

@@ -159,6 +159,8 @@ def test_the_published_command_lines_parse() -> None:
         (["--filter_points_threshold", "0"], "filter_points_threshold"),
         (["--total_movement_distance_factor", "0"], "--total_movement_distance_factor"),
         (["--compile", "--offload_diffusion_transformer"], "--compile"),
+        (["--compile", "--precision", "fp8"], "--compile"),
+        (["--device", "cpu", "--precision", "fp8"], "--precision"),
     ],
 )
 def test_contradictions_and_bad_values_are_refused(arguments: list[str], words: str) -> None:

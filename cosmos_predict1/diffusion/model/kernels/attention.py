@@ -1,0 +1,164 @@
+"""Attention of heads: torch's exact kernels, of which the fastest is measured, and an 8-bit one.
+
+Heads are `[batch, token, head, channel]`. In 8 bits (after SageAttention, Zhang et al. 2024 and
+2025), the keys' mean is subtracted first, which changes no softmax; queries and keys are int8 or
+float8_e4m3fn, weights and values float8_e4m3fn or as given.
+"""
+
+import math
+import time
+from typing import Literal
+
+import torch
+import torch.nn.functional as F
+from jaxtyping import Float, Shaped
+from torch import Tensor
+from torch.nn.attention import SDPBackend, sdpa_kernel
+
+from src.runtime import get_logger
+
+from . import attention_kernels as kernels
+from .rows import FLOAT8, LARGEST, LEAST
+
+LOGGER = get_logger(__name__)
+# cuDNN's is the fastest on Hopper; the others take the shapes that it does not.
+BACKENDS = [
+    SDPBackend.CUDNN_ATTENTION,
+    SDPBackend.FLASH_ATTENTION,
+    SDPBackend.EFFICIENT_ATTENTION,
+    SDPBackend.MATH,
+]
+# Pairs of tokens from which a measurement pays, and the gain for which the order is left. Smaller
+# gains could be noise, and runs should repeat each other.
+MEASURED_PAIRS, GAIN = 2**26, 0.9
+GROUP = 128
+Heads = Float[Tensor, "batch token head channel"]
+Sources = Float[Tensor, "batch source head channel"]
+Kind = Literal["float8", "int8"]
+_FASTEST: dict[tuple[object, ...], SDPBackend | None] = {}
+
+
+def attend(query: Heads, key: Sources, value: Sources) -> Heads:
+    """Returns exact attention, by the backend that is the fastest for such tensors."""
+    q, k, v = (part.transpose(1, 2) for part in (query, key, value))
+    backend = None
+    if query.is_cuda and not torch.is_grad_enabled() and not torch.compiler.is_compiling():
+        backend = _fastest(q, k, v)
+    if backend is None:
+        return F.scaled_dot_product_attention(q, k, v).transpose(1, 2)
+    with sdpa_kernel(backend):
+        return F.scaled_dot_product_attention(q, k, v).transpose(1, 2)
+
+
+def _fastest(query: Tensor, key: Tensor, value: Tensor) -> SDPBackend | None:
+    """Returns the fastest backend, measured once in a process; None for the order around."""
+    if query.shape[-2] * key.shape[-2] < MEASURED_PAIRS:
+        return None
+    kind = (query.device, query.dtype, query.shape, key.shape)
+    if kind not in _FASTEST:
+        seconds: dict[SDPBackend, float] = {}
+        # The last one would need the memory of all pairs.
+        for backend in BACKENDS[:-1]:
+            try:
+                seconds[backend] = min(_seconds(backend, query, key, value) for _ in range(2))
+            except RuntimeError as error:
+                LOGGER.info("%s does not take %s: %s", backend.name, tuple(query.shape), error)
+        chosen = next(iter(seconds), None)
+        for backend, taken in seconds.items():
+            if chosen is not None and taken < GAIN * seconds[chosen]:
+                chosen = backend
+        LOGGER.info("attention by %s of %s", chosen, seconds)
+        _FASTEST[kind] = chosen
+    return _FASTEST[kind]
+
+
+def _seconds(backend: SDPBackend, query: Tensor, key: Tensor, value: Tensor) -> float:
+    torch.cuda.synchronize(query.device)
+    start = time.perf_counter()
+    with sdpa_kernel(backend):
+        F.scaled_dot_product_attention(query, key, value)
+    torch.cuda.synchronize(query.device)
+    return time.perf_counter() - start
+
+
+def attend_8_bit(
+    query: Heads, key: Heads, value: Heads, kind: Kind = "float8", values_8: bool = True
+) -> Heads:
+    """Returns attention with 8-bit queries and keys, and with `values_8` values and weights.
+
+    For CUDA devices, and heads whose channels are a power of two.
+    """
+    batch, length, heads, channels = key.shape
+    assert query.shape == key.shape == value.shape, (query.shape, key.shape, value.shape)
+    query, key, value = query.contiguous(), key.contiguous(), value.contiguous()
+    groups = -(-length // GROUP)
+    with torch.cuda.device_of(query):
+        mean = key.mean(1, dtype=torch.float32)
+        queries, query_scale = _quantised(query, None, kind)
+        keys, key_scale = _quantised(key, mean, kind)
+        value_scale = None
+        if values_8:
+            least, most = value.aminmax(dim=1)
+            value_scale = torch.maximum(most, -least).float().clamp_min(LEAST) / LARGEST
+            # Tensor cores read 8-bit operands along the tokens.
+            shape = (batch * heads, channels, groups * GROUP)
+            values = torch.empty(shape, dtype=FLOAT8, device=value.device)
+            kernels.quantise_values[(groups, heads, batch)](
+                value,
+                value_scale,
+                values,
+                length,
+                heads,
+                groups * GROUP,
+                D=channels,
+                GROUP=GROUP,
+                num_warps=8,
+            )
+            value = values
+        out = torch.empty_like(query)
+        kernels.attend[lambda meta: (-(-length // meta["BLOCK_M"]), batch * heads)](
+            queries,
+            keys,
+            value,
+            query_scale,
+            key_scale,
+            value_scale,
+            out,
+            length,
+            heads,
+            groups * GROUP,
+            math.log2(math.e) / math.sqrt(channels),
+            D=channels,
+            GROUP=GROUP,
+            EVEN=length % GROUP == 0,
+            VALUES_8=values_8,
+        )
+    return out
+
+
+def _quantised(
+    x: Heads, mean: Float[Tensor, "batch head channel"] | None, kind: Kind
+) -> tuple[Shaped[Tensor, "row padded channel"], Float[Tensor, "row scale"]]:
+    """Returns `x - mean` in 8 bits by heads; a scale for each token, with a mean for each group."""
+    batch, length, heads, channels = x.shape
+    groups = -(-length // GROUP)
+    dtype, largest = (FLOAT8, LARGEST) if kind == "float8" else (torch.int8, 127.0)
+    out = torch.empty(batch * heads, groups * GROUP, channels, dtype=dtype, device=x.device)
+    count = groups * GROUP if mean is None else groups
+    scale = torch.empty(batch * heads, count, dtype=torch.float32, device=x.device)
+    kernels.quantise_heads[(groups, heads, batch)](
+        x,
+        mean,
+        out,
+        scale,
+        length,
+        heads,
+        groups * GROUP,
+        D=channels,
+        GROUP=GROUP,
+        CENTRE=mean is not None,
+        BY_ROW=mean is None,
+        LARGEST=largest,
+        num_warps=8,
+    )
+    return out, scale

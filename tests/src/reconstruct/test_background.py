@@ -5,8 +5,7 @@ import time
 
 import pytest
 
-from src.reconstruct.results import BackgroundWriter
-from src.reconstruct.run import read_ahead
+from src.reconstruct.background import BackgroundWriter, read_ahead
 
 
 def test_jobs_run_in_order_beside_the_main_thread() -> None:

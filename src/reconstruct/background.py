@@ -13,6 +13,7 @@ from jaxtyping import UInt8
 from torch import Tensor
 
 from ..io.atomic import BlockWriter
+from .clock import clocked
 
 T = TypeVar("T")
 U = TypeVar("U")
@@ -70,8 +71,9 @@ class BackgroundWriter(BlockWriter):
 
     def flush(self) -> None:
         """Waits for all jobs."""
-        while self._pending:
-            self._pending.pop(0).result()
+        with clocked("wait for the writers"):
+            while self._pending:
+                self._pending.pop(0).result()
 
     def _submit(self, job: Job, earlier: tuple[Future[None], ...]) -> None:
         while True:
@@ -146,5 +148,7 @@ def read_ahead(
         for following in chain(submitted, [None]):
             if pending is not None:
                 meanwhile(pending[0])
-                yield pending[0], pending[1].result()
+                with clocked("wait for the reader"):
+                    value = pending[1].result()
+                yield pending[0], value
             pending = following

@@ -24,6 +24,7 @@ from ..io.locks import HeldError, process_lock
 from ..io.records import check_made_from, content_digest, plain, weights_digest
 from ..models.recon.decoder import NOT_STORED
 from ..runtime import InputError
+from .clock import clocked
 from .config import File, OutputConfig, OutputTree, ReconstructConfig
 from .inputs import Scenes, find_decoder, find_tokenizer
 
@@ -166,7 +167,8 @@ class SceneRecord:
 
     def add(self, file: Path, write: Callable[[Path], object]) -> None:
         """Writes a file and notes that it is complete; several threads may do so at once."""
-        write(file)
+        with clocked(f"write {file.name}"):
+            write(file)
         with self.lock:
             self.written.append(str(file.relative_to(self.root)))
             self._note({"unfinished": True})

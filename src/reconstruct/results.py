@@ -21,6 +21,7 @@ from ..io.video.video import write_video
 from ..models.data.example import Example
 from ..visualization import colorize_depth, depth_range, depth_wave, side_by_side
 from .background import BackgroundWriter, HostCopy, aside
+from .clock import clocked
 from .config import File, OutputTree, ReconstructConfig
 from .finished import SceneRecord, made_from_path, meta_text, read_record
 from .pictures import (
@@ -82,15 +83,18 @@ class SceneResults:
         self._queue_gaussians()
         rendered: list[RenderedTrajectory] = []
         frames: list[Frames] = []
-        for part in self._render(self.config.render.depth):
-            rendered.append(part)
-            # The writer starts on this trajectory while the next one is rendered.
-            frames.append(HostCopy(part.color))
-            self._queue_video(File.TRAJECTORY, frames[-1:], part.position)
-        wave = HostCopy(depth_wave(rendered[0].color[0], _depth(rendered[0])[0]))
-        self._queue_video(File.WAVE, [wave])
+        with clocked("render"):
+            for part in self._render(self.config.render.depth):
+                rendered.append(part)
+                # The writer starts on this trajectory while the next one is rendered.
+                frames.append(HostCopy(part.color))
+                self._queue_video(File.TRAJECTORY, frames[-1:], part.position)
+        with clocked("colour depths"):
+            # The longest video first.
+            self._queue_full(rendered, frames)
+            wave = HostCopy(depth_wave(rendered[0].color[0], _depth(rendered[0])[0]))
         self._queue_video(File.MAIN, [wave, *frames])
-        self._queue_full(rendered, frames)
+        self._queue_video(File.WAVE, [wave])
         self._queue_quality(rendered)
         if self.config.output.sheet:
             source, color = self.references.source, self.references.color

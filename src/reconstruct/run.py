@@ -23,6 +23,7 @@ from ..models.recon.scene_decoder import SceneDecoder
 from ..runtime import InputError, get_logger, rank, seed_everything
 from ..tokenizer.loading import load_statistics
 from .background import BackgroundWriter, read_ahead, writer_threads
+from .clock import clocked
 from .config import OutputTree, ReconstructConfig
 from .finished import Claim, FinishedScenes, claim_scenes, missing_files, remove_leftovers
 from .inputs import Scenes, find_decoder, find_tokenizer, load_scene_decoder
@@ -46,12 +47,14 @@ def reconstruct(config: ReconstructConfig) -> None:
         raise InputError("device", config.device, "cpu or auto: no CUDA device answers")
     # Without a GPU, `cpu=True` is needed for processes to find each other.
     on_cpu = config.device == "cpu" or not torch.cuda.is_available()
-    state = PartialState(cpu=on_cpu, timeout=LONGEST_WAIT)
-    device = state.device or torch.device("cpu")
-    seed_everything(SEED)
-    # A missing package is named before any network is loaded.
-    try_formats(config.output.other_formats)
-    scenes = Scenes(config.scenes, load_statistics(find_tokenizer(config.weights)))
+    with clocked("set up the device"):
+        state = PartialState(cpu=on_cpu, timeout=LONGEST_WAIT)
+        device = state.device or torch.device("cpu")
+        seed_everything(SEED)
+        # A missing package is named before any network is loaded.
+        try_formats(config.output.other_formats)
+    with clocked("find the scenes"):
+        scenes = Scenes(config.scenes, load_statistics(find_tokenizer(config.weights)))
     trees = _output_trees(config, scenes)
     mine = range(state.process_index, len(scenes.keys), state.num_processes)
     finished = FinishedScenes(config, scenes)
@@ -120,8 +123,10 @@ def _reconstruct_scenes(
             # The thread that reads the whole scene reports the error.
             with suppress(InputError):
                 cameras = dataset.cameras(ExampleDraw(claim.index))
+            networks = decoder()
             if cameras is not None:
-                decoder().plueckers(cameras, device)
+                with clocked("encode Pluecker maps"):
+                    networks.plueckers(cameras, device)
 
         # In two passes: a run that waits for another must not hold what the other waits for.
         for claims in (
@@ -144,8 +149,10 @@ def _reconstruct_scenes(
 
 def _load(config: ReconstructConfig, device: torch.device, background: Background) -> SceneDecoder:
     """Loads the networks; encoded Pluecker maps are kept beside the results."""
-    decoder = load_scene_decoder(config.weights, config.decoder, device)
-    tokenizer = weights_digest(find_tokenizer(config.weights))
+    with clocked("load the networks"):
+        decoder = load_scene_decoder(config.weights, config.decoder, device)
+    with clocked("digest the tokenizer"):
+        tokenizer = weights_digest(find_tokenizer(config.weights))
     decoder.plueckers = PlueckerFiles(
         decoder.plueckers,
         folder=Path(config.output.folder) / PLUECKER_FOLDER,
@@ -158,9 +165,11 @@ def _load(config: ReconstructConfig, device: torch.device, background: Backgroun
 
 def _read(finished: FinishedScenes, claim: Claim) -> ReadScene:
     """Reads a scene, and the record of its files as they are now."""
-    result = finished.scenes.first.try_read(ExampleDraw(claim.index))
+    with clocked("read latents and pictures"):
+        result = finished.scenes.first.try_read(ExampleDraw(claim.index))
     times = claim.times if isinstance(result, Example) else []
-    return ReadScene(result, {time: finished.record(claim.index, time) for time in times})
+    with clocked("digest inputs and weights"):
+        return ReadScene(result, {time: finished.record(claim.index, time) for time in times})
 
 
 @dataclass(frozen=True)
@@ -181,15 +190,20 @@ class ClaimedScene:
         """
         config, scenes, index = self.finished.config, self.finished.scenes, self.claim.index
         # Computed once for all target times.
-        prepared = decoder.prepare(self.first)
+        with clocked("prepare"):
+            prepared = decoder.prepare(self.first)
         references = None
         for time in self.claim.times:
             example = scenes.at_time(self.first, index, time)
             if references is None or example.targets is not self.first.targets:
                 meta = scenes.meta(example)
-                references = find_references(example, decoder.tokenizer, config.output, meta=meta)
-            gaussians = decoder.gaussians(prepared, _target_time(decoder, example))
-            _check_finite(example.key, gaussians)
+                with clocked("find references"):
+                    references = find_references(
+                        example, decoder.tokenizer, config.output, meta=meta
+                    )
+            with clocked("decode"):
+                gaussians = decoder.gaussians(prepared, _target_time(decoder, example))
+                _check_finite(example.key, gaussians)
             results = SceneResults(
                 config=config,
                 writer=writer,

@@ -109,13 +109,10 @@ def _whole(config: ReconstructConfig, size: Size, device: torch.device) -> Itera
 
     Then runs in processes of their own, which load from Python on.
     """
-    runs = {
-        "first run": ("first", "refuse"),
-        "run": ("second", "refuse"),
-        "run on known cameras": ("second", "remake"),
-    }
-    for name, (folder, finished) in runs.items():
-        output = OutputConfig(folder=f"{config.output.folder}/{folder}", finished=finished)
+    # Each folder has its own encoded cameras.
+    runs = {"first run": "first", "run": "second", "run on known cameras": "second"}
+    for name, folder in runs.items():
+        output = OutputConfig(folder=f"{config.output.folder}/{folder}", finished="remake")
         reset_peak(device)
         with _clock() as parts:
             run_config = replace(config, output=output)

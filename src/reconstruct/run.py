@@ -20,6 +20,7 @@ from ..io.records import weights_digest
 from ..models.data.dataset import ExampleDraw, Unreadable
 from ..models.data.example import Example
 from ..models.recon.scene_decoder import SceneDecoder
+from ..rendering.rasterize import load_kernels
 from ..runtime import InputError, get_logger, rank, seed_everything
 from ..tokenizer.loading import load_statistics
 from .background import BackgroundWriter, read_ahead, writer_threads
@@ -115,6 +116,7 @@ def _reconstruct_scenes(
         BackgroundWriter(threads=writer_threads(device)) as writer,
         tqdm(total=len(waiting), desc="scenes", disable=rank() != 0) as bar,
     ):
+        writer.submit(partial(load_kernels, device, finished.config.rasterizer))
         decoder = cache(partial(_load, finished.config, device, writer.submit))
         held: list[int] = []
 

@@ -47,6 +47,12 @@ def choose_backend(device: torch.device, backend: Backend = "auto") -> Literal["
     return backend
 
 
+def load_kernels(device: torch.device, backend: Backend = "auto") -> None:
+    """Loads gsplat's kernels where they are chosen, so that the first frame need not wait."""
+    if choose_backend(device, backend) == "cuda":
+        import gsplat.cuda._backend  # noqa: F401
+
+
 def rasterize(
     gaussians: Gaussians,
     cameras: Cameras,

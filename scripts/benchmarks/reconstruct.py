@@ -20,6 +20,8 @@ import torch
 from torch import nn
 
 from src.gaussians import Gaussians
+from src.geometry.cameras import Cameras
+from src.geometry.rays import pluecker
 from src.io.clip.clip import ClipPaths, write_clip
 from src.models.data.sampling import ExampleSamplingConfig
 from src.models.recon.blocks import MambaBlock, PatchEmbed
@@ -29,8 +31,9 @@ from src.reconstruct.clock import LOGGER
 from src.reconstruct.config import OutputConfig, ReconstructConfig
 from src.reconstruct.inputs import Scenes, ScenesConfig, WeightsConfig, load_scene_decoder
 from src.reconstruct.run import reconstruct
-from src.tokenizer.cosmos import latent_frames
+from src.tokenizer.cosmos import VideoTokenizer, latent_frames
 from src.tokenizer.loading import load_statistics
+from src.tokenizer.planar import encode as encode_short
 
 from .inputs import (
     FULL,
@@ -196,6 +199,7 @@ def _steps(config: ReconstructConfig, size: Size, device: torch.device) -> Itera
     with timed(rows, "encode Pluecker maps, rays"):
         scene = decoder.prepare(example)
     yield from rows
+    yield from _encoders(decoder.tokenizer, example.cameras.to(device))
     reset_peak(device)
 
     def forward() -> Gaussians:
@@ -212,6 +216,20 @@ def _steps(config: ReconstructConfig, size: Size, device: torch.device) -> Itera
     scores = torch.randn(1, size.gaussians, device=device)
     yield Row("choose the kept Gaussians", seconds(lambda: keep_indices(scores, ratio), 3))
     yield from rendering_rows(gaussians, example.targets, config.render)
+
+
+def _encoders(tokenizer: VideoTokenizer, cameras: Cameras) -> Iterator[Row]:
+    """Yields the time of half a trajectory's maps, and of the networks for short clips on them."""
+    half = pluecker(cameras[0]).transpose(0, 1)[None, 3:]
+
+    def planar() -> torch.Tensor:
+        return encode_short(tokenizer.autoencoder, half)
+
+    usual, short = tokenizer.encode(half), planar().to(tokenizer.dtype)
+    peer = ("the networks for short clips", seconds(planar, 2))
+    yield Row("encode half a trajectory", seconds(lambda: tokenizer.encode(half), 2), peer=peer)
+    distance = (usual.float() - short.float()).norm() / usual.float().norm()
+    yield Row("their distance, relative by norm", float(distance), "")
 
 
 def _breakdown(model: LatentRecon, forward: Callable[[], object]) -> dict[str, float]:

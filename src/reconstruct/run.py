@@ -4,6 +4,7 @@ The processes exchange nothing: scene number i belongs to process i modulo their
 """
 
 from collections.abc import Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, suppress
 from dataclasses import dataclass
 from datetime import timedelta
@@ -151,10 +152,10 @@ def _reconstruct_scenes(
 
 def _load(config: ReconstructConfig, device: torch.device, background: Background) -> SceneDecoder:
     """Loads the networks; encoded Pluecker maps are kept beside the results."""
-    with clocked("load the networks"):
+    with clocked("load the networks"), ThreadPoolExecutor(1) as pool:
+        digest = pool.submit(weights_digest, find_tokenizer(config.weights))
         decoder = load_scene_decoder(config.weights, config.decoder, device)
-    with clocked("digest the tokenizer"):
-        tokenizer = weights_digest(find_tokenizer(config.weights))
+        tokenizer = digest.result()
     decoder.plueckers = PlueckerFiles(
         decoder.plueckers,
         folder=Path(config.output.folder) / PLUECKER_FOLDER,

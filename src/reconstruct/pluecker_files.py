@@ -103,11 +103,11 @@ class PlueckerFiles:
 
     def _write(self, path: Path, maps: Float[Tensor, "traj latent_frame _ lh lw"]) -> None:
         """Writes a file and removes old ones; a full or read-only disk costs only the cache."""
-        from safetensors.torch import save_file
+        from safetensors.torch import save
 
         try:
             with atomic_path(path) as temporary:
-                save_file({"maps": maps, "digest": _digest(path, maps)}, temporary)
+                temporary.write_bytes(save({"maps": maps, "digest": _digest(path, maps)}))
             files = [file for file in self._folder.iterdir() if not is_temporary(file)]
             total = 0
             for file in sorted(files, key=lambda file: file.stat().st_mtime_ns, reverse=True):

@@ -1,5 +1,6 @@
 """The folder of encoded Pluecker maps: never another result than encoding again."""
 
+import json
 import logging
 from collections.abc import Callable
 from dataclasses import replace
@@ -11,6 +12,7 @@ from tiny_scene import TinyInput, files_of
 from torch import Tensor
 
 from src.geometry.cameras import Cameras
+from src.io.video.video import read_video
 from src.models.data.dataset import ExampleDraw
 from src.reconstruct.inputs import Scenes, load_scene_decoder
 from src.reconstruct.pluecker_files import PlueckerFiles, encoding_settings
@@ -166,3 +168,19 @@ def test_settings_and_cameras_are_those_of_the_run(static_input: TinyInput) -> N
     assert torch.equal(early.c2w, example.cameras.c2w)
     assert torch.equal(early.intrinsics, example.cameras.intrinsics)
     assert (early.width, early.height) == (example.cameras.width, example.cameras.height)
+
+
+@pytest.mark.gpu
+def test_runs_on_a_gpu_agree(static_input: TinyInput, tmp_path: Path) -> None:
+    """Frames that are copied or compared before they are rendered; maps of a file that differ."""
+    config = static_input.configure(tmp_path, "num_test_images=1", "device=cuda")
+    found = []
+    for _ in range(3):
+        reconstruct(replace(config, output=replace(config.output, finished="remake")))
+        folder = static_input.results(tmp_path)
+        metrics = json.loads((folder / "scenes/0/metrics.json").read_text())
+        video = read_video(folder / "full_output/sample_0.mp4").float()
+        found.append((metrics["psnr"], video))
+    for ratio, video in found[1:]:
+        assert ratio == pytest.approx(found[0][0], abs=0.01)
+        assert (video - found[0][1]).abs().mean() < 0.1

@@ -7,6 +7,8 @@ Later settings win: --config_default, then --config, then the KEY=VALUE argument
 configs/inference/default.yaml lists the keys; `model.KEY=VALUE` changes a key of the model, listed
 in configs/training/default.yaml. Several processes share the scenes. A stopped run continues when
 it is called again; `overwrite=true` replaces scenes that were made from something else.
+Encoded cameras stay in OUT_DIR_INFERENCE/.pluecker, where another run on the same cameras, size
+and tokenizer finds them (at most pluecker_cache_gb=2; 0: none; it may be deleted at any time).
 
 CLIPS is a folder `<trajectory>/{rgb,pose,intrinsics,latent}/<scene>.*`. Results below
 out_dir_inference (and a folder for the checkpoint, the trajectories, the data set and the time):

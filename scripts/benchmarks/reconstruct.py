@@ -1,12 +1,17 @@
-"""Clips on disk to Gaussians, PLY, rendered frames and videos: the whole run, and its steps.
+"""Clips on disk to Gaussians, PLY, rendered frames and videos: whole runs, and their parts.
 
 At full size on a GPU (six trajectories of 121 frames, 704 x 1280) with random weights of the
 published architectures, at a tiny size elsewhere.
 """
 
+import logging
+import re
+import subprocess
+import sys
 import tempfile
 from collections import defaultdict
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -15,24 +20,20 @@ import torch
 from torch import nn
 
 from src.gaussians import Gaussians
+from src.geometry.cameras import Cameras
+from src.geometry.rays import pluecker
 from src.io.clip.clip import ClipPaths, write_clip
-from src.io.ply import write_ply
-from src.io.video.video import write_video
 from src.models.data.sampling import ExampleSamplingConfig
 from src.models.recon.blocks import MambaBlock, PatchEmbed
 from src.models.recon.decoder import LatentRecon
 from src.models.recon.heads import keep_count, keep_indices
+from src.reconstruct.clock import LOGGER
 from src.reconstruct.config import OutputConfig, ReconstructConfig
 from src.reconstruct.inputs import Scenes, ScenesConfig, WeightsConfig, load_scene_decoder
-from src.reconstruct.pictures import (
-    QUALITY,
-    find_references,
-    render_trajectories,
-    trajectory_quality,
-)
 from src.reconstruct.run import reconstruct
-from src.tokenizer.cosmos import latent_frames
+from src.tokenizer.cosmos import VideoTokenizer, latent_frames
 from src.tokenizer.loading import load_statistics
+from src.tokenizer.planar import encode as encode_short
 
 from .inputs import (
     FULL,
@@ -44,17 +45,42 @@ from .inputs import (
     write_decoder,
     write_tokenizer,
 )
+from .rendering import frames as rendering_rows
 from .row import Row, peak_memory, reset_peak, seconds, timed
 
-SECONDS_BUDGET, MEMORY_BUDGET, FORWARD_BUDGET, FORWARD_MEMORY_BUDGET = 60, 24, 1.6, 22
+SECONDS_BUDGET, PROCESS_BUDGET, MEMORY_BUDGET = 12, 20, 24
+FORWARD_BUDGET, FORWARD_MEMORY_BUDGET = 1.2, 22
+# The configuration of `sample.py` at the tiny size, with the folder of its inputs.
+TINY_SETTINGS = """\
+data_mode: [[lyra_static, 1]]
+img_size: [32, 48]
+num_input_views: 9
+num_views: 12
+num_input_multi_views: 6
+enc_depth: 3
+enc_embed_dim: 32
+enc_num_heads: 1
+gaussians_prune_ratio: 0.8
+"""
+# `sample.py`, which also logs the seconds of its parts.
+PROCESS = """\
+import logging, sys
+logging.getLogger("src.reconstruct.clock").setLevel(logging.DEBUG)
+import sample
+sample.main()
+"""
+PART = re.compile(r"src\.reconstruct\.clock: (.+): ([\d.]+) s$", re.MULTILINE)
+# Parts of other threads than the main one, by the beginning of their names.
+BESIDE = ("write ", "read ", "digest inputs")
+Parts = dict[str, float]
 
 
 def run(device: torch.device) -> Iterator[Row]:
-    """Yields time and peak memory of a whole run, then the time of its steps."""
+    """Yields time and peak memory of whole runs with their parts, then single steps."""
     size = FULL if device.type == "cuda" else TINY
     with tempfile.TemporaryDirectory() as name:
         config = _write_inputs(Path(name), size, device)
-        yield from _whole(config, device)
+        yield from _whole(config, size, device)
         yield from _steps(config, size, device)
 
 
@@ -81,20 +107,89 @@ def _write_inputs(folder: Path, size: Size, device: torch.device) -> Reconstruct
     )
 
 
-def _whole(config: ReconstructConfig, device: torch.device) -> Iterator[Row]:
-    """Measures the command's work twice: the first run also compiles and tunes kernels."""
-    for name in ("first run", "run"):
-        # A folder of its own: finished scenes are left alone.
-        fresh = replace(config, output=OutputConfig(folder=f"{config.output.folder}/{name}"))
+def _whole(config: ReconstructConfig, size: Size, device: torch.device) -> Iterator[Row]:
+    """Measures runs in this process, of which the first also compiles and tunes kernels.
+
+    Then runs in processes of their own, which load from Python on.
+    """
+    # Each folder has its own encoded cameras.
+    runs = {"first run": "first", "run": "second", "run on known cameras": "second"}
+    for name, folder in runs.items():
+        output = OutputConfig(folder=f"{config.output.folder}/{folder}", finished="remake")
         reset_peak(device)
-        elapsed = seconds(partial(reconstruct, fresh), repeats=1, warm_up=0)
-        yield Row(f"{name}, weights and files included", elapsed, budget=SECONDS_BUDGET)
+        with _clock() as parts:
+            run_config = replace(config, output=output)
+            elapsed = seconds(partial(reconstruct, run_config), repeats=1, warm_up=0)
+        yield from _accounted(name, elapsed, parts, SECONDS_BUDGET)
         yield peak_memory(f"{name}, peak memory", device, MEMORY_BUDGET)
+    for name in ("new process", "new process on known cameras"):
+        arguments = [*_arguments(config, size), "output.finished=remake"]
+        command = [sys.executable, "-c", PROCESS, *arguments]
+        texts: list[str] = []
+
+        def call(command: list[str] = command, texts: list[str] = texts) -> None:
+            done = subprocess.run(command, check=True, stderr=subprocess.PIPE, text=True)
+            texts.append(done.stderr)
+
+        elapsed, process_parts = seconds(call, repeats=1, warm_up=0), defaultdict[str, float](float)
+        for part, taken in PART.findall(texts[0]):
+            process_parts[part] += float(taken)
+        yield from _accounted(name, elapsed, process_parts, PROCESS_BUDGET)
+
+
+def _arguments(config: ReconstructConfig, size: Size) -> list[str]:
+    """Returns the arguments with which `sample.py` makes the same run."""
+    folder = Path(config.output.folder)
+    settings = folder.with_name("tiny.yaml")
+    settings.write_text(TINY_SETTINGS)
+    return [
+        *("--config", "configs/demo/lyra_static.yaml"),
+        f"dataset_root={config.scenes.root}",
+        f"ckpt_path={config.weights.path}",
+        f"vae_path={config.weights.tokenizer}",
+        f"out_dir_inference={folder}/process",
+        f"device={config.device}",
+        *([f"config_path=[configs/training/default.yaml,{settings}]"] if size == TINY else []),
+    ]
+
+
+@contextmanager
+def _clock() -> Iterator[Parts]:
+    """Collects the seconds of a run's parts."""
+    parts: Parts = defaultdict(float)
+
+    class Collect(logging.Handler):
+        """Adds up the parts of the same name."""
+
+        def emit(self, record: logging.LogRecord) -> None:
+            """Adds a part."""
+            assert isinstance(record.args, tuple)
+            name, taken = record.args
+            parts[str(name)] += float(str(taken))
+
+    handler = Collect()
+    LOGGER.setLevel(logging.DEBUG)
+    LOGGER.addHandler(handler)
+    try:
+        yield parts
+    finally:
+        LOGGER.removeHandler(handler)
+
+
+def _accounted(name: str, elapsed: float, parts: Parts, budget: float) -> Iterator[Row]:
+    """Yields a run, its parts one after another, what no part names, and the parts beside."""
+    yield Row(f"{name}, weights and files included", elapsed, budget=budget)
+    main = {part: taken for part, taken in parts.items() if not part.startswith(BESIDE)}
+    for part, taken in main.items():
+        yield Row(f"{name}, {part}", taken)
+    yield Row(f"{name}, all else", elapsed - sum(main.values()))
+    for part in parts.keys() - main.keys():
+        yield Row(f"{name}, beside: {part}", parts[part])
 
 
 @torch.no_grad()
-def _steps(config: ReconstructConfig, size: Size, device: torch.device) -> list[Row]:
-    """Measures one step after another; the command overlaps reading, rendering and writing."""
+def _steps(config: ReconstructConfig, size: Size, device: torch.device) -> Iterator[Row]:
+    """Measures one step after another, each to its end."""
     rows: list[Row] = []
     with timed(rows, "load weights"):
         decoder = load_scene_decoder(config.weights, config.decoder, device)
@@ -103,6 +198,8 @@ def _steps(config: ReconstructConfig, size: Size, device: torch.device) -> list[
         example = scenes.first[0]
     with timed(rows, "encode Pluecker maps, rays"):
         scene = decoder.prepare(example)
+    yield from rows
+    yield from _encoders(decoder.tokenizer, example.cameras.to(device))
     reset_peak(device)
 
     def forward() -> Gaussians:
@@ -111,31 +208,28 @@ def _steps(config: ReconstructConfig, size: Size, device: torch.device) -> list[
     gaussians, ratio = forward(), config.decoder.prune_ratio
     assert len(gaussians) == keep_count(size.gaussians, ratio), f"{len(gaussians)} Gaussians"
     assert bool(gaussians.packed().isfinite().all()), "Gaussians that are not finite"
-    rows.append(Row("forward, pruning included", seconds(forward, 3), budget=FORWARD_BUDGET))
-    rows.append(peak_memory("forward, peak memory", device, FORWARD_MEMORY_BUDGET))
+    yield Row("forward, pruning included", seconds(forward, 3), budget=FORWARD_BUDGET)
+    yield peak_memory("forward, peak memory", device, FORWARD_MEMORY_BUDGET)
     if device.type == "cuda":
         parts = _breakdown(decoder.model, forward)
-        rows += [Row(f"forward, {part}", taken) for part, taken in parts.items()]
+        yield from (Row(f"forward, {part}", taken) for part, taken in parts.items())
     scores = torch.randn(1, size.gaussians, device=device)
-    rows.append(Row("choose the kept Gaussians", seconds(lambda: keep_indices(scores, ratio), 3)))
-    folder = Path(config.output.folder) / "steps"
-    with timed(rows, f"write PLY, {len(gaussians)} Gaussians"):
-        write_ply(folder / "scene.ply", gaussians)
-    targets = example.targets
-    for depth, shown in ((False, "colour"), (True, "colour and depth")):
-        options = replace(config.render, depth=depth)
-        with timed(rows, f"render {shown} of {len(targets)} frames"):
-            rendered = list(render_trajectories(gaussians, targets, options))
-    references = find_references(example, decoder.tokenizer, config.output, {})
-    assert references.color is not None
-    with timed(rows, f"PSNR and SSIM of {len(targets)} frames"):
-        for part in rendered:
-            trajectory_quality(part, references.color, example)
-    frames = [part.color.cpu() for part in rendered]
-    with timed(rows, f"write {len(frames)} videos of {len(frames[0])} frames"):
-        for position, clip in enumerate(frames):
-            write_video(folder / f"{position}.mp4", clip, 24, quality=QUALITY)
-    return rows
+    yield Row("choose the kept Gaussians", seconds(lambda: keep_indices(scores, ratio), 3))
+    yield from rendering_rows(gaussians, example.targets, config.render)
+
+
+def _encoders(tokenizer: VideoTokenizer, cameras: Cameras) -> Iterator[Row]:
+    """Yields the time of half a trajectory's maps, and of the networks for short clips on them."""
+    half = pluecker(cameras[0]).transpose(0, 1)[None, 3:]
+
+    def planar() -> torch.Tensor:
+        return encode_short(tokenizer.autoencoder, half)
+
+    usual, short = tokenizer.encode(half), planar().to(tokenizer.dtype)
+    peer = ("the networks for short clips", seconds(planar, 2))
+    yield Row("encode half a trajectory", seconds(lambda: tokenizer.encode(half), 2), peer=peer)
+    distance = (usual.float() - short.float()).norm() / usual.float().norm()
+    yield Row("their distance, relative by norm", float(distance), "")
 
 
 def _breakdown(model: LatentRecon, forward: Callable[[], object]) -> dict[str, float]:

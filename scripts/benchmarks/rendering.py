@@ -1,14 +1,19 @@
-"""Rasterising a picture: the torch twin and, on a GPU, gsplat beside it."""
+"""Rasterising a picture: the torch twin and, on a GPU, gsplat beside it; frames of a scene."""
 
 from collections.abc import Iterator
+from dataclasses import replace
 from functools import partial
 
 import torch
 
 from src.gaussians import Gaussians
 from src.geometry.cameras import Cameras
+from src.models.data.example import Targets
+from src.reconstruct.pictures import render_trajectories
+from src.rendering.binning import bin_splats
 from src.rendering.options import MODES, RasterizeOptions
 from src.rendering.rasterize import Backend, choose_backend, rasterize, rasterize_scenes
+from src.rendering.tiles import TILE
 
 from .row import Row, peak_memory, seconds
 
@@ -16,6 +21,8 @@ COUNT, SIGMA, BUDGET, MEMORY_BUDGET = 18_000, 4.0, 0.7, 1.4
 WIDTH, HEIGHT, FOCAL = 320, 176, 230.0
 # A training step of the small decoder: scenes, frames of each, Gaussians of each.
 SCENES, FRAMES, SCENE_COUNT = 8, 8, 60_000
+# Of a full-size frame with depth.
+FRAME_BUDGET = 6
 
 
 def scene(count: int, device: torch.device, seed: int = 0) -> tuple[Gaussians, Cameras]:
@@ -96,3 +103,103 @@ def _training_step(device: torch.device) -> Iterator[Row]:
         once = seconds(partial(_together, gaussians, cameras, options))
         name = f"{mode} {SCENES} scenes of {FRAMES} frames together, forward and backward"
         yield Row(name, once, peer=("one by one", apart))
+
+
+@torch.no_grad()
+def frames(gaussians: Gaussians, targets: Targets, options: RasterizeOptions) -> Iterator[Row]:
+    """Yields the milliseconds of a frame of the first trajectory, as `sample.py` renders it.
+
+    On a GPU gsplat's `rasterization` is the peer: one call for colour, another one for depth.
+    """
+    chosen = (targets.trajectory == targets.trajectory[0]).nonzero()[:, 0]
+    first = Targets(
+        cameras=targets.cameras[chosen],
+        trajectory=targets.trajectory[chosen],
+        frame=targets.frame[chosen],
+    )
+    on_gpu = choose_backend(gaussians.device) == "cuda"
+    for depth, shown in ((False, "colour"), (True, "colour and depth")):
+        own = replace(options, depth=depth)
+        taken = seconds(lambda own=own: list(render_trajectories(gaussians, first, own)), 3)
+        peer = None
+        if on_gpu:
+            alone = seconds(partial(_gsplat_alone, gaussians, first.cameras, own), 3)
+            peer = ("gsplat alone", 1e3 * alone / len(chosen))
+        budget = FRAME_BUDGET if depth else None
+        yield Row(f"a frame, {shown}", 1e3 * taken / len(chosen), "ms", peer=peer, budget=budget)
+    if on_gpu:
+        yield from _frame_steps(gaussians, first.cameras[:1], options)
+
+
+def _w2c_and_K(cameras: Cameras, device: torch.device) -> tuple[torch.Tensor, torch.Tensor]:
+    exact = cameras.to(device).to(torch.float64)
+    return exact.w2c.float(), exact.K.float()
+
+
+def _gsplat_alone(gaussians: Gaussians, cameras: Cameras, options: RasterizeOptions) -> None:
+    """Renders with gsplat's own function, two frames a call; pictures stay on the GPU."""
+    from gsplat import rasterization
+
+    w2c, K = _w2c_and_K(cameras, gaussians.device)
+    for view, intrinsics in zip(w2c.split(2), K.split(2), strict=True):
+        z = (gaussians.means * view[:, None, 2, :3]).sum(-1) + view[:, None, 2, 3]
+        for colors in [gaussians.colors, z[..., None].expand(-1, -1, 3)][: 1 + options.depth]:
+            rasterization(
+                means=gaussians.means,
+                quats=gaussians.quats,
+                scales=gaussians.scales,
+                opacities=gaussians.opacities,
+                colors=colors,
+                viewmats=view,
+                Ks=intrinsics,
+                width=cameras.width,
+                height=cameras.height,
+                near_plane=options.near,
+                far_plane=options.far,
+                packed=False,
+                with_ut=True,
+                with_eval3d=True,
+            )
+
+
+def _frame_steps(gaussians: Gaussians, camera: Cameras, options: RasterizeOptions) -> Iterator[Row]:
+    """Yields the milliseconds of the steps of one frame: projection, lists of tiles, blending."""
+    from gsplat import (
+        fully_fused_projection_with_ut,
+        isect_offset_encode,
+        isect_tiles,
+        rasterize_to_pixels_eval3d,
+    )
+
+    w2c, K = _w2c_and_K(camera, gaussians.device)
+    size = (camera.width, camera.height)
+    geometry = (gaussians.means, gaussians.quats, gaussians.scales)
+    rows, columns = -(-camera.height // TILE), -(-camera.width // TILE)
+    project = partial(
+        fully_fused_projection_with_ut,
+        *(*geometry, gaussians.opacities, w2c, K, *size),
+        near_plane=options.near,
+        far_plane=options.far,
+    )
+    radii, center, z, *_ = project()
+
+    def gsplats_lists() -> tuple[torch.Tensor, torch.Tensor]:
+        _, keys, ids = isect_tiles(center, radii, z, TILE, columns, rows)
+        return ids, isect_offset_encode(keys, 1, columns, rows)
+
+    ids, starts = gsplats_lists()
+    same = [
+        torch.equal(a, b)
+        for a, b in zip(bin_splats(center, radii, z, (rows, columns)), (ids, starts), strict=True)
+    ]
+    assert all(same), "the lists differ from gsplat's"
+    yield Row("a frame, pairs of splats and tiles", len(ids) / 1e6, "million")
+    yield Row("a frame, projection", 1e3 * seconds(project), "ms")
+    ours = 1e3 * seconds(partial(bin_splats, center, radii, z, (rows, columns)))
+    yield Row("a frame, lists", ours, "ms", peer=("gsplat's", 1e3 * seconds(gsplats_lists)))
+    colors, opacities = gaussians.colors[None], gaussians.opacities[None]
+    blend = partial(
+        rasterize_to_pixels_eval3d,
+        *(*geometry, colors, opacities, w2c, K, *size, TILE, starts, ids),
+    )
+    yield Row("a frame, blending of three channels", 1e3 * seconds(blend), "ms")

@@ -60,6 +60,7 @@ class SampleConfig:
         checkpoint_name: Checkpoint of the run; None for the last.
         average: Use the moving average of the weights if the checkpoint has one.
         tokenizer: Folder of the tokenizer; None for that of the model's configuration.
+        pluecker_cache_gb: Size of the cache of encoded Pluecker maps, in 1e9 bytes.
     """
 
     config_path: str | list[str] = "outputs/training/cosmos3dgs/config.yaml"
@@ -81,6 +82,7 @@ class SampleConfig:
     rasterizer: Backend = "auto"
     trunk_type: TypeName = "auto"
     tokenizer_type: TypeName = "auto"
+    pluecker_cache_gb: float = 2.0
 
 
 def _listed(value: Any) -> Any:
@@ -160,6 +162,7 @@ def compose(sample: SampleConfig, model: DecoderTrainConfig) -> ReconstructConfi
         scenes=scenes,
         output=sample.output,
         device=sample.device,
+        pluecker_cache_gb=sample.pluecker_cache_gb,
     )
 
 

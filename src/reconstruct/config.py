@@ -153,8 +153,13 @@ class ReconstructConfig:
     scenes: ScenesConfig = field(default_factory=ScenesConfig)
     output: OutputConfig = field(default_factory=OutputConfig)
     device: Literal["auto", "cpu", "cuda"] = "auto"
+    # Encoded Pluecker maps that stay in the output folder, for runs on the same cameras; in 1e9
+    # bytes, 0 for none.
+    pluecker_cache_gb: float = 2.0
 
     def __post_init__(self) -> None:
+        if not self.pluecker_cache_gb >= 0:
+            raise InputError("pluecker_cache_gb", self.pluecker_cache_gb, "0 or more")
         together = of_moments(self.output.other_formats) if self.scenes.times else []
         if together and not self.output.writes_ply:
             expected = f"`ply`, too: a moving scene's {together[0]} is made of its PLYs"

@@ -14,6 +14,7 @@ from contextlib import ExitStack, suppress
 from dataclasses import asdict, dataclass, field
 from functools import cached_property
 from pathlib import Path
+from threading import Lock
 from typing import Any, NamedTuple
 
 from ..io.atomic import remove
@@ -23,6 +24,7 @@ from ..io.locks import HeldError, process_lock
 from ..io.records import check_made_from, content_digest, plain, weights_digest
 from ..models.recon.decoder import NOT_STORED
 from ..runtime import InputError
+from .clock import clocked
 from .config import File, OutputConfig, OutputTree, ReconstructConfig
 from .inputs import Scenes, find_decoder, find_tokenizer
 
@@ -145,6 +147,7 @@ class SceneRecord:
     made_from: Mapping[str, object]
     kept: frozenset[Path] = frozenset()
     written: list[str] = field(default_factory=list)
+    lock: Lock = field(default_factory=Lock, repr=False, compare=False)
 
     @staticmethod
     def begin(path: Path, root: Path, made_from: Mapping[str, object], keep: bool) -> "SceneRecord":
@@ -163,10 +166,12 @@ class SceneRecord:
         return SceneRecord(path, root, made_from, kept=kept, written=names)
 
     def add(self, file: Path, write: Callable[[Path], object]) -> None:
-        """Writes a file and notes that it is complete."""
-        write(file)
-        self.written.append(str(file.relative_to(self.root)))
-        self._note({"unfinished": True})
+        """Writes a file and notes that it is complete; several threads may do so at once."""
+        with clocked(f"write {file.name}"):
+            write(file)
+        with self.lock:
+            self.written.append(str(file.relative_to(self.root)))
+            self._note({"unfinished": True})
 
     def finish(self) -> None:
         """Notes that the scene is complete."""

@@ -1,9 +1,6 @@
 """The files of one scene at one time: rendered here, written in the background."""
 
-from collections import deque
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
@@ -15,7 +12,7 @@ from torch import Tensor
 from ..export.chosen import export_path, of_moments
 from ..export.formats import export_scene
 from ..gaussians import Gaussians
-from ..io.atomic import BlockWriter, atomic_path, remove, write_text
+from ..io.atomic import atomic_path, remove, write_text
 from ..io.cameras.file import CameraFile, write_camera_file
 from ..io.image import write_png
 from ..io.ply import read_ply, write_ply
@@ -23,6 +20,8 @@ from ..io.scene import CLIP_FPS, SplatScene
 from ..io.video.video import write_video
 from ..models.data.example import Example
 from ..visualization import colorize_depth, depth_range, depth_wave, side_by_side
+from .background import BackgroundWriter, HostCopy, aside
+from .clock import clocked
 from .config import File, OutputTree, ReconstructConfig
 from .finished import SceneRecord, made_from_path, meta_text, read_record
 from .pictures import (
@@ -35,57 +34,8 @@ from .pictures import (
     write_quality,
 )
 
-Job = Callable[[], object]
-# A job holds the pictures of a trajectory: 85 MB for 31 frames of 704x1280.
-MAX_PENDING = 12
-
-
-class BackgroundWriter(BlockWriter):
-    """Runs jobs in one other thread, in the order in which they were submitted.
-
-    After a failed job no other one runs; the next `submit`, or the end of the block, raises its
-    exception. If the block itself fails, submitted jobs still run, so that finished scenes are not
-    lost. Ctrl-C drops all but the running job.
-    """
-
-    def __init__(self, max_pending: int = MAX_PENDING) -> None:
-        self._pool = ThreadPoolExecutor(1, thread_name_prefix="writer")
-        self._pending: deque[Future[None]] = deque()
-        self._max_pending = max_pending
-        self._stopped = False
-
-    @contextmanager
-    def _block(self) -> Iterator[None]:
-        try:
-            yield
-        except KeyboardInterrupt:
-            self._pool.shutdown(cancel_futures=True)
-            raise
-        finally:
-            self._pool.shutdown()
-        self.flush()
-
-    def submit(self, job: Job) -> None:
-        """Queues a job; waits while too many are pending."""
-        while self._pending and (
-            len(self._pending) >= self._max_pending or self._pending[0].done()
-        ):
-            self._pending.popleft().result()
-        self._pending.append(self._pool.submit(self._run, job))
-
-    def flush(self) -> None:
-        """Waits for all jobs."""
-        while self._pending:
-            self._pending.popleft().result()
-
-    def _run(self, job: Job) -> None:
-        if self._stopped:
-            return
-        # Reset only by a job that succeeds: the mark of a finished scene must not be written after
-        # a failed video.
-        self._stopped = True
-        job()
-        self._stopped = False
+# Returns frames on the CPU; called in a job of the writer.
+Frames = Callable[[], UInt8[Tensor, "_ h w 3"]]
 
 
 @dataclass
@@ -118,32 +68,39 @@ class SceneResults:
         if output.eval_only:
             # One video a trajectory and nothing else, so no depth pass.
             for part in self._render(depth=False):
-                self._queue_video(File.EVALUATION, [part.color.cpu()], part.position)
+                self._queue_video(File.EVALUATION, [HostCopy(part.color)], part.position)
         else:
             self._queue_scene()
         self.written.append(path)
-        self.writer.submit(self.record.finish)
+        self.writer.submit_last(self.record.finish)
         if not output.eval_only:
             self.written.append(meta)
-            self.writer.submit(partial(write_text, meta, meta_text(key)))
+            self.writer.submit_last(partial(write_text, meta, meta_text(key)))
         return self.written
 
     def _queue_scene(self) -> None:
+        """Queues all files; only rendering and depth colours are computed in this thread."""
         self._queue_gaussians()
-        rendered, frames = [], []
-        for part in self._render(self.config.render.depth):
-            rendered.append(part)
-            # The writer starts on this trajectory while the next one is rendered.
-            frames.append(part.color.cpu())
-            self._queue_video(File.TRAJECTORY, frames[-1:], part.position)
-        wave = depth_wave(rendered[0].color[0], _depth(rendered[0])[0]).cpu()
-        self._queue_video(File.WAVE, [wave])
+        rendered: list[RenderedTrajectory] = []
+        frames: list[Frames] = []
+        with clocked("render"):
+            for part in self._render(self.config.render.depth):
+                rendered.append(part)
+                # The writer starts on this trajectory while the next one is rendered.
+                frames.append(HostCopy(part.color))
+                self._queue_video(File.TRAJECTORY, frames[-1:], part.position)
+        with clocked("colour depths"):
+            # The longest video first.
+            self._queue_full(rendered, frames)
+            wave = HostCopy(depth_wave(rendered[0].color[0], _depth(rendered[0])[0]))
         self._queue_video(File.MAIN, [wave, *frames])
-        self._queue_full(rendered, frames)
+        self._queue_video(File.WAVE, [wave])
         self._queue_quality(rendered)
         if self.config.output.sheet:
-            sheet = scene_sheet(self.references.source, rendered, self.references.color)
-            self._queue(File.SHEET, lambda path: write_png(path, sheet))
+            source, color = self.references.source, self.references.color
+            self._queue(
+                File.SHEET, lambda path: write_png(path, scene_sheet(source, rendered, color))
+            )
 
     def _queue_gaussians(self) -> None:
         output, gaussians = self.config.output, self.gaussians
@@ -165,49 +122,52 @@ class SceneResults:
             contents = CameraFile(flat, float(output.fps))
             self._queue(File.CAMERAS, lambda path: write_camera_file(path, contents))
 
-    def _queue_full(
-        self, rendered: Sequence[RenderedTrajectory], frames: Sequence[UInt8[Tensor, "_ h w 3"]]
-    ) -> None:
+    def _queue_full(self, rendered: Sequence[RenderedTrajectory], frames: Sequence[Frames]) -> None:
         """Queues renderings, references and depths side by side; an odd-sized input by itself."""
         output, references = self.config.output, self.references
-        columns = [frames]
+        columns: list[Sequence[Frames]] = [frames]
         if output.reference and references.color is not None:
-            columns.append([references.color[part.targets] for part in rendered])
+            columns.append([partial(references.color.__getitem__, p.targets) for p in rendered])
         clips = references.input
         if clips is not None:
-            lengths = [len(batch) for batch in frames]
-            if clips.shape == (sum(lengths), *frames[0].shape[1:]):
-                columns.append(clips.split(lengths))
+            lengths = [len(part.color) for part in rendered]
+            if clips.shape == (sum(lengths), *rendered[0].color.shape[1:]):
+                columns.append([HostCopy(clip) for clip in clips.split(lengths)])
             else:
-                self._queue_video(File.INPUT, [clips])
+                self._queue_video(File.INPUT, [HostCopy(clips)])
         columns.append(_depth_colors([_depth(part) for part in rendered]))
         if output.reference_depth and references.depth is not None:
             columns.append(_depth_colors([references.depth[part.targets] for part in rendered]))
-        # Joined batch by batch while the video is written.
-        self._queue_video(File.FULL, map(side_by_side, zip(*columns, strict=True)))
+        # Joined trajectory by trajectory while the video is written.
+        rows = [partial(_joined, parts) for parts in zip(*columns, strict=True)]
+        self._queue_video(File.FULL, rows)
 
     def _queue_quality(self, rendered: Sequence[RenderedTrajectory]) -> None:
-        color, key = self.references.color, self.example.key
+        color, example = self.references.color, self.example
         if not self.config.output.metrics or color is None:
             return
-        figures = [
-            frame for part in rendered for frame in trajectory_quality(part, color, self.example)
-        ]
-        if figures:
-            self._queue(File.METRICS, lambda path: write_quality(path, key, figures))
+        compared = example.comparable()
+        parts = [part for part in rendered if compared[part.targets].any()]
+
+        def write(path: Path) -> None:
+            found = [trajectory_quality(part, color, example) for part in parts]
+            write_quality(path, example.key, [frame for part in found for frame in part])
+
+        if parts:
+            self._queue(File.METRICS, write)
 
     def _render(self, depth: bool) -> Iterator[RenderedTrajectory]:
         options = replace(self.config.render, depth=depth)
         targets, backend = self.example.targets, self.config.rasterizer
         return render_trajectories(self.gaussians, targets, options, backend=backend)
 
-    def _queue_video(
-        self, file: File, batches: Iterable[UInt8[Tensor, "_ h w 3"]], position: int = 0
-    ) -> None:
+    def _queue_video(self, file: File, batches: Sequence[Frames], position: int = 0) -> None:
         fps = self.config.output.fps
-        self._queue(
-            file, lambda path: write_video(path, iter(batches), fps, quality=QUALITY), position
-        )
+
+        def write(path: Path) -> None:
+            write_video(path, (batch() for batch in batches), fps, quality=QUALITY)
+
+        self._queue(file, write, position)
 
     def _queue(self, file: File, write: Callable[[Path], object], position: int = 0) -> None:
         """Queues the job that writes a file, unless the file is there from a stopped run."""
@@ -217,7 +177,8 @@ class SceneResults:
     def _queue_path(self, path: Path, write: Callable[[Path], object]) -> None:
         self.written.append(path)
         if path not in self.record.kept:
-            self.writer.submit(partial(self.record.add, path, write))
+            job = partial(self.record.add, path, write)
+            self.writer.submit(aside(self.gaussians.device, job))
 
 
 def export_moments(config: ReconstructConfig, trees: Mapping[int, OutputTree], index: int) -> None:
@@ -254,10 +215,14 @@ def _depth(rendered: RenderedTrajectory) -> Float[Tensor, "frame h w"]:
     return rendered.depth
 
 
-def _depth_colors(parts: Sequence[Float[Tensor, "_ h w"]]) -> list[UInt8[Tensor, "_ h w 3"]]:
-    """Returns depths as colours on the CPU, on one scale for all parts."""
+def _depth_colors(parts: Sequence[Float[Tensor, "_ h w"]]) -> list[Frames]:
+    """Returns depths as colours, on one scale for all parts."""
     limits = depth_range(torch.cat(list(parts)))
-    return [colorize_depth(part, limits).cpu() for part in parts]
+    return [HostCopy(colorize_depth(part, limits)) for part in parts]
+
+
+def _joined(columns: Sequence[Frames]) -> UInt8[Tensor, "frame h _ 3"]:
+    return side_by_side([column() for column in columns])
 
 
 def _write_tensor(path: Path, gaussians: Gaussians) -> None:

@@ -3,32 +3,36 @@
 The processes exchange nothing: scene number i belongs to process i modulo their number.
 """
 
-from collections.abc import Callable, Iterable, Iterator
-from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import ExitStack
+from collections.abc import Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack, suppress
+from dataclasses import dataclass
 from datetime import timedelta
-from itertools import chain
+from functools import cache, partial
 from pathlib import Path
-from typing import TypeVar
+from typing import NamedTuple
 
 import torch
 from tqdm import tqdm
 
 from ..export.chosen import try_formats
 from ..gaussians import Gaussians
-from ..models.data.dataset import ExampleDraw
+from ..io.records import weights_digest
+from ..models.data.dataset import ExampleDraw, Unreadable
 from ..models.data.example import Example
 from ..models.recon.scene_decoder import SceneDecoder
+from ..rendering.rasterize import load_kernels
 from ..runtime import InputError, get_logger, rank, seed_everything
 from ..tokenizer.loading import load_statistics
+from .background import BackgroundWriter, read_ahead, writer_threads
+from .clock import clocked
 from .config import OutputTree, ReconstructConfig
 from .finished import Claim, FinishedScenes, claim_scenes, missing_files, remove_leftovers
 from .inputs import Scenes, find_decoder, find_tokenizer, load_scene_decoder
 from .pictures import find_references, write_grids
-from .results import BackgroundWriter, SceneResults, export_moments
+from .pluecker_files import PLUECKER_FOLDER, Background, PlueckerFiles, encoding_settings
+from .results import SceneResults, export_moments
 
-T = TypeVar("T")
-U = TypeVar("U")
 LOGGER = get_logger(__name__)
 SEED = 0
 # A process that has finished its scenes may wait this long for the others.
@@ -45,12 +49,14 @@ def reconstruct(config: ReconstructConfig) -> None:
         raise InputError("device", config.device, "cpu or auto: no CUDA device answers")
     # Without a GPU, `cpu=True` is needed for processes to find each other.
     on_cpu = config.device == "cpu" or not torch.cuda.is_available()
-    state = PartialState(cpu=on_cpu, timeout=LONGEST_WAIT)
-    device = state.device or torch.device("cpu")
-    seed_everything(SEED)
-    # A missing package is named before any network is loaded.
-    try_formats(config.output.other_formats)
-    scenes = Scenes(config.scenes, load_statistics(find_tokenizer(config.weights)))
+    with clocked("set up the device"):
+        state = PartialState(cpu=on_cpu, timeout=LONGEST_WAIT)
+        device = state.device or torch.device("cpu")
+        seed_everything(SEED)
+        # A missing package is named before any network is loaded.
+        try_formats(config.output.other_formats)
+    with clocked("find the scenes"):
+        scenes = Scenes(config.scenes, load_statistics(find_tokenizer(config.weights)))
     trees = _output_trees(config, scenes)
     mine = range(state.process_index, len(scenes.keys), state.num_processes)
     finished = FinishedScenes(config, scenes)
@@ -61,8 +67,7 @@ def reconstruct(config: ReconstructConfig) -> None:
     waiting = [index for index in mine if finished.unfinished(trees, index)]
     LOGGER.info("%d scenes, %d of this process unfinished", len(scenes.keys), len(waiting))
     if waiting:
-        decoder = load_scene_decoder(config.weights, config.decoder, device)
-        _reconstruct_scenes(decoder, finished, trees, waiting)
+        _reconstruct_scenes(device, finished, trees, waiting)
     moments = {time: tree for time, tree in trees.items() if time is not None}
     for index in mine if moments else ():
         export_moments(config, moments, index)
@@ -89,37 +94,55 @@ def _output_trees(config: ReconstructConfig, scenes: Scenes) -> Trees:
     return trees
 
 
+class ReadScene(NamedTuple):
+    """A scene at the first time, and its record at each claimed time."""
+
+    result: Example | Unreadable
+    records: dict[int | None, dict[str, object]]
+
+
 @torch.no_grad()
 def _reconstruct_scenes(
-    decoder: SceneDecoder, finished: FinishedScenes, trees: Trees, waiting: list[int]
+    device: torch.device, finished: FinishedScenes, trees: Trees, waiting: list[int]
 ) -> None:
     """Decodes each scene while the next one is read and earlier results are written.
 
-    Scenes that another run is making come last, if they are still unfinished then.
+    The weights are loaded, and the maps of a scene's cameras encoded, while its latents and
+    pictures are read. Scenes that another run is making come last, if they are still unfinished.
     """
     dataset = finished.scenes.first
     written: list[tuple[OutputTree, int, list[Path]]] = []
     with (
         ExitStack() as stack,
-        BackgroundWriter() as writer,
+        BackgroundWriter(threads=writer_threads(device)) as writer,
         tqdm(total=len(waiting), desc="scenes", disable=rank() != 0) as bar,
     ):
+        writer.submit(partial(load_kernels, device, finished.config.rasterizer))
+        decoder = cache(partial(_load, finished.config, device, writer.submit))
         held: list[int] = []
+
+        def encode_cameras(claim: Claim) -> None:
+            cameras = None
+            # The thread that reads the whole scene reports the error.
+            with suppress(InputError):
+                cameras = dataset.cameras(ExampleDraw(claim.index))
+            networks = decoder()
+            if cameras is not None:
+                with clocked("encode Pluecker maps"):
+                    networks.plueckers(cameras, device)
+
         # In two passes: a run that waits for another must not hold what the other waits for.
         for claims in (
             claim_scenes(waiting, finished, trees, stack=stack, held=held),
             claim_scenes(held, finished, trees, stack=stack),
         ):
-            for claim, result in read_ahead(
-                lambda claim: dataset.try_read(ExampleDraw(claim.index)), claims
-            ):
-                first = dataset.accept(result)
+            for claim, read in read_ahead(partial(_read, finished), claims, encode_cameras):
+                first = dataset.accept(read.result)
                 if first is None:
                     continue
-                written += _make_scene(
-                    decoder, finished, trees, writer=writer, claim=claim, first=first
-                )
-                writer.submit(claim.release)
+                scene = ClaimedScene(finished, claim, first, records=read.records)
+                written += scene.make(decoder(), trees, writer)
+                writer.submit_last(claim.release)
                 bar.update()
             writer.flush()
     gone = [path for tree, index, files in written for path in missing_files(tree, index, files)]
@@ -127,52 +150,73 @@ def _reconstruct_scenes(
         raise InputError(gone[0], f"{len(gone)} files are gone", "results that nobody removes")
 
 
-def read_ahead(read: Callable[[U], T], items: Iterable[U]) -> Iterator[tuple[U, T]]:
-    """Yields `(item, read(item))` while the next item is read."""
-    with ThreadPoolExecutor(1, thread_name_prefix="reader") as reader:
-        submitted = ((item, reader.submit(read, item)) for item in items)
-        pending: tuple[U, Future[T]] | None = None
-        for following in chain(submitted, [None]):
-            if pending is not None:
-                yield pending[0], pending[1].result()
-            pending = following
+def _load(config: ReconstructConfig, device: torch.device, background: Background) -> SceneDecoder:
+    """Loads the networks; encoded Pluecker maps are kept beside the results."""
+    with clocked("load the networks"), ThreadPoolExecutor(1) as pool:
+        digest = pool.submit(weights_digest, find_tokenizer(config.weights))
+        decoder = load_scene_decoder(config.weights, config.decoder, device)
+        tokenizer = digest.result()
+    decoder.plueckers = PlueckerFiles(
+        decoder.plueckers,
+        folder=Path(config.output.folder) / PLUECKER_FOLDER,
+        most_bytes=int(config.pluecker_cache_gb * 1e9),
+        made_by=encoding_settings(decoder, tokenizer),
+        background=background,
+    )
+    return decoder
 
 
-def _make_scene(
-    decoder: SceneDecoder,
-    finished: FinishedScenes,
-    trees: Trees,
-    writer: BackgroundWriter,
-    claim: Claim,
-    first: Example,
-) -> Iterator[tuple[OutputTree, int, list[Path]]]:
-    """Decodes and renders a scene, read at the first time, at each claimed time.
+def _read(finished: FinishedScenes, claim: Claim) -> ReadScene:
+    """Reads a scene, and the record of its files as they are now."""
+    with clocked("read latents and pictures"):
+        result = finished.scenes.first.try_read(ExampleDraw(claim.index))
+    times = claim.times if isinstance(result, Example) else []
+    with clocked("digest inputs and weights"):
+        return ReadScene(result, {time: finished.record(claim.index, time) for time in times})
 
-    Yields the tree, the number and the queued files at each time.
-    """
-    config, scenes = finished.config, finished.scenes
-    # Taken now, from the files as they were when the scene was read.
-    records = {time: finished.record(claim.index, time) for time in claim.times}
-    # Computed once for all target times.
-    prepared = decoder.prepare(first)
-    references = None
-    for time in claim.times:
-        example = scenes.at_time(first, claim.index, time)
-        if references is None or example.targets is not first.targets:
-            meta = scenes.meta(example)
-            references = find_references(example, decoder.tokenizer, config.output, meta=meta)
-        gaussians = decoder.gaussians(prepared, _target_time(decoder, example))
-        _check_finite(example.key, gaussians)
-        results = SceneResults(
-            config=config,
-            writer=writer,
-            tree=trees[time],
-            index=claim.index,
-            example=example,
-            references=references,
-            gaussians=gaussians,
-        )
-        yield trees[time], claim.index, results.write(records[time])
+
+@dataclass(frozen=True)
+class ClaimedScene:
+    """A scene that is read at the first time, and its record at each claimed time."""
+
+    finished: FinishedScenes
+    claim: Claim
+    first: Example
+    records: Mapping[int | None, Mapping[str, object]]
+
+    def make(
+        self, decoder: SceneDecoder, trees: Trees, writer: BackgroundWriter
+    ) -> Iterator[tuple[OutputTree, int, list[Path]]]:
+        """Decodes and renders the scene at each claimed time.
+
+        Yields the tree, the number and the queued files at each time.
+        """
+        config, scenes, index = self.finished.config, self.finished.scenes, self.claim.index
+        # Computed once for all target times.
+        with clocked("prepare"):
+            prepared = decoder.prepare(self.first)
+        references = None
+        for time in self.claim.times:
+            example = scenes.at_time(self.first, index, time)
+            if references is None or example.targets is not self.first.targets:
+                meta = scenes.meta(example)
+                with clocked("find references"):
+                    references = find_references(
+                        example, decoder.tokenizer, config.output, meta=meta
+                    )
+            with clocked("decode"):
+                gaussians = decoder.gaussians(prepared, _target_time(decoder, example))
+                _check_finite(example.key, gaussians)
+            results = SceneResults(
+                config=config,
+                writer=writer,
+                tree=trees[time],
+                index=index,
+                example=example,
+                references=references,
+                gaussians=gaussians,
+            )
+            yield trees[time], index, results.write(self.records[time])
 
 
 def _check_finite(key: str, gaussians: Gaussians) -> None:

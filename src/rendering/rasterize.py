@@ -14,9 +14,17 @@ from torch import Tensor
 from ..gaussians import Gaussians
 from ..geometry.cameras import Cameras
 from ..runtime import InputError
+from .binning import bin_splats, is_worthwhile
 from .options import DEFAULTS, RasterizeOptions, Render
 from .reference import rasterize_torch
+from .tiles import TILE
 
+# Colour, alpha and depth.
+Pictures = tuple[
+    Float[Tensor, "scene frame height width 3"],
+    Float[Tensor, "scene frame height width 1"],
+    Float[Tensor, "scene frame height width 1"],
+]
 Backend = Literal["auto", "cuda", "torch"]
 
 # Frames x Gaussians of one kernel launch, which bounds the memory of its lists.
@@ -37,6 +45,12 @@ def choose_backend(device: torch.device, backend: Backend = "auto") -> Literal["
     if backend == "auto":
         return "cuda" if device.type == "cuda" and installed else "torch"
     return backend
+
+
+def load_kernels(device: torch.device, backend: Backend = "auto") -> None:
+    """Loads gsplat's kernels where they are chosen, so that the first frame need not wait."""
+    if choose_backend(device, backend) == "cuda":
+        import gsplat.cuda._backend  # noqa: F401
 
 
 def rasterize(
@@ -169,52 +183,100 @@ def _call_gsplat(
     K: Float[Tensor, "scene frame 3 3"],
     size: tuple[int, int],
     options: RasterizeOptions,
-) -> tuple[
-    Float[Tensor, "scene frame height width 3"],
-    Float[Tensor, "scene frame height width 1"],
-    Float[Tensor, "scene frame height width 1"],
-]:
-    """Colour, alpha and depth.
-
-    The released kernels of mode "3dgut" abort the process for other than three channels: there a
-    second launch renders depth as a grey colour, which is divided by alpha here.
-    """
+) -> Pictures:
+    """Colour, alpha and depth."""
     from gsplat import rasterization
 
-    ewa = options.mode == "ewa"
-    own: dict[str, Any] = {"render_mode": "RGB+ED" if options.depth else "RGB"}
-    if not ewa:
-        own = {"with_ut": True, "with_eval3d": True}
+    if options.mode == "3dgut":
+        return _call_3dgut(gaussians, w2c, K, size=size, options=options)
+    color, alpha, _ = rasterization(
+        means=gaussians.means,
+        quats=gaussians.quats,
+        scales=gaussians.scales,
+        opacities=gaussians.opacities,
+        colors=gaussians.colors,
+        viewmats=w2c,
+        Ks=K,
+        width=size[0],
+        height=size[1],
+        near_plane=options.near,
+        far_plane=options.far,
+        packed=False,
+        backgrounds=_background(w2c, options.background),
+        render_mode="RGB+ED" if options.depth else "RGB",
+    )
+    return color[..., :3], alpha, color[..., 3:] if options.depth else torch.zeros_like(alpha)
 
-    def launch(
-        colors: Float[Tensor, "scene *frame gaussian 3"], background: tuple[float, float, float]
-    ) -> tuple[Float[Tensor, "scene frame height width _"], Tensor]:
+
+def _call_3dgut(
+    gaussians: Gaussians,
+    w2c: Float[Tensor, "scene frame 4 4"],
+    K: Float[Tensor, "scene frame 3 3"],
+    size: tuple[int, int],
+    options: RasterizeOptions,
+) -> Pictures:
+    """Colour, alpha and depth from one projection and one sorting.
+
+    The steps of gsplat's `rasterization`. Its blending kernel aborts the process for other than
+    three channels: a second launch blends depth as a grey colour, which is divided by alpha here.
+    """
+    from gsplat import (
+        fully_fused_projection_with_ut,
+        isect_offset_encode,
+        isect_tiles,
+        rasterize_to_pixels_eval3d,
+    )
+
+    width, height = size
+    shape, rows, columns = w2c.shape[:2], -(-height // TILE), -(-width // TILE)
+    geometry = (gaussians.means, gaussians.quats, gaussians.scales)
+    radii, means2d, z, *_ = fully_fused_projection_with_ut(
+        *geometry,
+        gaussians.opacities,
+        w2c,
+        K,
+        width,
+        height,
+        near_plane=options.near,
+        far_plane=options.far,
+    )
+    if is_worthwhile(len(gaussians), rows * columns):
+        ids, starts = bin_splats(means2d, radii, z, (rows, columns))
+    else:
+        _, keys, ids = isect_tiles(means2d, radii, z, TILE, columns, rows)
+        starts = isect_offset_encode(keys, shape.numel(), columns, rows)
+        starts = starts.reshape(*shape, rows, columns)
+    opacities = gaussians.opacities[:, None].expand(*shape, -1)
+
+    def blend(
+        colors: Float[Tensor, "scene frame gaussian 3"], background: tuple[float, float, float]
+    ) -> tuple[Float[Tensor, "scene frame height width 3"], Tensor]:
         """The Gaussians in `colors`, and their alpha."""
-        pictures, alpha, _ = rasterization(
-            means=gaussians.means,
-            quats=gaussians.quats,
-            scales=gaussians.scales,
-            opacities=gaussians.opacities,
-            colors=colors,
-            viewmats=w2c,
-            Ks=K,
-            width=size[0],
-            height=size[1],
-            near_plane=options.near,
-            far_plane=options.far,
-            packed=False,
-            backgrounds=w2c.new_tensor(background).expand(*w2c.shape[:2], 3).contiguous(),
-            **own,
+        return rasterize_to_pixels_eval3d(
+            *geometry,
+            colors,
+            opacities,
+            w2c,
+            K,
+            width,
+            height,
+            TILE,
+            starts,
+            ids,
+            backgrounds=_background(w2c, background),
         )
-        return pictures, alpha
 
-    color, alpha = launch(gaussians.colors, options.background)
+    color, alpha = blend(gaussians.colors[:, None].expand(*shape, -1, -1), options.background)
     if not options.depth:
         return color, alpha, torch.zeros_like(alpha)
-    if ewa:
-        return color[..., :3], alpha, color[..., 3:]
     # A sum of products, not a matrix product: those may run in TF32.
     row = w2c[:, :, None, 2]
     z = (gaussians.means.detach()[:, None] * row[..., :3]).sum(-1) + row[..., 3]
-    weighted, weight = launch(z[..., None].expand(-1, -1, -1, 3), (0.0, 0.0, 0.0))
+    weighted, weight = blend(z[..., None].expand(-1, -1, -1, 3), (0.0, 0.0, 0.0))
     return color, alpha, weighted[..., :1] / weight.clamp(min=1e-10)
+
+
+def _background(
+    w2c: Float[Tensor, "scene frame 4 4"], color: tuple[float, float, float]
+) -> Float[Tensor, "scene frame 3"]:
+    return w2c.new_tensor(color).expand(*w2c.shape[:2], 3).contiguous()

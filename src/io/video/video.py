@@ -5,12 +5,14 @@ are refused, not padded, because cameras and latents fix the exact size.
 """
 
 from collections.abc import Iterable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from fractions import Fraction
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import numpy as np
 import torch
 from jaxtyping import UInt8
 from torch import Tensor
@@ -23,11 +25,14 @@ from .shown_frame import CONVERSION_THREADS
 from .timeline import OpenVideo, frame_rate, listed_times, read_timeline
 
 if TYPE_CHECKING:
+    from av import VideoFrame
     from av.video.stream import VideoStream
 
 # One key frame a second at 24 fps: against the encoder's default of 250, 8 % more bytes, and a
 # third of the time to decode a single frame of a 121-frame clip.
 KEYFRAME_INTERVAL = 24
+# The colours of a larger frame take milliseconds to convert.
+LARGE_PIXELS = 1 << 20
 
 
 @dataclass(frozen=True)
@@ -140,24 +145,38 @@ class VideoWriter(BlockWriter):
 
     def write(self, frames: UInt8[Tensor, "frame h w 3"]) -> None:
         """Append frames, from any device."""
-        import av
-
         height, width = frames.shape[1:3]
         if self._stream is None:
             self._stream = self._add_stream(height, width)
         size = (self._stream.height, self._stream.width)
         assert (height, width) == size, f"frames of {(height, width)} after {size}"
-        for frame in frames.cpu().contiguous().numpy():
-            # The ffmpeg command subsamples colours with this filter, too.
-            picture = self._reformatter.reformat(
-                av.VideoFrame.from_ndarray(frame, format="rgb24"),
-                format="yuv420p",
-                interpolation="BICUBIC",
-                threads=CONVERSION_THREADS,
-            )
+        for picture in self._converted(list(frames.cpu().contiguous().numpy())):
             picture.pts = self.num_frames
             self._container.mux(self._stream.encode(picture))
             self.num_frames += 1
+
+    def _converted(self, frames: list[UInt8[np.ndarray, "h w 3"]]) -> Iterator["VideoFrame"]:
+        """Yields frames as the encoder takes them; converts a large one while it encodes."""
+        if not frames or frames[0].size < 3 * LARGE_PIXELS:
+            yield from map(self._convert, frames)
+            return
+        with ThreadPoolExecutor(1) as pool:
+            ahead = pool.submit(self._convert, frames[0])
+            for frame in frames[1:]:
+                ahead, ready = pool.submit(self._convert, frame), ahead
+                yield ready.result()
+            yield ahead.result()
+
+    def _convert(self, frame: UInt8[np.ndarray, "h w 3"]) -> "VideoFrame":
+        import av
+
+        # The ffmpeg command subsamples colours with this filter, too.
+        return self._reformatter.reformat(
+            av.VideoFrame.from_ndarray(frame, format="rgb24"),
+            format="yuv420p",
+            interpolation="BICUBIC",
+            threads=CONVERSION_THREADS,
+        )
 
     def _add_stream(self, height: int, width: int) -> "VideoStream":
         if height % 2 or width % 2 or height * width == 0:

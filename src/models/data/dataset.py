@@ -12,10 +12,11 @@ from typing import Literal, NamedTuple
 import numpy as np
 from torch.utils.data import Dataset
 
+from ...geometry.cameras import Cameras
 from ...io.clip.clip import ClipPaths, list_keys, list_trajectories
 from ...runtime import InputError, get_logger
 from ...tokenizer.cosmos import LatentStatistics
-from .example import Example, assemble
+from .example import Example, assemble, input_cameras
 from .reading import ReadingConfig, SceneReader
 from .registry import DatasetSpec
 from .sampling import (
@@ -193,6 +194,10 @@ class ClipDataset(Dataset[Example]):
 
     def __iter__(self) -> Iterator[Example]:
         return (self[index] for index in range(len(self)))
+
+    def cameras(self, draw: ExampleDraw) -> Cameras:
+        """Reads the input cameras of an example, without its pictures and latents."""
+        return input_cameras(*self._select(draw), self.spec.scene_scale)[0]
 
     def try_read(self, draw: ExampleDraw) -> Example | Unreadable:
         """Reads one scene, or returns why it cannot be read."""

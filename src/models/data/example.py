@@ -115,8 +115,7 @@ def assemble(
     scale. Raises `InputError` for a file that cannot be read or does not fit, by name.
     """
     inputs = list(zip(selection.trajectories, selection.inputs, strict=True))
-    cameras = [reader.cameras(name, frames) for name, frames in inputs]
-    reference = cameras[0].c2w[0]
+    cameras, reference = input_cameras(reader, selection, scene_scale)
     pictures = _read_pictures(reader, selection, reading)
     latents = video = None
     if reading.latents:
@@ -134,7 +133,7 @@ def assemble(
     return Example(
         key=reader.key,
         trajectories=selection.trajectories,
-        cameras=Cameras.stack([_place(part, reference, scene_scale) for part in cameras]),
+        cameras=cameras,
         latents=latents,
         video=video,
         source_times=(frames - first) / span,
@@ -142,6 +141,19 @@ def assemble(
         targets=replace(targets, cameras=_place(targets.cameras, reference, scene_scale)),
         target_frame=frame,
     )
+
+
+def input_cameras(
+    reader: SceneReader, selection: Selection, scene_scale: float
+) -> tuple[Cameras, Float[Tensor, "4 4"]]:
+    """Returns the cameras [trajectory, frame] of the inputs as an example has them.
+
+    The second value is the pose in the files, camera-to-world, to which they are relative.
+    """
+    inputs = zip(selection.trajectories, selection.inputs, strict=True)
+    cameras = [reader.cameras(name, frames) for name, frames in inputs]
+    reference = cameras[0].c2w[0]
+    return Cameras.stack([_place(part, reference, scene_scale) for part in cameras]), reference
 
 
 def _read_pictures(reader: SceneReader, selection: Selection, reading: ReadingConfig) -> Pictures:

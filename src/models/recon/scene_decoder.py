@@ -4,7 +4,7 @@ The inputs that don't depend on the target time (latents, encoded Pluecker maps,
 source times) are prepared once a scene. A dynamic scene is then decoded once for each target time.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
@@ -22,6 +22,7 @@ from ..data.example import Example
 from .decoder import LatentRecon
 
 TypeName = Literal["auto", "bfloat16", "float32"]
+Plueckers = Callable[[Cameras, torch.device], Tensor]
 
 
 def floating_type(name: TypeName, device: torch.device) -> torch.dtype:
@@ -65,7 +66,8 @@ class SceneDecoder:
         """Keeps up to `pluecker_bytes` of encoded Pluecker maps, for scenes that are seen again."""
         self.model, self.tokenizer = model, tokenizer
         precision = model.config.precision
-        self._plueckers = PlueckerEncoder(tokenizer.encode, precision, pluecker_bytes)
+        # Returns encoded Pluecker maps of cameras (trajectory, frame) on a device.
+        self.plueckers: Plueckers = PlueckerEncoder(tokenizer.encode, precision, pluecker_bytes)
         # By picture size, the only property of a scene that an encoded time depends on.
         self._time_encoders: dict[tuple[int, int], TimeEncoder] = {}
 
@@ -107,7 +109,7 @@ class SceneDecoder:
             InputError: latents that don't belong to pictures of this size and number.
         """
         seen = Cameras.concatenate([example.cameras for example in examples])
-        pluecker = self._plueckers(seen, self.device).to(self.dtype)
+        pluecker = self.plueckers(seen, self.device).to(self.dtype)
         config, size, source_times = self.model.config, (seen.height, seen.width), None
         rays = [
             coarse_rays(example.cameras.to(self.device), COMPRESSION, config.precision)

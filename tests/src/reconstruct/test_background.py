@@ -2,11 +2,18 @@
 
 import threading
 import time
+from functools import partial
 
 import pytest
+import torch
 
-from src.reconstruct.results import BackgroundWriter
-from src.reconstruct.run import read_ahead
+from src.reconstruct.background import (
+    BackgroundWriter,
+    HostCopy,
+    aside,
+    read_ahead,
+    writer_threads,
+)
 
 
 def test_jobs_run_in_order_beside_the_main_thread() -> None:
@@ -111,3 +118,74 @@ def test_errors_of_reading_reach_the_reader() -> None:
         for item, _ in read_ahead(lambda item: 1 // item, [2, 1, 0, 3]):
             seen.append(item)
     assert seen == [2, 1]
+
+
+def test_the_last_job_waits_for_all_threads() -> None:
+    """A scene that is marked as finished while another thread still writes its longest video."""
+    done: list[str] = []
+    release = threading.Event()
+
+    def slow() -> None:
+        assert release.wait(10)
+        done.append("slow")
+
+    with BackgroundWriter(threads=3) as writer:
+        writer.submit(slow)
+        writer.submit(lambda: done.append("fast"))
+        writer.submit_last(lambda: done.append("mark"))
+        writer.submit(lambda: done.append("next"))
+        while len(done) < 2:
+            time.sleep(0.01)
+        release.set()
+    assert sorted(done[:2]) == ["fast", "next"] and done[2:] == ["slow", "mark"]
+
+
+def test_no_last_job_after_a_failed_one() -> None:
+    """The mark of a scene one of whose videos failed in another thread."""
+    done: list[str] = []
+
+    def fail() -> None:
+        time.sleep(0.1)
+        raise OSError("disk full")
+
+    with pytest.raises(OSError, match="disk full"), BackgroundWriter(threads=4) as writer:
+        writer.submit(fail)
+        writer.submit_last(lambda: done.append("mark"))
+    assert not done
+
+
+def test_what_runs_meanwhile_precedes_the_value() -> None:
+    """Cameras that are encoded after the pictures were read, or those of another scene."""
+    order: list[str] = []
+    reading = read_ahead(lambda item: item, [1, 2], lambda item: order.append(f"during {item}"))
+    for item, _ in reading:
+        order.append(f"got {item}")
+    assert order == ["during 1", "got 1", "during 2", "got 2"]
+
+
+def test_writers_of_a_gpu_share_the_cores(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A CPU whose renderer has to share its cores, or a GPU that waits for a single writer."""
+    for cores, expected in ((1, 1), (2, 1), (16, 8), (128, 8)):
+        monkeypatch.setattr("src.reconstruct.background._cores", lambda cores=cores: cores)
+        assert writer_threads(torch.device("cuda")) == expected
+        assert writer_threads(torch.device("cpu")) == 1
+
+
+@pytest.mark.gpu
+def test_frames_are_copied_when_they_are_rendered() -> None:
+    """A copy on a stream of its own that overtakes the kernels which write the frames."""
+    device = torch.device("cuda")
+    with BackgroundWriter(threads=4) as writer:
+        for round_number in range(20):
+            frames = torch.zeros(8, 512, 512, 3, dtype=torch.uint8, device=device)
+            for _ in range(30):
+                frames += 1
+            copy = HostCopy(frames + round_number)
+            for _ in range(2):
+                job = partial(_check_level, copy, 30 + round_number)
+                writer.submit(aside(device, job))
+            del frames
+
+
+def _check_level(copy: HostCopy, level: int) -> None:
+    assert (copy() == level).all()

@@ -4,19 +4,19 @@ import os
 import sys
 from collections.abc import Callable
 from pathlib import Path
-from types import ModuleType
 
 import numpy as np
 import pytest
 import torch
+from fake_gsplat import GsplatFromTheTwin
 from torch import Tensor
 
 from src.gaussians import Gaussians
-from src.geometry.cameras import Cameras, invert_rigid, matrix_to_intrinsics
+from src.geometry.cameras import Cameras
+from src.rendering import binning
 from src.rendering import rasterize as seam
 from src.rendering.options import MODES, Mode, RasterizeOptions, Render
 from src.rendering.rasterize import choose_backend, rasterize, rasterize_scenes
-from src.rendering.reference import rasterize_torch
 from src.runtime import InputError
 
 MakeScene = Callable[..., tuple[Gaussians, Cameras]]
@@ -75,66 +75,8 @@ def test_rendering_is_float32_under_autocast(make_scene: MakeScene) -> None:
         torch.testing.assert_close(gradients[name], cast_gradients[name])
 
 
-def gsplat_from_the_twin(calls: list[str]) -> ModuleType:
-    """A module with gsplat's signature and conventions that renders with the twin."""
-
-    def rasterization(
-        means: Tensor,
-        quats: Tensor,
-        scales: Tensor,
-        opacities: Tensor,
-        colors: Tensor,
-        viewmats: Tensor,
-        Ks: Tensor,
-        width: int,
-        height: int,
-        near_plane: float,
-        far_plane: float,
-        packed: bool,
-        backgrounds: Tensor,
-        render_mode: str = "RGB",
-        with_ut: bool = False,
-        with_eval3d: bool = False,
-    ) -> tuple[Tensor, Tensor, dict]:
-        scenes, frames = viewmats.shape[:2]
-        assert not packed and with_ut == with_eval3d
-        assert backgrounds.shape == (scenes, frames, 3)
-        # More channels abort the process.
-        assert not with_eval3d or (colors.shape[-1] == 3 and render_mode == "RGB")
-        calls.append(f"{render_mode} {scenes}x{frames}")
-        cameras = Cameras(invert_rigid(viewmats), matrix_to_intrinsics(Ks), width, height)
-        background = tuple(backgrounds[0, 0].tolist())
-        options = RasterizeOptions(
-            mode="3dgut" if with_ut else "ewa",
-            background=background,
-            near=near_plane,
-            far=far_plane,
-        )
-        if colors.ndim == 3:
-            colors = colors[:, None].expand(-1, frames, -1, -1)
-        rendered = [
-            rasterize_torch(
-                Gaussians(means[i], opacities[i], scales[i], quats[i], colors[i, j]),
-                cameras[i][j : j + 1],
-                options,
-            )
-            for i in range(scenes)
-            for j in range(frames)
-        ]
-        pictures = torch.cat([frame.color for frame in rendered])
-        if render_mode == "RGB+ED":
-            pictures = torch.cat([pictures, torch.cat([frame.depth for frame in rendered])], dim=1)
-        alpha = torch.cat([frame.alpha for frame in rendered])
-        shape = (scenes, frames)
-        return (
-            pictures.movedim(1, -1).unflatten(0, shape),
-            alpha.movedim(1, -1).unflatten(0, shape),
-            {},
-        )
-
-    module = ModuleType("gsplat")
-    module.rasterization = rasterization  # pyright: ignore[reportAttributeAccessIssue]
-    return module
+# One projection and one sorting for both passes.
+ONCE_2, ONCE_1 = (["project 1x2", "sort", "blend 1x2"], ["project 1x1", "sort", "blend 1x1"])
 
 
 @pytest.mark.parametrize(
@@ -142,14 +84,16 @@ def gsplat_from_the_twin(calls: list[str]) -> ModuleType:
     [
         ("ewa", True, ["RGB+ED 1x2", "RGB+ED 1x1"]),
         ("ewa", False, ["RGB 1x2", "RGB 1x1"]),
-        ("3dgut", True, ["RGB 1x2", "RGB 1x2", "RGB 1x1", "RGB 1x1"]),
-        ("3dgut", False, ["RGB 1x2", "RGB 1x1"]),
+        ("3dgut", True, [*ONCE_2, "blend 1x2", *ONCE_1, "blend 1x1"]),
+        ("3dgut", False, [*ONCE_2, *ONCE_1]),
     ],
 )
+@pytest.mark.parametrize("least", [0, 2**30])
 def test_gsplat_is_called_in_batches_with_its_conventions(
     mode: Mode,
     depth: bool,
     expected: list[str],
+    least: int,
     make_scene: MakeScene,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
@@ -160,11 +104,12 @@ def test_gsplat_is_called_in_batches_with_its_conventions(
         mode=mode, background=(0.3, 0.1, 0.8), near=0.6, far=3.0, depth=depth
     )
     twin, twin_gradients = render_with_gradients(scene, options, "torch", "cpu")
-    monkeypatch.setitem(sys.modules, "gsplat", gsplat_from_the_twin(calls))
+    monkeypatch.setitem(sys.modules, "gsplat", GsplatFromTheTwin(calls))
     monkeypatch.setattr(seam, "choose_backend", lambda *_: "cuda")
     monkeypatch.setattr(seam, "SPLATS_PER_CALL", 160)
+    monkeypatch.setattr(binning, "LEAST_SPLATS", least)
     ours, gradients = render_with_gradients(scene, options, "auto", "cpu")
-    assert calls == expected
+    assert calls == [call for call in expected if least or call != "sort"]
     for name in ("color", "alpha", "depth"):
         torch.testing.assert_close(getattr(ours, name), getattr(twin, name), rtol=1e-4, atol=1e-5)
     for name in NAMES:
@@ -194,7 +139,7 @@ def test_scenes_are_rendered_as_one_after_the_other(
     expected = Render.concatenate([rasterize(*scene, options) for scene in scenes])
     twin = rasterize_scenes(gaussians, cameras, options)
     calls: list[str] = []
-    monkeypatch.setitem(sys.modules, "gsplat", gsplat_from_the_twin(calls))
+    monkeypatch.setitem(sys.modules, "gsplat", GsplatFromTheTwin(calls))
     monkeypatch.setattr(seam, "choose_backend", lambda *_: "cuda")
     monkeypatch.setattr(seam, "SPLATS_PER_CALL", 330)
     kernel = rasterize_scenes(gaussians, cameras, options)

@@ -63,6 +63,18 @@ def test_batches_differ_in_length(tmp_path: Path, pictures: Pictures) -> None:
         assert video_info(tmp_path / f"{name}.mp4").num_frames == 7
 
 
+def test_frames_converted_ahead_give_the_same_bytes(
+    tmp_path: Path, pictures: Pictures, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Frames lost, repeated or out of order where another thread converts them."""
+    frames, written = pictures(9, 36, 64), []
+    for large in (1, 1 << 30):
+        monkeypatch.setattr("src.io.video.video.LARGE_PIXELS", large)
+        write_video(tmp_path / "a.mp4", [frames[:5], frames[5:6], frames[6:]], fps=12)
+        written.append((tmp_path / "a.mp4").read_bytes())
+    assert written[0] == written[1]
+
+
 def test_colours_equal_ffmpeg_and_the_published_decoder(shared: Path) -> None:
     """Another conversion from YUV than the original pipeline's decoder."""
     fixture = shared / "fixtures" / "sdg_vipe"

@@ -76,6 +76,10 @@ class Viewer:
         """The value of a JavaScript expression."""
         return self.tab.evaluate(f"() => {expression}")
 
+    def seconds_until(self, mark: str) -> float:
+        """The seconds from the page's start until it was `ready` (a picture) or `loaded`."""
+        return int(self.get(f"document.body.dataset.{mark}")) / 1000
+
     def run(self, statements: str) -> "Viewer":
         """Runs JavaScript."""
         self.tab.evaluate(f"() => {{ {statements} }}")

@@ -2,6 +2,7 @@
 
 Adam changes means, in units of each Gaussian's own size, logarithms of scales, quaternions,
 opacities within OPACITY_RANGE, and colours; the loss is the mean squared error of the pictures.
+Gaussians that the fit has made too small to be more than specks are dropped on the way.
 """
 
 import math
@@ -27,6 +28,9 @@ RATES = {"means": 0.06, "opacities": 0.1, "scales": 0.04, "quats": 0.02, "colors
 RATE_END = 0.05
 WARMUP = 10
 MARGIN = 0.02
+# Specks are dropped after this share of the steps: opaque Gaussians cannot fade away. They look
+# smaller than so many of the smallest standard deviations, and than this share of the median.
+DROP_AT, SPECK, SPECK_SHARE = 0.6, 2.8, 0.4
 
 
 class FreeGaussians:
@@ -37,6 +41,7 @@ class FreeGaussians:
         low, high = OPACITY_RANGE
         self.origin = start.means
         self.unit = start.scales.median(dim=1, keepdim=True).values
+        self.kept = torch.ones_like(start.opacities, dtype=torch.bool)
         opacity = ((start.opacities - low) / (high - low)).clamp(MARGIN, 1 - MARGIN)
         self.raw = Gaussians(
             means=torch.zeros_like(start.means),
@@ -47,15 +52,23 @@ class FreeGaussians:
         )
 
     def gaussians(self, raw: Gaussians) -> Gaussians:
-        """Returns the Gaussians that the free numbers `raw` stand for."""
+        """Returns the Gaussians that the free numbers `raw` stand for, without dropped ones."""
         low, high = OPACITY_RANGE
-        return Gaussians(
+        gaussians = Gaussians(
             means=self.origin + self.unit * raw.means,
             opacities=low + (high - low) * raw.opacities.sigmoid(),
             scales=raw.scales.exp(),
             quats=torch.nn.functional.normalize(raw.quats, dim=1),
             colors=raw.colors,
         )
+        return gaussians.map(lambda part: part[self.kept])
+
+    @torch.no_grad()
+    def drop_specks(self, finest: float) -> None:
+        """Drop Gaussians that look small; `finest`: smallest scale at the distance 1."""
+        distance = self.origin.norm(dim=1).clamp(min=TINY)
+        size = self.raw.scales.topk(2, dim=1).values.mean(dim=1).exp() / distance
+        self.kept = size >= (SPECK_SHARE * size.median()).clamp(max=SPECK * finest)
 
     @torch.no_grad()
     def keep_within(self, finest: float) -> None:
@@ -78,8 +91,8 @@ def fit(
     """Returns Gaussians whose renderings at `cameras` are close to `pictures`.
 
     A step takes BATCH cameras; all are taken once before one is taken again, in an order that
-    `seed` chooses. No scale falls under `finest` times the distance from the origin. On the CPU
-    equal arguments give equal results.
+    `seed` chooses. No scale falls under `finest` times the distance from the origin; specks little
+    larger are dropped. On the CPU equal arguments give equal results.
     """
     free = FreeGaussians(start)
     leaves = vars(free.raw)
@@ -102,6 +115,8 @@ def fit(
                 group["lr"] = group["peak"] * _rate(step, steps)
             optimizer.step()
             free.keep_within(finest)
+            if step == int(DROP_AT * steps):
+                free.drop_specks(finest)
     with torch.no_grad():
         fitted = free.gaussians(free.raw)
     return fitted.map(lambda part: part.detach())

@@ -8,6 +8,7 @@ import pytest
 import torch
 
 from src.export.solid.eight_bit import render_eight_bit
+from src.export.solid.fitting import FreeGaussians
 from src.export.solid.merging import merge, solid_angle
 from src.export.solid.scene import SolidConfig, choose_cameras, solid, solid_scene
 from src.gaussians import Gaussians
@@ -75,6 +76,19 @@ def test_a_solid_scene_is_smaller_opaque_and_true_in_both_viewers() -> None:
     pictures = [rasterize(each, held_out).color.clamp(0, 1) for each in (wall, found)]
     error = (pictures[0] - pictures[1]).square().mean(dim=(1, 2, 3))
     assert math.isclose(float(-10 * error.log10().mean()), report.float_psnr, abs_tol=0.01)
+
+
+@pytest.mark.parametrize(("finest", "dropped"), [(0.01, 40), (0.005, 17), (0, 0), (1, 40)])
+def test_specks_are_dropped(finest: float, dropped: int) -> None:
+    """Thin Gaussians that are dropped, specks that stay far away, or a scene that is lost."""
+    wall = faint_wall(100)
+    distance = wall.means.norm(dim=1, keepdim=True)
+    wall.scales[:] = distance * torch.tensor([1e-4, 0.1, 0.1])
+    wall.scales[:40] = distance[:40] * torch.linspace(0.008, 0.022, 40)[:, None]
+    free = FreeGaussians(wall)
+    free.drop_specks(finest)
+    assert torch.equal(free.kept, torch.arange(100) >= dropped)
+    assert len(free.gaussians(free.raw)) == 100 - dropped
 
 
 def test_equal_seeds_give_equal_scenes() -> None:

@@ -30,6 +30,14 @@ def tiny_page(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return page
 
 
+@pytest.fixture(scope="module")
+def places(tmp_path_factory: pytest.TempPathFactory, browser: Any) -> Any:
+    """Scenes of the nano weights; nothing is made where there is no browser."""
+    from nano_scenes import Places
+
+    return Places(tmp_path_factory.mktemp("scenes"))
+
+
 @pytest.fixture
 def viewer(browser: Any, tiny_page: Path) -> Iterator[Viewer]:
     """The tiny page on a desktop; it must end without a message in the console."""

@@ -1,9 +1,6 @@
 """Tests of pages of real scenes, made with the nano weights: faithful, small, quick, usable."""
 
-import json
-import time
 from collections.abc import Iterator
-from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -11,67 +8,26 @@ import numpy as np
 import pytest
 import torch
 from browser import DESKTOP, Viewer, page_url
-from nano_scenes import REPOSITORY, write_clips, write_scene
+from nano_scenes import REPOSITORY, SMALL, Places, seconds_until, write_clips
 
-from src.gaussians import Gaussians
 from src.io.cameras.file import read_camera_file, trajectory_from_file
 from src.io.clip.clip import ClipPaths, open_clip
-from src.io.scene import SplatScene, read_scene
+from src.io.scene import read_scene
 from src.rendering.options import RasterizeOptions
 from src.rendering.rasterize import rasterize
 
 pytest.importorskip("gaussforge", reason="the extra `viewer` is not installed")
-from src.viewer.page import write_page
 
 pytestmark = pytest.mark.slow
 
 WHITE = (1.0, 1.0, 1.0)
-SMALL = {"viewport": {"width": 320, "height": 176}}
 # First, last and middle frames of four of the six paths.
 CAMERAS = (0, 16, 40, 60, 101)
-MOMENTS = list(range(17))
-
-
-class Places:
-    """Scenes and pages of a test run, each made once when it is asked for."""
-
-    def __init__(self, folder: Path) -> None:
-        self.folder = folder
-        self.clips = cache(self._clips)
-        self.scene = cache(self._scene)
-        self.page = cache(self._page)
-
-    def _clips(self, source: Path) -> Path:
-        folder = self.folder / source.stem / "clips"
-        write_clips(source, folder)
-        return folder
-
-    def _scene(self, source: Path, times: tuple[int, ...] | None = None) -> Path:
-        clips = self.clips(source)
-        name = "scene" if times is None else f"scene_{len(times)}"
-        return write_scene(clips, clips.parent / name, times and list(times))
-
-    def _page(self, source: Path, times: tuple[int, ...] | None = None) -> Path:
-        scene = self.scene(source, times)
-        page = scene.with_suffix(".html")
-        write_page(page, read_scene(scene))
-        return page
-
-
-@pytest.fixture(scope="module")
-def places(tmp_path_factory: pytest.TempPathFactory, browser: Any) -> Places:
-    """Nothing is made where there is no browser."""
-    return Places(tmp_path_factory.mktemp("scenes"))
 
 
 @pytest.fixture(scope="module")
 def garden() -> Path:
     return REPOSITORY / "assets/demo/garden.jpg"
-
-
-@pytest.fixture(scope="module")
-def ball() -> Path:
-    return REPOSITORY / "assets/demo/bouncing_ball.mp4"
 
 
 @pytest.fixture(scope="module")
@@ -141,38 +97,9 @@ def test_the_garden_page_is_one_small_file(garden_viewer: Viewer, places: Places
     assert len(garden_viewer.get("Object.keys(page.scene.pictures)")) == 18
 
 
-def seconds_until(mark: str, browser: Any, page: Path, most: float) -> float:
-    """The shortest time to a mark in up to three tries: other tests may run beside this one."""
-    shortest = float("inf")
-    for _ in range(3):
-        viewer = Viewer(browser, page_url(page), **SMALL).loaded()
-        shortest = min(shortest, int(viewer.get(f"document.body.dataset.{mark}")) / 1000)
-        viewer.close()
-        if shortest <= most:
-            break
-    return shortest
-
-
-def test_the_garden_is_ready_soon(browser: Any, places: Places, garden: Path) -> None:
+def test_the_garden_is_ready_soon(garden_viewer: Viewer) -> None:
     """A page that draws at full size before it shows anything."""
-    assert seconds_until("ready", browser, places.page(garden), 5) <= 5
-
-
-@pytest.mark.parametrize(("moments", "size"), [(MOMENTS[::8], 4.6e6), (MOMENTS, 18.5e6)])
-def test_a_page_of_moments_is_small_and_ready_soon(
-    browser: Any, places: Places, ball: Path, moments: list[int], size: float
-) -> None:
-    """A page that can't be sent, or moments that are missing or the same."""
-    page = places.page(ball, tuple(moments))
-    assert page.stat().st_size <= size
-    assert seconds_until("loaded", browser, page, 10) <= 10
-    viewer = Viewer(browser, page_url(page), **SMALL).loaded()
-    assert viewer.network_requests() == [page_url(page)] and viewer.messages == []
-    assert viewer.get("page.stage.moments.length") == len(moments)
-    first = viewer.picture(320, 176)
-    viewer.run(f"page.setTime({len(moments) - 1})")
-    assert np.abs(viewer.picture(320, 176).astype(int) - first).max() > 50
-    viewer.close()
+    assert seconds_until("ready", garden_viewer, most=5) <= 5
 
 
 def test_a_clip_is_generated_along_a_saved_path(
@@ -195,25 +122,3 @@ def test_a_clip_is_generated_along_a_saved_path(
     # The first key frame is the camera of the picture, so the last one stands as it was shown.
     assert cameras.c2w[-1].numpy() == pytest.approx(last, abs=1e-4)
     assert (last[:3, 3] ** 2).sum() > 0.01
-
-
-def test_two_million_gaussians_open(browser: Any, tmp_path: Path) -> None:
-    """A scene of the full size that runs into a limit of textures or texts."""
-    count = 2_000_000
-    generator = torch.Generator().manual_seed(5)
-    packed = torch.rand(count, 14, generator=generator)
-    packed[:, 2] += 2
-    packed[:, 4:7] *= 0.002
-    packed[:, 7:11] = torch.tensor([1.0, 0.0, 0.0, 0.0])
-    scene = SplatScene((Gaussians.from_packed(packed),), (0.0,))
-    page = tmp_path / "large.html"
-    begin = time.monotonic()
-    assert write_page(page, scene, "large") < 60e6
-    assert time.monotonic() - begin < 60
-    viewer = Viewer(browser, page_url(page), viewport={"width": 160, "height": 90})
-    viewer.loaded()
-    assert viewer.text("statistics").startswith("2,000,000 Gaussians")
-    assert viewer.get("page.stage.spark.activeSplats") > count / 2
-    shown = viewer.picture(96, 54)
-    assert json.dumps(viewer.messages) == "[]" and (shown < 200).any()
-    viewer.close()

@@ -4,6 +4,7 @@ An adapted layer keeps its weight W as `base_layer` and computes with `W + alpha
 state of such a network has peft's names of the parameters.
 """
 
+import warnings
 from collections.abc import Mapping
 from dataclasses import asdict
 from pathlib import Path
@@ -48,7 +49,10 @@ def add_adapters(network: Gen3CTransformer, config: LoraConfig, name: str = NAME
     peft = PeftConfig(
         r=config.rank, lora_alpha=config.alpha, target_modules=layers, use_rslora=False
     )
-    inject_adapter_in_model(peft, network, name)
+    with warnings.catch_warnings():
+        # A second set of adapters is on purpose.
+        warnings.filterwarnings("ignore", message="Already found a `peft_config`")
+        inject_adapter_in_model(peft, network, name)
     for place, parameter in network.named_parameters():
         if place.endswith(tuple(end.replace(NAME, name) for end in (DOWN, UP))):
             # Float32 sums updates that are too small for bfloat16, and takes little memory here.

@@ -5,7 +5,7 @@ one network has two sets of adapters, without which it is the teacher.
 """
 
 from collections.abc import Mapping
-from typing import Any, Literal, Protocol, cast
+from typing import Any, Literal, Protocol, cast, runtime_checkable
 
 from torch import Tensor
 
@@ -19,6 +19,7 @@ CRITIC = "critic"
 State = Mapping[str, Tensor]
 
 
+@runtime_checkable
 class Roles(Protocol):
     """The interface between the objective and the networks."""
 

@@ -17,7 +17,6 @@ from ..clip_task import ClipTask
 from ..latents import LatentBatches
 from ..lora import (
     adapted_state,
-    adapters_of,
     add_adapters,
     has_adapters,
     merged,
@@ -131,13 +130,15 @@ class DistillTask(ClipTask):
         if not has_adapters(path):
             expected = "adapters of a distillation with lora.rank; null begins as the teacher"
             raise InputError(path, "no adapters", expected)
-        assert self._network is not None, "new adapters before build"
-        critic = split_state(self._network.state_dict())[1]
-        if self.has_critic and has_adapters(path / CRITIC):
-            critic = read_adapters(path / CRITIC, lora)
         plain = self._plain(self.teacher, self._frozen_dtype(self.device))
-        adapters = read_adapters(path, lora)
-        return adapted_state(plain, adapters) | critic_names(adapters_of(critic))
+        student = adapted_state(plain, read_adapters(path, lora))
+        if not self.has_critic:
+            return student
+        if has_adapters(path / CRITIC):
+            return student | critic_names(read_adapters(path / CRITIC, lora))
+        # A new run: `build` has made its network with new adapters.
+        assert self._network is not None, "new adapters before build"
+        return student | critic_names(split_state(self._network.state_dict())[1])
 
     def _with_critic(
         self, student: dict[str, Tensor], critic: dict[str, Tensor] | Path

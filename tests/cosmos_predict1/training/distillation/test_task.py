@@ -90,8 +90,9 @@ def test_the_shipped_configurations_load() -> None:
     assert config.loop.total_minutes and config.data.worlds.static
 
 
-@pytest.mark.parametrize("shared", [(), SHARED])
-@pytest.mark.parametrize("method", ["consistency", "distribution"])
+@pytest.mark.parametrize(
+    ("method", "shared"), [("consistency", SHARED), ("distribution", ()), ("distribution", SHARED)]
+)
 def test_a_resumed_run_goes_on_to_the_bit(
     tiny: TinyInput, tmp_path: Path, method: str, shared: tuple[str, ...]
 ) -> None:

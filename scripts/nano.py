@@ -156,6 +156,7 @@ def _add_evaluations(verbs: Any) -> None:
     add("--decoder_static", type=Path, help="instead of the one below --nano")
     add("--decoder_dynamic", type=Path, help="instead of the one below --nano")
     add("--generator", type=Path, help="instead of the one below --nano")
+    add("--num_steps", type=_from(1), help="of the generator; default: as its config.json says")
     add("--trajectories", type=int, nargs="+", choices=range(6), help="that the decoders see")
     add("--join", type=Path, nargs="+", metavar="FOLDER", help="only join evaluations into OUTPUT")
     add("--minutes", type=_minutes, help="start no further worlds after so many; default: no limit")

@@ -39,13 +39,14 @@ class Networks:
         device: torch.device,
         decoders: Mapping[str, Path] | None = None,
         generator: Path | None = None,
+        num_steps: int | None = None,
     ) -> None:
         """`folder` holds the parts; `decoders` replace its `static` or `dynamic` one.
 
-        `generator` replaces its generator.
+        `generator` replaces its generator, `num_steps` the number in the configuration of that.
         """
         self.folder, self.decoders, self.device = folder, decoders or {}, device
-        self._generator_folder = generator or folder
+        self._generator_folder, self._num_steps = generator or folder, num_steps
         self.hardware = HardwareConfig(device=device)
 
     @cached_property
@@ -100,7 +101,7 @@ class Networks:
         config = self.generator.network.config
         sampling = config.sampling
         plan = SamplingPlan(
-            num_steps=sampling.num_steps,
+            num_steps=self._num_steps or sampling.num_steps,
             guidance=sampling.guidance,
             fps=sampling.fps,
             seeds=starts.seeds,

@@ -140,6 +140,7 @@ class Settings:
         sources: some of `SOURCES`.
         decoders: other decoders than those of `nano`, by `static` and `dynamic`.
         generator: another generator than that of `nano`.
+        num_steps: of the sampling; None: as the generator's configuration says.
         trajectories: input of the decoder, in this order.
         pictured: number of worlds on the sheets.
         minutes: start no more worlds after so long; None: no limit.
@@ -155,6 +156,7 @@ class Settings:
     sources: tuple[str, ...] = SOURCES
     decoders: dict[str, Path] = field(default_factory=dict)
     generator: Path | None = None
+    num_steps: int | None = None
     trajectories: tuple[int, ...] = ORDER
     pictured: int = 6
     minutes: float | None = None

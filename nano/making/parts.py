@@ -188,10 +188,11 @@ def _distill(config: MakingConfig, part: PartRun) -> None:
         start = [f"loop.initial_weights={target}"]
     for name in DISTILLED:
         target = folder / f"{name}_evaluation"
-        weights = source / "generator" if name == "untrained" else folder / name
+        weights = source / "generator" if name.startswith("untrained") else folder / name
         if config.seeds and not is_evaluated(target, config.seeds, [weights]):
             words = ["--what", "generator", "--nano", source, "--generator", weights]
             words += ["--depth", "true", "--output", target, "--seeds", config.seeds]
+            words += ["--num_steps", 35] if name == "untrained_35" else []
             part.nano(["evaluate", "worlds", *words])
 
 

@@ -19,6 +19,7 @@ ABLATIONS = {
 }
 
 DISTILLED = {
+    "untrained_35": "not distilled, 35 steps",
     "untrained": "not distilled",
     "consistency": "consistency distillation",
     "distribution": "and then distribution matching",
@@ -143,7 +144,7 @@ def distillation_table(found: Mapping[str, Figures]) -> str:
             cells = [decibels(figures, f"generator.true.{part}") for part in parts]
             detail = figures.get("detail.generator.true", {}).get("mean")
             rows.append([text, *cells, _number(detail)])
-    return markdown(("four steps", *parts[:3], "last frame", "detail, hidden"), rows)
+    return markdown(("generator in four steps", *parts[:3], "last frame", "detail, hidden"), rows)
 
 
 def _by_source(figures: Figures, rows: Mapping[str, str]) -> str:

@@ -150,7 +150,7 @@ def test_a_tokenizer_for_photographs(kitchen: Kitchen) -> None:
     assert "export tokenizer run tokenizer --dtype float16 --held-out 64 --report report" in export
 
 
-def test_the_distillation_is_two_trainings_and_three_evaluations(kitchen: Kitchen) -> None:
+def test_the_distillation_is_two_trainings_and_four_evaluations(kitchen: Kitchen) -> None:
     """Matching that begins anew, another teacher, figures of other weights, parts made twice."""
     config = replace(kitchen.config, release=REPOSITORY / "assets/nano", minutes={"distill": 2.5})
     make(config, ["distill"])
@@ -162,10 +162,11 @@ def test_the_distillation_is_two_trainings_and_three_evaluations(kitchen: Kitche
     assert f"{files}/distill_distribution.yaml" in second and "loop.total_minutes=4.0" in second
     assert "loop.initial_weights=distill/consistency" in second
     assert "export weights training/distill_distribution distill/distribution" in last
-    weights = ("assets/nano/generator", "distill/consistency", "distill/distribution")
+    weights = (*["assets/nano/generator"] * 2, "distill/consistency", "distill/distribution")
     assert in_order(measured, *(f"--generator {part} " for part in weights))
-    names = ("untrained", "consistency", "distribution")
+    names = ("untrained_35", "untrained", "consistency", "distribution")
     assert in_order(measured, *(f"--output distill/{name}_evaluation" for name in names))
+    assert [line.endswith("--num_steps 35") for line in measured] == [True, False, False, False]
     make(config, ["distill"])
     assert kitchen.calls() == []
 

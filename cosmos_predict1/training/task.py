@@ -32,6 +32,9 @@ class GeneratorTask(ClipTask):
         self.config = config
         if config.lora.rank and config.loop.initial_weights is None:
             raise InputError("loop.initial_weights", None, "the weights that lora.rank adapts")
+        if self.network_config.sampling.levels:
+            expected = "weights that are not distilled: their loss is another"
+            raise InputError("loop.initial_weights", "distilled weights", expected)
         self._network: Gen3CTransformer | None = None
 
     def build(self, device: torch.device, clock: Stopwatch) -> GeneratorObjective:

@@ -50,9 +50,10 @@ class Denoisers:
         role: Role,
         guidance: float,
         x: Float[Tensor, "clip channel latent_frame lh lw"],
-        sigma: Float[Tensor, " clip"],
+        sigma: Float[Tensor, " clip"] | float,
     ) -> Float[Tensor, "clip channel latent_frame lh lw"]:
-        """Returns the estimate of a role, as that of `Denoiser`, with a level for each clip."""
+        """Returns the estimate of a role as `Denoiser`, at one level or at one for each clip."""
+        sigma = sigma if isinstance(sigma, Tensor) else x.new_full((len(x),), sigma)
         x = constrained(x, self.noisy, sigma)
         scaled, c_noise, level = wide(c_in(sigma)) * x, sigma.log() / 4, wide(sigma)
         output = self.roles(role, scaled, c_noise, self.conditions).float()
@@ -135,20 +136,15 @@ class DistillObjective(Objective):
         Their latents are not used; they only have the shape.
         """
         config, trained = self.config, role == "student"
-        count, device = len(latents), latents.device
-
-        def student(x: Tensor, sigma: float) -> Tensor:
-            return denoisers("student", 0.0, x, torch.full((count,), sigma, device=device))
-
         last = int(torch.randint(1, len(config.levels) + 1, ()))
         with torch.set_grad_enabled(trained and torch.is_grad_enabled()):
             clean = denoise_levels(
-                student,
+                partial(denoisers, "student", 0.0),
                 torch.randn_like(latents),
                 config.levels[:last],
                 partial(torch.randn_like, latents),
             )
-        matching, u = config.distribution, torch.rand(count, device=device)
+        matching, u = config.distribution, torch.rand(len(latents), device=latents.device)
         sigma = shifted_levels(u, matching.shift).clamp(matching.lowest, matching.highest)
         critic, noise = partial(denoisers, "critic", 0.0), torch.randn_like(latents)
         if not trained:

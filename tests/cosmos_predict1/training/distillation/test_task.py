@@ -12,8 +12,10 @@ from tiny_scene import TinyInput, write_tiny_input
 
 from cosmos_predict1.diffusion.model.architecture import read_config
 from cosmos_predict1.diffusion.model.network import load_generator
+from cosmos_predict1.training.config import GeneratorTrainConfig
 from cosmos_predict1.training.distillation.config import DistillTrainConfig
 from cosmos_predict1.training.distillation.task import DistillTask
+from cosmos_predict1.training.task import GeneratorTask
 from nano.release import export_weights
 from src.config.loading import command_line_layer, file_layer, load_train_config
 from src.runtime import InputError
@@ -175,6 +177,9 @@ def test_what_a_user_got_wrong(tiny: TinyInput, tmp_path: Path) -> None:
     assert read_config(newest(config)).sampling.levels == LEVELS
     with pytest.raises(InputError, match="not distilled themselves"):
         DistillTask(distill_config(tiny, tmp_path / "two", f"teacher={newest(config)}"))
+    layer = command_line_layer([f"loop.initial_weights={newest(config)}", "data.root=clips"])
+    with pytest.raises(InputError, match="not distilled: their loss"):
+        GeneratorTask(load_train_config(GeneratorTrainConfig, [layer]))
     task = DistillTask(distill_config(tiny, tmp_path / "two", "lora.rank=2"))
     with pytest.raises(InputError, match="no adapters"):
         task.read_weights(newest(config))

@@ -17,6 +17,7 @@ import torch
 from safetensors.torch import save_file
 from torch import Tensor
 
+from cosmos_predict1.training.distillation.roles import CRITIC
 from src.checkpoints import AVERAGE
 from src.checkpoints.steps import OPTIMIZER, STATE, newest_sound, read_state
 from src.io.atomic import atomic_path
@@ -66,6 +67,8 @@ def export_weights(run: Path, target: Path, average: bool = True) -> Origin:
     state = read_state(folder)
     averaged = average and AVERAGE in state["files"]
     mean = read_safetensors(folder / AVERAGE) if averaged else {}
+    # The critic of a distillation lies in a folder of its own, which is not exported.
+    mean = {name: part for name, part in mean.items() if not name.startswith(f"{CRITIC}.")}
     origin = Origin(run.name, state["step"], float(state.get("minutes", 0.0)), averaged)
     # The others are for resuming the training.
     paths = _files(folder, STATE, OPTIMIZER, RANDOM, AVERAGE)

@@ -10,7 +10,7 @@
 
 A command that is called again skips what is finished and resumes what was stopped.
 
-train [PART ...] [KEY=VALUE ...]: the parts in their order (default: all but photos)
+train [PART ...] [KEY=VALUE ...]: the parts in their order (default: all but photos and distill)
 
     tokenizer depth generator   trainings, a few minutes of a GPU each
     clips_static clips_dynamic  clips by the generator, for the decoders ("clips": both)
@@ -21,9 +21,12 @@ train [PART ...] [KEY=VALUE ...]: the parts in their order (default: all but pho
     release                     half precision and the model card, into --release
     photos                      a tokenizer for photographs, from canvases and worlds: OUTPUT has
                                 run, tokenizer (half precision) and report (figures and sheets)
+    distill                     the generator of OUTPUT, else of --release, in four steps: OUTPUT/
+                                distill has weights and evaluations of consistency distillation
+                                and, from there, of distribution matching
 
-KEY=VALUE are settings of the trainings of the decoders and of photos. A part writes its output into
-OUTPUT/PART.log, and its seconds into OUTPUT/minutes.txt. The first failure stops.
+KEY=VALUE are settings of the trainings of the decoders, of photos and of distill. A part writes its
+output into OUTPUT/PART.log, and its seconds into OUTPUT/minutes.txt. The first failure stops.
 
 ablate [VARIANT ...] [KEY=VALUE ...]: full, truth (learns from the worlds themselves instead of the
 generator's clips), one_trajectory, no_depth_loss, no_pruning, transformer_only (default: all), on
@@ -108,7 +111,8 @@ def _add_making(verbs: Any) -> None:
     add("--release", type=Path, default=Path("assets/nano"), help="%(default)s")
     add("--processes", type=_from(1), default=1, metavar="N", help="of a training, a GPU each (1)")
     add("--together", action="store_true", help="clips, then decoders, side by side on one GPU too")
-    text = "of the only part, or of tokenizer, tokenizer_finish, depth, generator, photos, clips"
+    text = "of the only part, or of tokenizer, tokenizer_finish, depth, generator, photos, clips, "
+    text += "distill, distill_distribution"
     add("--minutes", action="append", default=[], metavar="[PART=]N", help=text)
     text = "minutes of the decoder's stages; 0 skips one"
     add("--stages", type=float, nargs=9, metavar="N", help=text)
@@ -151,6 +155,8 @@ def _add_evaluations(verbs: Any) -> None:
     add("--depth", nargs="+", choices=("true", "nano"), dest="sources", help=text)
     add("--decoder_static", type=Path, help="instead of the one below --nano")
     add("--decoder_dynamic", type=Path, help="instead of the one below --nano")
+    add("--generator", type=Path, help="instead of the one below --nano")
+    add("--num_steps", type=_from(1), help="of the generator; default: as its config.json says")
     add("--trajectories", type=int, nargs="+", choices=range(6), help="that the decoders see")
     add("--join", type=Path, nargs="+", metavar="FOLDER", help="only join evaluations into OUTPUT")
     add("--minutes", type=_minutes, help="start no further worlds after so many; default: no limit")

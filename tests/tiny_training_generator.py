@@ -36,7 +36,7 @@ def generator_arguments(folder: Path, *settings: str) -> list[str]:
         f"tokenizer={folder}/tokenizer",
         f"loop.output_dir={folder}/run",
         *(f"network.{name}={value}" for name, value in sizes.items()),
-        *(f"network.gen3c.{name}={value}" for name, value in sampling.items()),
+        *(f"network.gen3c.{name}={value}" for name, value in sampling.items() if value != ()),
         "data.worlds.static=1",
         "data.worlds.dynamic=1",
         "data.worlds.trajectories=1",

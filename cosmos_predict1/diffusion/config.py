@@ -224,6 +224,7 @@ def clip_settings(
         name: getattr(default, name) if getattr(sampling, name) is None else getattr(sampling, name)
         for name in ("height", "width", "num_frames", "num_steps", "guidance")
     }
+    default.check_plan(chosen["num_steps"], chosen["guidance"])
     fps = sampling.fps if moving else sampling.fps or default.fps
     longest = default.num_frames
     piece = min(chosen["num_frames"], longest)

@@ -7,3 +7,8 @@ offer_task(
     config="cosmos_predict1.training.config:GeneratorTrainConfig",
     task="cosmos_predict1.training.task:GeneratorTask",
 )
+offer_task(
+    "distill",
+    config="cosmos_predict1.training.distillation.config:DistillTrainConfig",
+    task="cosmos_predict1.training.distillation.task:DistillTask",
+)

@@ -144,12 +144,10 @@ class SampledConfig:
 
 
 @dataclass(kw_only=True)
-class GeneratorTrainConfig:
-    """A training run of the generator.
+class ClipTrainConfig:
+    """A training run on clips.
 
     Attributes:
-        network: sizes as in a `config.json` of weights; empty: those of `loop.initial_weights`, or
-            else the published ones.
         tokenizer: its folder.
         checkpoint_dir: holds the text encoder, for weights that have one.
         prompt: of all clips.
@@ -160,18 +158,29 @@ class GeneratorTrainConfig:
 
     loop: LoopConfig = field(default_factory=lambda: LoopConfig(name="generator"))
     optim: OptimConfig = field(default_factory=OptimConfig)
-    edm: EdmConfig = field(default_factory=EdmConfig)
     data: GeneratorDataConfig = field(default_factory=GeneratorDataConfig)
     warps: WarpConfig = field(default_factory=WarpConfig)
     lora: LoraConfig = field(default_factory=LoraConfig)
     validation: SampledConfig = field(default_factory=SampledConfig)
-    network: dict[str, Any] = field(default_factory=dict)
     tokenizer: str = TOKENIZER
     checkpoint_dir: str = "checkpoints"
     prompt: str = ""
     negative_prompt: str | None = None
     gradient_checkpointing: bool = False
     compile: bool = False
+
+
+@dataclass(kw_only=True)
+class GeneratorTrainConfig(ClipTrainConfig):
+    """A training run of the generator.
+
+    Attributes:
+        network: sizes as in a `config.json` of weights; empty: those of `loop.initial_weights`, or
+            else the published ones.
+    """
+
+    edm: EdmConfig = field(default_factory=EdmConfig)
+    network: dict[str, Any] = field(default_factory=dict)
 
 
 def network_config(config: GeneratorTrainConfig) -> TransformerConfig:

@@ -21,11 +21,15 @@ from .sources import SourcedClips, disturbed, unit_video, warp_clips
 
 @dataclass(frozen=True)
 class LatentBatch:
-    """Clips and the latents of their warps, with zeros for missing buffers."""
+    """Clips and the latents of their warps, with zeros for missing buffers.
+
+    `number` is that of the batch in its training, from 0.
+    """
 
     latents: Float[Tensor, "clip channel latent_frame lh lw"]
     warps: Float[Tensor, "clip warp_channel latent_frame lh lw"]
     keys: list[str]
+    number: int = 0
 
 
 @dataclass(frozen=True)
@@ -135,8 +139,9 @@ class LatentBatches:
             first = self.position * self.batch_size
             items = range(first, first + self.batch_size)
             chosen = torch.stack([self._item(number) for number in items])
+            batch = self.clips.batch(chosen, self.warp_channels, self.device)
             self.position += 1
-            yield self.clips.batch(chosen, self.warp_channels, self.device)
+            yield replace(batch, number=self.position - 1)
 
     def _item(self, number: int) -> Int[Tensor, ""]:
         """Returns the clip at a place of the endless sequence of epochs."""

@@ -4,6 +4,7 @@ An adapted layer keeps its weight W as `base_layer` and computes with `W + alpha
 state of such a network has peft's names of the parameters.
 """
 
+import warnings
 from collections.abc import Mapping
 from dataclasses import asdict
 from pathlib import Path
@@ -30,8 +31,8 @@ PREFIX = "base_model.model."
 State = Mapping[str, Tensor]
 
 
-def add_adapters(network: Gen3CTransformer, config: LoraConfig) -> None:
-    """Freeze `network` and add adapters, which change nothing at first, in place.
+def add_adapters(network: Gen3CTransformer, config: LoraConfig, name: str = NAME) -> None:
+    """Freeze `network` and add a set of adapters, which change nothing at first, in place.
 
     Raises:
         InputError: no layer's name ends with one of `config.targets`.
@@ -40,15 +41,20 @@ def add_adapters(network: Gen3CTransformer, config: LoraConfig) -> None:
     from peft import inject_adapter_in_model
 
     network.requires_grad_(False)
-    layers = [name for name, _ in network.named_modules() if name.endswith(tuple(config.targets))]
+    layers = [
+        place for place, _ in network.named_modules() if place.endswith(tuple(config.targets))
+    ]
     if not layers:
         raise InputError("lora.targets", config.targets, "ends of names of layers")
     peft = PeftConfig(
         r=config.rank, lora_alpha=config.alpha, target_modules=layers, use_rslora=False
     )
-    inject_adapter_in_model(peft, network, NAME)
-    for name, parameter in network.named_parameters():
-        if name.endswith((DOWN, UP)):
+    with warnings.catch_warnings():
+        # A second set of adapters is on purpose.
+        warnings.filterwarnings("ignore", message="Already found a `peft_config`")
+        inject_adapter_in_model(peft, network, name)
+    for place, parameter in network.named_parameters():
+        if place.endswith(tuple(end.replace(NAME, name) for end in (DOWN, UP))):
             # Float32 sums updates that are too small for bfloat16, and takes little memory here.
             parameter.data = parameter.data.float()
 

@@ -87,7 +87,7 @@ class GeneratorObjective(Objective):
             fps=self.network.config.sampling.fps,
         )
         conditions = drop(conditions, self.negative_text.expand(count, -1, -1), dropped)
-        x = _wide(c_in(sigma)) * denoiser_input(batch.latents, noise, sigma)
+        x = wide(c_in(sigma)) * denoiser_input(batch.latents, noise, sigma)
         predicted = self.network(x, sigma.log() / 4, conditions).float()
         errors = edm_errors(predicted, batch.latents, noise, sigma)
         figures = {"loss": errors.mean()}
@@ -106,7 +106,7 @@ def drop(
     """Returns the conditions, with those of the branch to guide away from for `dropped` clips."""
     other = conditions.unconditional(negative_text)
     text = torch.where(dropped[:, None, None], other.text, conditions.text)
-    return replace(conditions, text=text, warps=other.warps.where(_wide(dropped), conditions.warps))
+    return replace(conditions, text=text, warps=other.warps.where(wide(dropped), conditions.warps))
 
 
 def denoiser_input(
@@ -115,10 +115,18 @@ def denoiser_input(
     sigma: Float[Tensor, " clip"],
 ) -> Float[Tensor, "clip channel latent_frame lh lw"]:
     """Returns noisy latents with the given frames put in, as `Denoiser.constrain` does."""
-    x = latents + _wide(sigma) * noise
     given = latents[:, :, :GIVEN] + CONDITION_SIGMA * noise[:, :, :GIVEN]
-    scale = _wide(c_in(torch.full_like(sigma, CONDITION_SIGMA)) / c_in(sigma))
-    first = torch.where(_wide(sigma > CONDITION_SIGMA), given * scale, x[:, :, :GIVEN])
+    return constrained(latents + wide(sigma) * noise, given, sigma)
+
+
+def constrained(
+    x: Float[Tensor, "clip channel latent_frame lh lw"],
+    given: Float[Tensor, "clip channel given_frame lh lw"],
+    sigma: Float[Tensor, " clip"],
+) -> Float[Tensor, "clip channel latent_frame lh lw"]:
+    """Returns `x` with the given frames, which carry their own noise, put in at its scale."""
+    scale = wide(c_in(torch.full_like(sigma, CONDITION_SIGMA)) / c_in(sigma))
+    first = torch.where(wide(sigma > CONDITION_SIGMA), given * scale, x[:, :, :GIVEN])
     return torch.cat([first, x[:, :, GIVEN:]], dim=2)
 
 
@@ -132,7 +140,7 @@ def edm_errors(
 
     The wanted F is `(x0 - c_skip x) / c_out`, without the difference that cancels at small sigma.
     """
-    level = _wide(sigma)
+    level = wide(sigma)
     wanted = (latents * level / SIGMA_DATA - noise * SIGMA_DATA) * c_in(level)
     squared = (predicted - wanted) ** 2
     # Below this level no frame is given, see `Denoiser`.
@@ -143,6 +151,6 @@ def edm_errors(
     return (free + known * (1 - given)) / (frames - GIVEN * given)
 
 
-def _wide(values: Any) -> Any:
+def wide(values: Any) -> Any:
     """Returns one value for each clip in the dimensions of latents."""
     return values[:, None, None, None, None]

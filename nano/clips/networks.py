@@ -34,10 +34,19 @@ class Networks:
     """All parts of the small weights on one device."""
 
     def __init__(
-        self, folder: Path, device: torch.device, decoders: Mapping[str, Path] | None = None
+        self,
+        folder: Path,
+        device: torch.device,
+        decoders: Mapping[str, Path] | None = None,
+        generator: Path | None = None,
+        num_steps: int | None = None,
     ) -> None:
-        """`folder` holds the parts; `decoders` replace its `static` or `dynamic` one."""
+        """`folder` holds the parts; `decoders` replace its `static` or `dynamic` one.
+
+        `generator` replaces its generator, `num_steps` the number in the configuration of that.
+        """
         self.folder, self.decoders, self.device = folder, decoders or {}, device
+        self._generator_folder, self._num_steps = generator or folder, num_steps
         self.hardware = HardwareConfig(device=device)
 
     @cached_property
@@ -49,14 +58,14 @@ class Networks:
     @cached_property
     def generator(self) -> Gen3C:
         """The diffusion transformer with the tokenizer."""
-        folder = find_checkpoint("generator", self.folder)
+        folder = find_checkpoint("generator", self._generator_folder)
         network = load_generator(folder, self.device, self.hardware.dtype)
         return Gen3C(network, self.tokenizer, self.hardware)
 
     @cached_property
     def cache(self) -> CacheSettings:
         """The filter of the 3D cache, as in the commands: it drops pixels without depth."""
-        folder = search_checkpoint("generator", self.folder)
+        folder = search_checkpoint("generator", self._generator_folder)
         if folder is None:
             return CacheSettings(drop_invalid=True)
         threshold = read_config(folder).sampling.filter_points_threshold
@@ -92,7 +101,7 @@ class Networks:
         config = self.generator.network.config
         sampling = config.sampling
         plan = SamplingPlan(
-            num_steps=sampling.num_steps,
+            num_steps=self._num_steps or sampling.num_steps,
             guidance=sampling.guidance,
             fps=sampling.fps,
             seeds=starts.seeds,

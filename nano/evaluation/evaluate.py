@@ -35,7 +35,9 @@ def evaluate(settings: Settings, device: torch.device) -> dict[str, object]:
     Raises `InputError` if needed weights are missing, damaged or of another architecture.
     """
     ledger, sheets = Ledger(), Sheets(settings.pictured)
-    networks = Networks(settings.nano, device, settings.decoders)
+    networks = Networks(
+        settings.nano, device, settings.decoders, settings.generator, num_steps=settings.num_steps
+    )
     minutes = math.inf if settings.minutes is None else settings.minutes
     works = {
         "still": StillWorlds(settings, networks, ledger, sheets).evaluate,

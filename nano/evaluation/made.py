@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TypeAlias
 
 import torch
+import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor
 
@@ -138,6 +139,8 @@ class Settings:
         stride: step between the frames that are rendered, besides the farthest ones.
         sources: some of `SOURCES`.
         decoders: other decoders than those of `nano`, by `static` and `dynamic`.
+        generator: another generator than that of `nano`.
+        num_steps: of the sampling; None: as the generator's configuration says.
         trajectories: input of the decoder, in this order.
         pictured: number of worlds on the sheets.
         minutes: start no more worlds after so long; None: no limit.
@@ -152,6 +155,8 @@ class Settings:
     stride: int = 4
     sources: tuple[str, ...] = SOURCES
     decoders: dict[str, Path] = field(default_factory=dict)
+    generator: Path | None = None
+    num_steps: int | None = None
     trajectories: tuple[int, ...] = ORDER
     pictured: int = 6
     minutes: float | None = None
@@ -167,6 +172,7 @@ class Settings:
             "nano": self.nano.as_posix(),
             "output": self.output.as_posix(),
             "decoders": {name: path.as_posix() for name, path in self.decoders.items()},
+            "generator": self.generator.as_posix() if self.generator else None,
         }
 
     def wants(self, *parts: str) -> bool:
@@ -194,6 +200,14 @@ class MadeScene:
     truth: Truth
 
 
+def roughness(video: Video, chosen: Mask) -> Float[Tensor, " clip"]:
+    """Returns the sum of the sizes of the Laplacian (4 neighbours) over chosen inner pixels."""
+    kernel = torch.tensor([[0.0, -1, 0], [-1, 4, -1], [0, -1, 0]], device=video.device)
+    flat = video.movedim(1, 2).flatten(0, 2)[:, None]
+    size = F.conv2d(flat, kernel[None, None]).abs().unflatten(0, (len(video), -1, 3))
+    return (size * chosen[:, :, None, 1:-1, 1:-1]).sum(dim=(1, 2, 3, 4))
+
+
 class Evaluation:
     """Evaluates worlds of one kind, group by group: figures to `ledger`, pictures to `sheets`."""
 
@@ -219,6 +233,8 @@ class Evaluation:
             for name, clips in (("generator", video), ("nearest", filled)):
                 full = f"{'moving_' * moving}{name}.{source}"
                 self.record_clips(full, group.pool.seeds, (clips, truth), exact.visible)
+            name = f"{'moving_' * moving}generator.{source}"
+            self.record_detail(name, group.pool.seeds, (video, truth), ~exact.visible)
             if source == "true" and not moving:
                 shown = (truth, (warps.transpose(1, 2) + 1) / 2, filled, video)
                 self.sheets.add("generator", group.paths, [part[:, :, -1:] for part in shown])
@@ -239,6 +255,19 @@ class Evaluation:
         self.ledger.add(f"tokenizer.{kind}.rgb", seeds, clip_errors(coded, truth))
         for name, errors in channel_errors(coded, truth).items():
             self.ledger.add(f"tokenizer.{kind}.{name}", seeds, errors)
+
+    def record_detail(
+        self, name: str, seeds: Sequence[int], pair: tuple[Video, Video], hidden: Mask
+    ) -> None:
+        """Keep how rough the hidden pixels of each world's clips are, as a share of the truth.
+
+        Below 1 they are softer, which a PSNR rewards where many answers are right.
+        """
+        ours, theirs = (
+            roughness(video[:, :, 1:], hidden[:, 1:]).unflatten(0, (len(seeds), -1)).sum(dim=1)
+            for video in pair
+        )
+        self.ledger.add_values(f"detail.{name}", seeds, (ours + 1e-6) / (theirs + 1e-6))
 
     def record_clips(
         self, name: str, seeds: Sequence[int], pair: tuple[Video, Video], visible: Mask

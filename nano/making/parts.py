@@ -10,6 +10,7 @@ from pathlib import Path
 
 from src.runtime import InputError
 
+from ..evaluation.report.tables import DISTILLED
 from ..release import ORIGIN
 from ..release import PARTS as WEIGHTS
 from ..seeds import TRAIN
@@ -34,6 +35,8 @@ MINUTES: Mapping[str, float | None] = {
     "generator": 7.0,
     "clips": None,
     "photos": 8.0,
+    "distill": 4.0,
+    "distill_distribution": 4.0,
 }
 ALL = ("tokenizer", "depth", "generator", "clips", "decoders", "evaluate", "release")
 # Names for several parts: the tuples run in turn, the parts of a tuple side by side.
@@ -163,6 +166,36 @@ def _network(name: str, config: MakingConfig, part: PartRun) -> None:
     part.nano(["export", "weights", run, target])
 
 
+def _distill(config: MakingConfig, part: PartRun) -> None:
+    """Distil the generator to four steps: by consistency, then by distribution matching.
+
+    Also measures both and the undistilled one. Where OUTPUT has no generator, that of the release
+    is the teacher.
+    """
+    output = config.output
+    source = output if has_weights(output / "generator") else config.release
+    folder, start = output / "distill", list[str]()
+    for name, training in (("consistency", "distill"), ("distribution", "distill_distribution")):
+        target, run = folder / name, output / "training" / training
+        if not has_weights(target):
+            files = ["--config_default", CONFIGS / "distill.yaml"]
+            files += ["--config", CONFIGS / f"{training}.yaml"]
+            places = [f"tokenizer={source / 'tokenizer'}", f"teacher={source / 'generator'}"]
+            settings = [f"loop.output_dir={run}", *places, *start, *_precision()]
+            settings += config.limit(training, "loop.total_minutes")
+            part.train([*files, *settings, *config.settings])
+            part.nano(["export", "weights", run, target])
+        start = [f"loop.initial_weights={target}"]
+    for name in DISTILLED:
+        target = folder / f"{name}_evaluation"
+        weights = source / "generator" if name.startswith("untrained") else folder / name
+        if config.seeds and not is_evaluated(target, config.seeds, [weights]):
+            words = ["--what", "generator", "--nano", source, "--generator", weights]
+            words += ["--depth", "true", "--output", target, "--seeds", config.seeds]
+            words += ["--num_steps", 35] if name == "untrained_35" else []
+            part.nano(["evaluate", "worlds", *words])
+
+
 def _photos(config: MakingConfig, part: PartRun) -> None:
     """Train a tokenizer for photographs; the minutes are those of all calls together."""
     run, files = config.output / "run", ["--config", CONFIGS / "tokenizer_photos.yaml"]
@@ -257,4 +290,5 @@ PARTS: dict[str, Callable[[MakingConfig, PartRun], None]] = {
     "evaluate": _evaluate,
     "release": _release,
     "photos": _photos,
+    "distill": _distill,
 }

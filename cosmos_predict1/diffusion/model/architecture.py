@@ -4,6 +4,7 @@ Sizes have the names of diffusers' `CosmosTransformer3DModel`; keys that diffuse
 under `gen3c`. The defaults are those of the published weights, which come without such a file.
 """
 
+import itertools
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
@@ -50,7 +51,8 @@ class SamplingDefaults:
 
     `filter_points_threshold` is for the 3D cache (see `CacheSettings`): in a smaller picture, depth
     changes more from pixel to pixel. With `center_depth_quantile`, trajectories through a video
-    that brings its depth turn about the median depth instead of depth 1.
+    that brings its depth turn about the median depth instead of depth 1. `levels` are the noise
+    levels of distilled weights, one for each step; these weights take no guidance.
     """
 
     height: int = 704
@@ -62,6 +64,7 @@ class SamplingDefaults:
     text_encoder: TextEncoder = "t5"
     filter_points_threshold: float = 0.05
     center_depth_quantile: bool = False
+    levels: tuple[float, ...] = ()
 
     def __post_init__(self) -> None:
         if min(self.height, self.width, self.num_frames, self.fps, self.num_steps) <= 0:
@@ -73,6 +76,19 @@ class SamplingDefaults:
         if not self.filter_points_threshold > 0:
             value = self.filter_points_threshold
             raise InputError("filter_points_threshold", value, "a number > 0")
+        if self.levels and not all(a > b for a, b in itertools.pairwise((*self.levels, 0.0))):
+            raise InputError("levels", self.levels, "falling noise levels > 0")
+        self.check_plan(self.num_steps, self.guidance)
+
+    def check_plan(self, num_steps: int, guidance: float) -> None:
+        """Raise `InputError` for steps or guidance that distilled weights cannot do."""
+        if self.levels and num_steps != len(self.levels):
+            levels = ", ".join(f"{level:g}" for level in self.levels)
+            expected = f"{len(self.levels)}: these weights were distilled to the levels {levels}"
+            raise InputError("num_steps", num_steps, expected)
+        if self.levels and guidance:
+            expected = "0: these weights were distilled with their guidance"
+            raise InputError("guidance", guidance, expected)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -186,7 +202,8 @@ def parse_config(source: object, values: Mapping[str, Any]) -> TransformerConfig
         sizes["rope_precision"] = extras.pop("rope_precision")
     _check_values(source, sizes, TransformerConfig())
     _check_values(source, extras, SamplingDefaults())
-    sizes = {name: tuple(part) if isinstance(part, list) else part for name, part in sizes.items()}
+    for part in (sizes, extras):
+        part |= {name: tuple(value) for name, value in part.items() if isinstance(value, list)}
     try:
         return TransformerConfig(**sizes, sampling=SamplingDefaults(**extras))
     except InputError as error:
@@ -196,6 +213,9 @@ def parse_config(source: object, values: Mapping[str, Any]) -> TransformerConfig
 def write_config(config: TransformerConfig, folder: Path) -> None:
     """Write `config.json` into `folder`."""
     extras = {"rope_precision": config.rope_precision} | asdict(config.sampling)
+    if not config.sampling.levels:
+        # Only distilled weights have them; other programs know the other keys.
+        del extras["levels"]
     stored = {"_class_name": CLASS_NAME} | config.architecture | {EXTRAS: extras}
     write_json(folder / CONFIG_NAME, stored)
 
@@ -222,9 +242,10 @@ def _check_values(
 def _alike(value: object, default: object) -> bool:
     """Whether `value` has the type of `default`, where an int is a float and a list a tuple."""
     if isinstance(default, tuple):
-        if not isinstance(value, list) or len(value) != len(default):
+        if not isinstance(value, list) or len(value) != (len(default) or len(value)):
             return False
-        return all(map(_alike, value, default))
+        # An empty default stands for any number of noise levels.
+        return all(map(_alike, value, default or (0.0,) * len(value)))
     if isinstance(default, float):
         return is_number(value)
     return type(value) is type(default)

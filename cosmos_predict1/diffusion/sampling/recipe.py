@@ -14,6 +14,7 @@ from src.tokenizer.cosmos import VideoTokenizer
 
 from ..conditioning.latents import Conditions, condition_mask
 from ..model.denoiser import Denoiser, Network, guided
+from .distilled import distilled_levels, fresh_noise, sample_distilled
 from .sampler import Progress, condition_noise, initial_noise, noise_levels, sample
 
 Context = Float[Tensor, "1 token context"]
@@ -59,6 +60,10 @@ def sample_latents(
         initial_noise(shape, seed, device, published=plan.published_noise) for seed in plan.seeds
     ]
     denoiser = Denoiser(predict, first, torch.cat(carried).to(device))
+    levels = distilled_levels(network, plan.num_steps, plan.guidance)
+    if levels:
+        renoise = fresh_noise(shape, plan.seeds, device)
+        return sample_distilled(denoiser, torch.cat(noise), levels, renoise, progress)
     return sample(
         denoiser,
         torch.cat(noise),

@@ -20,6 +20,7 @@ from .tables import (
     ablation_table,
     checks_table,
     depth_table,
+    distillation_table,
     dynamic_table,
     generator_table,
     static_table,
@@ -49,6 +50,7 @@ def fill_document(runs: Path, document: Path, images: Path) -> None:
     blocks |= training_blocks(find_trainings(runs / "training"), images, document)
     blocks["minutes"] = parts_table(runs / "minutes.txt")
     blocks["ablations"] = ablation_block(runs / "ablations")
+    blocks["distillation"] = distillation_table(evaluations(runs / "distill"))
     blocks["sheets"] = sheets_block(content, runs / "evaluation", images, document)
     fill_blocks(document, blocks)
 
@@ -101,9 +103,14 @@ def _seen_worlds(content: Mapping[str, Any]) -> str:
 
 def ablation_block(folder: Path) -> str:
     """Returns the table of the ablations, evaluated in `<name>_evaluation`."""
+    return ablation_table(evaluations(folder))
+
+
+def evaluations(folder: Path) -> dict[str, Any]:
+    """Returns the figures of the evaluations in `<name>_evaluation`, by name."""
     paths = sorted(folder.glob(f"*{EVALUATED}/"))
     found = {path.name.removesuffix(EVALUATED): read_evaluation(path) for path in paths}
-    return ablation_table({name: part["figures"] for name, part in found.items() if part})
+    return {name: part["figures"] for name, part in found.items() if part}
 
 
 def training_blocks(trainings: Sequence[Training], images: Path, document: Path) -> dict[str, str]:

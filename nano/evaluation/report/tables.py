@@ -18,6 +18,13 @@ ABLATIONS = {
     "transformer_only": "transformer only, no Mamba-2",
 }
 
+DISTILLED = {
+    "untrained_35": "not distilled, 35 steps",
+    "untrained": "not distilled",
+    "consistency": "consistency distillation",
+    "distribution": "and then distribution matching",
+}
+
 
 def markdown(head: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
     """A table whose first column is text."""
@@ -125,6 +132,19 @@ def ablation_table(found: Mapping[str, Figures]) -> str:
     table = markdown(head, rows) if rows else ""
     note = f"Not run: {'; '.join(missing)}." if missing else ""
     return "\n\n".join(part for part in (table, note) if part)
+
+
+def distillation_table(found: Mapping[str, Figures]) -> str:
+    """Clips of still worlds by each generator of four steps that was evaluated."""
+    parts = ("visible", "hidden", "all", "last")
+    rows = []
+    for key, text in DISTILLED.items():
+        figures = found.get(key)
+        if figures is not None:
+            cells = [decibels(figures, f"generator.true.{part}") for part in parts]
+            detail = figures.get("detail.generator.true", {}).get("mean")
+            rows.append([text, *cells, _number(detail)])
+    return markdown(("generator in four steps", *parts[:3], "last frame", "detail, hidden"), rows)
 
 
 def _by_source(figures: Figures, rows: Mapping[str, str]) -> str:

@@ -150,6 +150,27 @@ def test_a_tokenizer_for_photographs(kitchen: Kitchen) -> None:
     assert "export tokenizer run tokenizer --dtype float16 --held-out 64 --report report" in export
 
 
+def test_the_distillation_is_two_trainings_and_four_evaluations(kitchen: Kitchen) -> None:
+    """Matching that begins anew, another teacher, figures of other weights, parts made twice."""
+    config = replace(kitchen.config, release=REPOSITORY / "assets/nano", minutes={"distill": 2.5})
+    make(config, ["distill"])
+    first, kept, second, last, *measured = kitchen.calls()
+    files = "--config_default configs/nano/training/distill.yaml --config configs/nano/training"
+    assert f"{files}/distill.yaml" in first and "loop.total_minutes=2.5" in first
+    assert "initial_weights" not in first and "teacher=assets/nano/generator" in first
+    assert "export weights training/distill distill/consistency" in kept
+    assert f"{files}/distill_distribution.yaml" in second and "loop.total_minutes=4.0" in second
+    assert "loop.initial_weights=distill/consistency" in second
+    assert "export weights training/distill_distribution distill/distribution" in last
+    weights = (*["assets/nano/generator"] * 2, "distill/consistency", "distill/distribution")
+    assert in_order(measured, *(f"--generator {part} " for part in weights))
+    names = ("untrained_35", "untrained", "consistency", "distribution")
+    assert in_order(measured, *(f"--output distill/{name}_evaluation" for name in names))
+    assert [line.endswith("--num_steps 35") for line in measured] == [True, False, False, False]
+    make(config, ["distill"])
+    assert kitchen.calls() == []
+
+
 def test_a_failure_is_loud(kitchen: Kitchen, caplog: pytest.LogCaptureFixture) -> None:
     """A making that goes on after a failure, or hides why and where a part has failed."""
     (kitchen.folder / "fail").write_text("depth.yaml")

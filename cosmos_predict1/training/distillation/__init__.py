@@ -1,0 +1,1 @@
+"""Distillation of the generator to a few steps: consistency first, then distribution matching."""

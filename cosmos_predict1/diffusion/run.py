@@ -1,8 +1,8 @@
 """A whole run: clips on disk of every scene along every trajectory.
 
-The processes of a launch exchange nothing: each takes its share of the shots, scene by scene, and
-makes those that are not finished. Networks are loaded once, and the parts that the shots of a scene
-share are computed once.
+The processes of a launch exchange nothing, unless they sample clips in teams: each takes its share
+of the shots, scene by scene, and makes those that are not finished. Networks are loaded once, and
+the parts that the shots of a scene share are computed once.
 """
 
 import os
@@ -29,6 +29,7 @@ from .preparation import Prompts, ScenePreparation, load_depth, make_pictures
 from .sampling.pipeline import load_gen3c
 from .sampling.recipe import SamplingPlan
 from .sampling.rollout import PreparedScene, roll_out
+from .sampling.team import Team, check_shares, join_team
 from .scenes.inputs import SceneInput, check_input, scene_inputs
 from .scenes.shots import list_shots, shot_rig, shot_spec
 
@@ -47,11 +48,24 @@ def run(config: SdgConfig) -> None:
             that failed and the clips that somebody removed meanwhile.
     """
     network, settings = _settings(config)
+    check_shares(config.hardware, network, settings)
     config = with_weights(config, network)
+    with join_team(config.hardware) as team:
+        if team is None or team.leads:
+            _make_share(config, network, settings, team)
+        else:
+            team.follow(lambda: load_gen3c(config))
+
+
+def _make_share(
+    config: SdgConfig, network: TransformerConfig, settings: ClipSettings, team: Team | None
+) -> None:
+    """Make the missing clips of this process, or of its team; raises as `run`."""
     scenes = _checked_scenes(config, network, settings)
     shots = list_shots(config.cameras)
     jobs = [Job(scene, shot) for scene in scenes for shot in shots]
-    mine = share(jobs, rank(), int(os.environ.get("WORLD_SIZE", "1")))
+    teams = int(os.environ.get("WORLD_SIZE", "1")) // config.hardware.processes_per_clip
+    mine = share(jobs, rank() // config.hardware.processes_per_clip, teams)
     clips = Clips(config, settings)
     failures = _unusable(clips, mine)
     mine = [job for job in mine if job.scene.key not in failures]
@@ -65,7 +79,7 @@ def run(config: SdgConfig) -> None:
     )
     missing = clips.without_held(missing)
     if missing:
-        for job, error in _load_and_make(clips, network, missing):
+        for job, error in _load_and_make(clips, network, missing, team):
             failures.setdefault(job.scene.key, []).append(error)
     _report(config, failures)
     gone = clips.missing(mine)
@@ -123,7 +137,7 @@ def _unusable(clips: Clips, jobs: Sequence[Job]) -> dict[str, list[InputError]]:
 
 
 def _load_and_make(
-    clips: Clips, network: TransformerConfig, missing: Sequence[Job]
+    clips: Clips, network: TransformerConfig, missing: Sequence[Job], team: Team | None
 ) -> list[tuple[Job, InputError]]:
     """Load the networks and make the clips; returns the failures."""
     config = clips.config
@@ -133,7 +147,11 @@ def _load_and_make(
     missing = [replace(job, scene=scene) for job, scene in zip(missing, pictured, strict=True)]
     prompts = Prompts(config, network)
     prompts(missing[0].scene.prompt)
+    if team is not None:
+        team.begin()
     generator = load_gen3c(config)
+    if team is not None:
+        team.share(generator)
     prepare = ScenePreparation(
         config, clips.settings, generator=generator, prompts=prompts, depth=depth
     )

@@ -47,6 +47,8 @@ class Gen3C:
     ) -> None:
         """Take the networks; a transformer that will be streamed has to be on the CPU."""
         self.network, self.tokenizer, self.hardware = network, tokenizer, hardware
+        # Replaced where several processes sample a clip together.
+        self.sample = sample_latents
         self.max_buffers = network.config.warp_channels // (2 * network.config.out_channels)
         if hardware.offload_transformer:
             stream_blocks(network, hardware.device)
@@ -84,9 +86,7 @@ class Gen3C:
         Raises:
             InputError: latents or pictures that are not finite, as damaged weights make them.
         """
-        latents = sample_latents(
-            self.network, first, warps, texts=texts, plan=plan, progress=progress
-        )
+        latents = self.sample(self.network, first, warps, texts=texts, plan=plan, progress=progress)
         _check_finite("the generator", latents)
         video = self.decode(latents)
         _check_finite("the tokenizer's decoder", video)

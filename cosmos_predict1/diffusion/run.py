@@ -6,8 +6,11 @@ the parts that the shots of a scene share are computed once.
 """
 
 import os
+import time
 from collections.abc import Mapping, Sequence
+from contextlib import ExitStack
 from dataclasses import replace
+from functools import partial
 from importlib.metadata import version
 from itertools import groupby
 
@@ -32,6 +35,7 @@ from .sampling.rollout import PreparedScene, roll_out
 from .sampling.team import Team, check_shares, join_team
 from .scenes.inputs import SceneInput, check_input, scene_inputs
 from .scenes.shots import list_shots, shot_rig, shot_spec
+from .writing import WritingThread, writing_thread
 
 LOGGER = get_logger(__name__)
 LIBRARIES = ("torch", "diffusers")
@@ -155,17 +159,22 @@ def _load_and_make(
     prepare = ScenePreparation(
         config, clips.settings, generator=generator, prompts=prompts, depth=depth
     )
-    with torch.inference_mode():
-        failures, held = _make(clips, prepare, missing)
+    with torch.inference_mode(), writing_thread() as writer:
+        failures, held = _make(clips, prepare, missing, writer=writer)
         if held:
             # The other run had the time of all other clips to finish these.
-            more, _ = _make(clips, prepare, held, wait=True)
+            more, _ = _make(clips, prepare, held, writer=writer, wait=True)
             failures += more
-    return failures
+    return failures + writer.failures
 
 
 def _make(
-    clips: Clips, prepare: ScenePreparation, jobs: Sequence[Job], *, wait: bool = False
+    clips: Clips,
+    prepare: ScenePreparation,
+    jobs: Sequence[Job],
+    *,
+    writer: WritingThread,
+    wait: bool = False,
 ) -> tuple[list[tuple[Job, InputError]], list[Job]]:
     """Make the clips of `jobs`; returns the failures, and the jobs that another run is writing.
 
@@ -185,7 +194,7 @@ def _make(
                 continue
             for job in group:
                 try:
-                    _make_clip(clips, prepare, prepared, job=job, wait=wait)
+                    _make_clip(clips, prepare, prepared, writer, job=job, wait=wait)
                 except WriteError:
                     raise
                 except HeldError:
@@ -198,9 +207,15 @@ def _make(
 
 
 def _make_clip(
-    clips: Clips, prepare: ScenePreparation, prepared: PreparedScene, *, job: Job, wait: bool
+    clips: Clips,
+    prepare: ScenePreparation,
+    prepared: PreparedScene,
+    writer: WritingThread,
+    *,
+    job: Job,
+    wait: bool,
 ) -> None:
-    """Generate the clip of one shot and write it piece by piece."""
+    """Generate the clip of one shot; its pieces are written beside what comes next."""
     config, settings = clips.config, clips.settings
     files, scene, drawn = clips.files(job), prepared.scene, clips.drawn(job)
     spec = shot_spec(job.shot, config.cameras, drawn)
@@ -220,26 +235,34 @@ def _make_clip(
     )
     steps = settings.num_steps * settings.pieces
     title = f"{files.key} {job.shot.folder}".strip()
-    with (
-        clip_lock(files.paths[0], wait),
-        tqdm(total=steps, desc=title, disable=rank() != 0, leave=False) as bar,
-    ):
+    lock, start = ExitStack(), time.perf_counter()
+    lock.enter_context(clip_lock(files.paths[0], wait))
+    try:
         if clips.is_finished(job):
             # Another run finished it after this one had looked.
             return
-        rolled = roll_out(
-            prepare.generator,
-            prepared,
-            rig=shot_rig(spec, scene.rig, height=settings.height, width=settings.width),
-            settings=settings,
-            plan=plan,
-            noise_aug_strength=config.sampling.noise_aug_strength,
-            progress=lambda _step, _state: bar.update(),
-        )
-        for index, piece in enumerate(rolled):
-            if config.save_buffer:
-                files.write_buffer(index, piece.buffer, scene.fps)
-            files.write(index, piece, scene.fps, meta=meta | {"piece": index})
+        with tqdm(total=steps, desc=title, disable=rank() != 0, leave=False) as bar:
+            rolled = roll_out(
+                prepare.generator,
+                prepared,
+                rig=shot_rig(spec, scene.rig, height=settings.height, width=settings.width),
+                settings=settings,
+                plan=plan,
+                noise_aug_strength=config.sampling.noise_aug_strength,
+                progress=lambda _step, _state: (bar.update(), writer.collect()),
+            )
+            for index, piece in enumerate(rolled):
+                if config.save_buffer:
+                    buffer = partial(files.write_buffer, index, piece.buffer, scene.fps)
+                    writer.add(job, buffer)
+                clip = files.clip(piece, scene.fps, meta=meta | {"piece": index})
+                writer.add(job, partial(files.write, index, clip))
+        parts = prepare.generator.clock.take() | {"all": time.perf_counter() - start}
+        times = ", ".join(f"{name} {seconds:.1f}" for name, seconds in parts.items())
+        LOGGER.info("%s: seconds of %s; it is written beside the next", title, times)
+    finally:
+        # After the last piece has been written.
+        writer.add(job, lock.close)
 
 
 def _report(config: SdgConfig, failures: Mapping[str, Sequence[InputError]]) -> None:

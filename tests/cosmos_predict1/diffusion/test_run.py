@@ -22,6 +22,7 @@ from cosmos_predict1.diffusion import run as sdg
 from cosmos_predict1.diffusion.clips import Job
 from cosmos_predict1.diffusion.config import sdg_config
 from cosmos_predict1.diffusion.flags import dynamic_parser, static_parser
+from cosmos_predict1.diffusion.outputs import ShotFiles
 from cosmos_predict1.diffusion.run import run, share
 from cosmos_predict1.diffusion.sampling import recipe
 from cosmos_predict1.diffusion.sampling.pipeline import Gen3C
@@ -362,13 +363,13 @@ def test_clips_that_disappear_are_an_error(
 ) -> None:
     """Exit code 0 for an output folder that somebody emptied meanwhile."""
     picture = write_picture(tmp_path / "a.png")
-    original = sdg._make_clip
+    original = ShotFiles.write
 
-    def remove_after(*arguments: Any, **named: Any) -> None:
-        original(*arguments, **named)
+    def remove_after(files: ShotFiles, *rest: Any) -> None:
+        original(files, *rest)
         shutil.rmtree(tmp_path / "out")
 
-    monkeypatch.setattr(sdg, "_make_clip", remove_after)
+    monkeypatch.setattr(ShotFiles, "write", remove_after)
     with pytest.raises(InputError, match="1 clips that were written are gone"):
         static("--input_image_path", picture, "--num_steps", 1)
 
@@ -397,7 +398,8 @@ def test_a_full_disk_ends_the_run_at_once(
     monkeypatch.setattr(VideoWriter, "write", refuse)
     with pytest.raises(InputError, match="No space left"):
         static("--input_image_path", picture, "--multi_trajectory", "--num_steps", 1)
-    assert len(made) == 1
+    # The second one had begun, while the first one was written.
+    assert len(made) <= 2
     assert not list((tmp_path / "out").rglob("*.json")) and not list(tmp_path.rglob("*.mp4"))
 
 

@@ -28,7 +28,7 @@ from .clips import Clips, Job
 from .config import ClipSettings, SdgConfig, clip_settings, with_weights
 from .model.architecture import TransformerConfig, read_config
 from .outputs import WriteError
-from .preparation import Prompts, ScenePreparation, load_depth, make_pictures
+from .preparation import Prompts, ScenePreparation, SceneReader, load_depth, make_pictures
 from .sampling.pipeline import load_gen3c
 from .sampling.recipe import SamplingPlan
 from .sampling.rollout import PreparedScene, roll_out
@@ -151,14 +151,17 @@ def _load_and_make(
     missing = [replace(job, scene=scene) for job, scene in zip(missing, pictured, strict=True)]
     prompts = Prompts(config, network)
     prompts(missing[0].scene.prompt)
+    reader = SceneReader(config, clips.settings, network, depth)
+    # Before there is a second thread: two that import one package may wait for each other.
+    from diffusers import AutoencoderKLCosmos, CosmosTransformer3DModel  # noqa: F401
+
+    reader.begin(missing[0].scene)
     if team is not None:
         team.begin()
     generator = load_gen3c(config)
     if team is not None:
         team.share(generator)
-    prepare = ScenePreparation(
-        config, clips.settings, generator=generator, prompts=prompts, depth=depth
-    )
+    prepare = ScenePreparation(reader, generator=generator, prompts=prompts)
     with torch.inference_mode(), writing_thread() as writer:
         failures, held = _make(clips, prepare, missing, writer=writer)
         if held:

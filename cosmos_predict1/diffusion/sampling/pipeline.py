@@ -48,8 +48,8 @@ class Gen3C:
     ) -> None:
         """Take the networks; a transformer that will be streamed has to be on the CPU."""
         self.network, self.tokenizer, self.hardware = network, tokenizer, hardware
-        # Of the parts of a clip.
-        self.clock = Stopwatch(hardware.device, exact=True)
+        # Times the parts of a clip; each ends with numbers that the CPU waits for.
+        self.clock = Stopwatch()
         # Replaced where several processes sample a clip together.
         self.sample = sample_latents
         self.max_buffers = network.config.warp_channels // (2 * network.config.out_channels)
@@ -93,7 +93,7 @@ class Gen3C:
             latents = self.sample(
                 self.network, first, warps, texts=texts, plan=plan, progress=progress
             )
-        _check_finite("the generator", latents)
+            _check_finite("the generator", latents)
         with self.clock("decode"):
             video = self.decode(latents)
             _check_finite("the tokenizer's decoder", video)

@@ -69,9 +69,7 @@ def roll_out(
         with generator.clock("warps"):
             seen = cache.render(cameras.intrinsics, cameras.w2c, start)
             seen = augment_warps(seen, noise_aug_strength, noise)
-            buffer = buffer_frames(seen)
-        with generator.clock("encode"):
-            latents = generator.warp_latents(seen)
+            latents, buffer = generator.warp_latents(seen), buffer_frames(seen)
         # 2 GB at full size, which sampling would otherwise keep on the GPU.
         del seen
         piece = generator.generate(

@@ -70,6 +70,8 @@ def _make_share(
     jobs = [Job(scene, shot) for scene in scenes for shot in shots]
     teams = int(os.environ.get("WORLD_SIZE", "1")) // config.hardware.processes_per_clip
     mine = share(jobs, rank() // config.hardware.processes_per_clip, teams)
+    if teams > len(jobs):
+        LOGGER.info("no clip for %d processes; --context_parallel shares one", teams - len(jobs))
     clips = Clips(config, settings)
     failures = _unusable(clips, mine)
     mine = [job for job in mine if job.scene.key not in failures]

@@ -7,6 +7,7 @@ in a block is local to a token. For inference: no gradient passes an exchange.
 
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any, cast
 
 import torch
@@ -20,27 +21,32 @@ from ..conditioning.latents import Conditions, Prepared
 from .denoiser import Network
 
 
-# Not compiled: a compiled program would need other collectives.
-@torch.compiler.disable
 def tokens_to_heads(
     x: Float[Tensor, "batch own_token head dim"], group: dist.ProcessGroup
 ) -> Float[Tensor, "batch token own_head dim"]:
     """Returns this process' share of the heads with the tokens of all processes of `group`."""
-    sent = rearrange(x, "b t (r h) d -> r b t h d", r=group.size()).contiguous()
-    received = torch.empty_like(sent)
-    dist.all_to_all_single(received, sent, group=group)
+    received = _exchange(rearrange(x, "b t (r h) d -> r b t h d", r=group.size()), group)
     return rearrange(received, "r b t h d -> b (r t) h d")
 
 
-@torch.compiler.disable
 def heads_to_tokens(
     x: Float[Tensor, "batch token own_head dim"], group: dist.ProcessGroup
 ) -> Float[Tensor, "batch own_token head dim"]:
     """Returns this process' share of the tokens with all heads; undoes `tokens_to_heads`."""
-    sent = rearrange(x, "b (r t) h d -> r b t h d", r=group.size()).contiguous()
+    received = _exchange(rearrange(x, "b (r t) h d -> r b t h d", r=group.size()), group)
+    return rearrange(received, "r b t h d -> b t (r h) d")
+
+
+def _exchanged(parts: Float[Tensor, "process ..."], group: dist.ProcessGroup) -> Tensor:
+    """Returns the parts that the processes have for this one, and sends them theirs."""
+    sent = parts.contiguous()
     received = torch.empty_like(sent)
     dist.all_to_all_single(received, sent, group=group)
-    return rearrange(received, "r b t h d -> b t (r h) d")
+    return received
+
+
+# A compiled block calls it as it is: within a compiled program collectives are other functions.
+_exchange: Any = torch.compiler.disable(_exchanged)
 
 
 class SharedAttention:
@@ -55,20 +61,20 @@ class SharedAttention:
         hidden_states: Float[Tensor, "batch own_token width"],
         encoder_hidden_states: None = None,
         attention_mask: None = None,
-        image_rotary_emb: tuple[Tensor, Tensor] | None = None,
+        image_rotary_emb: Any = None,
     ) -> Float[Tensor, "batch own_token width"]:
         """Returns the attention's output; the rotary tables are those of the own tokens."""
         from diffusers.models.embeddings import apply_rotary_emb
 
         assert encoder_hidden_states is None and attention_mask is None, "not self-attention"
+        rotate: Any = partial(
+            apply_rotary_emb, freqs_cis=image_rotary_emb, use_real=True, use_real_unbind_dim=-2
+        )
         q, k, v = (
             part(hidden_states).unflatten(2, (attn.heads, -1)).transpose(1, 2)
             for part in (attn.to_q, attn.to_k, attn.to_v)
         )
-        q, k = (
-            apply_rotary_emb(part, image_rotary_emb, use_real=True, use_real_unbind_dim=-2)
-            for part in (attn.norm_q(q), attn.norm_k(k))
-        )
+        q, k = rotate(attn.norm_q(q)), rotate(attn.norm_k(k))
         q, k, v = (
             tokens_to_heads(part.transpose(1, 2), self.group).transpose(1, 2) for part in (q, k, v)
         )

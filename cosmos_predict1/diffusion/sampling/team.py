@@ -153,6 +153,7 @@ def join_team(hardware: HardwareConfig) -> Iterator[Team | None]:
 def _own_group(ranks: list[list[int]]) -> dist.ProcessGroup:
     """Returns the group that this process is in; all processes make all groups."""
     own, _ = dist.new_subgroups_by_enumeration(ranks, timeout=PATIENCE)
+    assert isinstance(own, dist.ProcessGroup), f"no group of this process among {ranks}"
     return own
 
 

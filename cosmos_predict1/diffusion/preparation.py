@@ -87,7 +87,7 @@ def is_filmed(scene: SceneInput, config: SdgConfig) -> bool:
     return video_kind(scene.path) == "video"
 
 
-class SceneReader:
+class InputReader:
     """Reads scenes, the first one in a thread beside other work; `depth` is of `load_depth`."""
 
     def __init__(
@@ -141,7 +141,7 @@ class SceneReader:
 class ScenePreparation:
     """Prepares scenes for a generator."""
 
-    def __init__(self, reader: SceneReader, *, generator: Gen3C, prompts: Prompts) -> None:
+    def __init__(self, reader: InputReader, *, generator: Gen3C, prompts: Prompts) -> None:
         self.reader, self.generator, self.prompts = reader, generator, prompts
         self._latest: tuple[str, Scene] | None = None
 

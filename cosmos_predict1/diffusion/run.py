@@ -28,7 +28,7 @@ from .clips import Clips, Job
 from .config import ClipSettings, SdgConfig, clip_settings, with_weights
 from .model.architecture import TransformerConfig, read_config
 from .outputs import WriteError
-from .preparation import Prompts, ScenePreparation, SceneReader, load_depth, make_pictures
+from .preparation import Prompts, ScenePreparation, InputReader, load_depth, make_pictures
 from .sampling.pipeline import load_gen3c
 from .sampling.recipe import SamplingPlan
 from .sampling.rollout import PreparedScene, roll_out
@@ -153,7 +153,7 @@ def _load_and_make(
     missing = [replace(job, scene=scene) for job, scene in zip(missing, pictured, strict=True)]
     prompts = Prompts(config, network)
     prompts(missing[0].scene.prompt)
-    reader = SceneReader(config, clips.settings, network, depth)
+    reader = InputReader(config, clips.settings, network, depth)
     # Before there is a second thread: two that import one package may wait for each other.
     from diffusers import AutoencoderKLCosmos, CosmosTransformer3DModel  # noqa: F401
 

@@ -34,7 +34,7 @@ TOKEN_PIXELS = 16
 
 
 @dataclass(frozen=True)
-class Request:
+class SharedPiece:
     """A piece to sample, as the arguments of `sample_latents`, on the CPU."""
 
     first: Float[Tensor, "clip channel given_frame lh lw"]
@@ -87,7 +87,7 @@ class Team:
     ) -> Float[Tensor, "clip channel latent_frame lh lw"]:
         """Returns what `sample_latents` does, sampled by all members; the leader calls it."""
         positive, negative = (text.cpu() for text in texts)
-        self._tell(Request(first.cpu(), warps.cpu(), (positive, negative), plan))
+        self._tell(SharedPiece(first.cpu(), warps.cpu(), (positive, negative), plan))
         self._sampling = True
         latents = sample_latents(self._shared(network), first, warps, texts, plan, progress)
         self._sampling = False
@@ -100,7 +100,7 @@ class Team:
             if generator is None:
                 generator = load()
                 self.share(generator)
-            if isinstance(request, Request):
+            if isinstance(request, SharedPiece):
                 parts = {field.name: getattr(request, field.name) for field in fields(request)}
                 for name in ("first", "warps"):
                     parts[name] = parts[name].to(generator.device)
@@ -109,10 +109,10 @@ class Team:
     def _shared(self, network: Network) -> Network:
         return network if self._branches is None else BranchShare(network, self._branches)
 
-    def _tell(self, value: Request | str | None) -> None:
+    def _tell(self, value: SharedPiece | str | None) -> None:
         dist.broadcast_object_list([value], group_src=0, group=self._members, device=CPU)
 
-    def _hear(self) -> Request | str | None:
+    def _hear(self) -> SharedPiece | str | None:
         heard: list[Any] = [None]
         dist.broadcast_object_list(heard, group_src=0, group=self._members, device=CPU)
         return heard[0]

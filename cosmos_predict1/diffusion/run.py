@@ -28,7 +28,7 @@ from .clips import Clips, Job
 from .config import ClipSettings, SdgConfig, clip_settings, with_weights
 from .model.architecture import TransformerConfig, read_config
 from .outputs import WriteError
-from .preparation import Prompts, ScenePreparation, InputReader, load_depth, make_pictures
+from .preparation import InputReader, Prompts, ScenePreparation, load_depth, make_pictures
 from .sampling.pipeline import load_gen3c
 from .sampling.recipe import SamplingPlan
 from .sampling.rollout import PreparedScene, roll_out

@@ -73,7 +73,8 @@ class Team:
     def share(self, generator: Gen3C) -> None:
         """Let the members sample the pieces of `generator` together."""
         network = generator.network
-        network.token_share = share_tokens(network.transformer_blocks, self._context)
+        if self._context.size() > 1:
+            network.token_share = share_tokens(network.transformer_blocks, self._context)
         generator.sample = self.sample
 
     def sample(
@@ -160,7 +161,7 @@ def _own_group(ranks: list[list[int]]) -> dist.ProcessGroup:
 def check_shares(
     hardware: HardwareConfig, network: TransformerConfig, settings: ClipSettings
 ) -> None:
-    """Raises `InputError` if the processes of a clip cannot share its work equally."""
+    """Raise `InputError` if the processes of a clip cannot share its work equally."""
     cells = (settings.height // TOKEN_PIXELS) * (settings.width // TOKEN_PIXELS)
     counts = {
         "attention heads of the weights": network.num_attention_heads,

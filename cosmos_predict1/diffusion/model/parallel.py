@@ -98,7 +98,9 @@ class TokenShare:
         assert count * size == tokens.shape[1], f"{tokens.shape[1]} tokens over {size} processes"
         own = slice(rank * count, (rank + 1) * count)
         tables = {"cos": prepared.cos[own], "sin": prepared.sin[own]}
-        return tokens[:, own], replace(prepared, **tables, position=prepared.position[:, own])
+        return tokens[:, own].contiguous(), replace(
+            prepared, **tables, position=prepared.position[:, own]
+        )
 
     def join(
         self, own: Float[Tensor, "batch own_token feature"]

@@ -224,13 +224,7 @@ def _make_clip(
     config, settings = clips.config, clips.settings
     files, scene, drawn = clips.files(job), prepared.scene, clips.drawn(job)
     spec = shot_spec(job.shot, config.cameras, drawn)
-    meta = clips.record(job) | scene.record
-    meta |= {
-        "seed": drawn.seed,
-        "input": str(job.scene.path),
-        "backwards": job.shot.backwards,
-        "versions": {"open-lyra": __version__} | {name: version(name) for name in LIBRARIES},
-    }
+    meta = _meta(clips, job, scene.record)
     plan = SamplingPlan(
         num_steps=settings.num_steps,
         guidance=settings.guidance,
@@ -268,6 +262,18 @@ def _make_clip(
     finally:
         # After the last piece has been written.
         writer.add(job, lock.close)
+
+
+def _meta(clips: Clips, job: Job, scene: Mapping[str, object]) -> dict[str, object]:
+    """Returns how the clip of a job is made; `scene` is the record of its scene."""
+    return {
+        **clips.record(job),
+        **scene,
+        "seed": clips.drawn(job).seed,
+        "input": str(job.scene.path),
+        "backwards": job.shot.backwards,
+        "versions": {"open-lyra": __version__} | {name: version(name) for name in LIBRARIES},
+    }
 
 
 def _report(config: SdgConfig, failures: Mapping[str, Sequence[InputError]]) -> None:

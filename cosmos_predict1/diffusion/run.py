@@ -11,13 +11,11 @@ from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import replace
 from functools import partial
-from importlib.metadata import version
 from itertools import groupby
 
 import torch
 from tqdm import tqdm
 
-from src import __version__
 from src.checkpoints import find_checkpoint
 from src.io.depth_file import SUFFIXES
 from src.io.locks import HeldError, clip_lock
@@ -38,7 +36,6 @@ from .scenes.shots import list_shots, shot_rig, shot_spec
 from .writing import WritingThread, writing_thread
 
 LOGGER = get_logger(__name__)
-LIBRARIES = ("torch", "diffusers")
 
 
 def run(config: SdgConfig) -> None:
@@ -224,7 +221,7 @@ def _make_clip(
     config, settings = clips.config, clips.settings
     files, scene, drawn = clips.files(job), prepared.scene, clips.drawn(job)
     spec = shot_spec(job.shot, config.cameras, drawn)
-    meta = _meta(clips, job, scene.record)
+    meta = clips.meta(job, scene.record)
     plan = SamplingPlan(
         num_steps=settings.num_steps,
         guidance=settings.guidance,
@@ -262,18 +259,6 @@ def _make_clip(
     finally:
         # After the last piece has been written.
         writer.add(job, lock.close)
-
-
-def _meta(clips: Clips, job: Job, scene: Mapping[str, object]) -> dict[str, object]:
-    """Returns how the clip of a job is made; `scene` is the record of its scene."""
-    return {
-        **clips.record(job),
-        **scene,
-        "seed": clips.drawn(job).seed,
-        "input": str(job.scene.path),
-        "backwards": job.shot.backwards,
-        "versions": {"open-lyra": __version__} | {name: version(name) for name in LIBRARIES},
-    }
 
 
 def _report(config: SdgConfig, failures: Mapping[str, Sequence[InputError]]) -> None:

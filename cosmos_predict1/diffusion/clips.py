@@ -1,10 +1,12 @@
 """The jobs of a run and their clips on disk: finished, missing, or being written by another run."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from functools import cached_property
+from importlib.metadata import version
 from pathlib import Path
 
+from src import __version__
 from src.checkpoints import NANO_ASSETS, PLACES, find_checkpoint, search_checkpoint
 from src.depth.backends.choice import named_depth
 from src.depth.backends.video import named_video_depth
@@ -25,6 +27,7 @@ LOGGER = get_logger(__name__)
 VIPE_PARTS = ("depth", "pose", "intrinsics", "mask")
 # Names in search_checkpoint of the weights of depth backends, where they differ.
 PARTS = {"nano": "depth"}
+LIBRARIES = ("torch", "diffusers")
 
 
 @dataclass(frozen=True)
@@ -93,6 +96,17 @@ class Clips:
             "prompt": job.scene.prompt,
             "negative_prompt": config.sampling.negative_prompt,
             "made_from": {"input": self.origin(job.scene), **self._shared},
+        }
+
+    def meta(self, job: Job, scene: Mapping[str, object]) -> dict[str, object]:
+        """The metadata of a job's clips; `scene` is the record of its scene."""
+        return {
+            **self.record(job),
+            **scene,
+            "seed": self.drawn(job).seed,
+            "input": str(job.scene.path),
+            "backwards": job.shot.backwards,
+            "versions": {"open-lyra": __version__} | {name: version(name) for name in LIBRARIES},
         }
 
     def is_finished(self, job: Job) -> bool:

@@ -124,8 +124,12 @@ class HardwareConfig:
     compile_blocks: bool = False
     rope_precision: RopePrecision | None = None
     precision: Precision = "bf16"
+    context_parallel: int = 1
+    guidance_parallel: bool = False
 
     def __post_init__(self) -> None:
+        if self.context_parallel < 1:
+            raise InputError("--context_parallel", self.context_parallel, "an integer >= 1")
         if self.precision == "fp8":
             if self.compile_blocks:
                 raise InputError("--compile", True, "not with --precision fp8")
@@ -137,6 +141,11 @@ class HardwareConfig:
     def dtype(self) -> torch.dtype:
         """The type of the networks."""
         return torch.float32 if self.device.type == "cpu" else torch.bfloat16
+
+    @property
+    def processes_per_clip(self) -> int:
+        """The number of processes that sample a clip together."""
+        return self.context_parallel * (2 if self.guidance_parallel else 1)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -191,6 +200,11 @@ def sdg_config(arguments: Namespace) -> SdgConfig:
     device = torch.device("cpu") if name == "cpu" else default_device()
     if name == "cuda" and device.type != "cuda":
         raise InputError("--device", name, "cpu or auto: no CUDA device answers")
+    hardware = _section(HardwareConfig, Namespace(**{**vars(arguments), "device": device}))
+    if processes % hardware.processes_per_clip:
+        value = f"{hardware.processes_per_clip} processes a clip"
+        expected = f"a divisor of torchrun's --nproc_per_node, here {processes}"
+        raise InputError("--context_parallel, --guidance_parallel", value, expected)
     return SdgConfig(
         moving=arguments.moving,
         inputs=_section(InputConfig, arguments),
@@ -200,7 +214,7 @@ def sdg_config(arguments: Namespace) -> SdgConfig:
             foreground_masking=arguments.foreground_masking,
             drop_invalid=not arguments.published_invalid_depth,
         ),
-        hardware=_section(HardwareConfig, Namespace(**{**vars(arguments), "device": device})),
+        hardware=hardware,
         checkpoint_dir=Path(arguments.checkpoint_dir).expanduser(),
         output=Path(arguments.video_save_folder).expanduser().resolve(),
         save_buffer=arguments.save_buffer,

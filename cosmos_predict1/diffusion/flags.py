@@ -125,6 +125,7 @@ def _parser(manual: str) -> ArgumentParser:
     _add_sampling(parser)
     _add_trajectory(parser)
     _add_hardware(parser)
+    _add_parallel(parser)
     return parser
 
 
@@ -232,6 +233,27 @@ def _add_hardware(parser: ArgumentParser) -> None:
     for flag, reason in IGNORED_VALUES.items():
         group.add_argument(flag, help=f"no effect: {reason}")
     _add_switches(group, {flag: f"no effect: {why}" for flag, why in IGNORED_SWITCHES.items()})
+
+
+def _add_parallel(parser: ArgumentParser) -> None:
+    group = parser.add_argument_group(
+        "one clip over several GPUs",
+        "processes of torchrun that sample a clip together, for few clips; without these flags, "
+        "each makes clips of its own, which is faster where there are as many clips as processes",
+    )
+    group.add_argument(
+        "--context_parallel",
+        type=int,
+        default=1,
+        metavar="N",
+        help="N processes share the tokens of a clip; N divides the attention heads",
+    )
+    group.add_argument(
+        "--guidance_parallel",
+        action="store_true",
+        help="two such groups share a clip, one for each branch of the guidance; with little "
+        "exchange between them, which suits GPUs without NVLink",
+    )
 
 
 def _add_switches(group: "argparse._ArgumentGroup", switches: Mapping[str, str]) -> None:

@@ -64,28 +64,30 @@ class ShotFiles:
             raise
         return all(done)
 
-    def write(
-        self, index: int, rolled: RolledPiece, fps: float, meta: Mapping[str, object]
-    ) -> None:
-        """Write piece `index`, counted in the order of generation.
+    def clip(self, rolled: RolledPiece, fps: float, meta: Mapping[str, object]) -> Clip:
+        """Returns the clip of a piece as it is stored, on the CPU.
 
         A reversed shot is stored forwards and without its latents, which belong to the video
         played backwards.
-
-        Raises:
-            WriteError: the file system refuses; a half-written clip does not count as finished.
         """
         frames, rig, latents = rolled.piece.frames, rolled.rig, rolled.piece.latents
         if self.shot.backwards:
-            index, frames, rig, latents = -1 - index, frames.flip(0), rig.backwards(), None
-        clip = Clip(
+            frames, rig, latents = frames.flip(0), rig.backwards(), None
+        return Clip(
             cameras=rig.cameras(frames.shape[1], frames.shape[2]),
             fps=int(fps) if fps == int(fps) else fps,
             frames=frames,
             latents=latents,
             meta=meta,
         )
-        paths = self.paths[index]
+
+    def write(self, index: int, clip: Clip) -> None:
+        """Write the clip of piece `index`, counted in the order of generation.
+
+        Raises:
+            WriteError: the file system refuses; a half-written clip does not count as finished.
+        """
+        paths = self.paths[-1 - index if self.shot.backwards else index]
         try:
             write_clip(paths, clip)
         except OSError as error:

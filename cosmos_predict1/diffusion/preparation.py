@@ -1,8 +1,11 @@
 """The parts that the shots of a scene share, computed once: depth, points, text, first frame."""
 
 from collections.abc import Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import replace
 from typing import Any
+
+import torch
 
 from src.depth.backends.choice import resolve_depth
 from src.depth.backends.video import resolve_video_depth
@@ -84,43 +87,31 @@ def is_filmed(scene: SceneInput, config: SdgConfig) -> bool:
     return video_kind(scene.path) == "video"
 
 
-class ScenePreparation:
-    """Prepares scenes for a generator; `depth` is the backend of `load_depth`."""
+class InputReader:
+    """Reads scenes, the first one in a thread beside other work; `depth` is of `load_depth`."""
 
     def __init__(
-        self,
-        config: SdgConfig,
-        settings: ClipSettings,
-        *,
-        generator: Gen3C,
-        prompts: Prompts,
-        depth: Any,
+        self, config: SdgConfig, settings: ClipSettings, network: TransformerConfig, depth: Any
     ) -> None:
-        self.config, self.settings, self.generator = config, settings, generator
-        self.prompts, self.depth = prompts, depth
-        self._latest: tuple[str, Scene] | None = None
+        self.config, self.settings, self.network, self.depth = config, settings, network, depth
+        self._ahead: tuple[str, Future[Scene]] | None = None
 
-    def __call__(self, source: SceneInput, backwards: bool = False) -> PreparedScene:
-        """Returns the scene of an input, or of the input played backwards.
+    def begin(self, source: SceneInput) -> None:
+        """Begin to read a scene in a thread; its errors are raised where it is asked for."""
+        pool = ThreadPoolExecutor(1, thread_name_prefix="reading")
+        self._ahead = (source.key, pool.submit(torch.inference_mode()(self._read), source))
+        pool.shutdown(wait=False)
+
+    def __call__(self, source: SceneInput) -> Scene:
+        """Returns the scene of an input.
 
         Raises:
             InputError: the input is missing, damaged or does not fit.
         """
-        if self._latest is None or self._latest[0] != source.key:
-            # Frees the previous scene before the next one is made.
-            self._latest = None
-            self._latest = (source.key, to_device(self._read(source), self.generator.device))
-        scene = self._latest[1].backwards() if backwards else self._latest[1]
-        buffers = min(self.config.cache.buffers, self.generator.max_buffers)
-        cache = replace(self.config.cache, buffers=buffers)
-        follow_up = self.settings.pieces > 1 and not scene.moving
-        return PreparedScene(
-            scene=scene,
-            cache=PointCache(scene.sources, cache, moving=scene.moving),
-            first=self.generator.first_latent(scene.first_frame),
-            texts=self.prompts(source.prompt),
-            backend=self.depth if follow_up else None,
-        )
+        ahead, self._ahead = self._ahead, None
+        if ahead is not None and ahead[0] == source.key:
+            return ahead[1].result()
+        return self._read(source)
 
     def _read(self, source: SceneInput) -> Scene:
         """Reads the scene of a picture or a video."""
@@ -129,7 +120,7 @@ class ScenePreparation:
         assert path is not None, f"no picture for {source.key}"
         height, width = settings.height, settings.width
         size = SceneSize(height, width, settings.num_frames, inputs.resize)
-        default_fps = self.generator.network.config.sampling.fps
+        default_fps = self.network.sampling.fps
         if not config.moving:
             lens = None if file is None else file_intrinsics(file, height, width)
             fps = default_fps if settings.fps is None else settings.fps
@@ -144,6 +135,36 @@ class ScenePreparation:
             fps=settings.fps,
             default_fps=default_fps,
             center=center if inputs.center_depth_quantile else "one",
+        )
+
+
+class ScenePreparation:
+    """Prepares scenes for a generator."""
+
+    def __init__(self, reader: InputReader, *, generator: Gen3C, prompts: Prompts) -> None:
+        self.reader, self.generator, self.prompts = reader, generator, prompts
+        self._latest: tuple[str, Scene] | None = None
+
+    def __call__(self, source: SceneInput, backwards: bool = False) -> PreparedScene:
+        """Returns the scene of an input, or of the input played backwards.
+
+        Raises:
+            InputError: the input is missing, damaged or does not fit.
+        """
+        if self._latest is None or self._latest[0] != source.key:
+            # Frees the previous scene before the next one is made.
+            self._latest = None
+            self._latest = (source.key, to_device(self.reader(source), self.generator.device))
+        scene = self._latest[1].backwards() if backwards else self._latest[1]
+        reader, settings = self.reader, self.reader.config.cache
+        cache = replace(settings, buffers=min(settings.buffers, self.generator.max_buffers))
+        follow_up = reader.settings.pieces > 1 and not scene.moving
+        return PreparedScene(
+            scene=scene,
+            cache=PointCache(scene.sources, cache, moving=scene.moving),
+            first=self.generator.first_latent(scene.first_frame),
+            texts=self.prompts(source.prompt),
+            backend=reader.depth if follow_up else None,
         )
 
 

@@ -1,20 +1,21 @@
 """A whole run: clips on disk of every scene along every trajectory.
 
-The processes of a launch exchange nothing: each takes its share of the shots, scene by scene, and
-makes those that are not finished. Networks are loaded once, and the parts that the shots of a scene
-share are computed once.
+The processes of a launch exchange nothing, unless they sample clips in teams: each takes its share
+of the shots, scene by scene, and makes those that are not finished. Networks are loaded once, and
+the parts that the shots of a scene share are computed once.
 """
 
 import os
+import time
 from collections.abc import Mapping, Sequence
+from contextlib import ExitStack
 from dataclasses import replace
-from importlib.metadata import version
+from functools import partial
 from itertools import groupby
 
 import torch
 from tqdm import tqdm
 
-from src import __version__
 from src.checkpoints import find_checkpoint
 from src.io.depth_file import SUFFIXES
 from src.io.locks import HeldError, clip_lock
@@ -25,15 +26,16 @@ from .clips import Clips, Job
 from .config import ClipSettings, SdgConfig, clip_settings, with_weights
 from .model.architecture import TransformerConfig, read_config
 from .outputs import WriteError
-from .preparation import Prompts, ScenePreparation, load_depth, make_pictures
+from .preparation import InputReader, Prompts, ScenePreparation, load_depth, make_pictures
 from .sampling.pipeline import load_gen3c
 from .sampling.recipe import SamplingPlan
 from .sampling.rollout import PreparedScene, roll_out
+from .sampling.team import Team, check_shares, join_team
 from .scenes.inputs import SceneInput, check_input, scene_inputs
 from .scenes.shots import list_shots, shot_rig, shot_spec
+from .writing import WritingThread, writing_thread
 
 LOGGER = get_logger(__name__)
-LIBRARIES = ("torch", "diffusers")
 
 
 def run(config: SdgConfig) -> None:
@@ -47,11 +49,26 @@ def run(config: SdgConfig) -> None:
             that failed and the clips that somebody removed meanwhile.
     """
     network, settings = _settings(config)
+    check_shares(config.hardware, network, settings)
     config = with_weights(config, network)
+    with join_team(config.hardware) as team:
+        if team is None or team.leads:
+            _make_share(config, network, settings, team)
+        else:
+            team.follow(lambda: load_gen3c(config))
+
+
+def _make_share(
+    config: SdgConfig, network: TransformerConfig, settings: ClipSettings, team: Team | None
+) -> None:
+    """Make the missing clips of this process, or of its team; raises as `run`."""
     scenes = _checked_scenes(config, network, settings)
     shots = list_shots(config.cameras)
     jobs = [Job(scene, shot) for scene in scenes for shot in shots]
-    mine = share(jobs, rank(), int(os.environ.get("WORLD_SIZE", "1")))
+    teams = int(os.environ.get("WORLD_SIZE", "1")) // config.hardware.processes_per_clip
+    mine = share(jobs, rank() // config.hardware.processes_per_clip, teams)
+    if teams > len(jobs):
+        LOGGER.info("no clip for %d processes; --context_parallel shares one", teams - len(jobs))
     clips = Clips(config, settings)
     failures = _unusable(clips, mine)
     mine = [job for job in mine if job.scene.key not in failures]
@@ -65,7 +82,7 @@ def run(config: SdgConfig) -> None:
     )
     missing = clips.without_held(missing)
     if missing:
-        for job, error in _load_and_make(clips, network, missing):
+        for job, error in _load_and_make(clips, network, missing, team):
             failures.setdefault(job.scene.key, []).append(error)
     _report(config, failures)
     gone = clips.missing(mine)
@@ -123,7 +140,7 @@ def _unusable(clips: Clips, jobs: Sequence[Job]) -> dict[str, list[InputError]]:
 
 
 def _load_and_make(
-    clips: Clips, network: TransformerConfig, missing: Sequence[Job]
+    clips: Clips, network: TransformerConfig, missing: Sequence[Job], team: Team | None
 ) -> list[tuple[Job, InputError]]:
     """Load the networks and make the clips; returns the failures."""
     config = clips.config
@@ -133,21 +150,33 @@ def _load_and_make(
     missing = [replace(job, scene=scene) for job, scene in zip(missing, pictured, strict=True)]
     prompts = Prompts(config, network)
     prompts(missing[0].scene.prompt)
+    reader = InputReader(config, clips.settings, network, depth)
+    # Before there is a second thread: two that import one package may wait for each other.
+    from diffusers import AutoencoderKLCosmos, CosmosTransformer3DModel  # noqa: F401
+
+    reader.begin(missing[0].scene)
+    if team is not None:
+        team.begin()
     generator = load_gen3c(config)
-    prepare = ScenePreparation(
-        config, clips.settings, generator=generator, prompts=prompts, depth=depth
-    )
-    with torch.inference_mode():
-        failures, held = _make(clips, prepare, missing)
+    if team is not None:
+        team.share(generator)
+    prepare = ScenePreparation(reader, generator=generator, prompts=prompts)
+    with torch.inference_mode(), writing_thread() as writer:
+        failures, held = _make(clips, prepare, missing, writer=writer)
         if held:
             # The other run had the time of all other clips to finish these.
-            more, _ = _make(clips, prepare, held, wait=True)
+            more, _ = _make(clips, prepare, held, writer=writer, wait=True)
             failures += more
-    return failures
+    return failures + writer.failures
 
 
 def _make(
-    clips: Clips, prepare: ScenePreparation, jobs: Sequence[Job], *, wait: bool = False
+    clips: Clips,
+    prepare: ScenePreparation,
+    jobs: Sequence[Job],
+    *,
+    writer: WritingThread,
+    wait: bool = False,
 ) -> tuple[list[tuple[Job, InputError]], list[Job]]:
     """Make the clips of `jobs`; returns the failures, and the jobs that another run is writing.
 
@@ -167,7 +196,7 @@ def _make(
                 continue
             for job in group:
                 try:
-                    _make_clip(clips, prepare, prepared, job=job, wait=wait)
+                    _make_clip(clips, prepare, prepared, writer, job=job, wait=wait)
                 except WriteError:
                     raise
                 except HeldError:
@@ -180,19 +209,19 @@ def _make(
 
 
 def _make_clip(
-    clips: Clips, prepare: ScenePreparation, prepared: PreparedScene, *, job: Job, wait: bool
+    clips: Clips,
+    prepare: ScenePreparation,
+    prepared: PreparedScene,
+    writer: WritingThread,
+    *,
+    job: Job,
+    wait: bool,
 ) -> None:
-    """Generate the clip of one shot and write it piece by piece."""
+    """Generate the clip of one shot; its pieces are written beside what comes next."""
     config, settings = clips.config, clips.settings
     files, scene, drawn = clips.files(job), prepared.scene, clips.drawn(job)
     spec = shot_spec(job.shot, config.cameras, drawn)
-    meta = clips.record(job) | scene.record
-    meta |= {
-        "seed": drawn.seed,
-        "input": str(job.scene.path),
-        "backwards": job.shot.backwards,
-        "versions": {"open-lyra": __version__} | {name: version(name) for name in LIBRARIES},
-    }
+    meta = clips.meta(job, scene.record)
     plan = SamplingPlan(
         num_steps=settings.num_steps,
         guidance=settings.guidance,
@@ -202,26 +231,34 @@ def _make_clip(
     )
     steps = settings.num_steps * settings.pieces
     title = f"{files.key} {job.shot.folder}".strip()
-    with (
-        clip_lock(files.paths[0], wait),
-        tqdm(total=steps, desc=title, disable=rank() != 0, leave=False) as bar,
-    ):
+    lock, start = ExitStack(), time.perf_counter()
+    lock.enter_context(clip_lock(files.paths[0], wait))
+    try:
         if clips.is_finished(job):
             # Another run finished it after this one had looked.
             return
-        rolled = roll_out(
-            prepare.generator,
-            prepared,
-            rig=shot_rig(spec, scene.rig, height=settings.height, width=settings.width),
-            settings=settings,
-            plan=plan,
-            noise_aug_strength=config.sampling.noise_aug_strength,
-            progress=lambda _step, _state: bar.update(),
-        )
-        for index, piece in enumerate(rolled):
-            if config.save_buffer:
-                files.write_buffer(index, piece.buffer, scene.fps)
-            files.write(index, piece, scene.fps, meta=meta | {"piece": index})
+        with tqdm(total=steps, desc=title, disable=rank() != 0, leave=False) as bar:
+            rolled = roll_out(
+                prepare.generator,
+                prepared,
+                rig=shot_rig(spec, scene.rig, height=settings.height, width=settings.width),
+                settings=settings,
+                plan=plan,
+                noise_aug_strength=config.sampling.noise_aug_strength,
+                progress=lambda _step, _state: (bar.update(), writer.collect()),
+            )
+            for index, piece in enumerate(rolled):
+                if config.save_buffer:
+                    buffer = partial(files.write_buffer, index, piece.buffer, scene.fps)
+                    writer.add(job, buffer)
+                clip = files.clip(piece, scene.fps, meta=meta | {"piece": index})
+                writer.add(job, partial(files.write, index, clip))
+        parts = prepare.generator.clock.take() | {"all": time.perf_counter() - start}
+        times = ", ".join(f"{name} {seconds:.1f}" for name, seconds in parts.items())
+        LOGGER.info("%s: seconds of %s; it is written beside the next", title, times)
+    finally:
+        # After the last piece has been written.
+        writer.add(job, lock.close)
 
 
 def _report(config: SdgConfig, failures: Mapping[str, Sequence[InputError]]) -> None:

@@ -107,6 +107,23 @@ def test_two_processes_make_what_one_makes(folder: Path, six: Path) -> None:
         torch.testing.assert_close(*pair)
 
 
+@pytest.mark.parametrize("flags", [("--context_parallel", "2"), ("--guidance_parallel",)])
+def test_two_processes_share_a_clip(folder: Path, six: Path, flags: tuple[str, ...]) -> None:
+    """Tokens or branches that are lost between processes, or a process that never ends."""
+    launch = ("-m", "torch.distributed.run", "--nproc_per_node", "2", "--standalone")
+    output = f"out/{flags[0]}"
+    line = command(output, "--input_image_path", "photo.png", "--multi_trajectory", launch=launch)
+    done = call(folder, [*line, *flags])
+    assert done.returncode == 0, done.stderr
+    assert finished(folder / output, "photo") == list(MULTI)
+    for name in MULTI:
+        pair = [open_clip(ClipPaths(at, name, "photo")).latents() for at in (six, folder / output)]
+        torch.testing.assert_close(*pair, rtol=1e-4, atol=1e-5)
+    # Nothing is left to do: the other process ends as well, without loading networks.
+    done = call(folder, [*line, *flags])
+    assert done.returncode == 0 and "loading the generator" not in done.stderr, done.stderr
+
+
 @pytest.fixture
 def killed(folder: Path) -> Iterator[Path]:
     """An output whose run was killed between the second clip and the last one."""

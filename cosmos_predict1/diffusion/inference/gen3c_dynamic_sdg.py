@@ -12,7 +12,8 @@ The output is laid out as that of gen3c_single_image_sdg.py. Every trajectory is
 video's own, possibly moving camera. With --flip_supervision, which training needs, the folders 6 to
 11 show the same scene, made from the video played backwards.
 
-Finished clips are left alone; torchrun spreads the trajectories over several GPUs.
+Finished clips are left alone; torchrun spreads the trajectories over several GPUs,
+and with `--context_parallel 2` two of them share each clip.
 """
 
 import sys

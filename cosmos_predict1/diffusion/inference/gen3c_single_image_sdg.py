@@ -19,7 +19,9 @@ same command goes on where a stopped one left off. On several GPUs:
     torchrun --nproc_per_node 8 cosmos_predict1/diffusion/inference/gen3c_single_image_sdg.py \
         --num_gpus 8 ...
 
-Every process loads the networks and takes its share of the trajectories.
+Every process loads the networks and takes its share of the trajectories. For fewer clips than
+GPUs, `--context_parallel 2` lets two processes share each clip; `--guidance_parallel` does so with
+less exchange between the GPUs, and both flags together take four processes a clip.
 """
 
 import sys

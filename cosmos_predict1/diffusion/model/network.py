@@ -28,6 +28,7 @@ from .block import TransformerBlock
 from .kernels.attention import BACKENDS
 from .kernels.rows import store_in_float8
 from .kernels.twin import NORM_EPSILON
+from .parallel import TokenShare
 from .weights import read_state, write_state
 
 Grid = tuple[int, int, int]
@@ -93,6 +94,8 @@ class Gen3CTransformer(nn.Module):
         super().__init__()
         self.config = config
         self.gradient_checkpointing = False
+        # Set where processes share a forward pass, with their own processors of self-attention.
+        self.token_share: TokenShare | None = None
         self._rotary: dict[tuple[Grid, float, torch.device], tuple[Tensor, Tensor]] = {}
         model = CosmosTransformer3DModel(**config.architecture)
         self.patch_embed = model.patch_embed
@@ -171,6 +174,8 @@ class Gen3CTransformer(nn.Module):
         patches = self.patch_embed(torch.cat([x.to(self.dtype), prepared.channels], dim=1))
         grid = patches.shape[1:4]
         tokens = patches.flatten(1, 3)
+        if self.token_share is not None:
+            tokens, prepared = self.token_share.cut(tokens, prepared)
         time_lora, time = self.time_embed(tokens, c_noise)
         for block in self.transformer_blocks:
             if self.gradient_checkpointing and torch.is_grad_enabled():
@@ -179,6 +184,8 @@ class Gen3CTransformer(nn.Module):
             else:
                 tokens = _run_block(block, tokens, prepared, time, time_lora)
         features = self.proj_out(self.norm_out(tokens, time, time_lora))
+        if self.token_share is not None:
+            features = self.token_share.join(features)
         # Channels are slowest in a patch that is read, and fastest in one that is written.
         return rearrange(
             features,

@@ -15,6 +15,7 @@ from src.io.image import to_uint8
 from src.runtime import InputError, get_logger
 from src.tokenizer.cosmos import VideoTokenizer
 from src.tokenizer.loading import load_tokenizer
+from src.training.task import Stopwatch
 
 from ..conditioning.cache import Warps
 from ..conditioning.latents import condition_latents, first_frame_latent, latent_encoder
@@ -47,6 +48,10 @@ class Gen3C:
     ) -> None:
         """Take the networks; a transformer that will be streamed has to be on the CPU."""
         self.network, self.tokenizer, self.hardware = network, tokenizer, hardware
+        # Times the parts of a clip; each ends with numbers that the CPU waits for.
+        self.clock = Stopwatch()
+        # Replaced where several processes sample a clip together.
+        self.sample = sample_latents
         self.max_buffers = network.config.warp_channels // (2 * network.config.out_channels)
         if hardware.precision == "fp8":
             network.use_float8()
@@ -86,13 +91,15 @@ class Gen3C:
         Raises:
             InputError: latents or pictures that are not finite, as damaged weights make them.
         """
-        latents = sample_latents(
-            self.network, first, warps, texts=texts, plan=plan, progress=progress
-        )
-        _check_finite("the generator", latents)
-        video = self.decode(latents)
-        _check_finite("the tokenizer's decoder", video)
-        frames = to_uint8(video.permute(1, 2, 3, 0)).cpu()
+        with self.clock("sample"):
+            latents = self.sample(
+                self.network, first, warps, texts=texts, plan=plan, progress=progress
+            )
+            _check_finite("the generator", latents)
+        with self.clock("decode"):
+            video = self.decode(latents)
+            _check_finite("the tokenizer's decoder", video)
+            frames = to_uint8(video.permute(1, 2, 3, 0)).cpu()
         return Piece(latents[0].cpu(), frames, video[:, -1].float().clamp(-1, 1))
 
     @torch.inference_mode()

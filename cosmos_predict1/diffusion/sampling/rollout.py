@@ -66,9 +66,10 @@ def roll_out(
         cameras = rig[start : start + length]
         seed = (first_seed + index) % 2**32
         noise = torch.Generator(generator.device).manual_seed(seed)
-        seen = cache.render(cameras.intrinsics, cameras.w2c, start)
-        seen = augment_warps(seen, noise_aug_strength, noise)
-        latents, buffer = generator.warp_latents(seen), buffer_frames(seen)
+        with generator.clock("warps"):
+            seen = cache.render(cameras.intrinsics, cameras.w2c, start)
+            seen = augment_warps(seen, noise_aug_strength, noise)
+            latents, buffer = generator.warp_latents(seen), buffer_frames(seen)
         # 2 GB at full size, which sampling would otherwise keep on the GPU.
         del seen
         piece = generator.generate(
@@ -89,10 +90,10 @@ def roll_out(
 def buffer_frames(warps: Warps) -> UInt8[Tensor, "frame h buffer_w 3"]:
     """Returns the warps of all buffers side by side, holes black, on the CPU."""
     shown = [
-        to_uint8(image.where(mask[:, None], -1.0)).permute(0, 2, 3, 1).cpu()
+        to_uint8(image.where(mask[:, None], -1.0)).permute(0, 2, 3, 1)
         for image, mask in zip(warps.image, warps.mask, strict=True)
     ]
-    return torch.cat(shown, dim=2)
+    return torch.cat(shown, dim=2).cpu()
 
 
 def _new_frame(piece: Piece, camera: Rig, backend: DepthBackend) -> SourceFrames:

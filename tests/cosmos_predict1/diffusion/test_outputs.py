@@ -46,7 +46,7 @@ def test_a_clip_reads_back(tmp_path: Path) -> None:
     """A clip of other poses, latents or files than those of the contract."""
     files, made = ShotFiles(tmp_path, Shot("3", SPEC), "scene", 1), rolled()
     assert not files.is_finished(RECORD)
-    files.write(0, made, 24.0, META)
+    files.write(0, files.clip(made, 24.0, META))
     clip = open_clip(ClipPaths(tmp_path, "3", "scene"))
     torch.testing.assert_close(clip.cameras().w2c, made.rig.w2c, atol=1e-5, rtol=0)
     assert (clip.cameras().intrinsics == made.rig.intrinsics).all()
@@ -59,7 +59,7 @@ def test_a_clip_reads_back(tmp_path: Path) -> None:
 def test_backward_shots_are_stored_forwards(tmp_path: Path) -> None:
     """Poses in the direction of generation beside turned frames: the published bug."""
     files, made = ShotFiles(tmp_path, Shot("6", SPEC, backwards=True), "scene", 1), rolled()
-    files.write(0, made, 12.5, META)
+    files.write(0, files.clip(made, 12.5, META))
     clip = open_clip(ClipPaths(tmp_path, "6", "scene"))
     cameras = clip.cameras()
     torch.testing.assert_close(cameras.w2c.flip(0), made.rig.w2c, atol=1e-5, rtol=0)
@@ -74,7 +74,7 @@ def test_pieces_are_numbered_in_scene_time(tmp_path: Path, backwards: bool) -> N
     files = ShotFiles(tmp_path, Shot("0", SPEC, backwards), "scene", 3)
     for index in range(3):
         assert not files.is_finished(RECORD)
-        files.write(index, rolled(offset=index * 25), 24.0, META)
+        files.write(index, files.clip(rolled(offset=index * 25), 24.0, META))
         files.write_buffer(index, rolled(offset=index * 25).buffer, 24.0)
     assert files.is_finished(RECORD)
     names = [f"scene_part{index}" for index in range(3)]
@@ -90,7 +90,7 @@ def test_pieces_are_numbered_in_scene_time(tmp_path: Path, backwards: bool) -> N
 def test_an_earlier_run_with_other_settings_is_noticed(tmp_path: Path) -> None:
     """Clips of two sizes, seeds or prompts side by side in one data set."""
     files = ShotFiles(tmp_path, Shot("", SPEC), "scene", 1)
-    files.write(0, rolled(), 24.0, META)
+    files.write(0, files.clip(rolled(), 24.0, META))
     assert files.is_finished({**RECORD, "settings": {"size": [1, 2]}})
     for name, value in (("settings", {"size": (1, 3)}), ("prompt", "a"), ("trajectory", {})):
         with pytest.raises(InputError, match=f"{name}.* = "):
@@ -109,12 +109,12 @@ def test_a_full_disk_leaves_nothing_that_passes_for_a_clip(
     with monkeypatch.context() as patch:
         patch.setattr(VideoWriter, "write", refuse)
         with pytest.raises(WriteError, match="No space left"):
-            files.write(0, rolled(), 24.0, META)
+            files.write(0, files.clip(rolled(), 24.0, META))
         with pytest.raises(WriteError, match="No space left"):
             files.write_buffer(0, rolled().buffer, 24.0)
     assert not files.is_finished(RECORD)
     assert not any(is_temporary(path) for path in tmp_path.rglob("*"))
-    files.write(0, rolled(), 24.0, META)
+    files.write(0, files.clip(rolled(), 24.0, META))
     assert files.is_finished(RECORD)
 
 

@@ -22,6 +22,7 @@ from cosmos_predict1.diffusion import run as sdg
 from cosmos_predict1.diffusion.clips import Job
 from cosmos_predict1.diffusion.config import sdg_config
 from cosmos_predict1.diffusion.flags import dynamic_parser, static_parser
+from cosmos_predict1.diffusion.outputs import ShotFiles
 from cosmos_predict1.diffusion.run import run, share
 from cosmos_predict1.diffusion.sampling import recipe
 from cosmos_predict1.diffusion.sampling.pipeline import Gen3C
@@ -362,13 +363,13 @@ def test_clips_that_disappear_are_an_error(
 ) -> None:
     """Exit code 0 for an output folder that somebody emptied meanwhile."""
     picture = write_picture(tmp_path / "a.png")
-    original = sdg._make_clip
+    original = ShotFiles.write
 
-    def remove_after(*arguments: Any, **named: Any) -> None:
-        original(*arguments, **named)
+    def remove_after(files: ShotFiles, *rest: Any) -> None:
+        original(files, *rest)
         shutil.rmtree(tmp_path / "out")
 
-    monkeypatch.setattr(sdg, "_make_clip", remove_after)
+    monkeypatch.setattr(ShotFiles, "write", remove_after)
     with pytest.raises(InputError, match="1 clips that were written are gone"):
         static("--input_image_path", picture, "--num_steps", 1)
 
@@ -397,8 +398,56 @@ def test_a_full_disk_ends_the_run_at_once(
     monkeypatch.setattr(VideoWriter, "write", refuse)
     with pytest.raises(InputError, match="No space left"):
         static("--input_image_path", picture, "--multi_trajectory", "--num_steps", 1)
-    assert len(made) == 1
+    # The second one had begun, while the first one was written.
+    assert len(made) <= 2
     assert not list((tmp_path / "out").rglob("*.json")) and not list(tmp_path.rglob("*.mp4"))
+
+
+def test_a_clip_is_written_beside_the_next_one(
+    static: Callable, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Clips that wait for each other, or a lock that goes before its clip is there."""
+    picture = write_picture(tmp_path / "a.png")
+    begun, original, generate = threading.Event(), ShotFiles.write, Gen3C.generate
+    calls: list[bool] = []
+
+    def note(*arguments: Any, **named: Any) -> Any:
+        calls.append(True)
+        if len(calls) == 2:
+            with pytest.raises(InputError, match="in use"), clip_lock(first):
+                pass
+            begun.set()
+        return generate(*arguments, **named)
+
+    def write(files: ShotFiles, *rest: Any) -> None:
+        assert begun.wait(60), "the next clip waits"
+        original(files, *rest)
+
+    first = ClipPaths(tmp_path / "out", "0", "a")
+    monkeypatch.setattr(Gen3C, "generate", note)
+    monkeypatch.setattr(ShotFiles, "write", write)
+    static("--input_image_path", picture, "--multi_trajectory", "--num_steps", 1)
+    assert list_trajectories(tmp_path / "out") == list(MULTI) and len(calls) == 6
+    assert not list((tmp_path / "out").rglob(".*.lock"))
+
+
+def test_a_clip_that_cannot_be_written_stops_no_other(
+    static: Callable, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """An error in the thread that nobody hears of."""
+    picture = write_picture(tmp_path / "a.png")
+    original = ShotFiles.write
+
+    def write(files: ShotFiles, *rest: Any) -> None:
+        if files.shot.folder == "2":
+            raise InputError("poses", "a bend", "none")
+        original(files, *rest)
+
+    monkeypatch.setattr(ShotFiles, "write", write)
+    with pytest.raises(InputError, match=r"without all clips(?s:.*)a: poses: got a bend"):
+        static("--input_image_path", picture, "--multi_trajectory", "--num_steps", 1)
+    found = sorted(path.parent.parent.name for path in (tmp_path / "out").rglob("meta/*.json"))
+    assert found == ["0", "1", "3", "4", "5"]
 
 
 def test_a_single_trajectory_lies_in_the_root(static: Callable, tmp_path: Path) -> None:

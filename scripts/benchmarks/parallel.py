@@ -1,0 +1,129 @@
+"""One forward pass with guidance, and clips, on one GPU and on two.
+
+    python scripts/benchmark.py parallel
+
+starts two processes, and does nothing where there are fewer than two GPUs. The full-size network
+with random weights; on a CPU a tiny one through gloo, whose ratios say nothing. `PARALLEL_STEPS`
+sampling steps are timed (1).
+"""
+
+import json
+import os
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import torch
+import torch.distributed as dist
+from torch import Tensor
+
+from .row import Row
+
+PROCESSES, LONGEST_RUN, CLIP_BUDGET, CLIPS_BUDGET = 2, 300, 1.8, 0.95
+ROOT = Path(__file__).resolve().parents[2]
+PROGRAM = (
+    "import sys; sys.path[:0] = ['.', 'scripts']; import benchmarks.parallel as b; b.measure()"
+)
+
+
+def run(device: torch.device) -> Iterator[Row]:
+    """Yields seconds, ratios to one process, and differences of the outputs."""
+    if device.type == "cuda" and torch.cuda.device_count() < PROCESSES:
+        return
+    launcher = ["-m", "torch.distributed.run", "--standalone", "--nproc_per_node", str(PROCESSES)]
+    done = subprocess.run(
+        [sys.executable, *launcher, "--no-python", sys.executable, "-c", PROGRAM],
+        cwd=ROOT,
+        env={**os.environ, "PARALLEL_DEVICE": device.type},
+        capture_output=True,
+        text=True,
+        timeout=LONGEST_RUN,
+    )
+    assert done.returncode == 0, done.stderr[-4000:]
+    yield from (Row(**json.loads(line)) for line in done.stdout.splitlines() if line[:1] == "{")
+
+
+def measure() -> None:
+    """Measure in each of the processes; the first one prints a JSON object for each row."""
+    from cosmos_predict1.diffusion.conditioning.latents import Conditions
+    from cosmos_predict1.diffusion.model.denoiser import guided
+    from cosmos_predict1.diffusion.model.parallel import BranchShare, share_tokens
+
+    from .generator import FULL, FULL_LATENT, random_network
+    from .sdg import SMALL
+
+    on_gpu = os.environ["PARALLEL_DEVICE"] == "cuda"
+    device = torch.device("cuda", int(os.environ["LOCAL_RANK"])) if on_gpu else torch.device("cpu")
+    if on_gpu:
+        torch.cuda.set_device(device)
+    dist.init_process_group("nccl" if on_gpu else "gloo")
+    group = dist.group.WORLD
+    assert group is not None, "no process group"
+    config, latent = (FULL, FULL_LATENT) if on_gpu else (SMALL, (2, 8, 12))
+    torch.manual_seed(0)
+    network = random_network(config, device, torch.bfloat16 if on_gpu else torch.float32)
+    x, level = torch.randn(1, 16, *latent, device=device), torch.zeros(1, device=device)
+    warps = torch.randn(1, config.warp_channels, *latent, device=device)
+    text = torch.randn(1, 512, config.text_embed_dim, device=device)
+    conditions = Conditions(text, torch.zeros_like(x[:, :1]), warps)
+    steps = int(os.environ.get("PARALLEL_STEPS", "1"))
+
+    def step(shared: bool) -> Callable[[], Tensor]:
+        named = BranchShare(network, group) if shared else network
+        predict = guided(named, conditions, torch.zeros_like(text), 1.0)
+        # Samples of their own, as in a run, whose branches are computed once each.
+        return lambda: [predict(x.clone(), level) for _ in range(steps)][-1]
+
+    with torch.inference_mode():
+        # One process alone, while the other waits.
+        alone, wanted = _timed(step(shared=False), only=0)
+        together, _ = _timed(step(shared=False))
+        branches, of_branches = _timed(step(shared=True))
+        network.token_share = share_tokens(network.transformer_blocks, group)
+        context, of_context = _timed(step(shared=False))
+    rows = [
+        Row("a step, one GPU", alone),
+        Row("a step, guidance branches on two GPUs", branches),
+        Row("ratio", alone / branches, "", budget=CLIP_BUDGET),
+        Row("difference, relative by norm", _distance(of_branches, wanted), ""),
+        Row("a step, tokens on two GPUs", context),
+        Row("ratio", alone / context, "", budget=CLIP_BUDGET),
+        Row("difference, relative by norm", _distance(of_context, wanted), ""),
+        Row("a step, a clip on each of two GPUs", together),
+        Row("efficiency", alone / together, "", budget=CLIPS_BUDGET),
+    ]
+    if dist.get_rank() == 0:
+        for row in rows:
+            print(json.dumps(vars(row)), flush=True)
+    dist.destroy_process_group()
+
+
+def _timed(call: Callable[[], Tensor], only: int | None = None) -> tuple[float, Tensor]:
+    """Returns the longest seconds of any process for the second call, and the call's output.
+
+    With `only`, a single process calls, and the others get zero seconds and its output's shape.
+    """
+    output, seconds = call(), 0.0
+    _meet()
+    if only is None or only == dist.get_rank():
+        start = time.perf_counter()
+        output = call()
+        if output.is_cuda:
+            torch.cuda.synchronize()
+        seconds = time.perf_counter() - start
+    longest = torch.tensor(seconds, device=output.device)
+    dist.all_reduce(longest, dist.ReduceOp.MAX)
+    return longest.item(), output
+
+
+def _meet() -> None:
+    """Wait until all processes have finished their work."""
+    if torch.cuda.is_available():
+        torch.cuda.synchronize()
+    dist.barrier()
+
+
+def _distance(found: Tensor, wanted: Tensor) -> float:
+    return ((found - wanted).norm() / wanted.norm()).item()

@@ -1,0 +1,118 @@
+"""Two processes that share a forward pass give what one process gives."""
+
+import multiprocessing
+from collections.abc import Callable
+from functools import partial
+from pathlib import Path
+
+import pytest
+import torch
+import torch.distributed as dist
+
+from cosmos_predict1.diffusion.conditioning.latents import Conditions
+from cosmos_predict1.diffusion.model.denoiser import guided
+from cosmos_predict1.diffusion.model.network import Gen3CTransformer
+from cosmos_predict1.diffusion.model.parallel import (
+    BranchShare,
+    heads_to_tokens,
+    share_tokens,
+    tokens_to_heads,
+)
+
+LEVELS = torch.tensor([0.4, -1.2])
+Part = Callable[[Gen3CTransformer, Conditions], torch.Tensor]
+
+
+def noisy() -> torch.Tensor:
+    return torch.randn(2, 16, 3, 4, 6, generator=torch.Generator().manual_seed(5))
+
+
+def in_process(
+    rank: int, folder: Path, part: Part, network: Gen3CTransformer, conditions: Conditions
+) -> None:
+    torch.set_num_threads(1)
+    store = f"file://{folder / 'store'}"
+    dist.init_process_group("gloo", init_method=store, rank=rank, world_size=2)
+    with torch.inference_mode():
+        torch.save(part(network, conditions).clone(), folder / f"{rank}.pt")
+    dist.destroy_process_group()
+
+
+def in_two_processes(
+    folder: Path, part: Part, network: Gen3CTransformer, conditions: Conditions
+) -> list[torch.Tensor]:
+    """What each of two processes computes."""
+    context = multiprocessing.get_context("fork")
+    given = (folder, part, network, conditions)
+    processes = [context.Process(target=in_process, args=(rank, *given)) for rank in range(2)]
+    for process in processes:
+        process.start()
+    for process in processes:
+        process.join(100)
+        assert process.exitcode == 0
+    return [torch.load(folder / f"{rank}.pt") for rank in range(2)]
+
+
+def group() -> dist.ProcessGroup:
+    assert dist.group.WORLD is not None
+    return dist.group.WORLD
+
+
+def exchanged(_network: Gen3CTransformer, _conditions: Conditions) -> torch.Tensor:
+    x = torch.arange(2 * 6 * 4 * 3.0).view(2, 6, 4, 3)
+    own = x[:, 3 * dist.get_rank() :][:, :3]
+    heads = tokens_to_heads(own, group())
+    assert torch.equal(heads, x[:, :, 2 * dist.get_rank() :][:, :, :2])
+    assert torch.equal(heads_to_tokens(heads, group()), own)
+    return x
+
+
+def forward(network: Gen3CTransformer, conditions: Conditions) -> torch.Tensor:
+    network.token_share = share_tokens(network.transformer_blocks, group())
+    return network(noisy(), LEVELS, conditions)
+
+
+def guidance(
+    network: Gen3CTransformer, conditions: Conditions, weight: float, shared: bool
+) -> torch.Tensor:
+    calls: list[None] = []
+    network.register_forward_hook(lambda *_: calls.append(None))
+    named = BranchShare(network, group()) if shared else network
+    predict = guided(named, conditions, torch.ones_like(conditions.text), weight)
+    outputs = [predict(scale * noisy(), LEVELS) for scale in (1.0, 2.0)]
+    assert len(calls) == (2 if shared or weight == 0 else 4)
+    return torch.stack(outputs)
+
+
+def test_an_exchange_and_its_way_back(
+    tmp_path: Path, tiny_network: Gen3CTransformer, conditions: Conditions
+) -> None:
+    """Heads or tokens that arrive in another order than those of one process."""
+    in_two_processes(tmp_path, exchanged, tiny_network, conditions)
+
+
+def test_tokens_shared_by_two_processes(
+    tmp_path: Path, tiny_network: Gen3CTransformer, conditions: Conditions
+) -> None:
+    """Positions or rotary tables of other tokens, attention to the own tokens alone."""
+    with torch.inference_mode():
+        wanted = tiny_network(noisy(), LEVELS, conditions)
+    outputs = in_two_processes(tmp_path, forward, tiny_network, conditions)
+    assert torch.equal(*outputs)
+    error = torch.linalg.vector_norm(outputs[0] - wanted) / torch.linalg.vector_norm(wanted)
+    assert error < 1e-5
+
+
+def same_guidance(network: Gen3CTransformer, conditions: Conditions, weight: float) -> torch.Tensor:
+    found = guidance(network, conditions, weight, shared=True)
+    assert torch.equal(found, guidance(network, conditions, weight, shared=False))
+    return found
+
+
+@pytest.mark.parametrize("weight", [0.7, 0.0])
+def test_branches_shared_by_two_processes(
+    tmp_path: Path, tiny_network: Gen3CTransformer, conditions: Conditions, weight: float
+) -> None:
+    """Swapped branches, or the last sample's output for the next one."""
+    part = partial(same_guidance, weight=weight)
+    assert torch.equal(*in_two_processes(tmp_path, part, tiny_network, conditions))

@@ -3,7 +3,7 @@
 import os
 from argparse import Namespace
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import TypeVar
 
@@ -15,6 +15,7 @@ from src.tokenizer.cosmos import latent_frames
 
 from .conditioning.cache import CacheSettings
 from .model.architecture import RopePrecision, TransformerConfig
+from .sampling.speed import EXACT, Shortcuts, SpeedConfig
 
 FEWEST_FRAMES = 9
 # The flags whose fields have other names.
@@ -146,6 +147,7 @@ class SdgConfig:
     output: Path
     save_buffer: bool = False
     overwrite: bool = False
+    speed: SpeedConfig = EXACT
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -162,6 +164,14 @@ class ClipSettings:
     fps: float | None
     num_steps: int
     guidance: float
+    shortcuts: Shortcuts = Shortcuts()
+
+    @property
+    def record(self) -> dict[str, object]:
+        """The settings as JSON values, without the switches of `shortcuts` that save nothing."""
+        found = asdict(self)
+        del found["shortcuts"]
+        return found | self.shortcuts.record
 
     @property
     def pieces(self) -> int:
@@ -184,6 +194,9 @@ def sdg_config(arguments: Namespace) -> SdgConfig:
     device = torch.device("cpu") if name == "cpu" else default_device()
     if name == "cuda" and device.type != "cuda":
         raise InputError("--device", name, "cpu or auto: no CUDA device answers")
+    interval = arguments.guidance_interval
+    switches = {"device": device, "guidance_interval": tuple(interval) if interval else None}
+    arguments = Namespace(**{**vars(arguments), **switches})
     return SdgConfig(
         moving=arguments.moving,
         inputs=_section(InputConfig, arguments),
@@ -193,16 +206,21 @@ def sdg_config(arguments: Namespace) -> SdgConfig:
             foreground_masking=arguments.foreground_masking,
             drop_invalid=not arguments.published_invalid_depth,
         ),
-        hardware=_section(HardwareConfig, Namespace(**{**vars(arguments), "device": device})),
+        hardware=_section(HardwareConfig, arguments),
         checkpoint_dir=Path(arguments.checkpoint_dir).expanduser(),
         output=Path(arguments.video_save_folder).expanduser().resolve(),
         save_buffer=arguments.save_buffer,
         overwrite=arguments.overwrite,
+        speed=_section(SpeedConfig, arguments),
     )
 
 
 def clip_settings(
-    sampling: SamplingConfig, network: TransformerConfig, max_latent_frames: int, moving: bool
+    sampling: SamplingConfig,
+    network: TransformerConfig,
+    max_latent_frames: int,
+    moving: bool,
+    speed: SpeedConfig = EXACT,
 ) -> ClipSettings:
     """Returns the settings of all clips: those of `sampling`, else those of the weights.
 
@@ -210,13 +228,15 @@ def clip_settings(
     videos, the default frame rate is that of the video.
 
     Raises:
-        InputError: a size, a frame count or a number of steps that the weights cannot do.
+        InputError: a size, a frame count or a number of steps that the weights cannot do, or a
+            switch of `speed` without an effect.
     """
     default = network.sampling
     chosen = {
         name: getattr(default, name) if getattr(sampling, name) is None else getattr(sampling, name)
-        for name in ("height", "width", "num_frames", "num_steps", "guidance")
+        for name in ("height", "width", "num_frames", "guidance")
     }
+    steps, shortcuts = speed.choose(default.num_steps, sampling.num_steps, chosen["guidance"])
     fps = sampling.fps if moving else sampling.fps or default.fps
     longest = default.num_frames
     piece = min(chosen["num_frames"], longest)
@@ -230,7 +250,7 @@ def clip_settings(
     if latent_frames(piece) > max_latent_frames:
         expected = f"at most {max_latent_frames}, which the tokenizer's statistics cover"
         raise InputError("latent frames", latent_frames(piece), expected)
-    return ClipSettings(piece_frames=piece, fps=fps, **chosen)
+    return ClipSettings(piece_frames=piece, fps=fps, num_steps=steps, shortcuts=shortcuts, **chosen)
 
 
 def with_weights(config: SdgConfig, network: TransformerConfig) -> SdgConfig:

@@ -85,9 +85,21 @@ def _settings(config: SdgConfig) -> tuple[TransformerConfig, ClipSettings]:
     network = read_config(find_checkpoint("generator", config.checkpoint_dir))
     folder = find_checkpoint("tokenizer", config.checkpoint_dir)
     covered = load_statistics(folder).max_latent_frames
-    return network, clip_settings(
-        config.sampling, network, max_latent_frames=covered, moving=config.moving
+    settings = clip_settings(
+        config.sampling,
+        network,
+        max_latent_frames=covered,
+        moving=config.moving,
+        speed=config.speed,
     )
+    LOGGER.info(
+        "--speed %s: %d noise levels, guidance %g, %s",
+        config.speed.speed,
+        len(settings.shortcuts.levels(settings.num_steps)) - 1,
+        settings.guidance,
+        settings.shortcuts,
+    )
+    return network, settings
 
 
 def _checked_scenes(
@@ -199,8 +211,9 @@ def _make_clip(
         fps=scene.fps,
         seeds=(drawn.seed,),
         published_noise=config.sampling.published_draws,
+        shortcuts=settings.shortcuts,
     )
-    steps = settings.num_steps * settings.pieces
+    steps, forwards = (len(plan.levels) - 1) * settings.pieces, 0
     title = f"{files.key} {job.shot.folder}".strip()
     with (
         clip_lock(files.paths[0], wait),
@@ -219,9 +232,11 @@ def _make_clip(
             progress=lambda _step, _state: bar.update(),
         )
         for index, piece in enumerate(rolled):
+            forwards += piece.piece.forwards
             if config.save_buffer:
                 files.write_buffer(index, piece.buffer, scene.fps)
             files.write(index, piece, scene.fps, meta=meta | {"piece": index})
+    LOGGER.info("%s: %d forwards, --speed %s", title, forwards, config.speed.speed)
 
 
 def _report(config: SdgConfig, failures: Mapping[str, Sequence[InputError]]) -> None:

@@ -14,7 +14,9 @@ from src.tokenizer.cosmos import VideoTokenizer
 
 from ..conditioning.latents import Conditions, condition_mask
 from ..model.denoiser import Denoiser, Network, guided
-from .sampler import Progress, condition_noise, initial_noise, noise_levels, sample
+from .sampler import Progress, condition_noise, initial_noise, sample
+from .speed import Shortcuts
+from .step_cache import StepCache
 
 Context = Float[Tensor, "1 token context"]
 
@@ -32,6 +34,12 @@ class SamplingPlan:
     fps: float
     seeds: tuple[int, ...]
     published_noise: bool = False
+    shortcuts: Shortcuts = Shortcuts()
+
+    @property
+    def levels(self) -> Float[Tensor, " level"]:
+        """The noise levels, the last 0."""
+        return self.shortcuts.levels(self.num_steps)
 
 
 def sample_latents(
@@ -52,7 +60,14 @@ def sample_latents(
     conditions = Conditions(
         text=positive, mask=condition_mask(warps, given), warps=warps, fps=plan.fps
     )
-    predict = guided(network, conditions, negative, plan.guidance)
+    shortcuts, levels = plan.shortcuts, plan.levels
+    if shortcuts.step_cache > 0:
+        # The last level of each branch.
+        ends = (*shortcuts.guided_levels(plan.num_steps)[-1:], levels[-2].item())
+        network = StepCache(network, shortcuts.step_cache, always=ends)
+    predict = guided(
+        network, conditions, negative, plan.guidance, interval=shortcuts.guidance_interval
+    )
     shape = (count // len(plan.seeds), first.shape[1], *warps.shape[2:])
     carried = [condition_noise(shape, seed)[:, :, :given] for seed in plan.seeds]
     noise = [
@@ -62,9 +77,10 @@ def sample_latents(
     return sample(
         denoiser,
         torch.cat(noise),
-        noise_levels(plan.num_steps),
+        levels,
         progress=progress,
         constrain=denoiser.constrain,
+        solver=shortcuts.solver,
     )
 
 

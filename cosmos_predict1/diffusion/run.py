@@ -232,10 +232,11 @@ def _make_clip(
             progress=lambda _step, _state: bar.update(),
         )
         for index, piece in enumerate(rolled):
+            made = {"piece": index, "forwards": piece.piece.forwards}
             forwards += piece.piece.forwards
             if config.save_buffer:
                 files.write_buffer(index, piece.buffer, scene.fps)
-            files.write(index, piece, scene.fps, meta=meta | {"piece": index})
+            files.write(index, piece, scene.fps, meta=meta | made)
     LOGGER.info("%s: %d forwards, --speed %s", title, forwards, config.speed.speed)
 
 

@@ -15,7 +15,9 @@ from .sampler import SIGMA_MAX, Solver, noise_levels, stopped
 Speed = Literal["exact", "same", "fast"]
 # The published number of steps; weights that need no more than FEW_STEPS have no spare ones.
 FULL_RUN, FEW_STEPS = 35, 8
-# Steps before the first that can be skipped, and the last.
+# Runs of fewer levels have first-order steps alone: the first and the last.
+FIRST_ORDER = 3
+# The first two steps, which a step cache needs, and the last.
 NEVER_SKIPPED = 3
 
 
@@ -111,12 +113,19 @@ class SpeedConfig:
         given = {name: getattr(self, name) for name in names if getattr(self, name) is not None}
         chosen = replace(rung.shortcuts, **given)
         self._check(chosen, steps, guidance)
-        if chosen.guidance_interval is not None:
-            low, high = chosen.guidance_interval
-            everywhere = len(chosen.guided_levels(steps)) == len(chosen.levels(steps)) - 1
-            interval = None if guidance == 0 or everywhere else (low, min(high, SIGMA_MAX))
-            chosen = replace(chosen, guidance_interval=interval)
-        return steps, chosen
+        count = len(chosen.levels(steps)) - 1
+        interval = chosen.guidance_interval
+        if interval is not None:
+            everywhere = len(chosen.guided_levels(steps)) == count
+            ends = interval[0], min(interval[1], SIGMA_MAX)
+            interval = None if guidance == 0 or everywhere else ends
+        # Switches of a rung without an effect on this run don't count.
+        return steps, replace(
+            chosen,
+            guidance_interval=interval,
+            solver="euler" if count < FIRST_ORDER else chosen.solver,
+            step_cache=0.0 if count <= NEVER_SKIPPED else chosen.step_cache,
+        )
 
     def _check(self, chosen: Shortcuts, steps: int, guidance: float) -> None:
         """Raise `InputError` for a given switch that cannot have an effect."""
@@ -128,7 +137,7 @@ class SpeedConfig:
             if not chosen.guided_levels(steps):
                 expected = f"one of the {count} noise levels inside; --guidance 0 has no guidance"
                 raise InputError("--guidance_interval", value, expected)
-        if self.solver == "multistep" and count < 3:
+        if self.solver == "multistep" and count < FIRST_ORDER:
             raise InputError("--solver", self.solver, f"euler for a run of {count} levels")
         if self.step_cache and count <= NEVER_SKIPPED:
             expected = f"0 for a run of {count} levels: the first two and the last are computed"

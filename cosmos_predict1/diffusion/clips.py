@@ -80,7 +80,7 @@ class Clips:
         """The inputs, weights and flags of a clip; raises as `origin`, and for missing weights."""
         config = self.config
         chosen: dict[str, object] = {
-            **asdict(self.settings),
+            **self.settings.record,
             **asdict(config.cache),
             "seed": config.sampling.seed,
             "resize": config.inputs.resize,

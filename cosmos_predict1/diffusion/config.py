@@ -3,7 +3,7 @@
 import os
 from argparse import Namespace
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Literal, TypeVar
 
@@ -16,6 +16,7 @@ from src.tokenizer.cosmos import latent_frames
 from .conditioning.cache import CacheSettings
 from .model.architecture import RopePrecision, TransformerConfig
 from .model.kernels.rows import require_float8
+from .sampling.speed import EXACT, Shortcuts, SpeedConfig
 
 FEWEST_FRAMES = 9
 # The flags whose fields have other names.
@@ -162,6 +163,7 @@ class SdgConfig:
     output: Path
     save_buffer: bool = False
     overwrite: bool = False
+    speed: SpeedConfig = EXACT
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -178,6 +180,14 @@ class ClipSettings:
     fps: float | None
     num_steps: int
     guidance: float
+    shortcuts: Shortcuts = Shortcuts()
+
+    @property
+    def record(self) -> dict[str, object]:
+        """The settings as JSON values, without the switches of `shortcuts` that save nothing."""
+        found = asdict(self)
+        del found["shortcuts"]
+        return found | self.shortcuts.record
 
     @property
     def pieces(self) -> int:
@@ -200,7 +210,10 @@ def sdg_config(arguments: Namespace) -> SdgConfig:
     device = torch.device("cpu") if name == "cpu" else default_device()
     if name == "cuda" and device.type != "cuda":
         raise InputError("--device", name, "cpu or auto: no CUDA device answers")
-    hardware = _section(HardwareConfig, Namespace(**{**vars(arguments), "device": device}))
+    interval = arguments.guidance_interval
+    switches = {"device": device, "guidance_interval": tuple(interval) if interval else None}
+    arguments = Namespace(**{**vars(arguments), **switches})
+    hardware = _section(HardwareConfig, arguments)
     if processes % hardware.processes_per_clip:
         value = f"{hardware.processes_per_clip} processes a clip"
         expected = f"a divisor of torchrun's --nproc_per_node, here {processes}"
@@ -219,11 +232,16 @@ def sdg_config(arguments: Namespace) -> SdgConfig:
         output=Path(arguments.video_save_folder).expanduser().resolve(),
         save_buffer=arguments.save_buffer,
         overwrite=arguments.overwrite,
+        speed=_section(SpeedConfig, arguments),
     )
 
 
 def clip_settings(
-    sampling: SamplingConfig, network: TransformerConfig, max_latent_frames: int, moving: bool
+    sampling: SamplingConfig,
+    network: TransformerConfig,
+    max_latent_frames: int,
+    moving: bool,
+    speed: SpeedConfig = EXACT,
 ) -> ClipSettings:
     """Returns the settings of all clips: those of `sampling`, else those of the weights.
 
@@ -231,14 +249,19 @@ def clip_settings(
     videos, the default frame rate is that of the video.
 
     Raises:
-        InputError: a size, a frame count or a number of steps that the weights cannot do.
+        InputError: a size, a frame count or a number of steps that the weights cannot do, or a
+            switch of `speed` without an effect.
     """
     default = network.sampling
     chosen = {
         name: getattr(default, name) if getattr(sampling, name) is None else getattr(sampling, name)
-        for name in ("height", "width", "num_frames", "num_steps", "guidance")
+        for name in ("height", "width", "num_frames", "guidance")
     }
-    default.check_plan(chosen["num_steps"], chosen["guidance"])
+    steps, shortcuts = speed.choose(default.num_steps, sampling.num_steps, chosen["guidance"])
+    default.check_plan(steps, chosen["guidance"])
+    if default.levels:
+        speed.refuse_switches("none for distilled weights, which have levels of their own")
+        shortcuts = Shortcuts()
     fps = sampling.fps if moving else sampling.fps or default.fps
     longest = default.num_frames
     piece = min(chosen["num_frames"], longest)
@@ -252,7 +275,7 @@ def clip_settings(
     if latent_frames(piece) > max_latent_frames:
         expected = f"at most {max_latent_frames}, which the tokenizer's statistics cover"
         raise InputError("latent frames", latent_frames(piece), expected)
-    return ClipSettings(piece_frames=piece, fps=fps, **chosen)
+    return ClipSettings(piece_frames=piece, fps=fps, num_steps=steps, shortcuts=shortcuts, **chosen)
 
 
 def with_weights(config: SdgConfig, network: TransformerConfig) -> SdgConfig:

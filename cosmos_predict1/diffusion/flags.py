@@ -14,6 +14,7 @@ TRAJECTORIES = (
     *("clockwise", "counterclockwise", "none"),
 )
 ROTATIONS = ("center_facing", "no_rotation", "trajectory_aligned")
+SPEEDS = ("exact", "same", "fast")
 SPIRAL_KEYS = ("radius_x_factor", "radius_y_factor", "num_circles")
 TEXT_TO_IMAGE = "black-forest-labs/FLUX.1-schnell"
 SAMPLING_SWITCHES = {
@@ -123,6 +124,7 @@ def _parser(manual: str) -> ArgumentParser:
     parser.add_argument("--checkpoint_dir", default="checkpoints", help="folder of all weights")
     parser.add_argument("--video_save_folder", default="outputs/", help="folder of the clips")
     _add_sampling(parser)
+    _add_speed(parser)
     _add_trajectory(parser)
     _add_hardware(parser)
     _add_parallel(parser)
@@ -178,6 +180,48 @@ def _add_sampling(parser: ArgumentParser) -> None:
         help="pixels at depth edges steeper than this are not warped; 1: all are (published: 0.05)",
     )
     _add_switches(group, SAMPLING_SWITCHES)
+
+
+def _add_speed(parser: ArgumentParser) -> None:
+    group = parser.add_argument_group(
+        "fewer forwards",
+        "a rung of --speed sets the switches below it; a switch that is given beats the rung. "
+        "docs/performance.md has what each costs in fidelity",
+    )
+    group.add_argument(
+        "--speed",
+        choices=SPEEDS,
+        default="exact",
+        help="exact: as published, 70 forwards of the network; same: 21 steps, multistep, no "
+        "guidance below 0.3, stop at 0.02: 31 forwards; fast: the same with 18 steps and a step "
+        "cache of 0.1: about 19 (%(default)s). Weights that have up to 8 steps by default, as "
+        "nano, keep their number",
+    )
+    group.add_argument(
+        "--guidance_interval",
+        type=float,
+        nargs=2,
+        metavar=("LO", "HI"),
+        help="run the second branch of --guidance only at noise levels in [LO, HI] (published: 0 "
+        "inf)",
+    )
+    group.add_argument(
+        "--sigma_stop",
+        type=float,
+        help="leave out the noise levels below this one (published: 0)",
+    )
+    group.add_argument(
+        "--solver",
+        choices=("euler", "multistep"),
+        help="multistep: second order, DPM-Solver++ 2M (published: euler)",
+    )
+    group.add_argument(
+        "--step_cache",
+        type=float,
+        metavar="THRESHOLD",
+        help="reuse the network's last output while its estimated relative change is below this; "
+        "0: no cache (published: 0)",
+    )
 
 
 def _add_trajectory(parser: ArgumentParser) -> None:

@@ -102,9 +102,21 @@ def _settings(config: SdgConfig) -> tuple[TransformerConfig, ClipSettings]:
     network = read_config(find_checkpoint("generator", config.checkpoint_dir))
     folder = find_checkpoint("tokenizer", config.checkpoint_dir)
     covered = load_statistics(folder).max_latent_frames
-    return network, clip_settings(
-        config.sampling, network, max_latent_frames=covered, moving=config.moving
+    settings = clip_settings(
+        config.sampling,
+        network,
+        max_latent_frames=covered,
+        moving=config.moving,
+        speed=config.speed,
     )
+    LOGGER.info(
+        "--speed %s: %d noise levels, guidance %g, %s",
+        config.speed.speed,
+        len(settings.shortcuts.levels(settings.num_steps)) - 1,
+        settings.guidance,
+        settings.shortcuts,
+    )
+    return network, settings
 
 
 def _checked_scenes(
@@ -228,8 +240,9 @@ def _make_clip(
         fps=scene.fps,
         seeds=(drawn.seed,),
         published_noise=config.sampling.published_draws,
+        shortcuts=settings.shortcuts,
     )
-    steps = settings.num_steps * settings.pieces
+    steps, forwards = (len(plan.levels) - 1) * settings.pieces, 0
     title = f"{files.key} {job.shot.folder}".strip()
     lock, start = ExitStack(), time.perf_counter()
     lock.enter_context(clip_lock(files.paths[0], wait))
@@ -251,8 +264,11 @@ def _make_clip(
                 if config.save_buffer:
                     buffer = partial(files.write_buffer, index, piece.buffer, scene.fps)
                     writer.add(job, buffer)
-                clip = files.clip(piece, scene.fps, meta=meta | {"piece": index})
+                made = {"piece": index, "forwards": piece.piece.forwards}
+                forwards += piece.piece.forwards
+                clip = files.clip(piece, scene.fps, meta=meta | made)
                 writer.add(job, partial(files.write, index, clip))
+        LOGGER.info("%s: %d forwards, --speed %s", title, forwards, config.speed.speed)
         parts = prepare.generator.clock.take() | {"all": time.perf_counter() - start}
         times = ", ".join(f"{name} {seconds:.1f}" for name, seconds in parts.items())
         LOGGER.info("%s: seconds of %s; it is written beside the next", title, times)

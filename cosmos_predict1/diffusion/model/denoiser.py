@@ -57,7 +57,7 @@ def c_out(sigma: Level) -> Level:
 
 def c_noise(sigma: float) -> float:
     """The network's input for the noise level."""
-    return math.log(sigma) / 4
+    return math.log(sigma) / 4 if sigma > 0 else -math.inf
 
 
 def guided(
@@ -65,11 +65,13 @@ def guided(
     conditions: Conditions,
     negative_text: Float[Tensor, "batch text_token context"],
     guidance: float,
+    interval: tuple[float, float] | None = None,
 ) -> Predict:
     """Returns F = Fc + guidance (Fc - Fu), with one preparation of the conditions for all steps.
 
     The unconditional branch has `negative_text` and no warps. `guidance` is the usual guidance
-    scale less 1; 0 runs the conditional branch alone.
+    scale less 1; 0 runs the conditional branch alone, and so do noise levels outside of `interval`
+    (Kynkaanniemi et al. 2024; None: all levels are inside).
     """
     with torch.inference_mode():
         if guidance == 0:
@@ -80,7 +82,14 @@ def guided(
 
     def predict(x: Tensor, noise: Tensor) -> Tensor:
         wanted = network(x, noise, conditional).float()
-        return wanted + guidance * (wanted - network(x, noise, unconditional).float())
+        weight: float | Tensor = guidance
+        if interval is not None:
+            low, high = (c_noise(sigma) for sigma in interval)
+            inside = (noise >= low) & (noise <= high)
+            if not inside.any():
+                return wanted
+            weight = guidance * inside.view(-1, *[1] * (x.ndim - 1))
+        return wanted + weight * (wanted - network(x, noise, unconditional).float())
 
     return predict
 

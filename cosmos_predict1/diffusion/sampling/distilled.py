@@ -7,7 +7,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from ..model.network import Gen3CTransformer
+from ..model.architecture import TransformerConfig
 from .sampler import Denoise, Progress
 
 Draw = Callable[[], Tensor]
@@ -19,10 +19,11 @@ def distilled_levels(network: object, num_steps: int, guidance: float) -> tuple[
     Raises:
         InputError: other steps than these, or guidance.
     """
-    if not isinstance(network, Gen3CTransformer):
+    config = getattr(network, "config", None)
+    if not isinstance(config, TransformerConfig):
         return ()
-    network.config.sampling.check_plan(num_steps, guidance)
-    return network.config.sampling.levels
+    config.sampling.check_plan(num_steps, guidance)
+    return config.sampling.levels
 
 
 def fresh_noise(shape: tuple[int, ...], seeds: Sequence[int], device: torch.device) -> Draw:

@@ -24,6 +24,7 @@ from ..model.network import Gen3CTransformer, load_generator
 from ..model.offload import resident, stream_blocks
 from .recipe import Context, SamplingPlan, decode_latents, sample_latents
 from .sampler import Progress
+from .step_cache import CountedNetwork
 
 LOGGER = get_logger(__name__)
 
@@ -32,12 +33,14 @@ LOGGER = get_logger(__name__)
 class Piece:
     """A generated piece of a clip: the sampler's last state, and the frames it decodes to.
 
-    `last_frame`, in [-1, 1] and on the device, is the first frame of the next piece.
+    `last_frame`, in [-1, 1] and on the device, is the first frame of the next piece. `forwards` is
+    the number of the network's forwards that it took.
     """
 
     latents: Float[Tensor, "channel latent_frame lh lw"]
     frames: UInt8[Tensor, "frame h w 3"]
     last_frame: Float[Tensor, "3 h w"]
+    forwards: int = 0
 
 
 class Gen3C:
@@ -91,16 +94,18 @@ class Gen3C:
         Raises:
             InputError: latents or pictures that are not finite, as damaged weights make them.
         """
+        counted = CountedNetwork(self.network)
         with self.clock("sample"):
             latents = self.sample(
-                self.network, first, warps, texts=texts, plan=plan, progress=progress
+                counted, first, warps, texts=texts, plan=plan, progress=progress
             )
             _check_finite("the generator", latents)
         with self.clock("decode"):
             video = self.decode(latents)
             _check_finite("the tokenizer's decoder", video)
             frames = to_uint8(video.permute(1, 2, 3, 0)).cpu()
-        return Piece(latents[0].cpu(), frames, video[:, -1].float().clamp(-1, 1))
+        last = video[:, -1].float().clamp(-1, 1)
+        return Piece(latents[0].cpu(), frames, last, forwards=counted.forwards)
 
     @torch.inference_mode()
     def decode(

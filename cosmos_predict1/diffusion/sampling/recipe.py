@@ -15,7 +15,9 @@ from src.tokenizer.cosmos import VideoTokenizer
 from ..conditioning.latents import Conditions, condition_mask
 from ..model.denoiser import Denoiser, Network, guided
 from .distilled import distilled_levels, fresh_noise, sample_distilled
-from .sampler import Progress, condition_noise, initial_noise, noise_levels, sample
+from .sampler import Progress, condition_noise, initial_noise, sample
+from .speed import Shortcuts
+from .step_cache import StepCache
 
 Context = Float[Tensor, "1 token context"]
 
@@ -33,6 +35,12 @@ class SamplingPlan:
     fps: float
     seeds: tuple[int, ...]
     published_noise: bool = False
+    shortcuts: Shortcuts = Shortcuts()
+
+    @property
+    def levels(self) -> Float[Tensor, " level"]:
+        """The noise levels, the last 0."""
+        return self.shortcuts.levels(self.num_steps)
 
 
 def sample_latents(
@@ -53,23 +61,31 @@ def sample_latents(
     conditions = Conditions(
         text=positive, mask=condition_mask(warps, given), warps=warps, fps=plan.fps
     )
-    predict = guided(network, conditions, negative, plan.guidance)
+    shortcuts, levels = plan.shortcuts, plan.levels
+    distilled = distilled_levels(network, plan.num_steps, plan.guidance)
+    if shortcuts.step_cache > 0:
+        # The last level of each branch.
+        ends = (*shortcuts.guided_levels(plan.num_steps)[-1:], levels[-2].item())
+        network = StepCache(network, shortcuts.step_cache, always=ends)
+    predict = guided(
+        network, conditions, negative, plan.guidance, interval=shortcuts.guidance_interval
+    )
     shape = (count // len(plan.seeds), first.shape[1], *warps.shape[2:])
     carried = [condition_noise(shape, seed)[:, :, :given] for seed in plan.seeds]
     noise = [
         initial_noise(shape, seed, device, published=plan.published_noise) for seed in plan.seeds
     ]
     denoiser = Denoiser(predict, first, torch.cat(carried).to(device))
-    levels = distilled_levels(network, plan.num_steps, plan.guidance)
-    if levels:
+    if distilled:
         renoise = fresh_noise(shape, plan.seeds, device)
-        return sample_distilled(denoiser, torch.cat(noise), levels, renoise, progress)
+        return sample_distilled(denoiser, torch.cat(noise), distilled, renoise, progress)
     return sample(
         denoiser,
         torch.cat(noise),
-        noise_levels(plan.num_steps),
+        levels,
         progress=progress,
         constrain=denoiser.constrain,
+        solver=shortcuts.solver,
     )
 
 

@@ -1,11 +1,15 @@
-"""Noise levels, initial noise, and the sampling loop: Euler's method with any denoiser.
+"""Noise levels, initial noise, and the sampling loop of both solvers, with any denoiser.
 
-Karras et al. 2022 (EDM), equation 5, whose published sigma_min is 0.0002, and algorithm 1 without
-churn and without the second-order correction. The state is float32, whatever the denoiser's type.
+Karras et al. 2022 (EDM), equation 5, whose published sigma_min is 0.0002. The solver "euler" is
+algorithm 1 without churn and without the second-order correction; "multistep" is DPM-Solver++ (2M)
+of Lu et al. 2022, algorithm 2, whose alpha is 1 here. The state is float32, whatever the denoiser's
+type.
 """
 
 import itertools
+import math
 from collections.abc import Callable
+from typing import Literal
 
 import numpy as np
 import torch
@@ -16,6 +20,7 @@ from src.runtime import InputError
 
 Denoise = Callable[[Tensor, float], Tensor]
 Progress = Callable[[int, Tensor], object]
+Solver = Literal["euler", "multistep"]
 SIGMA_MAX = 80.0
 SIGMA_MIN = 0.0002
 RHO = 7.0
@@ -33,6 +38,13 @@ def noise_levels(
     start, end = sigma_max ** (1 / rho), sigma_min ** (1 / rho)
     levels = (start + ramp * (end - start)) ** rho
     return torch.cat([levels, levels.new_zeros(1)])
+
+
+def stopped(levels: Float[Tensor, " level"], sigma_stop: float) -> Float[Tensor, " kept_level"]:
+    """Returns the first level, the others that are at least `sigma_stop`, and 0."""
+    kept = (levels >= sigma_stop) | (levels == 0)
+    kept[0] = True
+    return levels[kept]
 
 
 def initial_noise(
@@ -65,6 +77,7 @@ def sample(
     sigmas: Float[Tensor, " level"],
     progress: Progress | None = None,
     constrain: Denoise | None = None,
+    solver: Solver = "euler",
 ) -> Float[Tensor, "*latent"]:
     """Integrate the flow from noise to a latent, without an autograd graph.
 
@@ -74,18 +87,28 @@ def sample(
         sigmas: decreasing levels, the last 0.
         progress: called after each step with its index, from 0, and the state.
         constrain: applied to the state before each step, for example to put in given frames.
+            "multistep" also uses the estimate of the step before: where `denoise` returns given
+            frames, as `Denoiser` does, both have them, and so does the result.
+        solver: "multistep" continues the line through the last two estimates, over log sigma. The
+            first and the last step are Euler's.
     """
     levels = sigmas.double().tolist()
     falling = all(high > low for high, low in itertools.pairwise(levels))
     assert falling and len(levels) > 1 and levels[-1] == 0, f"levels {levels}"
     with torch.inference_mode():
         x = noise.float() * (levels[0] ** 2 + 1) ** 0.5
+        before: tuple[float, Tensor] | None = None
         for step, (sigma, following) in enumerate(itertools.pairwise(levels)):
             if constrain is not None:
                 x = constrain(x, sigma)
             estimate = denoise(x, sigma).float()
+            target = estimate
+            if solver == "multistep" and before is not None and following > 0:
+                ahead = math.log(sigma / following) / (2 * math.log(before[0] / sigma))
+                target = estimate + ahead * (estimate - before[1])
+            before = sigma, estimate
             # x + (x - x0) / sigma * (sigma' - sigma), exactly x0 where sigma' is 0.
-            x = estimate + (x - estimate) * (following / sigma)
+            x = target + (x - target) * (following / sigma)
             if progress is not None:
                 progress(step, x)
     # A copy, because inference tensors cannot take part in a later backward pass.

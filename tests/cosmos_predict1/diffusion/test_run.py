@@ -2,6 +2,7 @@
 
 import errno
 import json
+import logging
 import shutil
 import sys
 import threading
@@ -167,6 +168,21 @@ def test_other_settings_want_another_folder(static: Callable, tmp_path: Path) ->
     for changed in (("--seed", 2), ("--num_steps", 2), ("--movement_distance", 0.1)):
         with pytest.raises(InputError, match="another --video_save_folder"):
             static("--input_image_path", picture, "--num_steps", 1, *changed)
+
+
+def test_the_log_names_the_rung_and_counts_forwards(
+    static: Callable, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """A rung that does not reach the sampler, and clips of two rungs in one folder."""
+    picture = write_picture(tmp_path / "a.png")
+    line = ("--input_image_path", picture, "--num_steps", 12)
+    with caplog.at_level(logging.INFO, logger=sdg.__name__):
+        static(*line, "--speed", "same")
+    # Ten levels down to the stop, eight of them inside of the guidance interval.
+    assert "a: 18 forwards, --speed same" in caplog.messages
+    assert open_clip(ClipPaths(tmp_path / "out", "", "a")).meta()["forwards"] == 18
+    with pytest.raises(InputError, match="guidance_interval"):
+        static(*line)
 
 
 def test_published_draws_are_one_for_all_trajectories(

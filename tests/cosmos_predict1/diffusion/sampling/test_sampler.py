@@ -1,6 +1,7 @@
 """Euler's loop with denoisers whose result is known exactly, and with the network."""
 
 import itertools
+import math
 from collections.abc import Callable
 
 import pytest
@@ -10,7 +11,7 @@ from torch import Tensor
 from cosmos_predict1.diffusion.conditioning.latents import Conditions
 from cosmos_predict1.diffusion.model.denoiser import Denoiser, guided
 from cosmos_predict1.diffusion.model.network import Gen3CTransformer
-from cosmos_predict1.diffusion.sampling.sampler import noise_levels, sample
+from cosmos_predict1.diffusion.sampling.sampler import Solver, noise_levels, sample
 
 START = (80.0**2 + 1) ** 0.5
 
@@ -126,3 +127,37 @@ def test_half_precision_networks_keep_a_float_state(
 ) -> None:
     """Would catch a state rounded to the network's type between the steps."""
     assert network_sample(tiny_network.bfloat16(), conditions).dtype == torch.float32
+
+
+@pytest.mark.parametrize(("solver", "order"), [("euler", 1), ("multistep", 2)])
+def test_the_order_of_a_solver(solver: Solver, order: int) -> None:
+    """Would catch a history with a wrong coefficient, or at the wrong level."""
+    noise, deviation, mean = torch.randn(1000).double(), 0.6, 1.5
+    exact = mean + (noise * START - mean) * deviation / (deviation**2 + 80.0**2) ** 0.5
+    errors = []
+    for steps in (40, 80, 160):
+        levels = noise_levels(steps, sigma_min=1e-4)
+        result = sample(gaussian(mean, deviation), noise, levels, solver=solver)
+        errors.append((result - exact).norm().item())
+    for coarse, fine in itertools.pairwise(errors):
+        assert 0.85 * 2**order < coarse / fine < 1.25 * 2**order, errors
+
+
+def test_multistep_is_exact_where_the_estimate_is_a_line_in_log_sigma() -> None:
+    """Would catch steps of unequal size that are taken for equal ones."""
+
+    def denoise(x: Tensor, sigma: float) -> Tensor:
+        return torch.full_like(x, 2 - 0.3 * math.log(sigma))
+
+    states: list[Tensor] = []
+    levels = [80.0, 30.0, 9.0, 5.0, 0.5, 0.0]
+    noise = torch.zeros(1)
+    keep = lambda _step, x: states.append(x)  # noqa: E731
+    sample(denoise, noise, torch.tensor(levels), keep, solver="multistep")
+    # The flow d x / d log sigma = x - x0 with x0 = 2 - 0.3 log sigma: after a step, the middle of
+    # the interval stands for the estimate.
+    for step in (1, 2, 3):
+        high, low = levels[step], levels[step + 1]
+        middle = 2 - 0.3 * (math.log(high) + math.log(low)) / 2
+        expected = middle + (states[step - 1] - middle) * low / high
+        torch.testing.assert_close(states[step], expected)

@@ -198,8 +198,8 @@ def distance(network: Estimate) -> float:
 
 
 @pytest.mark.slow
-def test_students_make_one_of_two_answers_where_the_teacher_makes_a_mean() -> None:
-    """Losses that are right one by one, and together train nothing or something else."""
+def test_consistency_makes_one_of_two_answers_where_the_teacher_makes_a_mean() -> None:
+    """A loss that is right at one pair of levels, and trains nothing over the whole table."""
     torch.manual_seed(0)
     copy = TwoAnswers()
     optimizer = torch.optim.Adam(copy.parameters(), 3e-3)
@@ -223,21 +223,4 @@ def test_students_make_one_of_two_answers_where_the_teacher_makes_a_mean() -> No
         loss.mean().backward()
         optimizer.step()
         schedule.step()
-    assert distance(student) < 0.16
-
-    student, critic = deepcopy(copy), deepcopy(copy)
-    optimizers = [
-        torch.optim.Adam(part.parameters(), 5e-4, betas=(0.0, 0.999)) for part in (student, critic)
-    ]
-    for number in range(1500):
-        last, trained = int(torch.randint(1, 5, ())), number % 5 == 4
-        with torch.set_grad_enabled(trained):
-            clean = roll_out(student, FOUR[:last])
-        sigma = shifted_levels(torch.rand(256), 5.0).clamp(0.01, 24.5)
-        told = {"clean": clean, "noise": torch.randn_like(clean), "sigma": sigma}
-        loss = matching_loss(critic, exact, **told) if trained else critic_loss(critic, **told)
-        optimizer = optimizers[not trained]
-        optimizer.zero_grad()
-        loss.mean().backward()
-        optimizer.step()
     assert distance(student) < 0.16

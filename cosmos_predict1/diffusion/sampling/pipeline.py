@@ -96,9 +96,7 @@ class Gen3C:
         """
         counted = CountedNetwork(self.network)
         with self.clock("sample"):
-            latents = self.sample(
-                counted, first, warps, texts=texts, plan=plan, progress=progress
-            )
+            latents = self.sample(counted, first, warps, texts=texts, plan=plan, progress=progress)
             _check_finite("the generator", latents)
         with self.clock("decode"):
             video = self.decode(latents)

@@ -19,6 +19,8 @@ from cosmos_predict1.diffusion.model.network import Gen3CTransformer
 from cosmos_predict1.diffusion.sampling.distilled import denoise_levels, fresh_noise
 from cosmos_predict1.diffusion.sampling.recipe import SamplingPlan, sample_latents
 from cosmos_predict1.diffusion.sampling.sampler import initial_noise
+from cosmos_predict1.diffusion.sampling.speed import Shortcuts, SpeedConfig
+from cosmos_predict1.diffusion.sampling.step_cache import CountedNetwork
 from src.runtime import InputError
 
 LEVELS = (80.0, 7.44, 2.49, 0.83)
@@ -78,6 +80,9 @@ def test_distilled_weights_are_called_once_for_each_level(tiny_config: Transform
     levels = [(4 * level[0]).exp().item() for _, level in seen]
     assert levels == pytest.approx(LEVELS, rel=1e-4)
     assert torch.equal(latents[:, :, :1], first)
+    counted = CountedNetwork(network)
+    assert torch.equal(sample_latents(counted, first, warps, texts, plan), latents)
+    assert counted.forwards == 4
     alone = sample_latents(network, first[1:], warps[1:], texts, replace(plan, seeds=(2,)))
     torch.testing.assert_close(alone, latents[1:], rtol=1e-4, atol=1e-4)
     for other in ({"num_steps": 35}, {"guidance": 1.0}):
@@ -118,3 +123,14 @@ def test_flags_that_distilled_weights_cannot_do() -> None:
     ):
         with pytest.raises(InputError, match=message):
             clip_settings(flags, network, max_latent_frames=16, moving=False)
+    settings = clip_settings(
+        SamplingConfig(),
+        network,
+        max_latent_frames=16,
+        moving=False,
+        speed=SpeedConfig(speed="fast"),
+    )
+    assert (settings.num_steps, settings.shortcuts) == (4, Shortcuts())
+    speed = SpeedConfig(sigma_stop=0.02)
+    with pytest.raises(InputError, match="--sigma_stop: got 0.02, expected none for distilled"):
+        clip_settings(SamplingConfig(), network, max_latent_frames=16, moving=False, speed=speed)

@@ -15,6 +15,7 @@ TRAJECTORIES = (
 )
 ROTATIONS = ("center_facing", "no_rotation", "trajectory_aligned")
 SPIRAL_KEYS = ("radius_x_factor", "radius_y_factor", "num_circles")
+MEMORY = ("8", "12", "16", "24", "max")
 TEXT_TO_IMAGE = "black-forest-labs/FLUX.1-schnell"
 SAMPLING_SWITCHES = {
     "--published_draws": "one noise, drawn on the GPU, and one place in the ranges of distances "
@@ -27,7 +28,7 @@ SAMPLING_SWITCHES = {
 HARDWARE_SWITCHES = {
     "--offload_diffusion_transformer": "keep the transformer on the CPU and stream its blocks",
     "--offload_tokenizer": "keep the tokenizer on the CPU while it does not work",
-    "--offload_text_encoder_model": "keep T5 on the CPU while it does not work",
+    "--offload_text_encoder_model": "stream T5 from its file through the GPU",
     "--compile": "compile the transformer's blocks",
     "--overwrite": "replace finished clips that were made from another input, other weights or "
     "settings; without it the run is refused",
@@ -221,6 +222,13 @@ def _add_hardware(parser: ArgumentParser) -> None:
         help="1, or the number of processes; torchrun starts them and they share the trajectories",
     )
     group.add_argument("--device", choices=("auto", "cpu", "cuda"), default="auto")
+    group.add_argument(
+        "--memory",
+        choices=MEMORY,
+        help="GB of the GPU that may be used; networks then stream or work piece by piece. max: "
+        "everything stays on the GPU (default: by the free memory, unless an --offload flag is "
+        "given)",
+    )
     _add_switches(group, HARDWARE_SWITCHES)
     for flag, reason in IGNORED_VALUES.items():
         group.add_argument(flag, help=f"no effect: {reason}")

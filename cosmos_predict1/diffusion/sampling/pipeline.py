@@ -19,6 +19,7 @@ from src.tokenizer.loading import load_tokenizer
 from ..conditioning.cache import Warps
 from ..conditioning.latents import condition_latents, first_frame_latent, latent_encoder
 from ..config import HardwareConfig, SdgConfig
+from ..model.chunks import chunk_tokens
 from ..model.network import Gen3CTransformer, load_generator
 from ..model.offload import resident, stream_blocks
 from .recipe import Context, SamplingPlan, decode_latents, sample_latents
@@ -48,6 +49,9 @@ class Gen3C:
         """Take the networks; a transformer that will be streamed has to be on the CPU."""
         self.network, self.tokenizer, self.hardware = network, tokenizer, hardware
         self.max_buffers = network.config.warp_channels // (2 * network.config.out_channels)
+        tokenizer.latent_frames_at_once = hardware.plan.tokenizer_frames
+        if hardware.plan.chunk_tokens:
+            chunk_tokens(network, hardware.plan.chunk_tokens)
         if hardware.offload_transformer:
             stream_blocks(network, hardware.device)
         if hardware.compile_blocks:

@@ -21,6 +21,10 @@ from cosmos_predict1.diffusion.memory import (
 )
 from cosmos_predict1.diffusion.model.architecture import SamplingDefaults, TransformerConfig
 from cosmos_predict1.diffusion.model.network import Gen3CTransformer
+from cosmos_predict1.diffusion.preparation import VisitingDepth
+from src.depth.backends.choice import DepthBackend
+from src.depth.estimate import DepthEstimate
+from src.geometry.fit import WHOLE
 from src.runtime import InputError
 
 FULL = RunSize(
@@ -145,3 +149,29 @@ def test_compiled_blocks_do_not_stream(tmp_path: Path, monkeypatch: pytest.Monke
     monkeypatch.setattr(fitting, "free_gib", lambda _device: 11.3)
     with pytest.raises(InputError, match=r"--compile.*--memory"):
         fitted(on_a_gpu(config(tmp_path, "--compile", "--device", "cpu")))
+
+
+class GreyDepth:
+    """A backend with a network, for `VisitingDepth`."""
+
+    name, scene_scale = "grey", True
+
+    def __init__(self) -> None:
+        self.network, self.inputs = torch.nn.Linear(1, 1), []
+
+    def __call__(self, *inputs: object) -> DepthEstimate:
+        self.inputs.append(inputs)
+        return DepthEstimate(torch.ones(2, 2), torch.ones(2, 2, dtype=torch.bool), torch.ones(4))
+
+
+def test_a_visiting_depth_network_is_still_its_backend() -> None:
+    """Would catch a region that is dropped, or another name in the clips' records."""
+    backend = GreyDepth()
+    visiting = VisitingDepth(backend, torch.device("cpu"))
+    assert isinstance(visiting, DepthBackend) and (visiting.name, visiting.scene_scale) == (
+        "grey",
+        True,
+    )
+    image = torch.zeros(3, 2, 2)
+    assert visiting(image, WHOLE).depth.sum() == 4
+    assert backend.inputs == [(image, WHOLE)]

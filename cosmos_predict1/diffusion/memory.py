@@ -70,14 +70,8 @@ PLAIN = MemoryPlan()
 PLANS: Mapping[str, MemoryPlan] = {
     "max": PLAIN,
     "24": MemoryPlan(tokenizer_frames=2, stream_text=True, host_scene=True),
-    "16": MemoryPlan(stream_blocks=True, tokenizer_frames=2, stream_text=True, host_scene=True),
-    "12": MemoryPlan(
-        stream_blocks=True,
-        chunk_tokens=16384,
-        tokenizer_frames=2,
-        stream_text=True,
-        host_scene=True,
-    ),
+    "16": MemoryPlan(stream_blocks=True, tokenizer_frames=2, stream_text=True),
+    "12": MemoryPlan(stream_blocks=True, tokenizer_frames=2, stream_text=True, host_scene=True),
     "8": MemoryPlan(
         stream_blocks=True,
         chunk_tokens=8192,

@@ -64,12 +64,18 @@ def test_every_plan_fits_its_card() -> None:
 
 @pytest.mark.parametrize(
     ("free", "name"),
-    [(139.0, "max"), (31.0, "max"), (23.1, "24"), (15.3, "16"), (11.3, "16"), (8.9, "12")],
+    [(139.0, "max"), (31.0, "max"), (23.1, "24"), (15.3, "16"), (11.3, "16"), (9.0, "8")],
 )
 def test_the_free_memory_chooses_the_fastest_plan(free: float, name: str) -> None:
     """Would catch a run without memory, or one that is slower than it has to be."""
     assert choose_plan(None, free, FULL) == name
     assert choose_plan("max", free, FULL) == "max"
+
+
+def test_a_video_needs_more_on_the_gpu_unless_it_stays_on_the_cpu() -> None:
+    """Would catch a run of a video that is given a plan for pictures."""
+    moving = replace(FULL, moving=True)
+    assert choose_plan(None, 11.3, moving) == "12" and choose_plan(None, 15.3, moving) == "16"
 
 
 def test_small_clips_and_networks_need_less() -> None:

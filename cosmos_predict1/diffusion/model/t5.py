@@ -13,7 +13,7 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from src.checkpoints import layout
+from src.checkpoints import find_checkpoint, layout
 from src.checkpoints.opening import Weights, open_weights
 from src.io.damage import check_tensors
 from src.runtime import without_memory
@@ -124,16 +124,18 @@ class T5Encoder:
 
 
 def convert_t5(source: Path, target: Path, dtype: torch.dtype | None, max_shard_bytes: int) -> None:
-    """Write T5's encoder in `source`, its configuration and tokenizer to `target` as safetensors.
+    """Write T5's encoder, its configuration and tokenizer to `target` as safetensors.
 
-    One shard is in memory at a time; `dtype` None is float32.
+    `source` is their folder, or a checkpoint folder. One shard is in memory at a time; `dtype` None
+    is float32.
 
     Raises:
-        InputError: as `T5Encoder`.
+        InputError: no T5 in `source`; else as `T5Encoder`.
     """
-    weights = T5Encoder(source).weights
+    folder = source if layout("t5", source) else find_checkpoint("t5", source)
+    weights = T5Encoder(folder).weights
     target.mkdir(parents=True, exist_ok=True)
-    for path in sorted(source.iterdir()):
+    for path in sorted(folder.iterdir()):
         if path.suffix in BESIDE and not path.name.endswith(".index.json"):
             shutil.copyfile(path, target / path.name)
     write_state(weights, target, max_shard_bytes, dtype, stem=STEM)

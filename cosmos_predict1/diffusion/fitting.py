@@ -88,4 +88,5 @@ def limit_memory(gigabytes: float, device: torch.device) -> None:
     """Limit torch's allocator, so that this process takes at most that many GiB of the GPU."""
     total = torch.cuda.mem_get_info(device)[1] / GIB
     share = min((gigabytes - CONTEXT_GIB) / total, 1.0)
-    torch.cuda.set_per_process_memory_fraction(share, device)
+    index = torch.cuda.current_device() if device.index is None else device.index
+    torch.cuda.set_per_process_memory_fraction(share, index)

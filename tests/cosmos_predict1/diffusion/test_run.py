@@ -639,7 +639,7 @@ def test_a_plan_of_memory_changes_no_clip(
     def fitted(config: SdgConfig, *_: object) -> SdgConfig:
         return replace(config, hardware=replace(config.hardware, plan=plan))
 
-    line = ("--input_image_path", tmp_path / "a.mp4", "--depth", "nano", "--num_steps", 2)
+    line = ("--input_image_path", tmp_path / "a.mp4", "--multi_trajectory", "--num_steps", 1)
     dynamic(*line)
     wanted = latents(tmp_path / "out")
     shutil.rmtree(tmp_path / "out")

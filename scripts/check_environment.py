@@ -11,7 +11,6 @@ import re
 import runpy
 import shutil
 import sys
-import zipfile
 from pathlib import Path
 from typing import NamedTuple
 
@@ -55,9 +54,8 @@ WEIGHTS = {
     ("checkpoints/Lyra",): "the full-size decoder",
     ("checkpoints/lpips",): "the perceptual loss and metric",
 }
-T5_FILES = tuple(f"checkpoints/{name}/pytorch_model.bin" for name in ("google-t5/t5-11b", "t5"))
-# GiB of T5-11b's pytorch_model.bin, and of its encoder alone in float32.
-T5_GIB, ENCODER_GIB = 45.2e9 / GIB, 18.1
+# GiB of three layers of T5-11b, two at work and one that is read.
+T5_GIB = 2.7
 # GiB of the transformer of 7.24 billion parameters in bfloat16, which streams to a small GPU.
 STREAMED_GIB = 13.5
 WEIGHT_SUFFIXES = (".safetensors", ".pt", ".pth", ".bin", ".jit")
@@ -163,17 +161,6 @@ def check_weights(repository: Path) -> list[Finding]:
     return findings
 
 
-def t5_memory(repository: Path) -> tuple[float, str]:
-    """Returns the GiB of memory that T5-11b takes while it is loaded, and the reason."""
-    files = [repository / name for name in T5_FILES if (repository / name).is_file()]
-    if not files:
-        return T5_GIB, "pytorch_model.bin is not here; it takes its size, unless it can be mapped"
-    if zipfile.is_zipfile(files[0]):
-        return ENCODER_GIB, "pytorch_model.bin can be mapped, so the encoder alone counts"
-    size = files[0].stat().st_size / GIB
-    return max(size, ENCODER_GIB), "pytorch_model.bin is an old pickle, which cannot be mapped"
-
-
 def check_room(repository: Path) -> list[Finding]:
     """Judges free disk space and memory (GiB)."""
     from downloads.catalogue import DEFAULT, gigabytes
@@ -181,11 +168,10 @@ def check_room(repository: Path) -> list[Finding]:
 
     disk, download = shutil.disk_usage(repository).free / GIB, gigabytes(DEFAULT) * 1e9 / GIB
     memory = total_memory()
-    text_memory, why = t5_memory(repository)
     rows = (
         ("free disk space", disk, download, "room for the full-size weights"),
         ("memory", memory, STREAMED_GIB, "the full size on a GPU that streams its transformer"),
-        ("memory for T5-11b", memory, text_memory, f"prompts at the full size: {why}"),
+        ("memory for T5-11b", memory, T5_GIB, "prompts at the full size"),
     )
     findings = []
     for name, have, need, lost in rows:

@@ -1,7 +1,11 @@
-"""Turn the published generator into a diffusers folder: `python scripts/convert.py SOURCE TARGET`.
+"""Turn published weights into a folder of safetensors: `python scripts/convert.py SOURCE TARGET`.
 
-SOURCE is a `model.pt`, its folder or a checkpoint folder; TARGET receives `config.json` and
-safetensors, in shards where they are large. It loads faster, wherever SOURCE would load.
+SOURCE is the generator's `model.pt`, its folder or a checkpoint folder; TARGET receives
+`config.json` and safetensors, in shards where they are large. It loads faster, wherever SOURCE
+would load.
+
+With `--part t5`, SOURCE is the folder of T5-11b or a checkpoint folder, and TARGET receives the
+encoder alone, 19.5 GB of the 45.2, with its tokenizer. Then SOURCE is not needed any more.
 """
 
 import sys
@@ -18,6 +22,7 @@ def main() -> None:
     parser = manual_parser(__doc__)
     parser.add_argument("source", type=Path, metavar="SOURCE")
     parser.add_argument("target", type=Path, metavar="TARGET")
+    parser.add_argument("--part", choices=("generator", "t5"), default="generator")
     parser.add_argument("--dtype", choices=TYPES, default="keep", help="type of the weights (keep)")
     parser.add_argument("--shard_gb", type=float, default=5.0, help="largest file in GB (5)")
     arguments = parser.parse_args()
@@ -27,10 +32,15 @@ def main() -> None:
     import torch
 
     from cosmos_predict1.diffusion.model.network import convert_generator
+    from cosmos_predict1.diffusion.model.t5 import convert_t5
 
     name = TYPES[arguments.dtype]
     dtype = None if name is None else getattr(torch, name)
     size = int(arguments.shard_gb * 1e9)
+    if arguments.part == "t5":
+        convert_t5(arguments.source, arguments.target, dtype, size)
+        print(f"{arguments.target}: T5's encoder")
+        return
     config = convert_generator(arguments.source, arguments.target, dtype, size)
     print(f"{arguments.target}: {config.num_layers} layers, width {config.width}")
 

@@ -3,7 +3,7 @@
 They are constants, kept in `checkpoints/text_embeddings`; the first run of the generator makes them
 as well. After that only a prompt of your own needs T5: without one, `checkpoints/google-t5` may be
 deleted. Copied to another machine's checkpoint folder, the two files save its download of 45 GB.
-T5 takes about 45 GB of memory while it is loaded.
+T5 passes layer by layer, and takes 3 GB of memory.
 """
 
 import sys

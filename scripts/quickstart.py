@@ -24,7 +24,7 @@ folder is the input, even with "=" in its name.
   --yes                 download what is missing without asking
   --disable_prompt_encoder
                         with --full: zeros in place of T5's embeddings of the two constant prompts,
-                        which saves T5: 45 GB on the disk, and as much memory once
+                        which saves T5: 45 GB on the disk
 """
 
 import sys

@@ -14,6 +14,7 @@ from src.runtime import InputError, default_device
 from src.tokenizer.cosmos import latent_frames
 
 from .conditioning.cache import CacheSettings
+from .memory import PLAIN, MemoryPlan
 from .model.architecture import RopePrecision, TransformerConfig
 from .model.kernels.rows import require_float8
 from .sampling.speed import EXACT, Shortcuts, SpeedConfig
@@ -115,9 +116,15 @@ class SamplingConfig:
 
 @dataclass(frozen=True, kw_only=True)
 class HardwareConfig:
-    """The device of the networks; offloaded ones stay on the CPU while they don't work."""
+    """The device of the networks; offloaded ones stay on the CPU while they don't work.
+
+    `memory` is a key of `memory.PLANS`, None for a choice by the free memory; `fit_memory` puts
+    the plan in.
+    """
 
     device: torch.device
+    memory: str | None = None
+    plan: MemoryPlan = PLAIN
     offload_transformer: bool = False
     offload_tokenizer: bool = False
     offload_text_encoder: bool = False
@@ -136,7 +143,10 @@ class HardwareConfig:
                 raise InputError("--compile", True, "not with --precision fp8")
             require_float8(self.device)
         if self.offload_transformer and self.compile_blocks:
-            raise InputError("--compile", True, "not with --offload_diffusion_transformer")
+            expected = "not with blocks that stream: --offload_diffusion_transformer, a --memory"
+            raise InputError("--compile", True, f"{expected} of 16 or less")
+        if self.device.type == "cpu" and self.memory not in (None, "max"):
+            raise InputError("--memory", self.memory, "a CUDA device: it is the memory of a GPU")
 
     @property
     def dtype(self) -> torch.dtype:

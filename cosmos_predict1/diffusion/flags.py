@@ -16,6 +16,7 @@ TRAJECTORIES = (
 ROTATIONS = ("center_facing", "no_rotation", "trajectory_aligned")
 SPEEDS = ("exact", "same", "fast")
 SPIRAL_KEYS = ("radius_x_factor", "radius_y_factor", "num_circles")
+MEMORY = ("8", "12", "16", "24", "max")
 TEXT_TO_IMAGE = "black-forest-labs/FLUX.1-schnell"
 SAMPLING_SWITCHES = {
     "--published_draws": "one noise, drawn on the GPU, and one place in the ranges of distances "
@@ -28,7 +29,7 @@ SAMPLING_SWITCHES = {
 HARDWARE_SWITCHES = {
     "--offload_diffusion_transformer": "keep the transformer on the CPU and stream its blocks",
     "--offload_tokenizer": "keep the tokenizer on the CPU while it does not work",
-    "--offload_text_encoder_model": "keep T5 on the CPU while it does not work",
+    "--offload_text_encoder_model": "stream T5 from its file through the GPU",
     "--compile": "compile the transformer's blocks",
     "--overwrite": "replace finished clips that were made from another input, other weights or "
     "settings; without it the run is refused",
@@ -272,6 +273,13 @@ def _add_hardware(parser: ArgumentParser) -> None:
         default="bf16",
         help="of the transformer's products: fp8 is faster and halves the weights' memory, but "
         "changes the clips; it needs a GPU of compute capability 8.9 (%(default)s)",
+    )
+    group.add_argument(
+        "--memory",
+        choices=MEMORY,
+        help="GB of the GPU that may be used; networks then stream or work piece by piece. max: "
+        "everything stays on the GPU (default: by the free memory, unless an --offload flag is "
+        "given)",
     )
     _add_switches(group, HARDWARE_SWITCHES)
     for flag, reason in IGNORED_VALUES.items():

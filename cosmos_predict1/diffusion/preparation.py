@@ -6,15 +6,18 @@ from dataclasses import replace
 from typing import Any
 
 import torch
+from torch import nn
 
-from src.depth.backends.choice import resolve_depth
-from src.depth.backends.video import resolve_video_depth
+from src.depth.backends.choice import DepthBackend, resolve_depth
+from src.depth.backends.video import VideoDepthBackend, resolve_video_depth
+from src.depth.estimate import DepthEstimate
 from src.io.image import read_image, write_png
 from src.io.locks import process_lock
 
 from .conditioning.cache import PointCache
 from .config import ClipSettings, SdgConfig
 from .model.architecture import TransformerConfig
+from .model.offload import resident
 from .model.text import PromptEncoder, prompt_contexts
 from .outputs import beside
 from .sampling.pipeline import Gen3C
@@ -34,6 +37,8 @@ from .scenes.scene import (
 from .scenes.shots import draw, file_intrinsics
 from .scenes.text_to_image import TextToImage
 
+# Frames of a moving scene that become points at a time, where memory is short: 0.3 GiB.
+FRAMES_AT_ONCE = 8
 ONE_PAINTER = "one process that makes the picture of a prompt"
 
 
@@ -72,12 +77,12 @@ def load_depth(config: SdgConfig, scenes: Sequence[SceneInput]) -> Any:
     Raises:
         InputError: an unknown backend, one that is not installed, weights that are missing.
     """
-    name, folder = config.inputs.depth, config.checkpoint_dir
-    if not config.moving:
-        return resolve_depth(name, folder, config.hardware.device)
-    if any(is_filmed(scene, config) for scene in scenes):
-        return resolve_video_depth(name, folder, config.hardware.device)
-    return None
+    name, folder, hardware = config.inputs.depth, config.checkpoint_dir, config.hardware
+    if config.moving and not any(is_filmed(scene, config) for scene in scenes):
+        return None
+    resolve = resolve_video_depth if config.moving else resolve_depth
+    backend = resolve(name, folder, hardware.device)
+    return VisitingDepth(backend, hardware.device) if hardware.plan.release_depth else backend
 
 
 def is_filmed(scene: SceneInput, config: SdgConfig) -> bool:
@@ -85,6 +90,22 @@ def is_filmed(scene: SceneInput, config: SdgConfig) -> bool:
     if not config.moving or config.inputs.vipe is not None or scene.path is None:
         return False
     return video_kind(scene.path) == "video"
+
+
+class VisitingDepth:
+    """A depth backend whose network is on the device only while it works."""
+
+    def __init__(self, backend: DepthBackend | VideoDepthBackend, device: torch.device) -> None:
+        self.name, self.scene_scale = backend.name, backend.scene_scale
+        self._backend, self._device = backend, device
+
+    def __call__(self, *inputs: Any) -> DepthEstimate:
+        """Returns the backend's depth of its inputs."""
+        network = getattr(self._backend, "network", None)
+        if not isinstance(network, nn.Module):
+            return self._backend(*inputs)
+        with resident(network, self._device, offload=True):
+            return self._backend(*inputs)
 
 
 class InputReader:
@@ -154,18 +175,33 @@ class ScenePreparation:
         if self._latest is None or self._latest[0] != source.key:
             # Frees the previous scene before the next one is made.
             self._latest = None
-            self._latest = (source.key, to_device(self.reader(source), self.generator.device))
+            self._latest = (source.key, self._placed(self.reader(source)))
         scene = self._latest[1].backwards() if backwards else self._latest[1]
         reader, settings = self.reader, self.reader.config.cache
         cache = replace(settings, buffers=min(settings.buffers, self.generator.max_buffers))
         follow_up = reader.settings.pieces > 1 and not scene.moving
         return PreparedScene(
             scene=scene,
-            cache=PointCache(scene.sources, cache, moving=scene.moving),
+            cache=PointCache(
+                scene.sources,
+                cache,
+                moving=scene.moving,
+                at_once=FRAMES_AT_ONCE if self._on_host(scene) else 0,
+            ),
             first=self.generator.first_latent(scene.first_frame),
             texts=self.prompts(source.prompt),
             backend=reader.depth if follow_up else None,
         )
+
+    def _on_host(self, scene: Scene) -> bool:
+        return scene.moving and self.reader.config.hardware.plan.host_scene
+
+    def _placed(self, scene: Scene) -> Scene:
+        """Returns the scene on the generator's device, but for frames that stay on the CPU."""
+        placed = to_device(scene, self.generator.device)
+        if not self._on_host(scene):
+            return placed
+        return replace(placed, sources=scene.sources.apply(lambda part: part.cpu()))
 
 
 def make_pictures(

@@ -24,6 +24,7 @@ from src.tokenizer.loading import load_statistics
 
 from .clips import Clips, Job
 from .config import ClipSettings, SdgConfig, clip_settings, with_weights
+from .fitting import fit_memory
 from .model.architecture import TransformerConfig, read_config
 from .outputs import WriteError
 from .preparation import InputReader, Prompts, ScenePreparation, load_depth, make_pictures
@@ -55,7 +56,7 @@ def run(config: SdgConfig) -> None:
         if team is None or team.leads:
             _make_share(config, network, settings, team)
         else:
-            team.follow(lambda: load_gen3c(config))
+            team.follow(lambda: load_gen3c(fit_memory(config, network, settings, [])))
 
 
 def _make_share(
@@ -155,7 +156,7 @@ def _load_and_make(
     clips: Clips, network: TransformerConfig, missing: Sequence[Job], team: Team | None
 ) -> list[tuple[Job, InputError]]:
     """Load the networks and make the clips; returns the failures."""
-    config = clips.config
+    config = fit_memory(clips.config, network, clips.settings, [job.scene for job in missing])
     # The smaller networks first, so that a missing one is reported early.
     depth = load_depth(config, [job.scene for job in missing])
     pictured = make_pictures(config, clips.settings, [job.scene for job in missing])

@@ -6,7 +6,6 @@ The figures of memory are the measured peaks of docs/performance.md.
 import importlib.util
 import shlex
 import sys
-import zipfile
 from collections.abc import Collection
 from dataclasses import dataclass
 from pathlib import Path
@@ -50,8 +49,8 @@ DECODER_GIB = 10.0
 SPARE_GIB = 0.5
 # The transformer of 7.24 billion parameters in bfloat16, in pinned memory of the host.
 STREAMED_GIB = 13.5
-# T5-11b's pytorch_model.bin of 45.2 GB, whose format cannot be mapped into memory.
-T5_GIB = 42.1
+# Three layers of T5-11b, two at work and one that is read; its file is read where it is needed.
+T5_GIB = 2.7
 # Clips, renderings and Gaussians of a scene, with room to spare.
 RESULTS_GB = 2.0
 
@@ -69,9 +68,8 @@ def full_recipe(request: Request, inputs: Inputs, children: Children) -> Recipe 
     needed, found = _parts(request, inputs, depth)
     needs_text = _needs_text(request)
     names = downloads(needed, found, needs_text)
-    makes_text = needs_text and not _is_mapped(search_checkpoint("t5", request.checkpoint_dir))
     available = available_memory()
-    needed_gib = check_memory(available, peak, makes_text)
+    needed_gib = check_memory(available, peak, needs_text)
     _print("memory", f"{available:.1f} GiB available, {needed_gib:.1f} needed at once")
     free = free_disk(request.checkpoint_dir)
     needed_gb = check_disk(free, request.checkpoint_dir, gigabytes(names))
@@ -123,14 +121,6 @@ def _needs_text(request: Request) -> bool:
     folder = search_checkpoint("generator", request.checkpoint_dir)
     # Missing weights will be the published ones.
     return folder is None or read_config(folder).sampling.text_encoder != "none"
-
-
-def _is_mapped(folder: Path | None) -> bool:
-    """Whether T5's weights can be mapped into memory; not in the format before torch 1.6."""
-    if folder is None:
-        return False
-    pickled = folder / "pytorch_model.bin"
-    return not pickled.is_file() or zipfile.is_zipfile(pickled)
 
 
 def _fetch(request: Request, names: list[str], children: Children) -> bool:
@@ -200,14 +190,12 @@ def downloads(needed: Collection[str], found: Collection[str], needs_text: bool)
 def check_memory(available_gib: float, peak: Peak | None, makes_text: bool) -> float:
     """Returns the GiB of the host's memory that the run needs at once; raises if there is less.
 
-    `peak` is None on the CPU, whose needs are not known. With `makes_text` T5 is loaded from a file
-    that cannot be mapped into memory.
+    `peak` is None on the CPU, whose needs are not known. With `makes_text` T5 runs once, layer by
+    layer.
     """
     streamed = peak is not None and "--offload_diffusion_transformer" in peak.flags
     needs = {
-        "T5-11b's pytorch_model.bin, once (--disable_prompt_encoder does without it)": (
-            T5_GIB if makes_text else 0.0
-        ),
+        "T5-11b, once (--disable_prompt_encoder does without it)": T5_GIB if makes_text else 0.0,
         "the transformer, which streams from there": STREAMED_GIB if streamed else 0.0,
     }
     for what, gib in needs.items():

@@ -154,6 +154,9 @@ class VideoTokenizer(nn.Module):
             from diffusers import AutoencoderKLCosmos
 
         super().__init__()
+        # The latent frames that large clips are worked on at a time, which takes little memory; 0
+        # is the way of diffusers, all of them. The results are the same within rounding.
+        self.latent_frames_at_once = 0
         # Names with an underscore are diffusers' own bookkeeping.
         self.architecture = {k: v for k, v in architecture.items() if not k.startswith("_")}
         self.autoencoder = AutoencoderKLCosmos(**cast(Any, self.architecture))
@@ -178,8 +181,10 @@ class VideoTokenizer(nn.Module):
             raise InputError("video size", f"{height}x{width}", f"multiples of {COMPRESSION}")
         pixels = frames * height * width
         groups = video.split(clips_at_once(pixels))
-        if pixels <= PIXELS_AT_ONCE:
-            return torch.cat([planar.encode(self.autoencoder, group) for group in groups])
+        at_once = 0 if pixels <= PIXELS_AT_ONCE else self.latent_frames_at_once
+        if pixels <= PIXELS_AT_ONCE or at_once:
+            parts = [planar.encode(self.autoencoder, group, at_once) for group in groups]
+            return torch.cat(parts)
         encode = cast(Any, self.autoencoder.encode)
         return torch.cat([encode(group.to(self.dtype)).latent_dist.mode() for group in groups])
 
@@ -189,8 +194,9 @@ class VideoTokenizer(nn.Module):
         """Videos, about [-1, 1] and not clamped, of raw latents."""
         pixels = latent[0, 0].numel() * COMPRESSION**3
         groups = [group.to(self.dtype) for group in latent.split(clips_at_once(pixels))]
-        if pixels <= PIXELS_AT_ONCE:
-            decoded = [planar.decode(self.autoencoder, group) for group in groups]
+        at_once = 0 if pixels <= PIXELS_AT_ONCE else self.latent_frames_at_once
+        if pixels <= PIXELS_AT_ONCE or at_once:
+            decoded = [planar.decode(self.autoencoder, group, at_once) for group in groups]
             return torch.cat(decoded).to(self.dtype)
         decode = cast(Any, self.autoencoder.decode)
         return torch.cat([decode(group).sample for group in groups])

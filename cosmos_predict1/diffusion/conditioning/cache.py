@@ -14,7 +14,7 @@ from torch import Tensor
 
 from src.depth.alignment import align_non_rigid, align_rigid
 from src.depth.estimate import clamp_depth
-from src.geometry.warping import PointFrames, Warp, point_frames, warp_frames
+from src.geometry.warping import PAIR, PointFrames, Warp, point_frames, warp_frames
 from src.runtime import InputError
 
 # The distance of farther points, and of pixels without a known depth, as published.
@@ -77,17 +77,26 @@ class PointCache:
     """Points of a still scene (one frame, more inserted later) or of a moving one."""
 
     def __init__(
-        self, sources: SourceFrames, settings: CacheSettings | None = None, *, moving: bool = False
+        self,
+        sources: SourceFrames,
+        settings: CacheSettings | None = None,
+        *,
+        moving: bool = False,
+        at_once: int = 0,
     ) -> None:
         """Lift `sources` into the world.
 
         A still scene starts with one frame, which all targets see. In a `moving` one, target frame
-        i sees source frame i.
+        i sees source frame i. With `at_once`, an even number, that many frames of a moving scene
+        are lifted at a time, on the cameras' device; `sources` may be elsewhere.
         """
         assert moving or len(sources) == 1, f"a still scene starts with 1 frame, not {len(sources)}"
+        assert at_once % PAIR == 0 and (moving or not at_once), f"{at_once} frames at once"
         self.settings = settings or CacheSettings()
         self.moving = moving
-        self._points = self._lift(sources)
+        self._at_once, self._sources = at_once, sources if at_once else None
+        # Of a scene that is lifted in parts, its first frame alone.
+        self._points = self._lift(sources.apply(lambda part: part[:1]) if at_once else sources)
 
     @property
     def buffers(self) -> int:
@@ -109,10 +118,12 @@ class PointCache:
         count, buffers = len(w2c), self.buffers
         points = self._points
         if self.moving:
-            available = len(points.points)
+            available = len(self._sources or points.points)
             if start < 0 or start + count > available:
                 value = f"frames {start} to {start + count - 1}"
                 raise InputError("targets of a moving scene", value, f"frames below {available}")
+            if self._sources is not None:
+                return self._render_parts(self._sources, intrinsics, w2c, start)
             points = _select(points, slice(start, start + count))
         warp = warp_frames(
             points,
@@ -125,6 +136,26 @@ class PointCache:
             for part in (warp.image, warp.mask, warp.depth)
         )
         return Warps(image, mask, depth)
+
+    def _render_parts(
+        self,
+        sources: SourceFrames,
+        intrinsics: Float[Tensor, "frame 4"],
+        w2c: Float[Tensor, "frame 4 4"],
+        start: int,
+    ) -> Warps:
+        """`render` of a moving scene, a few frames at a time; its pairs are those of the whole."""
+        device, parts = w2c.device, []
+        cut = sources.apply(lambda part: part[start : start + len(w2c)])
+        for first in range(0, len(w2c), self._at_once):
+            near = slice(first, first + self._at_once)
+            chosen = cut.apply(lambda part, near=near: part[near].to(device))
+            cache = PointCache(chosen, self.settings, moving=True)
+            parts.append(cache.render(intrinsics[near], w2c[near]))
+        joined = {
+            name: torch.cat([vars(part)[name] for part in parts], 1) for name in vars(parts[0])
+        }
+        return Warps(**joined)
 
     def insert(
         self, frame: SourceFrames, alignment: Literal["rigid", "non_rigid"] = "non_rigid"

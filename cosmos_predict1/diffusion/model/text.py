@@ -20,7 +20,7 @@ from src.io.atomic import atomic_path
 from src.runtime import InputError, get_logger
 
 from .architecture import TransformerConfig
-from .offload import resident
+from .t5 import T5Encoder
 
 MAX_TOKENS = 512
 CACHE_PLACE = "text_embeddings"
@@ -115,8 +115,8 @@ def prompt_contexts(
 class PromptEncoder:
     """Embeds prompts on `device`; loads T5 with the first prompt that needs it.
 
-    T5 and the stored embeddings are found below `checkpoint_dir`. With `offload`, T5 stays on the
-    CPU while it does not work.
+    T5 and the stored embeddings are found below `checkpoint_dir`. With `offload`, T5 streams from
+    its files through the device, layer by layer; on a CPU it always does.
     """
 
     def __init__(
@@ -150,35 +150,27 @@ class PromptEncoder:
         return torch.nn.functional.pad(embedding, (0, 0, 0, padding))[None].to(self.device)
 
     def _encode(self, prompt: str) -> Float[Tensor, "token context"]:
-        self._loaded = self._loaded or _load_t5(self.checkpoint_dir)
-        tokenizer, model = self._loaded
+        self._loaded = self._loaded or _open_t5(self.checkpoint_dir)
+        tokenizer, encoder = self._loaded
         # Without padding, which T5 masks: it would only take time.
         ids = tokenizer(prompt, truncation=True, max_length=MAX_TOKENS, return_tensors="pt")
-        with resident(model, self.device, self.offload), torch.inference_mode():
-            state = model(input_ids=ids["input_ids"].to(self.device)).last_hidden_state
-        return state[0].float().clone()
+        stream = self.offload or self.device.type == "cpu"
+        return encoder.embed(ids["input_ids"], self.device, stream=stream)[0].clone()
 
 
-def _load_t5(checkpoint_dir: Path) -> tuple[Any, Any]:
-    """Reads tokenizer and encoder, the encoder on the CPU; float32, as published."""
+def _open_t5(checkpoint_dir: Path) -> tuple[Any, T5Encoder]:
+    """Opens the files of tokenizer and encoder."""
     folder = search_checkpoint("t5", checkpoint_dir)
     if folder is None:
         raise InputError(checkpoint_dir, "no T5 encoder", WITHOUT_T5)
-    from transformers import AutoTokenizer, T5EncoderModel
+    from transformers import AutoTokenizer
 
     try:
-        tokenizer = AutoTokenizer.from_pretrained(folder, local_files_only=True)
-        loaded: Any = T5EncoderModel.from_pretrained(
-            folder, dtype=torch.float32, local_files_only=True, output_loading_info=True
-        )
-        model, report = loaded
+        return AutoTokenizer.from_pretrained(folder, local_files_only=True), T5Encoder(folder)
+    except InputError:
+        raise
     except UNREADABLE as error:
         raise InputError(folder, f"unreadable ({error})", "tokenizer and weights of T5") from error
-    # Transformers fills missing tensors with random numbers.
-    lacking = [*report["missing_keys"], *report["mismatched_keys"]]
-    if lacking:
-        raise InputError(folder, f"no fitting tensors {lacking[:8]}", "the weights of a T5 encoder")
-    return tokenizer, model.eval().requires_grad_(False)
 
 
 def _read_cached(path: Path) -> Float[Tensor, "token context"]:

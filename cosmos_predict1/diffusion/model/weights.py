@@ -110,25 +110,29 @@ def write_state(
     folder: Path,
     max_shard_bytes: int,
     dtype: torch.dtype | None = None,
+    stem: str = STEM,
 ) -> None:
     """Write tensors in diffusers' layout (as `dtype`), each file atomically, the index last.
 
-    Shards of an earlier export stay in `folder`; the index decides which files count.
+    Files are named `stem`. Shards of an earlier export stay in `folder`; the index decides which
+    files count.
     """
+    whole = f"{stem}.safetensors"
+    listing = folder / f"{whole}.index.json"
     sizes = {name: part.numel() * (dtype or part.dtype).itemsize for name, part in state.items()}
     shards = list(_cut(sizes, max_shard_bytes))
     if len(shards) == 1:
-        _write_safetensors(state, shards[0], folder / SAFETENSORS_FILE, dtype)
+        _write_safetensors(state, shards[0], folder / whole, dtype)
         # Readers prefer an index.
-        (folder / INDEX_FILE).unlink(missing_ok=True)
+        listing.unlink(missing_ok=True)
         return
     places: dict[str, str] = {}
     for number, names in enumerate(shards, start=1):
-        file = f"{STEM}-{number:05}-of-{len(shards):05}.safetensors"
+        file = f"{stem}-{number:05}-of-{len(shards):05}.safetensors"
         _write_safetensors(state, names, folder / file, dtype)
         places |= dict.fromkeys(names, file)
     index = {"metadata": {"total_size": sum(sizes.values())}, "weight_map": places}
-    write_json(folder / INDEX_FILE, index)
+    write_json(listing, index)
 
 
 def listed_shards(index: Path) -> list[str]:

@@ -20,6 +20,7 @@ from src.training.task import Stopwatch
 from ..conditioning.cache import Warps
 from ..conditioning.latents import condition_latents, first_frame_latent, latent_encoder
 from ..config import HardwareConfig, SdgConfig
+from ..model.chunks import chunk_tokens
 from ..model.network import Gen3CTransformer, load_generator
 from ..model.offload import resident, stream_blocks
 from .recipe import Context, SamplingPlan, decode_latents, sample_latents
@@ -58,6 +59,9 @@ class Gen3C:
         self.max_buffers = network.config.warp_channels // (2 * network.config.out_channels)
         if hardware.precision == "fp8":
             network.use_float8()
+        tokenizer.latent_frames_at_once = hardware.plan.tokenizer_frames
+        if hardware.plan.chunk_tokens:
+            chunk_tokens(network, hardware.plan.chunk_tokens)
         if hardware.offload_transformer:
             stream_blocks(network, hardware.device)
         if hardware.compile_blocks:

@@ -33,18 +33,18 @@ class DepthAnything:
 
     def __init__(self, network: nn.Module, device: torch.device | str = "cpu") -> None:
         """`network` is transformers' `DepthAnythingForDepthEstimation`."""
-        self._network, self._device = network.to(device).eval(), device
+        self.network, self._device = network.to(device).eval(), device
 
     @torch.inference_mode()
     def __call__(self, image: Float[Tensor, "3 h w"], region: Region = WHOLE) -> DepthEstimate:
         """Depth of the picture, infinite where it is unknown."""
-        config: Any = self._network.config
+        config: Any = self.network.config
         height, width = image.shape[1:]
         size = working_size(height, width, config.patch_size)
         # Trained with torch's antialiased bicubic; that of `geometry/fit.py` is Pillow's, in bytes.
         values = F.interpolate(image[None].to(self._device), size, mode="bicubic", antialias=True)
         mean, std = (values.new_tensor(part)[:, None, None] for part in (MEAN, STD))
-        predicted = self._network(pixel_values=(values - mean) / std).predicted_depth
+        predicted = self.network(pixel_values=(values - mean) / std).predicted_depth
         depth = F.interpolate(
             predicted[:, None].float(), (height, width), mode="bilinear", align_corners=False
         )[0, 0]

@@ -133,10 +133,10 @@ class MoGeDepth:
         require_moge()
         path = search_checkpoint("moge", checkpoint_dir) or _fetched(checkpoint_dir)
         self._device = torch.device(device)
-        self._network: Any = load_moge(path).to(self._device).eval()
+        self.network: Any = load_moge(path).to(self._device).eval()
         # Only version 2 has this head.
-        self.scene_scale = not hasattr(self._network, "scale_head")
-        version = type(self._network).__module__.rpartition(".")[2]
+        self.scene_scale = not hasattr(self.network, "scale_head")
+        version = type(self.network).__module__.rpartition(".")[2]
         self.name = "moge" if version == "v1" else "moge-2"
 
     @torch.inference_mode()
@@ -147,7 +147,7 @@ class MoGeDepth:
         with warnings.catch_warnings():
             # torch warns because the networks leave autocast by asking for float32.
             warnings.filterwarnings("ignore", message="In .* autocast", category=UserWarning)
-            found = self._network.infer(image.to(self._device), use_fp16=half)
+            found = self.network.infer(image.to(self._device), use_fp16=half)
         depth = found["depth"].float()
         # Version 2 has no mask without a head for it.
         mask = found["mask"].bool() if "mask" in found else depth.isfinite()

@@ -85,7 +85,7 @@ class FrameByFrame:
 
     def __init__(self, backend: DepthBackend) -> None:
         self.name, self.scene_scale = backend.name, backend.scene_scale
-        self._backend = backend
+        self._backend, self.network = backend, getattr(backend, "network", None)
 
     def __call__(self, frames: VideoFrames) -> DepthEstimate:
         """Aligned depth of every frame; the lens is the median of the frames' estimates."""
@@ -148,7 +148,7 @@ class VideoDepthAnything:
             network.load_state_dict(state)
         except RuntimeError as error:
             raise InputError(path, error, EXPECTED) from error
-        self._network, self._device = network.to(device).eval(), str(device)
+        self.network, self._device = network.to(device).eval(), str(device)
 
     @torch.inference_mode()
     def __call__(self, frames: VideoFrames) -> DepthEstimate:
@@ -156,7 +156,7 @@ class VideoDepthAnything:
         height, width = frames.pictures.shape[2:]
         bytes_ = round_to_uint8(frames.pictures).permute(0, 2, 3, 1).cpu().numpy()
         # The frame rate is only returned; 1 stands for "every frame".
-        depths, _ = self._network.infer_video_depth(
+        depths, _ = self.network.infer_video_depth(
             bytes_, 1, input_size=518, device=self._device, fp32=self._device == "cpu"
         )
         depth = torch.from_numpy(depths).float()[:, None]

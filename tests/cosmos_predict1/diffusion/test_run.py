@@ -7,6 +7,7 @@ import shutil
 import sys
 import threading
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -18,11 +19,13 @@ from safetensors.torch import load_file, save_file
 from tiny_generator import MULTI, write_depth, write_picture, write_tiny_weights
 from tiny_scene import FRAMES, HEIGHT, WIDTH
 
-from cosmos_predict1.diffusion import clips, preparation
+from cosmos_predict1.diffusion import clips, fitting, preparation
 from cosmos_predict1.diffusion import run as sdg
 from cosmos_predict1.diffusion.clips import Job
-from cosmos_predict1.diffusion.config import sdg_config
+from cosmos_predict1.diffusion.conditioning.cache import PointCache
+from cosmos_predict1.diffusion.config import SdgConfig, sdg_config
 from cosmos_predict1.diffusion.flags import dynamic_parser, static_parser
+from cosmos_predict1.diffusion.memory import PLANS
 from cosmos_predict1.diffusion.outputs import ShotFiles
 from cosmos_predict1.diffusion.run import run, share
 from cosmos_predict1.diffusion.sampling import recipe
@@ -691,16 +694,48 @@ def test_a_long_video_in_pieces(dynamic: Callable, tmp_path: Path) -> None:
     assert bright[1] > bright[0] + 40
 
 
+def test_a_plan_of_memory_changes_no_clip(
+    dynamic: Callable, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A plan whose pieces fit together differently than the whole."""
+    tiny_video.write_plain(tmp_path / "a.mp4", fps=15.0)
+    plan = replace(PLANS["8"], chunk_tokens=5, stream_blocks=False)
+
+    def fitted(config: SdgConfig, *_: object) -> SdgConfig:
+        return replace(config, hardware=replace(config.hardware, plan=plan))
+
+    line = ("--input_image_path", tmp_path / "a.mp4", "--multi_trajectory", "--num_steps", 1)
+    dynamic(*line)
+    wanted = latents(tmp_path / "out")
+    shutil.rmtree(tmp_path / "out")
+    monkeypatch.setattr(sdg, "fit_memory", fitted)
+    lifts = counted(monkeypatch, PointCache, "_lift")
+    dynamic(*line)
+    found = latents(tmp_path / "out")
+    assert len(lifts) > 1 and found.keys() == wanted.keys()
+    for name, latent in found.items():
+        torch.testing.assert_close(latent, wanted[name], rtol=1e-3, atol=1e-3)
+
+
+GPU_FLAGS = [
+    ("--offload_tokenizer",),
+    ("--offload_diffusion_transformer", "--offload_tokenizer"),
+    ("--memory", "8"),
+]
+
+
 @pytest.mark.gpu
-@pytest.mark.parametrize("parts", [("tokenizer",), ("diffusion_transformer", "tokenizer")])
-def test_offload_flags_change_no_clip(
-    weights: Path, tmp_path: Path, parts: tuple[str, ...]
+@pytest.mark.parametrize("flags", GPU_FLAGS)
+def test_flags_of_memory_change_no_clip(
+    weights: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, flags: tuple[str, ...]
 ) -> None:
     """Networks that compute before their weights have arrived, or on the wrong device."""
+    # It would hold for all later tests.
+    monkeypatch.setattr(fitting, "limit_memory", lambda *_: None)
     picture = write_picture(tmp_path / "a.png")
     line = ["--checkpoint_dir", weights, "--input_image_path", picture, "--device", "cuda"]
-    for name, flags in (("plain", []), ("offloaded", [f"--offload_{part}" for part in parts])):
-        arguments = [*line, "--video_save_folder", tmp_path / name, "--multi_trajectory", *flags]
+    for name, chosen in (("plain", ("--memory", "max")), ("offloaded", flags)):
+        arguments = [*line, "--video_save_folder", tmp_path / name, "--multi_trajectory", *chosen]
         run(sdg_config(static_parser("").parse_args([str(part) for part in arguments])))
     wanted = latents(tmp_path / "plain")
     for name, found in latents(tmp_path / "offloaded").items():

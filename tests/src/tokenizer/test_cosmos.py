@@ -55,6 +55,21 @@ def test_short_clips_are_those_that_go_alone(
     torch.testing.assert_close(short.float(), expected, rtol=0, atol=near)
 
 
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+def test_large_clips_may_pass_in_pieces(
+    tokenizer: VideoTokenizer, monkeypatch: pytest.MonkeyPatch, dtype: torch.dtype
+) -> None:
+    """Would catch pieces of another function or type than the whole."""
+    ours, video = copy.deepcopy(tokenizer).to(dtype), torch.rand(2, 3, 17, 16, 24) * 2 - 1
+    expected = ours.encode(video)
+    decoded = ours.decode(expected)
+    monkeypatch.setattr(cosmos, "PIXELS_AT_ONCE", 100)
+    ours.latent_frames_at_once = 1
+    near = 1e-5 if dtype == torch.float32 else 0.1
+    torch.testing.assert_close(ours.encode(video), expected, rtol=0, atol=near)
+    torch.testing.assert_close(ours.decode(expected), decoded, rtol=0, atol=near)
+
+
 def test_normalisation_round_trips_per_latent_frame(tokenizer: VideoTokenizer) -> None:
     """Would catch statistics that are taken from another channel or latent frame."""
     raw = torch.randn(2, 16, 2, 3, 4)

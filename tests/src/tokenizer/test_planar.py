@@ -79,3 +79,17 @@ def test_bfloat16_on_the_gpu_is_near(autoencoder: nn.Module) -> None:
     network.cpu()
     assert found.dtype == torch.float32
     assert (found - wanted).norm() < 0.05 * wanted.norm()
+
+
+@pytest.mark.parametrize("at_once", [1, 2, 5])
+def test_pieces_of_a_clip_are_those_of_the_whole(autoencoder: nn.Module, at_once: int) -> None:
+    """A convolution over time that does not see the piece before, a frame too many or too few."""
+    for frames in (1, 33):
+        video = torch.rand(2, 3, frames, 16, 24) * 2 - 1
+        with torch.no_grad():
+            latent = planar.encode(autoencoder, video)
+            pieces = planar.encode(autoencoder, video, at_once)
+            torch.testing.assert_close(pieces, latent, rtol=1e-5, atol=1e-6)
+            decoded = planar.decode(autoencoder, latent)
+            pieces = planar.decode(autoencoder, latent, at_once)
+            torch.testing.assert_close(pieces, decoded, rtol=1e-5, atol=1e-5)

@@ -72,9 +72,23 @@ def test_a_moving_scene_renders_any_stretch_of_itself() -> None:
     assert hidden.render(lens, poses).mask.sum() > whole.mask.sum()
 
 
-def test_a_moving_scene_refuses_frames_that_it_lacks() -> None:
+@pytest.mark.parametrize("at_once", [2, 4])
+def test_a_moving_scene_in_parts_is_the_same(at_once: int) -> None:
+    """Catches frames that see another part's points, and pairs that are cut in two."""
+    depth = slope(9)
+    depth[:, 8:16, 10:20] *= torch.linspace(0.5, 0.7, 9)[:, None, None]
+    source = sources(9, depth)
+    lens, poses = cameras(7)
+    wanted = PointCache(source, moving=True).render(lens, poses, 1)
+    found = PointCache(source, moving=True, at_once=at_once).render(lens, poses, 1)
+    for name, part in vars(wanted).items():
+        assert torch.equal(getattr(found, name), part), name
+
+
+@pytest.mark.parametrize("at_once", [0, 2])
+def test_a_moving_scene_refuses_frames_that_it_lacks(at_once: int) -> None:
     """Catches a silent repetition of earlier frames."""
-    cache = PointCache(sources(4), moving=True)
+    cache = PointCache(sources(4), moving=True, at_once=at_once)
     with pytest.raises(InputError, match="frames 2 to 4"):
         cache.render(*cameras(3), start=2)
     with pytest.raises(AssertionError):

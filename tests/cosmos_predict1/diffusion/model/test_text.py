@@ -1,6 +1,7 @@
 """Prompts: a tiny T5 in the published place, the cache, and weights without a text encoder."""
 
 import logging
+import shutil
 import subprocess
 import sys
 from dataclasses import replace
@@ -11,6 +12,7 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from cosmos_predict1.diffusion.model.architecture import SamplingDefaults, TransformerConfig
+from cosmos_predict1.diffusion.model.t5 import T5Encoder, convert_t5
 from cosmos_predict1.diffusion.model.text import (
     NEGATIVE_DIGEST,
     PromptEncoder,
@@ -20,6 +22,7 @@ from cosmos_predict1.diffusion.model.text import (
     prompt_contexts,
     zero_context,
 )
+from cosmos_predict1.diffusion.model.weights import write_state
 from src.runtime import InputError
 
 WIDTH = 16
@@ -222,3 +225,50 @@ def test_the_default_negative_prompt_is_the_published_one() -> None:
     prompt = default_negative_prompt()
     assert len(prompt) == 538
     assert hashlib.sha256(prompt.encode()).hexdigest() == NEGATIVE_DIGEST
+
+
+@pytest.mark.parametrize("layout", ["old", "zip", "shards"])
+def test_the_encoder_is_read_from_every_layout(
+    checkpoints: Path, tmp_path: Path, layout: str
+) -> None:
+    """Would catch layers that stream in another order, or tensors taken from the decoder."""
+    folder = tmp_path / "google-t5" / "t5-11b"
+    shutil.copytree(checkpoints / "google-t5" / "t5-11b", folder)
+    state = load_file(folder / "model.safetensors")
+    (folder / "model.safetensors").unlink()
+    state["encoder.embed_tokens.weight"] = state["shared.weight"]
+    state["decoder.block.0.layer.0.SelfAttention.q.weight"] = torch.zeros(3)
+    if layout == "shards":
+        write_state(state, folder, 2000, stem="model")
+        assert len(list(folder.glob("model-*.safetensors"))) > 2
+    else:
+        zipped = layout == "zip"
+        torch.save(state, folder / "pytorch_model.bin", _use_new_zipfile_serialization=zipped)
+    expected = PromptEncoder(checkpoints)(PROMPT)
+    assert torch.equal(PromptEncoder(tmp_path)(PROMPT), expected)
+
+
+def test_streaming_and_resident_layers_are_equal(checkpoints: Path) -> None:
+    """Would catch a layer that computes with another one's weights, or layers that stay."""
+    encoder = T5Encoder(checkpoints / "google-t5" / "t5-11b")
+    ids, device = torch.tensor([[5, 6, 7, 1]]), torch.device("cpu")
+    streamed = encoder.embed(ids, device, stream=True)
+    assert all(part.is_meta for part in encoder._stack.parameters())
+    resident = encoder.embed(ids, device, stream=False)
+    assert torch.equal(streamed, resident)
+    assert torch.equal(encoder.embed(ids, device, stream=True), resident)
+
+
+def test_a_converted_encoder_is_the_same_without_its_decoder(
+    checkpoints: Path, tmp_path: Path
+) -> None:
+    """Would catch a conversion that nobody reads, or one that keeps what is not needed."""
+    source, target = tmp_path / "source", tmp_path / "google-t5" / "t5-11b"
+    shutil.copytree(checkpoints / "google-t5" / "t5-11b", source)
+    state = load_file(source / "model.safetensors")
+    (source / "model.safetensors").unlink()
+    state["decoder.final_layer_norm.weight"] = torch.zeros(9999)
+    torch.save(state, source / "pytorch_model.bin", _use_new_zipfile_serialization=False)
+    convert_t5(source, target, None, 10**9)
+    assert torch.equal(PromptEncoder(tmp_path)(PROMPT), PromptEncoder(checkpoints)(PROMPT))
+    assert "decoder.final_layer_norm.weight" not in load_file(target / "model.safetensors")

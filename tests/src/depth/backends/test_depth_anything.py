@@ -46,7 +46,7 @@ def test_saved_weights_are_found_and_used(tmp_path: Path, kind: str) -> None:
     getattr(network, "save_pretrained")(tmp_path / "depth_anything")  # noqa: B009
     model = load_depth_anything(tmp_path)
     for name, part in network.state_dict().items():
-        assert torch.equal(model._network.state_dict()[name], part)
+        assert torch.equal(model.network.state_dict()[name], part)
     found = model(torch.rand(3, 40, 70))
     depth, mask = found.depth, found.mask
     assert depth.shape == mask.shape == (40, 70)

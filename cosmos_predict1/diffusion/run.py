@@ -252,7 +252,8 @@ def _make_clip(
                     buffer = partial(files.write_buffer, index, piece.buffer, scene.fps)
                     writer.add(job, buffer)
                 clip = files.clip(piece, scene.fps, meta=meta | {"piece": index})
-                writer.add(job, partial(files.write, index, clip))
+                with prepare.generator.clock("wait"):
+                    writer.add(job, partial(files.write, index, clip))
         parts = prepare.generator.clock.take() | {"all": time.perf_counter() - start}
         times = ", ".join(f"{name} {seconds:.1f}" for name, seconds in parts.items())
         LOGGER.info("%s: seconds of %s; it is written beside the next", title, times)

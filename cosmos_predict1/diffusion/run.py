@@ -268,7 +268,8 @@ def _make_clip(
                 made = {"piece": index, "forwards": piece.piece.forwards}
                 forwards += piece.piece.forwards
                 clip = files.clip(piece, scene.fps, meta=meta | made)
-                writer.add(job, partial(files.write, index, clip))
+                with prepare.generator.clock("wait"):
+                    writer.add(job, partial(files.write, index, clip))
         LOGGER.info("%s: %d forwards, --speed %s", title, forwards, config.speed.speed)
         parts = prepare.generator.clock.take() | {"all": time.perf_counter() - start}
         times = ", ".join(f"{name} {seconds:.1f}" for name, seconds in parts.items())

@@ -162,10 +162,11 @@ class SceneResults:
         return render_trajectories(self.gaussians, targets, options, backend=backend)
 
     def _queue_video(self, file: File, batches: Sequence[Frames], position: int = 0) -> None:
-        fps = self.config.output.fps
+        fps, on_gpu = self.config.output.fps, self.gaussians.device.type == "cuda"
 
         def write(path: Path) -> None:
-            write_video(path, (batch() for batch in batches), fps, quality=QUALITY)
+            frames = (batch() for batch in batches)
+            write_video(path, frames, fps, quality=QUALITY, frame_threads=on_gpu)
 
         self._queue(file, write, position)
 

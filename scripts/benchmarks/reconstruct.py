@@ -71,7 +71,7 @@ sample.main()
 """
 PART = re.compile(r"src\.reconstruct\.clock: (.+): ([\d.]+) s$", re.MULTILINE)
 # Parts of other threads than the main one, by the beginning of their names.
-BESIDE = ("write ", "read ", "digest inputs")
+BESIDE = ("write", "read ", "digest inputs")
 Parts = dict[str, float]
 
 

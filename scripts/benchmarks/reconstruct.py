@@ -71,17 +71,17 @@ sample.main()
 """
 PART = re.compile(r"src\.reconstruct\.clock: (.+): ([\d.]+) s$", re.MULTILINE)
 # Parts of other threads than the main one, by the beginning of their names.
-BESIDE = ("write ", "read ", "digest inputs")
+BESIDE = ("write", "read ", "digest inputs")
 Parts = dict[str, float]
 
 
 def run(device: torch.device) -> Iterator[Row]:
-    """Yields time and peak memory of whole runs with their parts, then single steps."""
+    """Yields the time of single steps, then time and peak memory of whole runs with their parts."""
     size = FULL if device.type == "cuda" else TINY
     with tempfile.TemporaryDirectory() as name:
         config = _write_inputs(Path(name), size, device)
-        yield from _whole(config, size, device)
         yield from _steps(config, size, device)
+        yield from _whole(config, size, device)
 
 
 def _write_inputs(folder: Path, size: Size, device: torch.device) -> ReconstructConfig:

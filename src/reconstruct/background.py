@@ -120,27 +120,34 @@ def aside(device: torch.device, job: Callable[[], T]) -> Callable[[], T]:
 
 
 class HostCopy:
-    """Frames that stay on the device until a job needs them on the CPU; copied once.
+    """Frames that stay on the device until another thread needs them on the CPU; copied once.
 
     The thread that encodes a video copies its frames, so the main thread waits for no copy.
     """
 
     def __init__(self, frames: UInt8[Tensor, "frame h w 3"]) -> None:
-        self._frames, self._lock = frames, Lock()
+        self._copy: Callable[[], Tensor] | None = aside(frames.device, frames.cpu)
+        self._frames, self._lock = frames[:0], Lock()
 
     def __call__(self) -> UInt8[Tensor, "frame h w 3"]:
-        """Returns the frames on the CPU; called in a job of `aside`, or where all is on the CPU."""
+        """Returns the frames on the CPU."""
         with self._lock:
-            self._frames = self._frames.cpu()
+            if self._copy is not None:
+                # Frees the frames on the device.
+                self._frames, self._copy = self._copy(), None
             return self._frames
 
 
 def read_ahead(
-    read: Callable[[U], T], items: Iterable[U], meanwhile: Callable[[U], object] = lambda item: None
+    read: Callable[[U], T],
+    items: Iterable[U],
+    meanwhile: Callable[[U], object] = lambda item: None,
+    waiting: str = "wait for the reader",
 ) -> Iterator[tuple[U, T]]:
     """Yields `(item, read(item))` while the next item is read.
 
-    `meanwhile(item)` runs in the caller's thread before it waits for `read(item)`.
+    `meanwhile(item)` runs in the caller's thread before it waits for `read(item)`; `waiting` names
+    this wait on the clock.
     """
     with ThreadPoolExecutor(1, thread_name_prefix="reader") as reader:
         submitted = ((item, reader.submit(read, item)) for item in items)
@@ -148,7 +155,7 @@ def read_ahead(
         for following in chain(submitted, [None]):
             if pending is not None:
                 meanwhile(pending[0])
-                with clocked("wait for the reader"):
+                with clocked(waiting):
                     value = pending[1].result()
                 yield pending[0], value
             pending = following

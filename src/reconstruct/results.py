@@ -20,7 +20,7 @@ from ..io.scene import CLIP_FPS, SplatScene
 from ..io.video.video import write_video
 from ..models.data.example import Example
 from ..visualization import colorize_depth, depth_range, depth_wave, side_by_side
-from .background import BackgroundWriter, HostCopy, aside
+from .background import BackgroundWriter, HostCopy, aside, read_ahead
 from .clock import clocked
 from .config import File, OutputTree, ReconstructConfig
 from .finished import SceneRecord, made_from_path, meta_text, read_record
@@ -162,10 +162,15 @@ class SceneResults:
         return render_trajectories(self.gaussians, targets, options, backend=backend)
 
     def _queue_video(self, file: File, batches: Sequence[Frames], position: int = 0) -> None:
-        fps = self.config.output.fps
+        fps, on_gpu = self.config.output.fps, self.gaussians.device.type == "cuda"
 
         def write(path: Path) -> None:
-            write_video(path, (batch() for batch in batches), fps, quality=QUALITY)
+            frames = (batch() for batch in batches)
+            if on_gpu:
+                # Batches are copied and joined while the one before is encoded.
+                ahead = read_ahead(lambda batch: batch(), batches, waiting="write: wait for frames")
+                frames = (pictures for _, pictures in ahead)
+            write_video(path, frames, fps, quality=QUALITY, frame_threads=on_gpu)
 
         self._queue(file, write, position)
 

@@ -23,6 +23,7 @@ from ..models.data.example import Example
 from ..models.recon.scene_decoder import SceneDecoder
 from ..rendering.rasterize import load_kernels
 from ..runtime import InputError, get_logger, rank, seed_everything
+from ..tokenizer.cosmos import import_architecture
 from ..tokenizer.loading import load_statistics
 from .background import BackgroundWriter, read_ahead, writer_threads
 from .clock import clocked
@@ -111,13 +112,15 @@ def _reconstruct_scenes(
     pictures are read. Scenes that another run is making come last, if they are still unfinished.
     """
     dataset = finished.scenes.first
+    with clocked("import the networks"):
+        # Python code, which the thread that reads would only slow down.
+        import_architecture()
     written: list[tuple[OutputTree, int, list[Path]]] = []
     with (
         ExitStack() as stack,
         BackgroundWriter(threads=writer_threads(device)) as writer,
         tqdm(total=len(waiting), desc="scenes", disable=rank() != 0) as bar,
     ):
-        writer.submit(partial(load_kernels, device, finished.config.rasterizer))
         decoder = cache(partial(_load, finished.config, device, writer.submit))
         held: list[int] = []
 
@@ -156,6 +159,8 @@ def _load(config: ReconstructConfig, device: torch.device, background: Backgroun
         digest = pool.submit(weights_digest, find_tokenizer(config.weights))
         decoder = load_scene_decoder(config.weights, config.decoder, device)
         tokenizer = digest.result()
+    # While the GPU encodes cameras this thread waits, and leaves Python to the import.
+    background(partial(load_kernels, device, config.rasterizer))
     decoder.plueckers = PlueckerFiles(
         decoder.plueckers,
         folder=Path(config.output.folder) / PLUECKER_FOLDER,

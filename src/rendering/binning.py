@@ -6,6 +6,7 @@ are stable, so the lists are the same: equally deep splats stay in the order of 
 """
 
 import torch
+import torch.nn.functional as F
 from jaxtyping import Float, Int
 from torch import Tensor
 
@@ -15,6 +16,8 @@ from .tiles import TILE
 MOST_TILES = 2**15 - 1
 # Frames of fewer splats are faster together, in gsplat's own kernels.
 LEAST_SPLATS = 2**19
+# Lists have a multiple of this number of entries.
+PADDING = 2**22
 
 
 def is_worthwhile(splats: int, tiles: int) -> bool:
@@ -42,11 +45,21 @@ def bin_splats(
     lists, starts, total = [], [], 0
     for number, frame in enumerate(frames):
         ids, start = _bin_frame(*frame, rows=rows, columns=columns)
-        lists.append(ids + number * splats)
+        lists.append(ids.add_(number * splats))
         starts.append(start + total)
         total += len(ids)
     assert total < 2**31, f"{total} pairs of splats and tiles do not fit into 32 bits"
-    return torch.cat(lists), torch.stack(starts).reshape(*shape, rows, columns)
+    joined = lists[0].new_empty(_padded(total))[:total]
+    return torch.cat(lists, out=joined), torch.stack(starts).reshape(*shape, rows, columns)
+
+
+def _padded(count: int) -> int:
+    """The next multiple of `PADDING` above a count.
+
+    The number of pairs changes with every camera. With as many sizes, memory that torch keeps would
+    never fit again, and the driver is asked for new memory in every frame.
+    """
+    return (count // PADDING + 1) * PADDING
 
 
 def _bin_frame(
@@ -56,7 +69,7 @@ def _bin_frame(
     rows: int,
     columns: int,
 ) -> tuple[Int[Tensor, " pair"], Int[Tensor, " tile"]]:
-    limit = center.new_tensor([columns, rows])
+    limit, tiles = center.new_tensor([columns, rows]), rows * columns
     first = ((center - radius) / TILE).floor().clamp(min=0).minimum(limit)
     last = ((center + radius) / TILE).ceil().clamp(min=0).minimum(limit)
     # The kernels leave the values of invisible splats undefined.
@@ -64,20 +77,25 @@ def _bin_frame(
     order = torch.where(shown, depth, torch.inf).sort(stable=True).indices
     extent = torch.where(shown[:, None], last - first, 0).int()[order]
     first = torch.where(shown[:, None], first, 0).int()[order]
+    # A last splat stands for the padding, whose tile lies behind all others.
+    order, extent = F.pad(order.int(), (0, 1)), F.pad(extent, (0, 0, 0, 1))
+    corner = F.pad(first[:, 1] * columns + first[:, 0], (0, 1))
     width, height = extent.unbind(dim=-1)
     # The only values that the CPU waits for.
     strips, pairs = torch.stack([height.sum(), (width * height).sum()]).tolist()
     # A strip is a row of a box: tiles side by side.
-    splat, row = _expanded(height, strips)
-    start = (first[:, 1].index_select(0, splat) + row) * columns + first[:, 0].index_select(
-        0, splat
-    )
-    strip, column = _expanded(width.index_select(0, splat), pairs)
-    tile = start.index_select(0, strip) + column
+    height[-1] = _padded(strips) - strips
+    splat, row = _expanded(height, _padded(strips))
+    start = corner.index_select(0, splat) + row * columns
+    start[strips:] = tiles
+    widths = width.index_select(0, splat)
+    widths[-1] = _padded(pairs) - pairs
+    strip, column = _expanded(widths, _padded(pairs))
+    tile = (start.index_select(0, strip) + column).clamp_(max=tiles)
     tile, turn = tile.to(torch.int16).sort(stable=True)
-    ids = order.int().index_select(0, splat).index_select(0, strip.index_select(0, turn))
-    numbers = torch.arange(rows * columns, dtype=torch.int16, device=depth.device)
-    return ids, torch.searchsorted(tile, numbers, out_int32=True)
+    ids = order.index_select(0, splat).index_select(0, strip.index_select(0, turn))
+    numbers = torch.arange(tiles, dtype=torch.int16, device=depth.device)
+    return ids[:pairs], torch.searchsorted(tile, numbers, out_int32=True)
 
 
 def _expanded(

@@ -135,6 +135,11 @@ def latent_frames(num_frames: int) -> int:
     return (num_frames - 1) // COMPRESSION + 1
 
 
+def import_architecture() -> None:
+    """Imports diffusers' autoencoder, which takes seconds in a new process."""
+    from diffusers import AutoencoderKLCosmos  # noqa: F401
+
+
 class VideoTokenizer(nn.Module):
     """Encodes videos to latents and decodes them; deterministic and causal in time."""
 

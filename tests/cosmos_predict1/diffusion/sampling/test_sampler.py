@@ -161,3 +161,13 @@ def test_multistep_is_exact_where_the_estimate_is_a_line_in_log_sigma() -> None:
         middle = 2 - 0.3 * (math.log(high) + math.log(low)) / 2
         expected = middle + (states[step - 1] - middle) * low / high
         torch.testing.assert_close(states[step], expected)
+
+
+def test_euler_is_the_published_step_bit_for_bit() -> None:
+    """Would catch a default whose clips differ from earlier ones in their last bit."""
+    denoise, noise, levels = gaussian(1.5, 0.6), torch.randn(2, 3, 4), noise_levels(35)
+    x = noise * START
+    for high, low in itertools.pairwise(levels.tolist()):
+        estimate = denoise(x, high)
+        x = estimate + (x - estimate) * (low / high)
+    assert torch.equal(sample(denoise, noise, levels), x)

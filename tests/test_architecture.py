@@ -36,7 +36,11 @@ IMPORTERS = {
     "tests": (),
     "torchvision": (),
     "train": (),
-    "transformers": ("cosmos_predict1.diffusion.model.text", "src.depth"),
+    "transformers": (
+        "cosmos_predict1.diffusion.model.t5",
+        "cosmos_predict1.diffusion.model.text",
+        "src.depth",
+    ),
 }
 IMPORT_ALL = "import importlib, sys\nfor name in sys.argv[1:]:\n    importlib.import_module(name)\n"
 

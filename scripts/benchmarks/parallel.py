@@ -3,8 +3,9 @@
     python scripts/benchmark.py parallel
 
 starts two processes, and does nothing where there are fewer than two GPUs. The full-size network
-with random weights; on a CPU a tiny one through gloo, whose ratios say nothing. `PARALLEL_STEPS`
-sampling steps are timed (1).
+with random weights; on a CPU a tiny one through gloo, whose ratios say nothing. Medians of three
+sampling steps, after a warm-up of each kind. No other program may use the GPUs: the first row says
+what is in use before anything is loaded.
 """
 
 import json
@@ -19,9 +20,10 @@ import torch
 import torch.distributed as dist
 from torch import Tensor
 
-from .row import Row
+from .row import GIB, Row
 
-PROCESSES, LONGEST_RUN, CLIP_BUDGET, CLIPS_BUDGET = 2, 300, 1.8, 0.95
+PROCESSES, REPEATS, LONGEST_RUN = 2, 3, 400
+CLIP_BUDGET, CLIPS_BUDGET = 1.8, 0.95
 ROOT = Path(__file__).resolve().parents[2]
 PROGRAM = (
     "import sys; sys.path[:0] = ['.', 'scripts']; import benchmarks.parallel as b; b.measure()"
@@ -58,7 +60,10 @@ def measure() -> None:
     device = torch.device("cuda", int(os.environ["LOCAL_RANK"])) if on_gpu else torch.device("cpu")
     if on_gpu:
         torch.cuda.set_device(device)
-    dist.init_process_group("nccl" if on_gpu else "gloo")
+    free, total = torch.cuda.mem_get_info() if on_gpu else (0, 0)
+    dist.init_process_group("cpu:gloo,cuda:nccl" if on_gpu else "gloo")
+    used = [0.0] * PROCESSES
+    dist.all_gather_object(used, (total - free) / GIB)
     group = dist.group.WORLD
     assert group is not None, "no process group"
     config, latent = (FULL, FULL_LATENT) if on_gpu else (SMALL, (2, 8, 12))
@@ -68,22 +73,22 @@ def measure() -> None:
     warps = torch.randn(1, config.warp_channels, *latent, device=device)
     text = torch.randn(1, 512, config.text_embed_dim, device=device)
     conditions = Conditions(text, torch.zeros_like(x[:, :1]), warps)
-    steps = int(os.environ.get("PARALLEL_STEPS", "1"))
 
     def step(shared: bool) -> Callable[[], Tensor]:
         named = BranchShare(network, group) if shared else network
         predict = guided(named, conditions, torch.zeros_like(text), 1.0)
-        # Samples of their own, as in a run, whose branches are computed once each.
-        return lambda: [predict(x.clone(), level) for _ in range(steps)][-1]
+        # A sample of its own, as in a run, whose branches are computed once each.
+        return lambda: predict(x.clone(), level)
 
     with torch.inference_mode():
-        # One process alone, while the other waits.
-        alone, wanted = _timed(step(shared=False), only=0)
-        together, _ = _timed(step(shared=False))
-        branches, of_branches = _timed(step(shared=True))
+        together, wanted = _timed(step(shared=False), warm_up=1)
+        # One process alone, while the other waits; it has done the like before.
+        alone, _ = _timed(step(shared=False), only=0)
+        branches, of_branches = _timed(step(shared=True), warm_up=1)
         network.token_share = share_tokens(network.transformer_blocks, group)
-        context, of_context = _timed(step(shared=False))
+        context, of_context = _timed(step(shared=False), warm_up=1)
     rows = [
+        Row("memory of a GPU in use before", max(used), "GiB"),
         Row("a step, one GPU", alone),
         Row("a step, guidance branches on two GPUs", branches),
         Row("ratio", alone / branches, "", budget=CLIP_BUDGET),
@@ -100,29 +105,37 @@ def measure() -> None:
     dist.destroy_process_group()
 
 
-def _timed(call: Callable[[], Tensor], only: int | None = None) -> tuple[float, Tensor]:
-    """Returns the longest seconds of any process for the second call, and the call's output.
+def _timed(
+    call: Callable[[], Tensor], only: int | None = None, warm_up: int = 0
+) -> tuple[float, Tensor]:
+    """Returns the median seconds of some calls, and the output of one.
 
-    With `only`, a single process calls, and the others get zero seconds and its output's shape.
+    The seconds of a call are those of the slowest process. With `only`, a single process calls
+    while the others wait, and the others' output is the number 0.
     """
-    output, seconds = call(), 0.0
-    _meet()
-    if only is None or only == dist.get_rank():
+    output, times = torch.zeros(()), []
+    for _ in range(warm_up + REPEATS):
+        _meet()
         start = time.perf_counter()
-        output = call()
-        if output.is_cuda:
-            torch.cuda.synchronize()
-        seconds = time.perf_counter() - start
-    longest = torch.tensor(seconds, device=output.device)
-    dist.all_reduce(longest, dist.ReduceOp.MAX)
-    return longest.item(), output
+        if only is None or only == dist.get_rank():
+            output = call()
+            _finish()
+        times.append(time.perf_counter() - start)
+    found: list[list[float]] = [[] for _ in range(PROCESSES)]
+    dist.all_gather_object(found, times)
+    slowest = [max(call) for call in zip(*found, strict=True)]
+    return sorted(slowest[warm_up:])[REPEATS // 2], output
 
 
 def _meet() -> None:
     """Wait until all processes have finished their work."""
+    _finish()
+    dist.barrier()
+
+
+def _finish() -> None:
     if torch.cuda.is_available():
         torch.cuda.synchronize()
-    dist.barrier()
 
 
 def _distance(found: Tensor, wanted: Tensor) -> float:

@@ -20,6 +20,7 @@ from src.training.task import Stopwatch
 from ..conditioning.cache import Warps
 from ..conditioning.latents import condition_latents, first_frame_latent, latent_encoder
 from ..config import HardwareConfig, SdgConfig
+from ..model.denoiser import Network
 from ..model.network import Gen3CTransformer, load_generator
 from ..model.offload import resident, stream_blocks
 from .recipe import Context, SamplingPlan, decode_latents, sample_latents
@@ -50,7 +51,8 @@ class Gen3C:
         self.network, self.tokenizer, self.hardware = network, tokenizer, hardware
         # Times the parts of a clip; each ends with numbers that the CPU waits for.
         self.clock = Stopwatch()
-        # Replaced where several processes sample a clip together.
+        # Replaced where several processes sample a clip together: the network, and the function.
+        self.sampled: Network = network
         self.sample = sample_latents
         self.max_buffers = network.config.warp_channels // (2 * network.config.out_channels)
         if hardware.offload_transformer:
@@ -91,7 +93,7 @@ class Gen3C:
         """
         with self.clock("sample"):
             latents = self.sample(
-                self.network, first, warps, texts=texts, plan=plan, progress=progress
+                self.sampled, first, warps, texts=texts, plan=plan, progress=progress
             )
             _check_finite("the generator", latents)
         with self.clock("decode"):

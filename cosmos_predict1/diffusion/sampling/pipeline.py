@@ -21,6 +21,7 @@ from ..conditioning.cache import Warps
 from ..conditioning.latents import condition_latents, first_frame_latent, latent_encoder
 from ..config import HardwareConfig, SdgConfig
 from ..model.chunks import chunk_tokens
+from ..model.denoiser import Network
 from ..model.network import Gen3CTransformer, load_generator
 from ..model.offload import resident, stream_blocks
 from .recipe import Context, SamplingPlan, decode_latents, sample_latents
@@ -54,7 +55,8 @@ class Gen3C:
         self.network, self.tokenizer, self.hardware = network, tokenizer, hardware
         # Times the parts of a clip; each ends with numbers that the CPU waits for.
         self.clock = Stopwatch()
-        # Replaced where several processes sample a clip together.
+        # Replaced where several processes sample a clip together: the network, and the function.
+        self.sampled: Network = network
         self.sample = sample_latents
         self.max_buffers = network.config.warp_channels // (2 * network.config.out_channels)
         if hardware.precision == "fp8":
@@ -98,7 +100,7 @@ class Gen3C:
         Raises:
             InputError: latents or pictures that are not finite, as damaged weights make them.
         """
-        counted = CountedNetwork(self.network)
+        counted = CountedNetwork(self.sampled)
         with self.clock("sample"):
             latents = self.sample(counted, first, warps, texts=texts, plan=plan, progress=progress)
             _check_finite("the generator", latents)

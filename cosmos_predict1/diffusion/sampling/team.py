@@ -75,6 +75,8 @@ class Team:
         network = generator.network
         if self._context.size() > 1:
             network.token_share = share_tokens(network.transformer_blocks, self._context)
+        if self._branches is not None:
+            generator.sampled = BranchShare(network, self._branches)
         generator.sample = self.sample
 
     def sample(
@@ -90,7 +92,7 @@ class Team:
         positive, negative = (text.cpu() for text in texts)
         self._tell(SharedPiece(first.cpu(), warps.cpu(), (positive, negative), plan))
         self._sampling = True
-        latents = sample_latents(self._shared(network), first, warps, texts, plan, progress)
+        latents = sample_latents(network, first, warps, texts, plan, progress)
         self._sampling = False
         return latents
 
@@ -105,10 +107,7 @@ class Team:
                 parts = {field.name: getattr(request, field.name) for field in fields(request)}
                 for name in ("first", "warps"):
                     parts[name] = parts[name].to(generator.device)
-                sample_latents(self._shared(generator.network), **parts)
-
-    def _shared(self, network: Network) -> Network:
-        return network if self._branches is None else BranchShare(network, self._branches)
+                sample_latents(generator.sampled, **parts)
 
     def _tell(self, value: SharedPiece | str | None) -> None:
         dist.broadcast_object_list([value], group_src=0, group=self._members, device=CPU)

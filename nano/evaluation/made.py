@@ -204,7 +204,7 @@ def roughness(video: Video, chosen: Mask) -> Float[Tensor, " clip"]:
     """Returns the sum of the sizes of the Laplacian (4 neighbours) over chosen inner pixels."""
     kernel = torch.tensor([[0.0, -1, 0], [-1, 4, -1], [0, -1, 0]], device=video.device)
     flat = video.movedim(1, 2).flatten(0, 2)[:, None]
-    size = F.conv2d(flat, kernel[None, None]).abs().unflatten(0, (len(video), -1, 3))
+    size = F.conv2d(flat, kernel[None, None])[:, 0].abs().unflatten(0, (len(video), -1, 3))
     return (size * chosen[:, :, None, 1:-1, 1:-1]).sum(dim=(1, 2, 3, 4))
 
 

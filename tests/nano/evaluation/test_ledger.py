@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from nano.evaluation.checks import all_checks
-from nano.evaluation.made import Ledger, Summary
+from nano.evaluation.made import Ledger, Summary, roughness
 from src.evaluation.metrics import ClipErrors
 
 
@@ -47,3 +47,12 @@ def test_checks() -> None:
     assert reached["generated clips, visible pixels: 1.5 dB below the tokenizer's ceiling"]
     assert not reached["generated clips, hidden pixels: 3 dB above the nearest pixel"]
     assert reached["moving scenes at time 8: 1.5 dB below still ones"] is False
+
+
+def test_roughness_is_that_of_chosen_pixels() -> None:
+    """A sum over all pixels, over clips, or of values that cancel."""
+    video, chosen = torch.zeros(2, 3, 4, 7, 9), torch.zeros(2, 4, 7, 9, dtype=torch.bool)
+    video[1, 2, 3, 3, 4] = 0.5
+    chosen[:, :, 3, 4] = True
+    assert roughness(video, chosen).tolist() == [0.0, 2.0]
+    assert roughness(video, torch.ones_like(chosen)).tolist() == [0.0, 4.0]

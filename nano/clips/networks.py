@@ -10,7 +10,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from cosmos_predict1.diffusion.conditioning.cache import CacheSettings
-from cosmos_predict1.diffusion.config import HardwareConfig
+from cosmos_predict1.diffusion.hardware import HardwareConfig
 from cosmos_predict1.diffusion.model.architecture import read_config
 from cosmos_predict1.diffusion.model.network import load_generator
 from cosmos_predict1.diffusion.model.text import prompt_contexts

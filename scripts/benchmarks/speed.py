@@ -32,9 +32,9 @@ from cosmos_predict1.diffusion.conditioning.latents import (
     latent_encoder,
     pad_buffers,
 )
+from cosmos_predict1.diffusion.model.speed import FULL_RUN, RUNGS, SpeedConfig
 from cosmos_predict1.diffusion.model.text import prompt_contexts
 from cosmos_predict1.diffusion.sampling.recipe import SamplingPlan, sample_latents
-from cosmos_predict1.diffusion.sampling.speed import FULL_RUN, RUNGS, SpeedConfig
 from cosmos_predict1.diffusion.sampling.step_cache import CountedNetwork
 from nano.clips.networks import Latents, Networks, Video
 from nano.data.clips import world_trajectories

@@ -12,9 +12,10 @@ from torch import Tensor
 from cosmos_predict1.diffusion.conditioning.latents import Conditions
 from cosmos_predict1.diffusion.model.architecture import TransformerConfig, write_config
 from cosmos_predict1.diffusion.model.denoiser import CONDITION_SIGMA, Denoiser, c_noise, guided
+from cosmos_predict1.diffusion.model.levels import noise_levels
 from cosmos_predict1.diffusion.model.network import Gen3CTransformer, load_generator
 from cosmos_predict1.diffusion.model.weights import to_our_names
-from cosmos_predict1.diffusion.sampling.sampler import condition_noise, noise_levels, sample
+from cosmos_predict1.diffusion.sampling.sampler import condition_noise, sample
 from src.tokenizer.cosmos import SIGMA_DATA, VideoTokenizer
 from src.tokenizer.loading import to_diffusers_names
 

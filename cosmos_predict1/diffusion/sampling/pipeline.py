@@ -19,7 +19,8 @@ from src.training.task import Stopwatch
 
 from ..conditioning.cache import Warps
 from ..conditioning.latents import condition_latents, first_frame_latent, latent_encoder
-from ..config import HardwareConfig, SdgConfig
+from ..config import SdgConfig
+from ..hardware import HardwareConfig
 from ..model.chunks import chunk_tokens
 from ..model.denoiser import Network
 from ..model.network import Gen3CTransformer, load_generator

@@ -14,9 +14,9 @@ from src.tokenizer.cosmos import VideoTokenizer
 
 from ..conditioning.latents import Conditions, condition_mask
 from ..model.denoiser import Denoiser, Network, guided
+from ..model.speed import Shortcuts
 from .distilled import distilled_levels, fresh_noise, sample_distilled
 from .sampler import Progress, condition_noise, initial_noise, sample
-from .speed import Shortcuts
 from .step_cache import StepCache
 
 Context = Float[Tensor, "1 token context"]

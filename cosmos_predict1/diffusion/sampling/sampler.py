@@ -1,50 +1,23 @@
-"""Noise levels, initial noise, and the sampling loop of both solvers, with any denoiser.
+"""Initial noise and the sampling loop of both solvers, with any denoiser.
 
-Karras et al. 2022 (EDM), equation 5, whose published sigma_min is 0.0002. The solver "euler" is
-algorithm 1 without churn and without the second-order correction; "multistep" is DPM-Solver++ (2M)
-of Lu et al. 2022, algorithm 2, whose alpha is 1 here. The state is float32, whatever the denoiser's
-type.
+The solver "euler" is algorithm 1 of Karras et al. 2022 (EDM) without churn and without the
+second-order correction; "multistep" is DPM-Solver++ (2M) of Lu et al. 2022, algorithm 2, whose
+alpha is 1 here. The state is float32, whatever the denoiser's type.
 """
 
 import itertools
 import math
 from collections.abc import Callable
-from typing import Literal
 
 import numpy as np
 import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from src.runtime import InputError
+from ..model.levels import Solver
 
 Denoise = Callable[[Tensor, float], Tensor]
 Progress = Callable[[int, Tensor], object]
-Solver = Literal["euler", "multistep"]
-SIGMA_MAX = 80.0
-SIGMA_MIN = 0.0002
-RHO = 7.0
-
-
-def noise_levels(
-    num_steps: int, sigma_max: float = SIGMA_MAX, sigma_min: float = SIGMA_MIN, rho: float = RHO
-) -> Float[Tensor, " level"]:
-    """Returns `num_steps` levels from `sigma_max` down to `sigma_min`, then 0; float64."""
-    if num_steps < 1:
-        raise InputError("number of steps", num_steps, "at least 1")
-    assert sigma_max > sigma_min > 0, f"levels from {sigma_max} to {sigma_min}"
-    # Float32 loses two digits to the seventh power.
-    ramp = torch.linspace(0, 1, num_steps, dtype=torch.float64)
-    start, end = sigma_max ** (1 / rho), sigma_min ** (1 / rho)
-    levels = (start + ramp * (end - start)) ** rho
-    return torch.cat([levels, levels.new_zeros(1)])
-
-
-def stopped(levels: Float[Tensor, " level"], sigma_stop: float) -> Float[Tensor, " kept_level"]:
-    """Returns the first level, the others that are at least `sigma_stop`, and 0."""
-    kept = (levels >= sigma_stop) | (levels == 0)
-    kept[0] = True
-    return levels[kept]
 
 
 def initial_noise(

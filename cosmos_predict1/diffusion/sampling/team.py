@@ -18,7 +18,8 @@ from torch import Tensor
 from src.runtime import InputError
 from src.tokenizer.cosmos import latent_frames
 
-from ..config import ClipSettings, HardwareConfig
+from ..config import ClipSettings
+from ..hardware import HardwareConfig
 from ..model.architecture import TransformerConfig
 from ..model.denoiser import Network
 from ..model.parallel import BranchShare, share_tokens

@@ -13,7 +13,7 @@ from torch import Tensor
 
 from src.tokenizer.cosmos import SIGMA_DATA
 
-from ...diffusion.sampling.sampler import SIGMA_MAX
+from ...diffusion.model.levels import SIGMA_MAX
 from ..objective import GIVEN, wide
 
 Estimate = Callable[[Tensor, Tensor], Tensor]

@@ -12,11 +12,10 @@ from cosmos_predict1.diffusion.config import (
     with_weights,
 )
 from cosmos_predict1.diffusion.flags import (
-    IGNORED_SWITCHES,
-    IGNORED_VALUES,
     dynamic_parser,
     static_parser,
 )
+from cosmos_predict1.diffusion.hardware_flags import IGNORED_SWITCHES, IGNORED_VALUES
 from cosmos_predict1.diffusion.model.architecture import (
     SamplingDefaults,
     TransformerConfig,

@@ -10,7 +10,8 @@ import torch
 from cosmos_predict1.diffusion import fitting
 from cosmos_predict1.diffusion.config import SdgConfig, clip_settings, sdg_config
 from cosmos_predict1.diffusion.fitting import fit_memory
-from cosmos_predict1.diffusion.flags import MEMORY, static_parser
+from cosmos_predict1.diffusion.flags import static_parser
+from cosmos_predict1.diffusion.hardware_flags import MEMORY
 from cosmos_predict1.diffusion.memory import (
     PLAIN,
     PLANS,

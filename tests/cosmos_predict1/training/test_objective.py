@@ -7,14 +7,10 @@ from torch import Tensor
 from cosmos_predict1.diffusion.conditioning.latents import Conditions
 from cosmos_predict1.diffusion.model.architecture import TransformerConfig
 from cosmos_predict1.diffusion.model.denoiser import CONDITION_SIGMA, Denoiser, c_in, c_out, c_skip
+from cosmos_predict1.diffusion.model.levels import noise_levels
 from cosmos_predict1.diffusion.model.network import Gen3CTransformer
 from cosmos_predict1.diffusion.sampling.recipe import SamplingPlan
-from cosmos_predict1.diffusion.sampling.sampler import (
-    condition_noise,
-    initial_noise,
-    noise_levels,
-    sample,
-)
+from cosmos_predict1.diffusion.sampling.sampler import condition_noise, initial_noise, sample
 from cosmos_predict1.training.config import EdmConfig
 from cosmos_predict1.training.latents import LatentBatch
 from cosmos_predict1.training.objective import (

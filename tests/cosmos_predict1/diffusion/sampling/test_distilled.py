@@ -16,10 +16,10 @@ from cosmos_predict1.diffusion.model.architecture import (
     write_config,
 )
 from cosmos_predict1.diffusion.model.network import Gen3CTransformer
+from cosmos_predict1.diffusion.model.speed import Shortcuts, SpeedConfig
 from cosmos_predict1.diffusion.sampling.distilled import denoise_levels, fresh_noise
 from cosmos_predict1.diffusion.sampling.recipe import SamplingPlan, sample_latents
 from cosmos_predict1.diffusion.sampling.sampler import initial_noise
-from cosmos_predict1.diffusion.sampling.speed import Shortcuts, SpeedConfig
 from cosmos_predict1.diffusion.sampling.step_cache import CountedNetwork
 from src.runtime import InputError
 

@@ -13,11 +13,13 @@ from torch import Tensor
 
 from cosmos_predict1.diffusion.conditioning.cache import Warps
 from cosmos_predict1.diffusion.conditioning.latents import Conditions
-from cosmos_predict1.diffusion.config import HardwareConfig, sdg_config
+from cosmos_predict1.diffusion.config import sdg_config
 from cosmos_predict1.diffusion.flags import static_parser
+from cosmos_predict1.diffusion.hardware import HardwareConfig
+from cosmos_predict1.diffusion.model.levels import noise_levels
 from cosmos_predict1.diffusion.sampling.pipeline import Gen3C, load_gen3c
 from cosmos_predict1.diffusion.sampling.recipe import SamplingPlan
-from cosmos_predict1.diffusion.sampling.sampler import initial_noise, noise_levels
+from cosmos_predict1.diffusion.sampling.sampler import initial_noise
 from src.io.image import to_uint8
 from src.runtime import InputError
 

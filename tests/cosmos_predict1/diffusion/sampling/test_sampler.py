@@ -10,8 +10,9 @@ from torch import Tensor
 
 from cosmos_predict1.diffusion.conditioning.latents import Conditions
 from cosmos_predict1.diffusion.model.denoiser import Denoiser, guided
+from cosmos_predict1.diffusion.model.levels import Solver, noise_levels
 from cosmos_predict1.diffusion.model.network import Gen3CTransformer
-from cosmos_predict1.diffusion.sampling.sampler import Solver, noise_levels, sample
+from cosmos_predict1.diffusion.sampling.sampler import sample
 
 START = (80.0**2 + 1) ** 0.5
 

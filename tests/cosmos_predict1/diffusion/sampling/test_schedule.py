@@ -4,7 +4,8 @@ import numpy as np
 import pytest
 import torch
 
-from cosmos_predict1.diffusion.sampling.sampler import condition_noise, initial_noise, noise_levels
+from cosmos_predict1.diffusion.model.levels import noise_levels
+from cosmos_predict1.diffusion.sampling.sampler import condition_noise, initial_noise
 from src.runtime import InputError
 
 

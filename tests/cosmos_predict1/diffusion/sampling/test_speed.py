@@ -13,10 +13,10 @@ from cosmos_predict1.diffusion.conditioning.latents import Conditions, Prepared
 from cosmos_predict1.diffusion.config import sdg_config
 from cosmos_predict1.diffusion.flags import SPEEDS, static_parser
 from cosmos_predict1.diffusion.model.denoiser import Network, c_in, c_out, c_skip
+from cosmos_predict1.diffusion.model.levels import noise_levels
 from cosmos_predict1.diffusion.model.network import Gen3CTransformer
+from cosmos_predict1.diffusion.model.speed import RUNGS, Shortcuts, Speed, SpeedConfig
 from cosmos_predict1.diffusion.sampling.recipe import SamplingPlan, sample_latents
-from cosmos_predict1.diffusion.sampling.sampler import noise_levels
-from cosmos_predict1.diffusion.sampling.speed import RUNGS, Shortcuts, Speed, SpeedConfig
 from cosmos_predict1.diffusion.sampling.step_cache import CountedNetwork, StepCache
 from src.runtime import InputError
 

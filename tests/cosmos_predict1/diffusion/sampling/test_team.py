@@ -6,8 +6,9 @@ import pytest
 import torch
 from tiny_generator import NETWORK
 
-from cosmos_predict1.diffusion.config import ClipSettings, HardwareConfig, sdg_config
+from cosmos_predict1.diffusion.config import ClipSettings, sdg_config
 from cosmos_predict1.diffusion.flags import static_parser
+from cosmos_predict1.diffusion.hardware import HardwareConfig
 from cosmos_predict1.diffusion.sampling.team import check_shares
 from src.runtime import InputError
 

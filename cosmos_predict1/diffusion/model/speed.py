@@ -10,7 +10,7 @@ from torch import Tensor
 
 from src.runtime import InputError
 
-from .sampler import SIGMA_MAX, Solver, noise_levels, stopped
+from .levels import SIGMA_MAX, Solver, noise_levels, stopped
 
 Speed = Literal["exact", "same", "fast"]
 # The published number of steps; weights that need no more than FEW_STEPS have no spare ones.

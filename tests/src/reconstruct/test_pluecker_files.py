@@ -143,9 +143,9 @@ def test_a_second_run_encodes_no_cameras(
     config = static_input.configure(out, "num_test_images=1")
     calls: list[int] = []
 
-    def counted(autoencoder: object, video: Tensor) -> Tensor:
+    def counted(autoencoder: object, video: Tensor, at_once: int = 0) -> Tensor:
         calls.append(len(video))
-        return encode(autoencoder, video)
+        return encode(autoencoder, video, at_once)
 
     monkeypatch.setattr("src.tokenizer.planar.encode", counted)
     reconstruct(config)

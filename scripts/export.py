@@ -41,7 +41,7 @@ def main() -> int:
     add("--median_depth", type=float, help="scale the scene until its median depth is so many m")
     add("--fps", type=float, default=24.0, help="of a folder without times.json (%(default)s)")
     add("--solid", action="store_true", help="fewer, opaque Gaussians, fitted to renderings")
-    add("--solid_steps", type=int, default=100, help="steps of --solid's fit (%(default)s)")
+    add("--solid_steps", type=int, default=85, help="steps of --solid's fit (%(default)s)")
     arguments = parser.parse_args()
 
     from src.export.editing import EditConfig

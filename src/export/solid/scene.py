@@ -42,7 +42,7 @@ class SolidConfig:
 
     share: float = 0.25
     views: int = 48
-    steps: int = 100
+    steps: int = 85
     seed: int = 0
 
     def __post_init__(self) -> None:

@@ -108,10 +108,12 @@ def attend(  # noqa: PLR0913
     by_row = tl.load(q_scale + row * padded + m) * factor
     k += row * padded * D
     k_scale += row * (padded // GROUP)
-    v += row * D * padded if VALUES_8 else (batch * length * heads + head) * D
+    if VALUES_8:
+        v += row * D * padded
+    else:
+        v += (batch * length * heads + head) * D
     most = tl.full([BLOCK_M], -1e30, dtype=tl.float32)
-    total = tl.zeros([BLOCK_M], dtype=tl.float32)
-    shrink = tl.zeros([BLOCK_M], dtype=tl.float32)
+    total, shrink = tl.zeros([BLOCK_M], dtype=tl.float32), tl.zeros([BLOCK_M], dtype=tl.float32)
     mixed = tl.zeros([BLOCK_M, D], dtype=tl.float32)
     part = tl.zeros([BLOCK_M, D], dtype=tl.float32)
     for start in range(0, length, BLOCK_N):

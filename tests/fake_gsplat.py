@@ -7,7 +7,6 @@ from torch import Tensor
 
 from src.gaussians import Gaussians
 from src.geometry.cameras import Cameras, invert_rigid, matrix_to_intrinsics
-from src.rendering.binning import bin_splats
 from src.rendering.options import RasterizeOptions
 from src.rendering.projection import footprint_ut, to_camera_space
 from src.rendering.reference import rasterize_torch
@@ -125,8 +124,20 @@ class GsplatFromTheTwin(ModuleType):
         """The lists; their starts pass for the keys."""
         assert tile_size == 16
         self.calls.append("sort")
-        ids, starts = bin_splats(means2d, radii, depths, (tile_height, tile_width))
-        return None, starts, ids
+        ids: list[int] = []
+        starts: list[int] = []
+        splats = depths.shape[-1]
+        boxes = (means2d.flatten(0, -3), radii.flatten(0, -3), depths.flatten(0, -2))
+        for frame, (center, radius, depth) in enumerate(zip(*boxes, strict=True)):
+            shown = (radius > 0).all(-1)
+            for tile in range(tile_height * tile_width):
+                starts.append(len(ids))
+                low = 16 * torch.tensor([tile % tile_width, tile // tile_width])
+                near = (center + radius > low) & (center - radius < low + 16)
+                found = (near.all(-1) & shown).nonzero()[:, 0]
+                found = found[depth[found].sort(stable=True).indices]
+                ids += (frame * splats + found).tolist()
+        return None, torch.tensor(starts), torch.tensor(ids, dtype=torch.int32)
 
     def isect_offset_encode(
         self, isect_ids: Tensor, n_images: int, tile_width: int, tile_height: int

@@ -14,7 +14,6 @@ from torch import Tensor
 from ..gaussians import Gaussians
 from ..geometry.cameras import Cameras
 from ..runtime import InputError
-from .binning import bin_splats, is_worthwhile
 from .options import DEFAULTS, RasterizeOptions, Render
 from .reference import rasterize_torch
 from .tiles import TILE
@@ -240,12 +239,9 @@ def _call_3dgut(
         near_plane=options.near,
         far_plane=options.far,
     )
-    if is_worthwhile(len(gaussians), rows * columns):
-        ids, starts = bin_splats(means2d, radii, z, (rows, columns))
-    else:
-        _, keys, ids = isect_tiles(means2d, radii, z, TILE, columns, rows)
-        starts = isect_offset_encode(keys, shape.numel(), columns, rows)
-        starts = starts.reshape(*shape, rows, columns)
+    _, keys, ids = isect_tiles(means2d, radii, z, TILE, columns, rows)
+    starts = isect_offset_encode(keys, shape.numel(), columns, rows)
+    starts = starts.reshape(*shape, rows, columns)
     opacities = gaussians.opacities[:, None].expand(*shape, -1)
 
     def blend(

@@ -11,13 +11,6 @@ from src.geometry.cameras import Cameras
 Scene = tuple[Gaussians, Cameras]
 
 
-@pytest.fixture(autouse=True)
-def short_padding(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Lists of millions of entries would be slow on a CPU."""
-    if "gpu" not in request.keywords:
-        monkeypatch.setattr("src.rendering.binning.PADDING", 64)
-
-
 def _pose(angle: float, shift: float) -> torch.Tensor:
     """A camera beside the origin, turned about the vertical axis so that it keeps looking at it."""
     pose = torch.eye(4, dtype=torch.float64)

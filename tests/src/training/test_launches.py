@@ -2,7 +2,6 @@
 
 import os
 import subprocess
-import sys
 from importlib.util import find_spec
 from pathlib import Path
 
@@ -10,6 +9,7 @@ import pytest
 import torch
 from linear_task import WEIGHTS
 from safetensors.torch import load_file
+from warm.python import warm_python
 
 from src.training.loop.journal import read_journal
 
@@ -54,7 +54,7 @@ def launch_program(
         launcher = ["-m", "accelerate.commands.accelerate_cli", "launch", "--config_file", config]
         launcher += ["--num_processes", str(processes)]
     return subprocess.run(
-        [sys.executable, *launcher, program, *arguments],
+        [warm_python(), *launcher, program, *arguments],
         env={**os.environ, "OMP_NUM_THREADS": "1", **(environment or {})},
         capture_output=True,
         text=True,

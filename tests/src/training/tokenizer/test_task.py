@@ -137,6 +137,25 @@ def test_exported_weights_are_the_average_with_its_statistics(tmp_path: Path) ->
     assert ((tokenizer.std / deviation).log().abs() < 0.7).float().mean() > 0.8
 
 
+def test_a_decoder_alone_keeps_the_latents(tmp_path: Path) -> None:
+    """Latents or statistics that no longer fit what was trained on them, or a decoder at rest."""
+    first = tiny(tmp_path / "first", "loop.max_steps=2")
+    run(first)
+    export_tokenizer(first, tmp_path / "first", tmp_path / "start", torch.float32)
+    settings = ("decoder_only=true", f"loop.initial_weights={tmp_path / 'start'}")
+    config = tiny(tmp_path / "run", *settings, "loop.ema_decay=0.5", "optim.warmup_steps=0")
+    run(config)
+    export_tokenizer(config, tmp_path / "run", tmp_path / "out", torch.float32)
+    before, after = load_tokenizer(tmp_path / "start"), load_tokenizer(tmp_path / "out")
+    video = torch.rand(1, 3, 9, 24, 32) * 2 - 1
+    torch.testing.assert_close(after.encode(video), before.encode(video), rtol=1e-5, atol=1e-5)
+    assert torch.equal(after.mean, before.mean) and torch.equal(after.std, before.std)
+    latent = before.encode(video)
+    assert not torch.allclose(after.decode(latent), before.decode(latent))
+    with pytest.raises(InputError, match=r"loop\.initial_weights.*decoder_only keeps its encoder"):
+        tiny(tmp_path / "none", "decoder_only=true")
+
+
 def built(config: TokenizerTrainConfig) -> TokenizerObjective:
     torch.manual_seed(0)
     return TokenizerTask(config).build(CPU, Stopwatch())

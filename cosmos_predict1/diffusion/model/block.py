@@ -85,7 +85,7 @@ class TransformerBlock(nn.Module):
             assert text is not None or self._group is None, "attention to the own tokens alone"
             return layers(normed, encoder_hidden_states=text, image_rotary_emb=rotary)
         if text is None and self._group is not None:
-            mixed = self._shared_attention(normed, rotary, self._group)
+            mixed = cast(Any, self)._shared_attention(normed, rotary, self._group)
         else:
             source = normed if text is None else text
             # The text's keys and values are the same in all steps, but 0.02 % of the work.

@@ -193,13 +193,14 @@ def _steps(config: ReconstructConfig, size: Size, device: torch.device) -> Itera
     rows: list[Row] = []
     with timed(rows, "load weights"):
         decoder = load_scene_decoder(config.weights, config.decoder, device)
+        tokenizer = decoder.tokenizer
     scenes = Scenes(config.scenes, load_statistics(Path(config.weights.tokenizer)))
     with timed(rows, "read latents, cameras and reference frames"):
         example = scenes.first[0]
     with timed(rows, "encode Pluecker maps, rays"):
         scene = decoder.prepare(example)
     yield from rows
-    yield from _encoders(decoder.tokenizer, example.cameras.to(device))
+    yield from _encoders(tokenizer, example.cameras.to(device))
     reset_peak(device)
 
     def forward() -> Gaussians:

@@ -56,7 +56,7 @@ NO_TEXT = "--disable_prompt_encoder"
 
 
 @dataclass(frozen=True, kw_only=True)
-class Rung:
+class MeasuredRung:
     """A way to make a clip, and the minutes that a scene of six may take.
 
     `forwards` are those of a clip on average, where they are fewer than those of this benchmark.
@@ -70,10 +70,10 @@ class Rung:
 
 ALL_FORWARDS = ("--speed", "fast", "--step_cache", "0")
 RUNGS = {
-    "exact": Rung(speed=("--speed", "exact"), budget=24.5),
-    "same": Rung(speed=("--speed", "same"), budget=12),
-    "fast": Rung(speed=ALL_FORWARDS, forwards=19.5, budget=7.5),
-    "fp8": Rung(speed=ALL_FORWARDS, precision="fp8", forwards=19.5, budget=5),
+    "exact": MeasuredRung(speed=("--speed", "exact"), budget=24.5),
+    "same": MeasuredRung(speed=("--speed", "same"), budget=12),
+    "fast": MeasuredRung(speed=ALL_FORWARDS, forwards=19.5, budget=7.5),
+    "fp8": MeasuredRung(speed=ALL_FORWARDS, precision="fp8", forwards=19.5, budget=5),
 }
 CLIPS, STAGE_2 = 6, 20.0
 FORWARDS, SAMPLING = re.compile(r": (\d+) forwards"), re.compile(r"sample ([\d.]+)")

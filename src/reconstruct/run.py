@@ -173,14 +173,16 @@ def _import_tokenizer() -> None:
         import_architecture()
 
 
-class Networks(NamedTuple):
+class DecoderAndMaps(NamedTuple):
     """A decoder, and the maps of its cameras, which are kept beside the results."""
 
     decoder: SceneDecoder
     maps: PlueckerFiles
 
 
-def _load(config: ReconstructConfig, device: torch.device, background: Background) -> Networks:
+def _load(
+    config: ReconstructConfig, device: torch.device, background: Background
+) -> DecoderAndMaps:
     """Loads the decoder; the tokenizer is loaded when it is needed."""
     with clocked("load the networks"), ThreadPoolExecutor(1) as pool:
         digest = pool.submit(weights_digest, find_tokenizer(config.weights))
@@ -196,7 +198,7 @@ def _load(config: ReconstructConfig, device: torch.device, background: Backgroun
         background=background,
     )
     decoder.plueckers = maps
-    return Networks(decoder, maps)
+    return DecoderAndMaps(decoder, maps)
 
 
 def _read(finished: FinishedScenes, claim: Claim) -> ReadScene:

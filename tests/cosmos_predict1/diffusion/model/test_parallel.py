@@ -13,6 +13,7 @@ import torch.distributed as dist
 
 from cosmos_predict1.diffusion.conditioning.latents import Conditions
 from cosmos_predict1.diffusion.model.block import TransformerBlock
+from cosmos_predict1.diffusion.model.chunks import chunk_tokens
 from cosmos_predict1.diffusion.model.denoiser import guided
 from cosmos_predict1.diffusion.model.network import Gen3CTransformer
 from cosmos_predict1.diffusion.model.parallel import (
@@ -102,13 +103,15 @@ def test_an_exchange_and_its_way_back(
     in_two_processes(tmp_path, exchanged, tiny_network, conditions)
 
 
-@pytest.mark.parametrize("kind", ["plain", "compiled", "fp8"])
+@pytest.mark.parametrize("kind", ["plain", "compiled", "fp8", "chunked"])
 def test_tokens_shared_by_two_processes(
     tmp_path: Path, tiny_network: Gen3CTransformer, conditions: Conditions, kind: str
 ) -> None:
     """Positions or rotary tables of other tokens, attention to the own tokens alone."""
     if kind == "fp8":
         tiny_network.use_float8()
+    if kind == "chunked":
+        chunk_tokens(tiny_network, 5)
     with torch.inference_mode():
         wanted = tiny_network(noisy(), LEVELS, conditions)
     part = partial(forward, compiled=kind == "compiled")

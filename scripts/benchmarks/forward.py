@@ -19,10 +19,9 @@ from cosmos_predict1.diffusion.model.block import TransformerBlock
 from cosmos_predict1.diffusion.model.kernels.attention import BACKENDS, Kind, attend, attend_8_bit
 from cosmos_predict1.diffusion.model.kernels.rows import store_in_float8
 from cosmos_predict1.diffusion.model.network import Gen3CTransformer
-from src.runtime import InputError
 
 from .generator import FULL, FULL_LATENT, NANO, NANO_LATENT, PEER, peer_seconds, random_network
-from .row import Row, peak_memory, reset_peak, seconds
+from .row import Row, check_parts, peak_memory, reset_peak, seconds
 
 PARTS = ("exact", "products", "both", "attention", "kernels")
 ORDER = ("exact", "compiled", "products", "both", "attention")
@@ -112,8 +111,7 @@ def record(bench: Bench) -> None:
 @torch.inference_mode()
 def run(device: torch.device, parts: Sequence[str] = PARTS) -> Iterator[Row]:
     """Yields seconds, errors and memory of the chosen parts."""
-    if unknown := sorted(set(parts) - {*PARTS, "compiled"}):
-        raise InputError("parts", unknown, f"some of {PARTS} and compiled")
+    check_parts(parts, (*PARTS, "compiled"))
     on_gpu = device.type == "cuda"
     size = (FULL, FULL_LATENT) if on_gpu else (NANO, NANO_LATENT)
     bench = make(*size, device)

@@ -23,12 +23,11 @@ from cosmos_predict1.diffusion.model.chunks import chunk_tokens
 from cosmos_predict1.diffusion.model.network import Gen3CTransformer
 from cosmos_predict1.diffusion.model.offload import stream_blocks
 from cosmos_predict1.diffusion.model.text import MAX_TOKENS
-from src.runtime import InputError
 from src.tokenizer.cosmos import VideoTokenizer
 
 from .generator import FULL, FULL_LATENT, NANO, NANO_LATENT, random_network
 from .inputs import TINY_TOKENIZER
-from .row import GIB, Row, peak_memory, reset_peak, seconds
+from .row import GIB, Row, check_parts, peak_memory, reset_peak, seconds
 from .sdg import NO_TEXT, SMALL, ClipMaker, write_input, write_weights
 
 BUDGETS = ("max", "12", "8")
@@ -61,8 +60,7 @@ class Case:
 
 def run(device: torch.device, parts: Sequence[str] = PARTS[:1]) -> Iterator[Row]:
     """Yields the rows of the chosen parts."""
-    if unknown := sorted(set(parts) - set(PARTS)):
-        raise InputError("parts", unknown, f"some of {PARTS}")
+    check_parts(parts, PARTS)
     if "forward" in parts:
         yield from _forward_rows(device)
     if "clip" in parts:

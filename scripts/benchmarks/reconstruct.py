@@ -11,8 +11,7 @@ import subprocess
 import sys
 import tempfile
 from collections import defaultdict
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -32,7 +31,6 @@ from src.reconstruct.clock import LOGGER
 from src.reconstruct.config import OutputConfig, ReconstructConfig
 from src.reconstruct.inputs import Scenes, ScenesConfig, WeightsConfig, load_scene_decoder
 from src.reconstruct.run import reconstruct
-from src.runtime import InputError
 from src.tokenizer.cosmos import VideoTokenizer, latent_frames
 from src.tokenizer.loading import load_statistics
 from src.tokenizer.planar import encode as encode_short
@@ -48,7 +46,7 @@ from .inputs import (
     write_tokenizer,
 )
 from .rendering import frames as rendering_rows
-from .row import Row, now, peak_memory, reset_peak, seconds, timed
+from .row import Row, check_parts, logged, now, peak_memory, reset_peak, seconds, timed
 
 SECONDS_BUDGET, PROCESS_BUDGET, MEMORY_BUDGET = 12, 20, 24
 FORWARD_BUDGET, FORWARD_MEMORY_BUDGET = 1.2, 22
@@ -80,8 +78,7 @@ MEASURED = ("steps", "runs", "process")
 
 def run(device: torch.device, parts: Sequence[str] = MEASURED) -> Iterator[Row]:
     """Yields the time of single steps, then time and peak memory of whole runs with their parts."""
-    if unknown := sorted(set(parts) - set(MEASURED)):
-        raise InputError("parts", unknown, f"some of {MEASURED}")
+    check_parts(parts, MEASURED)
     size = FULL if device.type == "cuda" else TINY
     with tempfile.TemporaryDirectory() as name:
         config = _write_inputs(Path(name), size, device)
@@ -123,10 +120,10 @@ def _whole(config: ReconstructConfig, device: torch.device) -> Iterator[Row]:
     for name, folder in runs.items():
         output = OutputConfig(folder=f"{config.output.folder}/{folder}", finished="remake")
         reset_peak(device)
-        with _clock() as parts:
+        with logged(LOGGER, logging.DEBUG) as records:
             run_config = replace(config, output=output)
             elapsed = seconds(partial(reconstruct, run_config), repeats=1, warm_up=0)
-        yield from _accounted(name, elapsed, parts, SECONDS_BUDGET)
+        yield from _accounted(name, elapsed, _summed(records), SECONDS_BUDGET)
         yield peak_memory(f"{name}, peak memory", device, MEMORY_BUDGET)
 
 
@@ -165,27 +162,14 @@ def _arguments(config: ReconstructConfig, size: Size, name: str) -> list[str]:
     ]
 
 
-@contextmanager
-def _clock() -> Iterator[Parts]:
-    """Collects the seconds of a run's parts."""
+def _summed(records: Iterable[logging.LogRecord]) -> Parts:
+    """Returns the seconds of a run's parts; those of the same name are added up."""
     parts: Parts = defaultdict(float)
-
-    class Collect(logging.Handler):
-        """Adds up the parts of the same name."""
-
-        def emit(self, record: logging.LogRecord) -> None:
-            """Adds a part."""
-            assert isinstance(record.args, tuple)
-            name, taken = record.args
-            parts[str(name)] += float(str(taken))
-
-    handler = Collect()
-    LOGGER.setLevel(logging.DEBUG)
-    LOGGER.addHandler(handler)
-    try:
-        yield parts
-    finally:
-        LOGGER.removeHandler(handler)
+    for record in records:
+        assert isinstance(record.args, tuple)
+        name, taken = record.args
+        parts[str(name)] += float(str(taken))
+    return parts
 
 
 def _accounted(name: str, elapsed: float, parts: Parts, budget: float | None) -> Iterator[Row]:

@@ -1,12 +1,15 @@
-"""The measurements of all benchmarks: a row of the table, seconds, and peak memory."""
+"""The measurements of all benchmarks: a row of the table, seconds, peak memory, what runs log."""
 
+import logging
 import resource
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from contextlib import contextmanager
 from dataclasses import KW_ONLY, dataclass
 
 import torch
+
+from src.runtime import InputError
 
 GIB = 2**30
 
@@ -30,6 +33,33 @@ class Row:
             name, theirs = self.peer
             text += f"; {name} {theirs:.4g} {self.unit}, ratio {self.ours / theirs:.3f}"
         return text
+
+
+def check_parts(parts: Collection[str], known: Collection[str]) -> None:
+    """Raises `InputError` for parts that a benchmark does not have."""
+    if unknown := sorted(set(parts) - set(known)):
+        raise InputError("parts", unknown, f"some of {tuple(known)}")
+
+
+@contextmanager
+def logged(logger: logging.Logger, level: int) -> Iterator[list[logging.LogRecord]]:
+    """Collects what is logged from `level` on within the block."""
+    records: list[logging.LogRecord] = []
+
+    class Collect(logging.Handler):
+        """Keeps all records."""
+
+        def emit(self, record: logging.LogRecord) -> None:
+            """Adds a record."""
+            records.append(record)
+
+    handler = Collect()
+    logger.setLevel(level)
+    logger.addHandler(handler)
+    try:
+        yield records
+    finally:
+        logger.removeHandler(handler)
 
 
 def now() -> float:

@@ -19,7 +19,6 @@ import os
 import re
 import tempfile
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -34,11 +33,10 @@ from cosmos_predict1.diffusion.run import LOGGER
 from cosmos_predict1.diffusion.run import run as make_clips
 from cosmos_predict1.diffusion.sampling.pipeline import load_gen3c
 from src.io.image import write_png
-from src.runtime import InputError
 
 from .generator import FULL, random_network
 from .inputs import TINY_TOKENIZER, write_tokenizer
-from .row import Row, peak_memory, reset_peak, seconds
+from .row import Row, check_parts, logged, peak_memory, reset_peak, seconds
 
 STEPS = 35
 # Two evaluations a step of 4.3 s, and the rest of a clip without loading.
@@ -116,8 +114,7 @@ def run(device: torch.device, rungs: Sequence[str] = ()) -> Iterator[Row]:
 
     With `rungs`, yields the times of a whole clip of each instead.
     """
-    if unknown := sorted(set(rungs) - set(RUNGS)):
-        raise InputError("parts", unknown, f"some of {tuple(RUNGS)}")
+    check_parts(rungs, RUNGS)
     config = FULL if device.type == "cuda" else SMALL
     steps = int(os.environ.get("SDG_STEPS", STEPS))
     offload_steps = int(os.environ.get("SDG_OFFLOAD_STEPS", "3"))
@@ -151,9 +148,9 @@ def _whole_clip(folder: Path, device: torch.device, rung: str) -> Iterator[Row]:
     maker = ClipMaker(folder, device, [*flags, *chosen.speed])
     loading = maker.loading()
     reset_peak(device)
-    with _logged() as lines:
+    with logged(LOGGER, logging.INFO) as records:
         whole = maker.clip(None)
-    text = "\n".join(lines)
+    text = "\n".join(record.getMessage() for record in records)
     forwards, sampling = (
         sum(float(found) for found in pattern.findall(text)) for pattern in (FORWARDS, SAMPLING)
     )
@@ -172,27 +169,6 @@ def _whole_clip(folder: Path, device: torch.device, rung: str) -> Iterator[Row]:
         title = f"{name}, a scene of {CLIPS} clips of {count:g} forwards, loading, stage 2"
         wanted = device.type == "cuda" and count == (chosen.forwards or forwards)
         yield Row(title, minutes, "min", budget=chosen.budget if wanted else None)
-
-
-@contextmanager
-def _logged() -> Iterator[list[str]]:
-    """Collects what a run logs of its clips."""
-    lines: list[str] = []
-
-    class Keep(logging.Handler):
-        """Keeps the text of records."""
-
-        def emit(self, record: logging.LogRecord) -> None:
-            """Adds a line."""
-            lines.append(record.getMessage())
-
-    handler = Keep()
-    LOGGER.setLevel(logging.INFO)
-    LOGGER.addHandler(handler)
-    try:
-        yield lines
-    finally:
-        LOGGER.removeHandler(handler)
 
 
 def write_weights(folder: Path, config: TransformerConfig, device: torch.device) -> None:

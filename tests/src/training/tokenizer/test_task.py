@@ -12,7 +12,6 @@ import pytest
 import torch
 from safetensors.torch import load_file
 from torch import Tensor
-from warm.python import warm_python
 
 from nano.data.pools import PoolSource
 from nano.evaluation.figures.tokenizer import world_figures
@@ -98,7 +97,7 @@ def test_two_steps_by_train_py_give_weights_that_load(tmp_path: Path) -> None:
     assert (out / "validation" / "step-000002.png").is_file()
     target = tmp_path / "weights"
     script = ["scripts/nano.py", "export", "tokenizer", str(out), str(target), "--held-out", "1"]
-    done = subprocess.run([warm_python(), *script], capture_output=True, text=True)
+    done = subprocess.run([sys.executable, *script], capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
     assert json.loads(done.stdout)["average"] is True
     assert load_file(target / "encoder.safetensors")["quant_conv.bias"].dtype == torch.bfloat16

@@ -52,6 +52,8 @@ begin "import rules (lint-imports)"
 "$python" .venv/bin/lint-imports --no-logo
 begin "tests (pytest, marks: ${marks:-all})"
 export OMP_NUM_THREADS=1
+# In the order of tests/conftest.py, the longest files first.
+parallel=(-n auto --maxprocesses 4 --dist loadfile --no-loadscope-reorder)
 # bash 3 takes an empty array for an unset one.
-"$python" -m pytest -m "$marks" -n auto --maxprocesses 4 --dist loadfile ${arguments[@]+"${arguments[@]}"}
+"$python" -m pytest -m "$marks" "${parallel[@]}" ${arguments[@]+"${arguments[@]}"}
 echo "test: all passed"

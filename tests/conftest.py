@@ -17,7 +17,26 @@ REPOSITORY = Path(__file__).resolve().parents[1]
 SHARED = REPOSITORY.parent / "shared"
 
 
+# Files of tests of half a minute and more, in their order; `scripts/test.sh` starts with them, so
+# that no core is idle at the end.
+LONGEST = (
+    *("entry/test_quickstart.py", "entry/test_train.py", "entry/test_published_commands.py"),
+    *("src/viewer/test_nano_scenes.py", "src/viewer/test_large_scenes.py", "corpus/test_fuzz.py"),
+    *("src/training/test_launches.py", "src/training/tokenizer/test_guided.py"),
+    *("kills/test_kills.py", "entry/test_static_sdg.py", "entry/test_sample.py"),
+    *("entry/test_nano.py", "nano/worlds/rendering/test_shading.py", "src/io/video/test_video.py"),
+    *("src/viewer/test_page.py", "src/training/test_survival.py", "src/viewer/test_controls.py"),
+)
+
+
+def _place(item: pytest.Item) -> int:
+    name = item.path.as_posix().partition("/tests/")[2]
+    return LONGEST.index(name) if name in LONGEST else len(LONGEST)
+
+
+@pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    items.sort(key=_place)
     if torch.cuda.is_available():
         return
     skip = pytest.mark.skip(reason="needs a CUDA device")

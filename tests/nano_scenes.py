@@ -2,13 +2,13 @@
 
 import os
 import subprocess
-import sys
 from dataclasses import replace
 from functools import cache
 from pathlib import Path
 
 import torch
 from browser import Viewer
+from warm.python import warm_python
 
 from src.config.sample import load_sample_config
 from src.io.cameras.file import CameraFile, write_camera_file
@@ -28,7 +28,7 @@ SMALL = {"viewport": {"width": 320, "height": 176}}
 def write_clips(source: Path, folder: Path, *flags: str) -> None:
     """Makes clips of a picture or a video by the published command; six without other flags."""
     kind = "dynamic" if source.suffix == ".mp4" else "single_image"
-    line = [sys.executable, str(INFERENCE / f"gen3c_{kind}_sdg.py"), "--checkpoint_dir", str(NANO)]
+    line = [warm_python(), str(INFERENCE / f"gen3c_{kind}_sdg.py"), "--checkpoint_dir", str(NANO)]
     line += ["--input_image_path", str(source), "--video_save_folder", str(folder)]
     line += ["--foreground_masking", "--depth", "nano", "--seed", "1"]
     environment = os.environ | {"CUDA_VISIBLE_DEVICES": ""}

@@ -2,14 +2,13 @@
 
 The transformer has random weights: full size on a GPU, in bfloat16, a small one on a CPU, where
 nothing is capped. A cap is that of the command: torch's allocator may take the budget less the
-context. Full size needs 16 GiB of the host's memory. `MEMORY_CLIP=1` also runs the whole command
-with one step of sampling, by its own code, under the smallest budgets.
+context. Full size needs 16 GiB of the host's memory. The part `memory:clip` runs the whole command
+with one step of sampling, by its own code, under the smallest budgets; `memory:forward` is the
+default. Memory in use is that of all programs on the GPU, with what torch keeps for later.
 """
 
-import os
-import subprocess
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -24,11 +23,12 @@ from cosmos_predict1.diffusion.model.chunks import chunk_tokens
 from cosmos_predict1.diffusion.model.network import Gen3CTransformer
 from cosmos_predict1.diffusion.model.offload import stream_blocks
 from cosmos_predict1.diffusion.model.text import MAX_TOKENS
+from src.runtime import InputError
 from src.tokenizer.cosmos import VideoTokenizer
 
 from .generator import FULL, FULL_LATENT, NANO, NANO_LATENT, random_network
 from .inputs import TINY_TOKENIZER
-from .row import Row, peak_memory, reset_peak, seconds
+from .row import GIB, Row, peak_memory, reset_peak, seconds
 from .sdg import NO_TEXT, SMALL, ClipMaker, write_input, write_weights
 
 BUDGETS = ("max", "12", "8")
@@ -36,7 +36,7 @@ BUDGETS = ("max", "12", "8")
 MOST_TIMES = 1.15
 # Tokens at a time of the small network.
 SMALL_CHUNK = 64
-CLIP_VARIABLE = "MEMORY_CLIP"
+PARTS = ("forward", "clip")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -59,8 +59,18 @@ class Case:
         return self.network(self.x, level, self.network.prepare(self.conditions))
 
 
+def run(device: torch.device, parts: Sequence[str] = PARTS[:1]) -> Iterator[Row]:
+    """Yields the rows of the chosen parts."""
+    if unknown := sorted(set(parts) - set(PARTS)):
+        raise InputError("parts", unknown, f"some of {PARTS}")
+    if "forward" in parts:
+        yield from _forward_rows(device)
+    if "clip" in parts:
+        yield from _clip_rows(device)
+
+
 @torch.inference_mode()
-def run(device: torch.device) -> Iterator[Row]:
+def _forward_rows(device: torch.device) -> Iterator[Row]:
     """Yields time and peak of a forward pass, an encoding and a decoding for each budget."""
     full = device.type == "cuda"
     case = _case(device, full)
@@ -85,10 +95,7 @@ def run(device: torch.device) -> Iterator[Row]:
         yield peak_memory(f"{name}, forward, peak", device)
         yield from _tokenizer_rows(name, case)
         if full:
-            yield Row(f"{name}, as nvidia-smi sees it", _seen_gib(device), "GiB")
-    del case, wanted
-    if os.environ.get(CLIP_VARIABLE) == "1":
-        yield from _clip_rows(device)
+            yield _in_use(f"{name}, GPU memory in use", device)
 
 
 def _case(device: torch.device, full: bool) -> Case:
@@ -125,6 +132,9 @@ def _tokenizer_rows(name: str, case: Case) -> Iterator[Row]:
 def _clip_rows(device: torch.device) -> Iterator[Row]:
     """Makes a clip of one step by the command's own code under each budget."""
     config = FULL if device.type == "cuda" else SMALL
+    if device.type == "cuda":
+        # The cap of the last budget is too small to make the weights.
+        torch.cuda.set_per_process_memory_fraction(1.0)
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         write_weights(folder / "weights", config, device)
@@ -135,12 +145,10 @@ def _clip_rows(device: torch.device) -> Iterator[Row]:
             yield Row(f"--memory {budget}, a clip of one step, with loading", maker.clip(1))
             yield peak_memory(f"--memory {budget}, clip, peak", device)
             if device.type == "cuda":
-                yield Row(f"--memory {budget}, clip, nvidia-smi", _seen_gib(device), "GiB")
+                yield _in_use(f"--memory {budget}, clip, GPU memory in use", device)
 
 
-def _seen_gib(device: torch.device) -> float:
-    """Returns the GiB that nvidia-smi sees in use: the context and what the allocator keeps."""
-    command = ["nvidia-smi", "--query-gpu=memory.used", "--format=csv,noheader,nounits"]
-    command += ["-i", str(device.index or 0)]
-    found = subprocess.run(command, capture_output=True, text=True, check=True)
-    return float(found.stdout.split()[0]) / 1024
+def _in_use(name: str, device: torch.device) -> Row:
+    """Returns a row of the memory that the GPU itself counts as taken."""
+    free, total = torch.cuda.mem_get_info(device)
+    return Row(name, (total - free) / GIB, "GiB")

@@ -87,6 +87,8 @@ def measure() -> None:
         branches, of_branches = _timed(step(shared=True), warm_up=1)
         network.token_share = share_tokens(network.transformer_blocks, group)
         context, of_context = _timed(step(shared=False), warm_up=1)
+        network.use_float8()
+        in_8_bits, _ = _timed(step(shared=False), warm_up=1)
     rows = [
         Row("memory of a GPU in use before", max(used), "GiB"),
         Row("a step, one GPU", alone),
@@ -96,6 +98,7 @@ def measure() -> None:
         Row("a step, tokens on two GPUs", context),
         Row("ratio", alone / context, "", budget=CLIP_BUDGET),
         Row("difference, relative by norm", _distance(of_context, wanted), ""),
+        Row("a step, --precision fp8, tokens on two GPUs", in_8_bits),
         Row("a step, a clip on each of two GPUs", together),
         Row("efficiency", alone / together, "", budget=CLIPS_BUDGET),
     ]

@@ -1,7 +1,8 @@
 """Clips on disk to Gaussians, PLY, rendered frames and videos: whole runs, and their parts.
 
 At full size on a GPU (six trajectories of 121 frames, 704 x 1280) with random weights of the
-published architectures, at a tiny size elsewhere.
+published architectures, at a tiny size elsewhere. `reconstruct:process` measures new processes of
+`sample.py` alone, `reconstruct:steps` and `reconstruct:runs` what happens in this one.
 """
 
 import logging
@@ -10,7 +11,7 @@ import subprocess
 import sys
 import tempfile
 from collections import defaultdict
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from functools import partial
@@ -31,6 +32,7 @@ from src.reconstruct.clock import LOGGER
 from src.reconstruct.config import OutputConfig, ReconstructConfig
 from src.reconstruct.inputs import Scenes, ScenesConfig, WeightsConfig, load_scene_decoder
 from src.reconstruct.run import reconstruct
+from src.runtime import InputError
 from src.tokenizer.cosmos import VideoTokenizer, latent_frames
 from src.tokenizer.loading import load_statistics
 from src.tokenizer.planar import encode as encode_short
@@ -46,7 +48,7 @@ from .inputs import (
     write_tokenizer,
 )
 from .rendering import frames as rendering_rows
-from .row import Row, peak_memory, reset_peak, seconds, timed
+from .row import Row, now, peak_memory, reset_peak, seconds, timed
 
 SECONDS_BUDGET, PROCESS_BUDGET, MEMORY_BUDGET = 12, 20, 24
 FORWARD_BUDGET, FORWARD_MEMORY_BUDGET = 1.2, 22
@@ -73,15 +75,22 @@ PART = re.compile(r"src\.reconstruct\.clock: (.+): ([\d.]+) s$", re.MULTILINE)
 # Parts of other threads than the main one, by the beginning of their names.
 BESIDE = ("write", "read ", "digest inputs")
 Parts = dict[str, float]
+MEASURED = ("steps", "runs", "process")
 
 
-def run(device: torch.device) -> Iterator[Row]:
+def run(device: torch.device, parts: Sequence[str] = MEASURED) -> Iterator[Row]:
     """Yields the time of single steps, then time and peak memory of whole runs with their parts."""
+    if unknown := sorted(set(parts) - set(MEASURED)):
+        raise InputError("parts", unknown, f"some of {MEASURED}")
     size = FULL if device.type == "cuda" else TINY
     with tempfile.TemporaryDirectory() as name:
         config = _write_inputs(Path(name), size, device)
-        yield from _steps(config, size, device)
-        yield from _whole(config, size, device)
+        if "steps" in parts:
+            yield from _steps(config, size, device)
+        if "runs" in parts:
+            yield from _whole(config, device)
+        if "process" in parts:
+            yield from _processes(config, size)
 
 
 def _write_inputs(folder: Path, size: Size, device: torch.device) -> ReconstructConfig:
@@ -107,11 +116,8 @@ def _write_inputs(folder: Path, size: Size, device: torch.device) -> Reconstruct
     )
 
 
-def _whole(config: ReconstructConfig, size: Size, device: torch.device) -> Iterator[Row]:
-    """Measures runs in this process, of which the first also compiles and tunes kernels.
-
-    Then runs in processes of their own, which load from Python on.
-    """
+def _whole(config: ReconstructConfig, device: torch.device) -> Iterator[Row]:
+    """Measures runs in this process, of which the first also compiles and tunes kernels."""
     # Each folder has its own encoded cameras.
     runs = {"first run": "first", "run": "second", "run on known cameras": "second"}
     for name, folder in runs.items():
@@ -122,23 +128,29 @@ def _whole(config: ReconstructConfig, size: Size, device: torch.device) -> Itera
             elapsed = seconds(partial(reconstruct, run_config), repeats=1, warm_up=0)
         yield from _accounted(name, elapsed, parts, SECONDS_BUDGET)
         yield peak_memory(f"{name}, peak memory", device, MEMORY_BUDGET)
-    for name in ("new process", "new process on known cameras"):
-        arguments = [*_arguments(config, size), "output.finished=remake"]
+
+
+def _processes(config: ReconstructConfig, size: Size) -> Iterator[Row]:
+    """Measures runs in processes of their own, which load from Python on.
+
+    An earlier one has compiled kernels, as the first run on a machine does.
+    """
+    first = "the machine's first process"
+    runs = {first: "a", "new process": "b", "new process on known cameras": "b"}
+    for name, folder in runs.items():
+        arguments = [*_arguments(config, size, folder), "output.finished=remake"]
         command = [sys.executable, "-c", PROCESS, *arguments]
-        texts: list[str] = []
-
-        def call(command: list[str] = command, texts: list[str] = texts) -> None:
-            done = subprocess.run(command, check=True, stderr=subprocess.PIPE, text=True)
-            texts.append(done.stderr)
-
-        elapsed, process_parts = seconds(call, repeats=1, warm_up=0), defaultdict[str, float](float)
-        for part, taken in PART.findall(texts[0]):
-            process_parts[part] += float(taken)
-        yield from _accounted(name, elapsed, process_parts, PROCESS_BUDGET)
+        start = now()
+        done = subprocess.run(command, check=True, stderr=subprocess.PIPE, text=True)
+        elapsed, parts = now() - start, defaultdict[str, float](float)
+        for part, taken in PART.findall(done.stderr):
+            parts[part] += float(taken)
+        budget = None if name == first else PROCESS_BUDGET
+        yield from _accounted(name, elapsed, parts, budget)
 
 
-def _arguments(config: ReconstructConfig, size: Size) -> list[str]:
-    """Returns the arguments with which `sample.py` makes the same run."""
+def _arguments(config: ReconstructConfig, size: Size, name: str) -> list[str]:
+    """Returns the arguments with which `sample.py` makes the same run in a folder of this name."""
     folder = Path(config.output.folder)
     settings = folder.with_name("tiny.yaml")
     settings.write_text(TINY_SETTINGS)
@@ -147,7 +159,7 @@ def _arguments(config: ReconstructConfig, size: Size) -> list[str]:
         f"dataset_root={config.scenes.root}",
         f"ckpt_path={config.weights.path}",
         f"vae_path={config.weights.tokenizer}",
-        f"out_dir_inference={folder}/process",
+        f"out_dir_inference={folder}/{name}",
         f"device={config.device}",
         *([f"config_path=[configs/training/default.yaml,{settings}]"] if size == TINY else []),
     ]
@@ -176,7 +188,7 @@ def _clock() -> Iterator[Parts]:
         LOGGER.removeHandler(handler)
 
 
-def _accounted(name: str, elapsed: float, parts: Parts, budget: float) -> Iterator[Row]:
+def _accounted(name: str, elapsed: float, parts: Parts, budget: float | None) -> Iterator[Row]:
     """Yields a run, its parts one after another, what no part names, and the parts beside."""
     yield Row(f"{name}, weights and files included", elapsed, budget=budget)
     main = {part: taken for part, taken in parts.items() if not part.startswith(BESIDE)}
@@ -193,13 +205,14 @@ def _steps(config: ReconstructConfig, size: Size, device: torch.device) -> Itera
     rows: list[Row] = []
     with timed(rows, "load weights"):
         decoder = load_scene_decoder(config.weights, config.decoder, device)
+        tokenizer = decoder.tokenizer
     scenes = Scenes(config.scenes, load_statistics(Path(config.weights.tokenizer)))
     with timed(rows, "read latents, cameras and reference frames"):
         example = scenes.first[0]
     with timed(rows, "encode Pluecker maps, rays"):
         scene = decoder.prepare(example)
     yield from rows
-    yield from _encoders(decoder.tokenizer, example.cameras.to(device))
+    yield from _encoders(tokenizer, example.cameras.to(device))
     reset_peak(device)
 
     def forward() -> Gaussians:

@@ -4,11 +4,22 @@ Full size on a GPU (121 frames of 704x1280, bfloat16), a small one on a CPU. Loa
 and one evaluation of the network is the difference between a run and one of a single step.
 Variables: `SDG_STEPS` of sampling (35, at least 2), `SDG_OFFLOAD_STEPS` of the runs with offload
 flags (3; 0 leaves them out), `SDG_COMPILE=1`.
+
+    CUDA_VISIBLE_DEVICES=0 python scripts/benchmark.py sdg:same
+
+runs one whole clip of a rung of `--speed` instead, on weights of its own: `exact`, `same`, `fast`,
+or `fp8`, which is `fast` with `--precision fp8`. With random weights the step cache of `fast` would
+skip more than with trained ones, so its clip is made without; a row has the scene with as many
+forwards as nano's trained weights took on the test worlds. `SDG_STAGE_2` are the seconds of stage 2
+in a new process (20).
 """
 
+import logging
 import os
+import re
 import tempfile
 from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -19,9 +30,11 @@ from cosmos_predict1.diffusion.config import SdgConfig, sdg_config
 from cosmos_predict1.diffusion.flags import static_parser
 from cosmos_predict1.diffusion.model.architecture import SamplingDefaults, TransformerConfig
 from cosmos_predict1.diffusion.model.network import save_generator
+from cosmos_predict1.diffusion.run import LOGGER
 from cosmos_predict1.diffusion.run import run as make_clips
 from cosmos_predict1.diffusion.sampling.pipeline import load_gen3c
 from src.io.image import write_png
+from src.runtime import InputError
 
 from .generator import FULL, random_network
 from .inputs import TINY_TOKENIZER, write_tokenizer
@@ -42,6 +55,30 @@ OFFLOADS = ("--offload_diffusion_transformer", "--offload_tokenizer")
 NO_TEXT = "--disable_prompt_encoder"
 
 
+@dataclass(frozen=True, kw_only=True)
+class MeasuredRung:
+    """A way to make a clip, and the minutes that a scene of six may take.
+
+    `forwards` are those of a clip on average, where they are fewer than those of this benchmark.
+    """
+
+    speed: Sequence[str]
+    precision: str = "bf16"
+    forwards: float | None = None
+    budget: float
+
+
+ALL_FORWARDS = ("--speed", "fast", "--step_cache", "0")
+RUNGS = {
+    "exact": MeasuredRung(speed=("--speed", "exact"), budget=24.5),
+    "same": MeasuredRung(speed=("--speed", "same"), budget=12),
+    "fast": MeasuredRung(speed=ALL_FORWARDS, forwards=19.5, budget=7.5),
+    "fp8": MeasuredRung(speed=ALL_FORWARDS, precision="fp8", forwards=19.5, budget=5),
+}
+CLIPS, STAGE_2 = 6, 20.0
+FORWARDS, SAMPLING = re.compile(r": (\d+) forwards"), re.compile(r"sample ([\d.]+)")
+
+
 @dataclass(frozen=True)
 class ClipMaker:
     """Makes clips of the inputs in a folder, each into a new folder.
@@ -53,9 +90,10 @@ class ClipMaker:
     device: torch.device
     flags: Sequence[str]
 
-    def config(self, steps: int, output: str) -> SdgConfig:
-        """The configuration of the command for one clip."""
-        line = ["--checkpoint_dir", self.folder / "weights", "--num_steps", steps]
+    def config(self, steps: int | None, output: str) -> SdgConfig:
+        """The configuration of the command for one clip; without `steps` those of its rung."""
+        line = ["--checkpoint_dir", self.folder / "weights"]
+        line += [] if steps is None else ["--num_steps", steps]
         line += ["--input_image_path", self.folder / "picture.png", "--foreground_masking"]
         line += ["--depth", self.folder / "depth.npz", "--video_save_folder", output]
         line += ["--device", self.device.type, *self.flags]
@@ -66,15 +104,20 @@ class ClipMaker:
         config = self.config(1, "unused")
         return seconds(lambda: load_gen3c(config), repeats=1)
 
-    def clip(self, steps: int) -> float:
+    def clip(self, steps: int | None) -> float:
         """Returns the seconds of a whole clip, loading included."""
         with tempfile.TemporaryDirectory() as output:
             config = self.config(steps, f"{output}/clips")
             return seconds(lambda: make_clips(config), repeats=1, warm_up=0)
 
 
-def run(device: torch.device) -> Iterator[Row]:
-    """Yields the time of a clip and of its parts, and peak memory with and without offloading."""
+def run(device: torch.device, rungs: Sequence[str] = ()) -> Iterator[Row]:
+    """Yields the time of a clip and of its parts, and peak memory with and without offloading.
+
+    With `rungs`, yields the times of a whole clip of each instead.
+    """
+    if unknown := sorted(set(rungs) - set(RUNGS)):
+        raise InputError("parts", unknown, f"some of {tuple(RUNGS)}")
     config = FULL if device.type == "cuda" else SMALL
     steps = int(os.environ.get("SDG_STEPS", STEPS))
     offload_steps = int(os.environ.get("SDG_OFFLOAD_STEPS", "3"))
@@ -82,6 +125,10 @@ def run(device: torch.device) -> Iterator[Row]:
         folder = Path(name)
         write_weights(folder / "weights", config, device)
         write_input(folder, config.sampling.height, config.sampling.width)
+        if rungs:
+            for rung in rungs:
+                yield from _whole_clip(folder, device, rung)
+            return
         compiled = ["--compile"] if os.environ.get("SDG_COMPILE") == "1" else []
         yield from measure(ClipMaker(folder, device, [NO_TEXT, *compiled]), steps)
         if device.type == "cpu" or offload_steps == 0:
@@ -93,6 +140,59 @@ def run(device: torch.device) -> Iterator[Row]:
             name = " ".join(offloaded) or "no offload flag"
             yield peak_memory(f"{name}, peak", device)
             yield Row(f"{name}, one evaluation", evaluation)
+
+
+def _whole_clip(folder: Path, device: torch.device, rung: str) -> Iterator[Row]:
+    """Measures a clip with all steps of a rung, and computes the minutes of a scene."""
+    chosen = RUNGS[rung]
+    flags = [NO_TEXT, "--precision", chosen.precision]
+    # Compiles kernels.
+    ClipMaker(folder, device, flags).clip(1)
+    maker = ClipMaker(folder, device, [*flags, *chosen.speed])
+    loading = maker.loading()
+    reset_peak(device)
+    with _logged() as lines:
+        whole = maker.clip(None)
+    text = "\n".join(lines)
+    forwards, sampling = (
+        sum(float(found) for found in pattern.findall(text)) for pattern in (FORWARDS, SAMPLING)
+    )
+    rest = whole - loading - sampling
+    name = " ".join(maker.flags[1:])
+    yield Row(f"{name}, a clip, total", whole)
+    yield Row(f"{name}, forwards", forwards, "")
+    yield Row(f"{name}, sampling", sampling)
+    yield Row(f"{name}, one forward", sampling / forwards)
+    yield Row(f"{name}, loading", loading)
+    yield Row(f"{name}, the rest of the clip", rest)
+    yield peak_memory(f"{name}, peak", device)
+    after = loading + float(os.environ.get("SDG_STAGE_2", STAGE_2))
+    for count in dict.fromkeys((forwards, chosen.forwards or forwards)):
+        minutes = (CLIPS * (sampling * count / forwards + rest) + after) / 60
+        title = f"{name}, a scene of {CLIPS} clips of {count:g} forwards, loading, stage 2"
+        wanted = device.type == "cuda" and count == (chosen.forwards or forwards)
+        yield Row(title, minutes, "min", budget=chosen.budget if wanted else None)
+
+
+@contextmanager
+def _logged() -> Iterator[list[str]]:
+    """Collects what a run logs of its clips."""
+    lines: list[str] = []
+
+    class Keep(logging.Handler):
+        """Keeps the text of records."""
+
+        def emit(self, record: logging.LogRecord) -> None:
+            """Adds a line."""
+            lines.append(record.getMessage())
+
+    handler = Keep()
+    LOGGER.setLevel(logging.INFO)
+    LOGGER.addHandler(handler)
+    try:
+        yield lines
+    finally:
+        LOGGER.removeHandler(handler)
 
 
 def write_weights(folder: Path, config: TransformerConfig, device: torch.device) -> None:

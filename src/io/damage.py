@@ -8,6 +8,7 @@ that its checksum is compared; pickled objects and structured types of numpy are
 import io
 import math
 import pickle
+import re
 import struct
 import tokenize
 import zipfile
@@ -15,6 +16,7 @@ import zlib
 from collections.abc import Collection, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from jaxtyping import Shaped
@@ -50,6 +52,13 @@ COMPRESSIONS = (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED)
 MOST_RATIO, HARMLESS_BYTES = 100, 1 << 26
 NUMBERS = "buifc"
 LONGEST_HEADER = 10_000
+# The header of a plain array as numpy writes it. Numpy itself reads it as Python, at which CPython
+# 3.11 and 3.12 may fail while other threads do the same (SystemError: AST constructor recursion).
+PLAIN_HEADER = re.compile(
+    rb"\{'descr': '([<>|]?[a-z]\d{1,3})', 'fortran_order': (True|False),"
+    rb" 'shape': \((|\d{1,18},|\d{1,18}(?:, \d{1,18})+)\), \} *\n"
+)
+LENGTHS = {(1, 0): "<H", (2, 0): "<I"}
 
 
 def check_file(path: Path, expected: str) -> None:
@@ -153,7 +162,8 @@ def _parse(path: Path, name: str, content: bytes, expected: str) -> Shaped[np.nd
             (1, 0): np.lib.format.read_array_header_1_0,
             (2, 0): np.lib.format.read_array_header_2_0,
         }
-        shape, fortran, dtype = readers[version](file, max_header_size=LONGEST_HEADER)
+        found = _plain_header(file, version)
+        shape, fortran, dtype = found or readers[version](file, max_header_size=LONGEST_HEADER)
     except DAMAGES as error:
         value = f"unreadable ({name}: {str(error).splitlines()[0] if str(error) else 'damaged'})"
         raise InputError(path, value, expected) from error
@@ -169,6 +179,21 @@ def _parse(path: Path, name: str, content: bytes, expected: str) -> Shaped[np.nd
         return flat.reshape(shape, order="F" if fortran else "C")
     except DAMAGES as error:
         raise InputError(path, f"unreadable ({name}: {error})", expected) from error
+
+
+def _plain_header(
+    file: io.BytesIO, version: tuple[int, int]
+) -> tuple[tuple[int, ...], bool, np.dtype[Any]] | None:
+    """Shape, Fortran order and type; None, with nothing read, for a header left to numpy."""
+    start, length = file.tell(), LENGTHS.get(version, "")
+    size = file.read(struct.calcsize(length))
+    if length and len(size) == struct.calcsize(length):
+        header = PLAIN_HEADER.fullmatch(file.read(*struct.unpack(length, size)))
+        if header is not None:
+            shape = tuple(int(side) for side in header[3].split(b",") if side)
+            return shape, header[2] == b"True", np.dtype(header[1].decode())
+    file.seek(start)
+    return None
 
 
 def read_safetensors(path: Path) -> dict[str, Tensor]:

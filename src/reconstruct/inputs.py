@@ -2,6 +2,7 @@
 
 from collections.abc import Collection, Sequence
 from dataclasses import asdict, dataclass, field, replace
+from functools import partial
 from pathlib import Path
 
 import torch
@@ -164,7 +165,7 @@ def find_tokenizer(config: WeightsConfig) -> Path:
 def load_scene_decoder(
     weights: WeightsConfig, decoder: DecoderConfig, device: torch.device
 ) -> SceneDecoder:
-    """Loads the decoder and the tokenizer on `device`, frozen and in their types.
+    """Loads the decoder, and when it is needed the tokenizer, on `device`, frozen, in their types.
 
     Raises:
         InputError: weights that are missing or don't fit, settings other than the stored ones, a
@@ -179,7 +180,7 @@ def load_scene_decoder(
     check_configuration(path, decoder, weights.chosen)
     model = load_decoder(path, decoder, device=device).requires_grad_(False)
     cast_trunk(model, floating_type(weights.trunk_type, device))
-    return SceneDecoder(model, load_tokenizer(find_tokenizer(weights), device, dtype))
+    return SceneDecoder(model, partial(load_tokenizer, find_tokenizer(weights), device, dtype))
 
 
 def check_configuration(path: Path, decoder: DecoderConfig, chosen: Collection[str] = ()) -> None:

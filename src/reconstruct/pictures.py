@@ -5,7 +5,7 @@ with clip, rendering and depth. A grid joins the finished videos of several scen
 """
 
 import math
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -124,12 +124,15 @@ class References:
 
 
 def find_references(
-    example: Example, tokenizer: VideoTokenizer, config: OutputConfig, meta: Mapping[str, object]
+    example: Example,
+    tokenizer: Callable[[], VideoTokenizer],
+    config: OutputConfig,
+    meta: Mapping[str, object],
 ) -> References:
     """Returns the known references; decodes latents if the output's settings ask for it.
 
-    `meta` is the description of the first clip. Raises `InputError` if the input video is wanted,
-    but the inputs are latents that are not decoded.
+    `tokenizer` returns the one that decodes. `meta` is the description of the first clip. Raises
+    `InputError` if the input video is wanted, but the inputs are latents that are not decoded.
     """
     targets = example.targets
     color = targets.color
@@ -138,7 +141,7 @@ def find_references(
         color = color.permute(0, 2, 3, 1)
     clips = None
     if config.decode_latents:
-        clips = _decode(example, tokenizer)
+        clips = _decode(example, tokenizer())
         color = clips[targets.trajectory, targets.frame]
     elif config.input_video:
         if example.video is None:

@@ -29,13 +29,18 @@ FORMAT = 1
 Background = Callable[[Callable[[], object]], object]
 
 
-def encoding_settings(decoder: SceneDecoder, tokenizer: str) -> dict[str, object]:
-    """Returns what decides on encoded maps, beside the cameras; `tokenizer` digests its weights."""
+def encoding_settings(
+    decoder: SceneDecoder, tokenizer: str, dtype: torch.dtype
+) -> dict[str, object]:
+    """Returns what decides on encoded maps, beside the cameras.
+
+    `tokenizer` is the digest of its weights, `dtype` their type.
+    """
     device = decoder.device
     return {
         "format": FORMAT,
         "tokenizer": tokenizer,
-        "type": str(decoder.tokenizer.dtype),
+        "type": str(dtype),
         "precision": decoder.model.config.precision,
         "device": torch.cuda.get_device_name(device) if device.type == "cuda" else device.type,
         "threads": torch.get_num_threads() if device.type == "cpu" else 0,
@@ -75,10 +80,16 @@ class PlueckerFiles:
             self._last = name, self._found_or_encoded(name, cameras, device)
         return self._last[1]
 
+    def knows(self, cameras: Cameras) -> bool:
+        """Whether the maps of cameras are kept, so that they need not be encoded."""
+        name = self._name(cameras)
+        known = self._last is not None and self._last[0] == name
+        return known or (self._most_bytes > 0 and self._path(name).is_file())
+
     def _found_or_encoded(
         self, name: str, cameras: Cameras, device: torch.device
     ) -> Float[Tensor, "traj latent_frame _ lh lw"]:
-        path = self._folder / f"{name}.safetensors"
+        path = self._path(name)
         if self._most_bytes and path.is_file():
             try:
                 found = _read(path)
@@ -92,6 +103,9 @@ class PlueckerFiles:
             copy = maps.cpu()
             self._background(lambda: self._write(path, copy))
         return maps
+
+    def _path(self, name: str) -> Path:
+        return self._folder / f"{name}.safetensors"
 
     def _name(self, cameras: Cameras) -> str:
         digest = hashlib.sha256(self._made_by.encode())

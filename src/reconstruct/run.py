@@ -20,7 +20,7 @@ from ..gaussians import Gaussians
 from ..io.records import weights_digest
 from ..models.data.dataset import ExampleDraw, Unreadable
 from ..models.data.example import Example
-from ..models.recon.scene_decoder import SceneDecoder
+from ..models.recon.scene_decoder import SceneDecoder, floating_type
 from ..rendering.rasterize import load_kernels
 from ..runtime import InputError, get_logger, rank, seed_everything
 from ..tokenizer.cosmos import import_architecture
@@ -111,30 +111,38 @@ def _reconstruct_scenes(
     The weights are loaded, and the maps of a scene's cameras encoded, while its latents and
     pictures are read. Scenes that another run is making come last, if they are still unfinished.
     """
-    dataset = finished.scenes.first
-    with clocked("import the networks"):
+    config = finished.config
+    if _needs_tokenizer(config):
         # Python code, which the thread that reads would only slow down.
-        import_architecture()
+        _import_tokenizer()
     written: list[tuple[OutputTree, int, list[Path]]] = []
     with (
         ExitStack() as stack,
         BackgroundWriter(threads=writer_threads(device)) as writer,
         tqdm(total=len(waiting), desc="scenes", disable=rank() != 0) as bar,
     ):
-        decoder = cache(partial(_load, finished.config, device, writer.submit))
+        networks = cache(partial(_load, config, device, writer.submit))
+        load_rasterizer = cache(
+            lambda: writer.submit(partial(load_kernels, device, config.rasterizer))
+        )
         held: list[int] = []
 
         def encode_cameras(claim: Claim) -> None:
-            cameras = None
+            cameras, (decoder, maps) = None, networks()
             # The thread that reads the whole scene reports the error.
             with suppress(InputError):
                 cameras = dataset.cameras(ExampleDraw(claim.index))
-            networks = decoder()
+            if cameras is not None and not maps.knows(cameras):
+                # Before another thread imports kernels: two imports may wait for each other.
+                _import_tokenizer()
+            # While the GPU encodes cameras this thread waits, and leaves Python to the import.
+            load_rasterizer()
             if cameras is not None:
                 with clocked("encode Pluecker maps"):
-                    networks.plueckers(cameras, device)
+                    decoder.plueckers(cameras, device)
 
         # In two passes: a run that waits for another must not hold what the other waits for.
+        dataset = finished.scenes.first
         for claims in (
             claim_scenes(waiting, finished, trees, stack=stack, held=held),
             claim_scenes(held, finished, trees, stack=stack),
@@ -144,7 +152,7 @@ def _reconstruct_scenes(
                 if first is None:
                     continue
                 scene = ClaimedScene(finished, claim, first, records=read.records)
-                written += scene.make(decoder(), trees, writer)
+                written += scene.make(networks().decoder, trees, writer)
                 writer.submit_last(claim.release)
                 bar.update()
             writer.flush()
@@ -153,22 +161,44 @@ def _reconstruct_scenes(
         raise InputError(gone[0], f"{len(gone)} files are gone", "results that nobody removes")
 
 
-def _load(config: ReconstructConfig, device: torch.device, background: Background) -> SceneDecoder:
-    """Loads the networks; encoded Pluecker maps are kept beside the results."""
+def _needs_tokenizer(config: ReconstructConfig) -> bool:
+    """Whether the tokenizer is sure to be needed; kept Pluecker maps may make it superfluous."""
+    kept = Path(config.output.folder, PLUECKER_FOLDER)
+    decodes, reads = config.output.decode_latents, config.scenes.reading.latents
+    return decodes or not reads or config.decoder.use_time or not any(kept.glob("*.safetensors"))
+
+
+def _import_tokenizer() -> None:
+    with clocked("import the networks"):
+        import_architecture()
+
+
+class DecoderAndMaps(NamedTuple):
+    """A decoder, and the maps of its cameras, which are kept beside the results."""
+
+    decoder: SceneDecoder
+    maps: PlueckerFiles
+
+
+def _load(
+    config: ReconstructConfig, device: torch.device, background: Background
+) -> DecoderAndMaps:
+    """Loads the decoder; the tokenizer is loaded when it is needed."""
     with clocked("load the networks"), ThreadPoolExecutor(1) as pool:
         digest = pool.submit(weights_digest, find_tokenizer(config.weights))
         decoder = load_scene_decoder(config.weights, config.decoder, device)
         tokenizer = digest.result()
-    # While the GPU encodes cameras this thread waits, and leaves Python to the import.
-    background(partial(load_kernels, device, config.rasterizer))
-    decoder.plueckers = PlueckerFiles(
+    maps = PlueckerFiles(
         decoder.plueckers,
         folder=Path(config.output.folder) / PLUECKER_FOLDER,
         most_bytes=int(config.pluecker_cache_gb * 1e9),
-        made_by=encoding_settings(decoder, tokenizer),
+        made_by=encoding_settings(
+            decoder, tokenizer, floating_type(config.weights.tokenizer_type, device)
+        ),
         background=background,
     )
-    return decoder
+    decoder.plueckers = maps
+    return DecoderAndMaps(decoder, maps)
 
 
 def _read(finished: FinishedScenes, claim: Claim) -> ReadScene:
@@ -207,7 +237,7 @@ class ClaimedScene:
                 meta = scenes.meta(example)
                 with clocked("find references"):
                     references = find_references(
-                        example, decoder.tokenizer, config.output, meta=meta
+                        example, lambda: decoder.tokenizer, config.output, meta=meta
                     )
             with clocked("decode"):
                 gaussians = decoder.gaussians(prepared, _target_time(decoder, example))

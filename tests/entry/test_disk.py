@@ -7,7 +7,6 @@ import os
 import resource
 import shutil
 import subprocess
-import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -15,6 +14,7 @@ from pathlib import Path
 import pytest
 from tiny_generator import write_picture, write_tiny_weights
 from tiny_scene import TinyInput, write_tiny_input
+from warm.python import warm_python
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 GENERATE = REPOSITORY / "cosmos_predict1/diffusion/inference/gen3c_single_image_sdg.py"
@@ -37,11 +37,11 @@ def jobs(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Command]:
     flags += ["--multi_trajectory", "--num_steps", "8"]
 
     def generate(out: Path) -> list[str]:
-        return [sys.executable, str(GENERATE), *flags, "--video_save_folder", str(out)]
+        return [warm_python(), str(GENERATE), *flags, "--video_save_folder", str(out)]
 
     def decode(out: Path) -> list[str]:
         arguments = tiny.arguments(f"out_dir_inference={out}")
-        return [sys.executable, str(REPOSITORY / "sample.py"), *arguments]
+        return [warm_python(), str(REPOSITORY / "sample.py"), *arguments]
 
     return {"generate": generate, "decode": decode}
 

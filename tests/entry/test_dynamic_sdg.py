@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 import tiny_video
 from tiny_generator import MULTI, write_tiny_weights
+from warm.python import warm_python
 
 from src.io.clip.clip import ClipPaths, is_finished, open_clip
 
@@ -48,7 +49,7 @@ def test_one_video_twelve_trajectories(folder: Path) -> None:
 def test_a_plain_video(folder: Path) -> None:
     """A video without ViPE results that the command refuses."""
     common = ("--checkpoint_dir", "weights", "--num_steps", "1", "--video_save_folder", "out/plain")
-    done = call(folder, sys.executable, str(ENTRY), "--input_image_path", "plain.mp4", *common)
+    done = call(folder, warm_python(), str(ENTRY), "--input_image_path", "plain.mp4", *common)
     assert done.returncode == 0, done.stderr
     clip = open_clip(ClipPaths(folder / "out" / "plain", "", "plain"))
     assert clip.meta()["depth"] == "nano" and clip.paths.latent.is_file()
@@ -58,6 +59,6 @@ def test_mistakes_end_in_one_line(folder: Path) -> None:
     """A traceback for a folder that is no ViPE result."""
     (folder / "empty").mkdir(exist_ok=True)
     common = ("--checkpoint_dir", "weights", "--video_save_folder", "out/none")
-    done = call(folder, sys.executable, str(ENTRY), "--vipe_path", "empty", *common)
+    done = call(folder, warm_python(), str(ENTRY), "--vipe_path", "empty", *common)
     assert done.returncode == 1 and "Traceback" not in done.stderr
     assert "rgb/*.mp4" in done.stderr.splitlines()[-1]

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from warm.python import warm_python
 
 from src.io.video.video import write_video
 
@@ -14,8 +15,10 @@ REPOSITORY = Path(__file__).resolve().parents[2]
 ENTRY = str(REPOSITORY / "scripts/evaluate.py")
 
 
-def run(folder: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
-    command = [sys.executable, ENTRY, *arguments]
+def run(
+    folder: Path, *arguments: str, python: str | None = None
+) -> subprocess.CompletedProcess[str]:
+    command = [python or warm_python(), ENTRY, *arguments]
     return subprocess.run(command, cwd=folder, capture_output=True, text=True, timeout=300)
 
 
@@ -29,7 +32,7 @@ def test_two_folders_of_videos(tmp_path: Path) -> None:
     failed = run(tmp_path, "prediction", "reference")
     assert failed.returncode == 1 and "Traceback" not in failed.stderr
     assert "prediction/x.mp4 and reference/x.mp4: got 5 and 6 frames" in failed.stderr
-    done = run(tmp_path, "prediction", "reference", "--frames", "5")
+    done = run(tmp_path, "prediction", "reference", "--frames", "5", python=sys.executable)
     assert done.returncode == 0, done.stderr
     assert "not computed: no weights in checkpoints/lpips" in done.stdout
     summary = json.loads((tmp_path / "prediction_evaluation/summary.json").read_text())

@@ -2,7 +2,6 @@
 
 import os
 import subprocess
-import sys
 import time
 import zipfile
 from pathlib import Path
@@ -11,6 +10,7 @@ import pytest
 import torch
 from tiny_generator import MULTI, write_picture, write_tiny_weights
 from tiny_scene import FRAMES, HEIGHT, SETTINGS, WIDTH, files_of, tiny_decoder, write_tiny_input
+from warm.python import warm_python
 
 from src.io.clip.clip import ClipPaths, is_finished, list_keys
 from src.io.clip.latents import read_latents
@@ -36,11 +36,11 @@ def weights(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def generate(weights: Path, pictures: Path, clips: Path, *flags: str) -> list[str]:
     given = ("--input_image_path", str(pictures), "--video_save_folder", str(clips))
-    return [sys.executable, str(GENERATE), "--checkpoint_dir", str(weights), *given, *flags]
+    return [warm_python(), str(GENERATE), "--checkpoint_dir", str(weights), *given, *flags]
 
 
 def decode(weights: Path, clips: Path, out: Path, *settings: str) -> list[str]:
-    command = [sys.executable, str(REPOSITORY / "sample.py")]
+    command = [warm_python(), str(REPOSITORY / "sample.py")]
     command += ["--config", "configs/demo/lyra_static.yaml", f"dataset_root={clips}"]
     command += [f"config_path=[configs/training/default.yaml,{weights}/tiny.yaml]"]
     command += [f"ckpt_path={weights}/decoder_static", f"out_dir_inference={out}", *settings]
@@ -135,7 +135,7 @@ def test_two_runs_on_one_folder_both_succeed(weights: Path, tmp_path: Path) -> N
 def test_two_decodings_of_one_folder_both_succeed(tmp_path: Path) -> None:
     """The same of the second stage: scenes that one run removes while the other one counts them."""
     inputs = write_tiny_input(tmp_path / "input", scenes=6)
-    command = [sys.executable, str(REPOSITORY / "sample.py"), *inputs.arguments()]
+    command = [warm_python(), str(REPOSITORY / "sample.py"), *inputs.arguments()]
     # They take the same time to load, so that both want the first scene at once.
     finish([start(command), start(command)])
     alone = tmp_path / "alone"

@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 from tiny_generator import write_tiny_weights
 from tiny_scene import FRAMES, HEIGHT, WIDTH
+from warm.python import warm_python
 
 from src.io.clip.clip import list_keys, list_trajectories
 from src.models.recon.decoder import load_decoder
@@ -22,10 +23,10 @@ SETTINGS = [
 ]
 
 
-def run(*arguments: str) -> subprocess.CompletedProcess[str]:
+def run(*arguments: str, python: str | None = None) -> subprocess.CompletedProcess[str]:
     """The command, with its output."""
     return subprocess.run(
-        [sys.executable, "scripts/nano.py", *arguments],
+        [python or warm_python(), "scripts/nano.py", *arguments],
         cwd=REPOSITORY,
         env={**os.environ, "OMP_NUM_THREADS": "1"},
         capture_output=True,
@@ -60,7 +61,7 @@ def test_clips_and_both_ladders(tmp_path: Path) -> None:
 
 def test_a_failure_is_loud(tmp_path: Path) -> None:
     """A command that goes on after a failure, or ends in silence."""
-    done = run("train", "clips_static", "release", "--output", str(tmp_path))
+    done = run("train", "clips_static", "release", "--output", str(tmp_path), python=sys.executable)
     assert done.returncode == 1 and "release" not in done.stdout
     last = done.stderr.splitlines()[-1]
     assert last.startswith("nano.py: FAILED in part clips_static (exit code 1), see ")

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 from tiny_scene import HEIGHT, WIDTH, TinyInput, write_tiny_input
+from warm.python import warm_python
 
 from src.evaluation.metrics import psnr
 from src.io.video.video import read_video, video_header
@@ -17,8 +18,10 @@ REPOSITORY = Path(__file__).resolve().parents[2]
 ENVIRONMENT = {**os.environ, "OMP_NUM_THREADS": "1", "CUDA_VISIBLE_DEVICES": ""}
 
 
-def render(folder: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
-    command = [sys.executable, str(REPOSITORY / "scripts/render.py"), *arguments]
+def render(
+    folder: Path, *arguments: str, python: str | None = None
+) -> subprocess.CompletedProcess[str]:
+    command = [python or warm_python(), str(REPOSITORY / "scripts/render.py"), *arguments]
     return subprocess.run(command, cwd=folder, env=ENVIRONMENT, capture_output=True, text=True)
 
 
@@ -34,7 +37,8 @@ def results(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def test_the_cameras_of_a_scene_give_its_renderings(results: Path, tmp_path: Path) -> None:
     """Another projection, background or order of frames than sample.py's."""
     cameras = str(results / "scenes/0/cameras.json")
-    done = render(tmp_path, str(results), cameras, "out.mp4", "--depth", "depth.mp4")
+    arguments = (str(results), cameras, "out.mp4", "--depth", "depth.mp4")
+    done = render(tmp_path, *arguments, python=sys.executable)
     assert done.returncode == 0, done.stderr
     assert done.stdout.startswith("out.mp4 and depth.mp4: 18 frames of 48x32 at 24 fps")
     count = video_header(results / "raw/rgb_0_view_idx_0.mp4").num_frames

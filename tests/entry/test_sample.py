@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 from interrupting import interrupt
 from tiny_scene import DECODER, TinyInput, write_tiny_input
+from warm.python import warm_python
 
 from src.models.recon.decoder import LatentRecon, save_decoder
 
@@ -52,7 +53,15 @@ def test_one_and_two_processes_write_the_same(static_input: TinyInput, tmp_path:
     one, two = tmp_path / "one", tmp_path / "two"
     run(ACCELERATE, static_input, tmp_path, f"out_dir_inference={one}")
     # Without a GPU this flag starts processes on the CPU.
-    launcher = [*ACCELERATE, "--multi_gpu", "--num_processes", "2", "--main_process_port", "0"]
+    launcher = [
+        warm_python(),
+        *ACCELERATE[1:],
+        "--multi_gpu",
+        "--num_processes",
+        "2",
+        "--main_process_port",
+        "0",
+    ]
     log = run(launcher, static_input, tmp_path, f"out_dir_inference={two}", "save_grid=true")
     assert "3 scenes, 2 of this process" in log
     expected = contents(one)
@@ -87,13 +96,13 @@ def test_a_killed_run_resumes(static_input: TinyInput, tmp_path: Path) -> None:
     finished = {path: path.stat().st_mtime_ns for path in meta.glob("sample_*.json")}
     total = 3 + 8
     assert 1 <= len(finished) < total
-    log = run(PYTHON, inputs, tmp_path)
+    log = run([warm_python()], inputs, tmp_path)
     assert f"{total} scenes, {total - len(finished)} of this process unfinished" in log
     assert len(list(meta.glob("*.json"))) == total
     assert all(path.stat().st_mtime_ns == before for path, before in finished.items())
     assert not [path for path in inputs.output.rglob(".*") if "~" in path.name]
     whole = tmp_path / "whole"
-    run(PYTHON, inputs, tmp_path, f"out_dir_inference={whole}")
+    run([warm_python()], inputs, tmp_path, f"out_dir_inference={whole}")
     assert contents(inputs.output) == contents(whole)
 
 
@@ -122,7 +131,7 @@ def more_scenes(inputs: TinyInput, folder: Path, copies: int) -> TinyInput:
 def test_bad_input_is_one_line(static_input: TinyInput, tmp_path: Path) -> None:
     """A traceback where a sentence says it, or an exit status of success."""
     arguments = static_input.arguments("skip_exsting=true", f"out_dir_inference={tmp_path}")
-    command = [*PYTHON, str(REPOSITORY / "sample.py"), *arguments]
+    command = [warm_python(), str(REPOSITORY / "sample.py"), *arguments]
     done = subprocess.run(command, env=ENVIRONMENT, capture_output=True, text=True)
     assert done.returncode == 1
     assert "did you mean 'skip_existing'" in done.stderr
@@ -140,7 +149,7 @@ def test_inference_renders_the_stages_that_have_checkpoints(
     environment = {
         **ENVIRONMENT,
         "OUTPUT": str(tmp_path),
-        "LAUNCH": sys.executable,
+        "LAUNCH": warm_python(),
     }
     command = ["bash", str(REPOSITORY / "inference.sh"), f"dataset_root={static_input.root}"]
     command += ["static_view_indices_fixed=['1','2']", "num_test_images=1"]

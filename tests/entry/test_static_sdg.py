@@ -14,6 +14,7 @@ import torch
 from interrupting import interrupt
 from tiny_generator import MULTI, write_picture, write_tiny_weights
 from tiny_scene import write_tiny_input
+from warm.python import warm_python
 
 from src.io.atomic import is_temporary
 from src.io.clip.clip import ClipPaths, is_finished, list_keys, open_clip
@@ -44,7 +45,10 @@ def command(output: str, *arguments: str, launch: tuple[str, ...] = ()) -> list[
     return [sys.executable, *launch, str(ENTRY), *common, *arguments]
 
 
-def call(folder: Path, line: list[str]) -> subprocess.CompletedProcess[str]:
+def call(
+    folder: Path, line: list[str], python: str | None = None
+) -> subprocess.CompletedProcess[str]:
+    line = [python or warm_python(), *line[1:]]
     return subprocess.run(line, cwd=folder, env=environment(), capture_output=True, text=True)
 
 
@@ -55,7 +59,8 @@ def finished(root: Path, key: str) -> list[str]:
 @pytest.fixture(scope="module")
 def six(folder: Path) -> Path:
     """Six trajectories of one picture, made in one process."""
-    done = call(folder, command("out/six", "--input_image_path", "photo.png", "--multi_trajectory"))
+    line = command("out/six", "--input_image_path", "photo.png", "--multi_trajectory")
+    done = call(folder, line, python=sys.executable)
     assert done.returncode == 0, done.stderr
     assert "trajectories: 100%" in done.stderr and "photo 5" in done.stderr
     return folder / "out" / "six"
@@ -71,7 +76,7 @@ def test_one_picture_six_trajectories(six: Path) -> None:
 def test_the_decoder_reads_the_clips(six: Path, tmp_path: Path) -> None:
     """Clips that the second stage cannot take."""
     tiny = write_tiny_input(tmp_path / "decoder")
-    line = [sys.executable, str(REPOSITORY / "sample.py")]
+    line = [warm_python(), str(REPOSITORY / "sample.py")]
     line += tiny.arguments(f"dataset_root={six}", "device=cpu")
     done = subprocess.run(line, cwd=REPOSITORY, env=environment(), capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
@@ -187,7 +192,7 @@ def test_the_script_passes_its_arguments_on(folder: Path) -> None:
     """A shell script that works from one folder alone."""
     script = REPOSITORY / "scripts" / "bash" / "static_sdg.sh"
     line = ["bash", str(script), "photo.png", "out/script", "--checkpoint_dir", "weights"]
-    env = environment(PYTHON=sys.executable)
+    env = environment(PYTHON=warm_python())
     done = subprocess.run(
         [*line, "--num_steps", "1"], cwd=folder, env=env, capture_output=True, text=True
     )

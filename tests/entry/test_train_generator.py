@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 from tiny_training import checkpoint_names, losses
 from tiny_training_generator import generator_arguments
+from warm.python import warm_python
 
 from cosmos_predict1.diffusion.model.network import load_generator
 from src.training.loop.journal import read_journal
@@ -16,14 +17,14 @@ REPOSITORY = Path(__file__).resolve().parents[2]
 pytestmark = pytest.mark.slow
 
 
-def run(folder: Path, *settings: str) -> subprocess.CompletedProcess:
-    command = [sys.executable, "train.py", *generator_arguments(folder, *settings)]
+def run(folder: Path, *settings: str, python: str | None = None) -> subprocess.CompletedProcess:
+    command = [python or warm_python(), "train.py", *generator_arguments(folder, *settings)]
     return subprocess.run(command, cwd=REPOSITORY, capture_output=True, text=True, timeout=500)
 
 
 def test_worlds_become_weights(tmp_path: Path) -> None:
     """A task that `train.py` does not know, the decoder's defaults in it, a lost run."""
-    done = run(tmp_path, "loop.validate_every=2")
+    done = run(tmp_path, "loop.validate_every=2", python=sys.executable)
     assert done.returncode == 0, done.stderr[-4000:]
     folder = tmp_path / "run"
     assert checkpoint_names(folder) == ["checkpoint-2"]

@@ -23,7 +23,7 @@ for name in "abc":
 @pytest.mark.slow
 @pytest.mark.parametrize(
     ("what", "times"),
-    [("training", ["3"]), ("generation", ["8", "--fork"]), ("decoding", ["8", "--fork"])],
+    [("training", ["3", "--fork"]), ("generation", ["8", "--fork"]), ("decoding", ["8", "--fork"])],
     ids=[*JOBS],
 )
 def test_a_killed_job_loses_nothing(what: str, times: list[str], tmp_path: Path) -> None:

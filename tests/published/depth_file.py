@@ -36,7 +36,7 @@ CONFIGS: dict[str, dict[str, Any]] = {
         "dim_upsample": [32, 32, 32],
         "last_conv_channels": 32,
         "last_conv_size": 1,
-        "num_tokens_range": [40, 60],
+        "num_tokens_range": [6, 12],
     },
 }
 PACKAGE = '''\

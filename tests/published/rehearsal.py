@@ -151,7 +151,9 @@ def user_environment(hub: Mapping[str, str], folder: Path) -> dict[str, str]:
     """The environment of a user: the hub's, the virtual environment, no variables of a test's."""
     kept = {name: value for name, value in hub.items() if name != "PYTHONPATH"}
     kept["PATH"] = f"{Path(sys.executable).parent}{os.pathsep}{kept['PATH']}"
-    kept |= {"CUDA_VISIBLE_DEVICES": "", "OMP_NUM_THREADS": str(os.cpu_count())}
+    kept["CUDA_VISIBLE_DEVICES"] = ""
+    # Where tests run beside each other, each has one core.
+    kept.setdefault("OMP_NUM_THREADS", str(os.cpu_count()))
     # Threads that wait without work would take the cores from other programs.
     kept["GOMP_SPINCOUNT"] = "1000"
     if not installed():

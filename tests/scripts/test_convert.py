@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 import torch
 from published.generator_names import to_published_names
+from warm.python import warm_python
 
 from cosmos_predict1.diffusion.model.architecture import TransformerConfig, write_config
 from cosmos_predict1.diffusion.model.network import Gen3CTransformer, load_generator
@@ -14,9 +15,9 @@ from cosmos_predict1.diffusion.model.network import Gen3CTransformer, load_gener
 SCRIPT = Path(__file__).resolve().parents[2] / "scripts" / "convert.py"
 
 
-def run(folder: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
+def run(folder: Path, *arguments: str, python: str) -> subprocess.CompletedProcess[str]:
     """The command as a user calls it, from another folder."""
-    command = [sys.executable, str(SCRIPT), *arguments]
+    command = [python, str(SCRIPT), *arguments]
     return subprocess.run(command, cwd=folder, capture_output=True, text=True, timeout=300)
 
 
@@ -31,14 +32,15 @@ def test_a_published_checkpoint_is_converted(tmp_path: Path) -> None:
     source.mkdir()
     torch.save({"model": to_published_names(network.state_dict())}, source / "model.pt")
     write_config(config, source)
-    done = run(tmp_path, "Gen3C-Cosmos-7B/model.pt", "out/generator", "--shard_gb", "0.0001")
+    arguments = ("Gen3C-Cosmos-7B/model.pt", "out/generator", "--shard_gb", "0.0001")
+    done = run(tmp_path, *arguments, python=sys.executable)
     assert done.returncode == 0, done.stderr
     assert "1 layers" in done.stdout
     loaded = load_generator(tmp_path / "out")
     for name, tensor in network.state_dict().items():
         assert torch.equal(loaded.state_dict()[name], tensor), name
     (source / "config.json").unlink()
-    done = run(tmp_path, str(source), "other")
+    done = run(tmp_path, str(source), "other", python=warm_python())
     assert done.returncode == 1
     assert "of another shape" in done.stderr and "Traceback" not in done.stderr
     assert not (tmp_path / "other").exists()

@@ -8,15 +8,17 @@ from types import ModuleType
 from typing import Any, Literal, cast
 
 import torch
+import torch.distributed as dist
 from jaxtyping import Float
 from torch import Tensor, nn
 
 from src.models.recon.jit import INSTALLED
 
 from .kernels import fused, twin
-from .kernels.attention import Kind, attend, attend_8_bit
+from .kernels.attention import Heads, Kind, Sources, attend, attend_8_bit
 from .kernels.rows import Float8Linear, Float8Rows
 from .kernels.twin import Modulation, Rotary, Tokens
+from .parallel import begin_tokens_to_heads, heads_to_tokens, tokens_to_heads
 
 Backend = Literal["auto", "cuda", "torch"]
 # Tokens of the MLP at a time: at full size its hidden layer would take 1.7 GiB, twice.
@@ -39,6 +41,12 @@ class TransformerBlock(nn.Module):
         self._processors = (self.attn1.processor, self.attn2.processor)
         self.backend: Backend = "auto"
         self.attention: Literal["exact"] | Kind = "exact"
+        self._group: dist.ProcessGroup | None = None
+
+    def share_tokens(self, group: dist.ProcessGroup) -> None:
+        """Take consecutive shares of the tokens from now on, one in each process of `group`."""
+        self._group = group
+        self.attn1.set_processor(self._processors[0])
 
     def forward(
         self,
@@ -74,21 +82,46 @@ class TransformerBlock(nn.Module):
     ) -> Tokens:
         """Returns attention to the text, or to the tokens without one."""
         if layers.processor not in self._processors:
+            assert text is not None or self._group is None, "attention to the own tokens alone"
             return layers(normed, encoder_hidden_states=text, image_rotary_emb=rotary)
-        source = normed if text is None else text
-        # The text's keys and values are the same in all steps, but 0.02 % of the work.
-        query, key, value = (
-            layer(part).unflatten(-1, (layers.heads, -1))
-            for layer, part in ((layers.to_q, normed), (layers.to_k, source), (layers.to_v, source))
-        )
-        query = steps.normed_heads(query, layers.norm_q.weight, rotary)
-        key = steps.normed_heads(key, layers.norm_k.weight, rotary)
-        fits = text is None and query.shape[-1] == HEAD and query.shape[1] >= FEWEST
-        if self.attention != "exact" and steps is fused and fits:
-            mixed = attend_8_bit(query, key, value, self.attention)
+        if text is None and self._group is not None:
+            mixed = cast(Any, self)._shared_attention(normed, rotary, self._group)
         else:
-            mixed = attend(query, key, value)
+            source = normed if text is None else text
+            # The text's keys and values are the same in all steps, but 0.02 % of the work.
+            query = _heads(layers, layers.to_q, normed)
+            key, value = (_heads(layers, layer, source) for layer in (layers.to_k, layers.to_v))
+            query = steps.normed_heads(query, layers.norm_q.weight, rotary)
+            key = steps.normed_heads(key, layers.norm_k.weight, rotary)
+            mixed = self._mixed(steps, query, key, value, own=text is None)
         return self._projected(steps, layers, mixed.flatten(2))
+
+    # Within a compiled program collectives are other functions.
+    @torch.compiler.disable
+    def _shared_attention(
+        self, normed: Tokens | Float8Rows, rotary: Rotary | None, group: dist.ProcessGroup
+    ) -> Heads:
+        """Returns attention of the own tokens to those of all processes, with all heads.
+
+        Values travel while keys are computed, and keys while queries are.
+        """
+        layers: Any = self.attn1
+        value = begin_tokens_to_heads(_heads(layers, layers.to_v, normed), group)
+        key = _heads(layers, layers.to_k, normed)
+        steps = _steps(key, self.backend)
+        ready = begin_tokens_to_heads(steps.normed_heads(key, layers.norm_k.weight, rotary), group)
+        query = _heads(layers, layers.to_q, normed)
+        query = tokens_to_heads(steps.normed_heads(query, layers.norm_q.weight, rotary), group)
+        return heads_to_tokens(self._mixed(steps, query, ready(), value(), own=True), group)
+
+    def _mixed(
+        self, steps: ModuleType, query: Heads, key: Sources, value: Sources, *, own: bool
+    ) -> Heads:
+        """Returns the values mixed by attention, in 8 bits where those are wanted and fit."""
+        fits = own and query.shape[-1] == HEAD and query.shape[1] >= FEWEST
+        if self.attention != "exact" and steps is fused and fits:
+            return attend_8_bit(query, key, value, self.attention)
+        return attend(query, key, value)
 
     def _projected(self, steps: ModuleType, layers: Any, mixed: Tokens) -> Tokens:
         last = layers.to_out[0]
@@ -117,7 +150,12 @@ class TransformerBlock(nn.Module):
         return last(steps.gelu_rows(first.proj(normed)))
 
 
-def _steps(tokens: Tokens, backend: Backend) -> ModuleType:
+def _heads(layers: Any, layer: nn.Module, x: Tokens | Float8Rows) -> Heads:
+    """Returns a projection of tokens, cut into heads."""
+    return layer(x).unflatten(-1, (layers.heads, -1))
+
+
+def _steps(tokens: Tensor, backend: Backend) -> ModuleType:
     """Returns the module of the steps: with "auto" the kernels where they can run."""
     if backend != "auto":
         return fused if backend == "cuda" else twin

@@ -94,7 +94,7 @@ class Gen3CTransformer(nn.Module):
         super().__init__()
         self.config = config
         self.gradient_checkpointing = False
-        # Set where processes share a forward pass, with their own processors of self-attention.
+        # Set where processes share a forward pass; then the blocks share their tokens, too.
         self.token_share: TokenShare | None = None
         self._rotary: dict[tuple[Grid, float, torch.device], tuple[Tensor, Tensor]] = {}
         model = CosmosTransformer3DModel(**config.architecture)

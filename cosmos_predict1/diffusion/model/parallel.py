@@ -5,14 +5,12 @@ apart. Before it the processes exchange tokens for heads, and after it heads for
 in a block is local to a token. For inference: no gradient passes an exchange.
 """
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
-from functools import partial
 from typing import Any, cast
 
 import torch
 import torch.distributed as dist
-import torch.nn.functional as F
 from einops import rearrange
 from jaxtyping import Float
 from torch import Tensor, nn
@@ -21,66 +19,37 @@ from ..conditioning.latents import Conditions, Prepared
 from .denoiser import Network
 
 
+def begin_tokens_to_heads(
+    x: Float[Tensor, "batch own_token head dim"], group: dist.ProcessGroup
+) -> Callable[[], Float[Tensor, "batch token own_head dim"]]:
+    """Begins `tokens_to_heads`; its result comes from calling what is returned."""
+    sent = rearrange(x, "b t (r h) d -> r b t h d", r=group.size()).contiguous()
+    received = torch.empty_like(sent)
+    work = dist.all_to_all_single(received, sent, group=group, async_op=True)
+    assert work is not None, "a process outside of its group"
+
+    def finish() -> Float[Tensor, "batch token own_head dim"]:
+        work.wait()
+        return rearrange(received, "r b t h d -> b (r t) h d", r=len(sent))
+
+    return finish
+
+
 def tokens_to_heads(
     x: Float[Tensor, "batch own_token head dim"], group: dist.ProcessGroup
 ) -> Float[Tensor, "batch token own_head dim"]:
     """Returns this process' share of the heads with the tokens of all processes of `group`."""
-    received = _exchange(rearrange(x, "b t (r h) d -> r b t h d", r=group.size()), group)
-    return rearrange(received, "r b t h d -> b (r t) h d")
+    return begin_tokens_to_heads(x, group)()
 
 
 def heads_to_tokens(
     x: Float[Tensor, "batch token own_head dim"], group: dist.ProcessGroup
 ) -> Float[Tensor, "batch own_token head dim"]:
     """Returns this process' share of the tokens with all heads; undoes `tokens_to_heads`."""
-    received = _exchange(rearrange(x, "b (r t) h d -> r b t h d", r=group.size()), group)
-    return rearrange(received, "r b t h d -> b t (r h) d")
-
-
-def _exchanged(parts: Float[Tensor, "process ..."], group: dist.ProcessGroup) -> Tensor:
-    """Returns the parts that the processes have for this one, and sends them theirs."""
-    sent = parts.contiguous()
+    sent = rearrange(x, "b (r t) h d -> r b t h d", r=group.size()).contiguous()
     received = torch.empty_like(sent)
     dist.all_to_all_single(received, sent, group=group)
-    return received
-
-
-# A compiled block calls it as it is: within a compiled program collectives are other functions.
-_exchange: Any = torch.compiler.disable(_exchanged)
-
-
-class SharedAttention:
-    """Self-attention over tokens that are spread over processes; a processor for diffusers."""
-
-    def __init__(self, group: dist.ProcessGroup) -> None:
-        self.group = group
-
-    def __call__(
-        self,
-        attn: Any,
-        hidden_states: Float[Tensor, "batch own_token width"],
-        encoder_hidden_states: None = None,
-        attention_mask: None = None,
-        image_rotary_emb: Any = None,
-    ) -> Float[Tensor, "batch own_token width"]:
-        """Returns the attention's output; the rotary tables are those of the own tokens."""
-        from diffusers.models.embeddings import apply_rotary_emb
-
-        assert encoder_hidden_states is None and attention_mask is None, "not self-attention"
-        rotate: Any = partial(
-            apply_rotary_emb, freqs_cis=image_rotary_emb, use_real=True, use_real_unbind_dim=-2
-        )
-        q, k, v = (
-            part(hidden_states).unflatten(2, (attn.heads, -1)).transpose(1, 2)
-            for part in (attn.to_q, attn.to_k, attn.to_v)
-        )
-        q, k = rotate(attn.norm_q(q)), rotate(attn.norm_k(k))
-        q, k, v = (
-            tokens_to_heads(part.transpose(1, 2), self.group).transpose(1, 2) for part in (q, k, v)
-        )
-        mixed = F.scaled_dot_product_attention(q, k, v).transpose(1, 2)
-        own = heads_to_tokens(mixed, self.group).flatten(2)
-        return attn.to_out[1](attn.to_out[0](own))
+    return rearrange(received, "r b t h d -> b t (r h) d")
 
 
 class TokenShare:
@@ -114,11 +83,11 @@ class TokenShare:
 def share_tokens(blocks: Iterable[nn.Module], group: dist.ProcessGroup) -> TokenShare:
     """Returns the share of a network's tokens that this process of `group` computes.
 
-    The self-attention of its `blocks` exchanges tokens from now on. All processes have to call the
-    network with the same arguments; the output is whole in each.
+    The self-attention of its `blocks` exchanges tokens from now on, for inference. All processes
+    have to call the network with the same arguments; the output is whole in each.
     """
     for block in blocks:
-        cast(Any, block).attn1.set_processor(SharedAttention(group))
+        cast(Any, block).share_tokens(group)
     return TokenShare(group)
 
 

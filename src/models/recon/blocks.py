@@ -1,7 +1,8 @@
 """The modules of the decoder's trunk: patch embedding, Mamba-2 blocks and attention blocks.
 
 Blocks are pre-norm. They compute in the type of their parameters, tokens keep theirs. Attribute
-names follow the published checkpoints.
+names follow the published checkpoints. No numbers are drawn on the meta device, where all but the
+simplest arithmetic imports torch's compiler, which takes more than a second.
 """
 
 import math
@@ -37,7 +38,8 @@ class PatchEmbed(nn.Module):
         self.patch = patch
         # A zero map and a LayerNorm of bias 0 add nothing: training starts without this input.
         std = 0.0 if zero else math.sqrt(2 / (patch * patch * width))
-        nn.init.normal_(self.proj.weight, std=std)
+        if not self.proj.weight.is_meta:
+            nn.init.normal_(self.proj.weight, std=std)
         assert self.proj.bias is not None
         nn.init.zeros_(self.proj.bias)
 
@@ -61,10 +63,12 @@ class DirectionalScan(nn.Module):
         heads = inner // HEAD
         channels = inner + 2 * STATE
         # Step sizes start log-uniform; the bias is their inverse softplus.
-        log_dt = torch.empty(heads).uniform_(math.log(DT_RANGE[0]), math.log(DT_RANGE[1]))
-        dt = log_dt.exp().clamp(min=DT_FLOOR)
-        self.dt_bias = nn.Parameter(dt + torch.log(-torch.expm1(-dt)))
-        self.A_log = nn.Parameter(torch.empty(heads).uniform_(A_RANGE[0], A_RANGE[1]).log())
+        dt_bias = torch.empty(heads).uniform_(math.log(DT_RANGE[0]), math.log(DT_RANGE[1]))
+        A_log = torch.empty(heads).uniform_(A_RANGE[0], A_RANGE[1])
+        if not dt_bias.is_meta:
+            dt = dt_bias.exp().clamp(min=DT_FLOOR)
+            dt_bias, A_log = dt + torch.log(-torch.expm1(-dt)), A_log.log()
+        self.dt_bias, self.A_log = nn.Parameter(dt_bias), nn.Parameter(A_log)
         self.D = nn.Parameter(torch.ones(heads))
         # Only holds the parameters under their published names, for `causal_conv`.
         self.conv1d = nn.Conv1d(channels, channels, TAPS, groups=channels)
@@ -199,6 +203,7 @@ def initialise(module: nn.Module) -> None:
     """Starts all linear maps truncated-normal with deviation 0.02, and bias 0."""
     for part in module.modules():
         if isinstance(part, nn.Linear):
-            nn.init.trunc_normal_(part.weight, std=0.02)
+            if not part.weight.is_meta:
+                nn.init.trunc_normal_(part.weight, std=0.02)
             if part.bias is not None:
                 nn.init.zeros_(part.bias)

@@ -6,6 +6,7 @@ source times) are prepared once a scene. A dynamic scene is then decoded once fo
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import cache, partial
 from typing import Literal
 
 import torch
@@ -57,19 +58,38 @@ class SceneConditions:
     size: tuple[int, int]
 
 
+def _loaded(tokenizer: VideoTokenizer | Callable[[], VideoTokenizer]) -> VideoTokenizer:
+    return tokenizer if isinstance(tokenizer, VideoTokenizer) else tokenizer()
+
+
 class SceneDecoder:
     """A decoder and its frozen tokenizer, both on one device."""
 
     def __init__(
-        self, model: LatentRecon, tokenizer: VideoTokenizer, pluecker_bytes: int = 0
+        self,
+        model: LatentRecon,
+        tokenizer: VideoTokenizer | Callable[[], VideoTokenizer],
+        pluecker_bytes: int = 0,
     ) -> None:
-        """Keeps up to `pluecker_bytes` of encoded Pluecker maps, for scenes that are seen again."""
-        self.model, self.tokenizer = model, tokenizer
+        """Keeps up to `pluecker_bytes` of encoded Pluecker maps, for scenes that are seen again.
+
+        A function loads the tokenizer when it is first needed.
+        """
+        self.model = model
+        # Not a method: this object's reference to itself would keep its memory.
+        load = self._tokenizer = cache(partial(_loaded, tokenizer))
         precision = model.config.precision
         # Returns encoded Pluecker maps of cameras (trajectory, frame) on a device.
-        self.plueckers: Plueckers = PlueckerEncoder(tokenizer.encode, precision, pluecker_bytes)
+        self.plueckers: Plueckers = PlueckerEncoder(
+            lambda videos: load().encode(videos), precision, pluecker_bytes
+        )
         # By picture size, the only property of a scene that an encoded time depends on.
         self._time_encoders: dict[tuple[int, int], TimeEncoder] = {}
+
+    @property
+    def tokenizer(self) -> VideoTokenizer:
+        """The tokenizer, which is loaded now if it was not needed before."""
+        return self._tokenizer()
 
     @property
     def device(self) -> torch.device:

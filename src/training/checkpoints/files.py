@@ -191,17 +191,23 @@ def remove_old(output_dir: Path, keep_last: int, keep_every: int, newest: int) -
     return removed
 
 
+def check_stage_before(source: Path, output_dir: Path) -> None:
+    """Raises `InputError` if a new stage is to continue a stage without checkpoints."""
+    if not list_checkpoints(output_dir) and not list_checkpoints(source):
+        raise InputError(source, "no complete checkpoint-<step>", "an earlier stage to continue")
+
+
 def hand_over(source: Path, output_dir: Path) -> Path | None:
     """Copy the newest sound checkpoint of the stage `source`, from which a new stage begins.
 
     Returns the copy; None, without a copy, if the new stage has checkpoints of its own. Raises
     `InputError` if the stage before has no sound checkpoint.
     """
+    check_stage_before(source, output_dir)
     if list_checkpoints(output_dir):
         return None
     chosen = newest_sound(source, digests=True)
-    if chosen is None:
-        raise InputError(source, "no complete checkpoint-<step>", "an earlier stage to continue")
+    assert chosen is not None, "checked"
     start = step_of(chosen)
     write_json(output_dir / STAGE, {"source": str(source), "first_step": start}, indent=2)
     with new_folder(output_dir, start) as folder:

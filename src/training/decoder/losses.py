@@ -19,6 +19,10 @@ from ..settings import check_least
 
 # Bounds of the mean absolute deviation that scales a depth map, in scene units.
 MIN_DEPTH_SPREAD, MAX_DEPTH_SPREAD = 1e-3, 1e3
+# Fainter Gaussians show nowhere, and pull no further.
+LEAST_OPACITY = 1e-4
+
+TERMS = ("mse", "lpips", "depth", "opacity", "solid")
 
 Perceptual = Callable[[Tensor, Tensor], Tensor]
 
@@ -31,11 +35,12 @@ class LossConfig:
     lpips: float = 0.5
     depth: float = 0.05
     opacity: float = 0.0
+    solid: float = 0.0
     published_depth_median: bool = False
     published_opacity: bool = False
 
     def __post_init__(self) -> None:
-        check_least("loss", self, {"mse": 0, "lpips": 0, "depth": 0, "opacity": 0})
+        check_least("loss", self, dict.fromkeys(TERMS, 0))
 
 
 def normalise_depth(
@@ -83,6 +88,11 @@ def opacity_loss(
     return (opacities.sigmoid() if second_sigmoid else opacities).mean()
 
 
+def solid_loss(opacities: Float[Tensor, "*batch gaussian"]) -> Float[Tensor, ""]:
+    """Returns the mean of -ln(opacity), which makes the kept Gaussians opaque."""
+    return -opacities.float().clamp_min(LEAST_OPACITY).log().mean()
+
+
 @dataclass(frozen=True)
 class Supervision:
     """The compared frames, and the depth and opacities that some terms need."""
@@ -98,13 +108,14 @@ def decoder_loss(
     config: LossConfig,
     perceptual: Perceptual | None = None,
 ) -> dict[str, Float[Tensor, ""]]:
-    """Returns the weighted sum `loss` and its terms `mse`, `lpips`, `depth` and `opacity`.
+    """Returns the weighted sum `loss` and its terms `mse`, `lpips`, `depth`, `opacity`
+    and `solid`.
 
     A term of weight 0 is not computed, and 0. `perceptual` is LPIPS of two batches of frames in
     [0, 1]. Raises `InputError` for a term that has a weight but not its inputs.
     """
     color, reference = predicted.color.float(), target.color.float()
-    lpips = depth = opacity = color.new_zeros(())
+    lpips = depth = opacity = solid = color.new_zeros(())
     mse = F.mse_loss(color, reference)
     if config.lpips:
         if perceptual is None:
@@ -118,6 +129,10 @@ def decoder_loss(
         if predicted.opacities is None:
             raise InputError("weight of the opacity loss", config.opacity, "0 without opacities")
         opacity = opacity_loss(predicted.opacities, config.published_opacity)
-    loss = config.mse * mse + config.lpips * lpips + config.depth * depth
-    loss = loss + config.opacity * opacity
-    return {"loss": loss, "mse": mse, "lpips": lpips, "depth": depth, "opacity": opacity}
+    if config.solid:
+        if predicted.opacities is None:
+            raise InputError("weight of the solid loss", config.solid, "0 without opacities")
+        solid = solid_loss(predicted.opacities)
+    terms = {"mse": mse, "lpips": lpips, "depth": depth, "opacity": opacity, "solid": solid}
+    loss = sum((getattr(config, name) * term for name, term in terms.items()), color.new_zeros(()))
+    return {"loss": loss, **terms}

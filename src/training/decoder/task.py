@@ -64,7 +64,8 @@ class DecoderObjective(Objective):
         """Returns the loss, its terms and the PSNR in dB, means over the scenes.
 
         All scenes of a batch have the same number of trajectories, frames and targets. With
-        `pictures` it also returns the rendered `color` and `depth` of all targets.
+        `pictures` it also returns the rendered `color` and `depth` of all targets, and the median
+        opacity of the Gaussians.
         """
         device = self.scenes.device
         targets = [example.targets.to(device) for example in batch]
@@ -84,9 +85,12 @@ class DecoderObjective(Objective):
             )
         mse = terms["mse"].detach()
         figures = {"loss": terms["loss"], "mse": mse, "psnr": -10 * torch.log10(mse)}
-        for name in ("lpips", "depth", "opacity"):
+        for name in ("lpips", "depth", "opacity", "solid"):
             figures[f"loss_{name}"] = terms[name].detach()
-        return {**figures, "color": color, "depth": depth} if pictures else figures
+        if not pictures:
+            return figures
+        figures["opacity_median"] = decoded.gaussians.opacities.detach().float().median()
+        return {**figures, "color": color, "depth": depth}
 
     def _decode(self, batch: list[Example]) -> Decoded:
         """Returns the Gaussians of all scenes of a batch."""

@@ -14,7 +14,12 @@ import torch
 
 from ...io.locks import process_lock
 from ...runtime import get_logger
-from ..checkpoints.files import first_step, remove_old, write_checkpoint
+from ..checkpoints.files import (
+    check_stage_before,
+    first_step,
+    remove_old,
+    write_checkpoint,
+)
 from ..checkpoints.snapshot import random_state, set_random_state
 from ..optim import OptimConfig, learning_rate
 from ..settings import LoopConfig
@@ -60,7 +65,7 @@ def train(
             from_main(lambda: held.enter_context(lock))
             start_trackers(accelerator, loop)
             torch.set_float32_matmul_precision("high" if loop.allow_tf32 else "highest")
-            from_main(task.prepare)
+            from_main(lambda: _prepare(task, loop))
             state = TrainingState(accelerator, task, loop, optim)
             return _Training(state, minutes).run(settings)
         finally:
@@ -68,6 +73,13 @@ def train(
             accelerator.free_memory()
             forget_processes()
             accelerator.end_training()
+
+
+def _prepare(task: Task[Any], loop: LoopConfig) -> None:
+    # Before data are made, which may take minutes.
+    if loop.resume is not None and loop.resume_dir is not None:
+        check_stage_before(Path(loop.resume_dir), Path(loop.output_dir))
+    task.prepare()
 
 
 class _Training:

@@ -204,6 +204,7 @@ class TokenizerTrainConfig:
     """A training run of the tokenizer.
 
     Attributes:
+        decoder_only: Keep the encoder of `loop.initial_weights`, so that its latents stay valid.
         planar: Run the network by `src/tokenizer/planar.py` instead of diffusers' own code.
         compile: Compile the step on CUDA, which takes about a minute at the start.
         compile_full_frames: Compile the step of whole frames too.
@@ -232,6 +233,7 @@ class TokenizerTrainConfig:
     augment: TokenizerAugmentConfig = field(default_factory=TokenizerAugmentConfig)
     loss: TokenizerLossConfig = field(default_factory=TokenizerLossConfig)
     guided: GuidedStartConfig = field(default_factory=GuidedStartConfig)
+    decoder_only: bool = False
     planar: bool = True
     compile: bool = True
     compile_full_frames: bool = False
@@ -243,6 +245,9 @@ class TokenizerTrainConfig:
         loop, share = self.loop, self.data.canvases.share
         if share and self.data.root is not None:
             raise InputError("data.canvases.share", share, "0 beside a data.root")
+        if self.decoder_only and loop.initial_weights is None:
+            expected = "the folder of a tokenizer: decoder_only keeps its encoder"
+            raise InputError("loop.initial_weights", None, expected)
         if not self.guided.enabled:
             return
         if loop.initial_weights is not None:

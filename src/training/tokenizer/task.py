@@ -126,6 +126,9 @@ class TokenizerTask:
         else:
             folder_clips(config.data)
         network, code = self._tokenizer().to(device).autoencoder, None
+        if config.decoder_only:
+            for part in (network.encoder, network.quant_conv):
+                part.requires_grad_(False)
         if config.guided.enabled:
             clips = self._open_source(rank()).spread(config.guided.clips).color
             code = guide_start(network, lambda: _videos(clips), config.network.latent_channels)
@@ -186,9 +189,17 @@ class TokenizerTask:
         save_tokenizer(self.measured(weights), folder)
 
     def measured(self, weights: Mapping[str, Tensor]) -> VideoTokenizer:
-        """Returns the tokenizer of these weights, with statistics measured on training clips."""
-        assert self._source is not None, "statistics before there are clips"
+        """Returns the tokenizer of these weights, with statistics measured on training clips.
+
+        A run that keeps the encoder keeps its statistics, too.
+        """
         tokenizer = self._tokenizer(weights).to(self.device)
+        first = self.config.loop.initial_weights
+        if self.config.decoder_only and first is not None:
+            kept = load_tokenizer(Path(first))
+            tokenizer.mean, tokenizer.std = kept.mean.to(self.device), kept.std.to(self.device)
+            return tokenizer
+        assert self._source is not None, "statistics before there are clips"
         clips = self._source.spread(self.config.data.statistics_clips).color
         with torch.no_grad():
             encode = partial(planar.encode, tokenizer.autoencoder)

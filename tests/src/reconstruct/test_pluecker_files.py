@@ -2,6 +2,8 @@
 
 import json
 import logging
+import subprocess
+import sys
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -21,6 +23,7 @@ from src.tokenizer.loading import load_statistics
 from src.tokenizer.planar import encode
 
 CPU = torch.device("cpu")
+REPOSITORY = Path(__file__).resolve().parents[3]
 MEGABYTE = 1 << 20
 
 
@@ -157,11 +160,26 @@ def test_a_second_run_encodes_no_cameras(
     assert calls == [4] and ply.read_bytes() == first
 
 
+def test_a_new_process_on_known_cameras_imports_no_tokenizer(
+    static_input: TinyInput, tmp_path: Path
+) -> None:
+    """Would catch seconds of imports, and weights on the GPU, that such a run does not need."""
+    given = (f"out_dir_inference={tmp_path}", "num_test_images=1", "output.finished=remake")
+    command = ["sample.py", *static_input.arguments(*given)]
+    blocker = (str(REPOSITORY / "tests/block_imports.py"), "diffusers,transformers,peft,scipy")
+    # Two processes: in this one other tests have chosen threads and precision of products.
+    for words in (command, [*blocker, *command]):
+        done = subprocess.run(
+            [sys.executable, *words], cwd=REPOSITORY, capture_output=True, text=True
+        )
+        assert done.returncode == 0, done.stderr
+
+
 def test_settings_and_cameras_are_those_of_the_run(static_input: TinyInput) -> None:
     """A key that misses the tokenizer's type, or cameras of another crop or reference."""
     config = static_input.configure(static_input.output)
     decoder = load_scene_decoder(config.weights, config.decoder, CPU)
-    made_by = encoding_settings(decoder, "digest")
+    made_by = encoding_settings(decoder, "digest", torch.float32)
     assert made_by["type"] == "torch.float32" and made_by["tokenizer"] == "digest"
     scenes = Scenes(config.scenes, load_statistics(Path(config.weights.tokenizer)))
     early, example = scenes.first.cameras(ExampleDraw(1)), scenes.first[1]

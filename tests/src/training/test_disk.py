@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
+from warm.python import warm_python
 
 from src.training.checkpoints.files import list_checkpoints
 
@@ -23,7 +24,7 @@ def command(folder: Path, steps: int) -> list[str]:
 def run(
     folder: Path, steps: int = 4, before: Callable[[], None] | None = None
 ) -> subprocess.CompletedProcess:
-    arguments = command(folder, steps)
+    arguments = [warm_python(), *command(folder, steps)[1:]]
     return subprocess.run(arguments, capture_output=True, text=True, timeout=120, preexec_fn=before)
 
 

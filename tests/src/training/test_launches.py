@@ -2,7 +2,7 @@
 
 import os
 import subprocess
-import sys
+from concurrent.futures import ThreadPoolExecutor
 from importlib.util import find_spec
 from pathlib import Path
 
@@ -10,6 +10,7 @@ import pytest
 import torch
 from linear_task import WEIGHTS
 from safetensors.torch import load_file
+from warm.python import warm_python
 
 from src.training.loop.journal import read_journal
 
@@ -54,7 +55,7 @@ def launch_program(
         launcher = ["-m", "accelerate.commands.accelerate_cli", "launch", "--config_file", config]
         launcher += ["--num_processes", str(processes)]
     return subprocess.run(
-        [sys.executable, *launcher, program, *arguments],
+        [warm_python(), *launcher, program, *arguments],
         env={**os.environ, "OMP_NUM_THREADS": "1", **(environment or {})},
         capture_output=True,
         text=True,
@@ -128,14 +129,29 @@ def optimizer_tensors(folder: Path) -> dict[tuple[str, str], torch.Tensor]:
     return {(name, key): value for name, part in state.items() for key, value in part.items()}
 
 
-@pytest.mark.parametrize("environment", [{}, SHARDED], ids=["replicated", "sharded"])
-def test_one_process_reads_and_writes_while_the_other_waits(
-    tmp_path: Path, environment: dict[str, str]
-) -> None:
+Runs = dict[str, list[subprocess.CompletedProcess]]
+
+
+@pytest.fixture(scope="module")
+def slow_runs(tmp_path_factory: pytest.TempPathFactory) -> Runs:
+    """Two runs of each kind; the kinds side by side, since their processes sleep most of it."""
+    root, kinds = tmp_path_factory.mktemp("slow"), {"replicated": {}, "sharded": SHARDED}
+
+    def runs(kind: str) -> list[subprocess.CompletedProcess]:
+        return [
+            launch_program(2, SLOW_PROGRAM, [root / kind, steps], kinds[kind])
+            for steps in ("2", "3")
+        ]
+
+    with ThreadPoolExecutor() as pool:
+        return dict(zip(kinds, pool.map(runs, kinds), strict=True))
+
+
+@pytest.mark.parametrize("kind", ["replicated", "sharded"])
+def test_one_process_reads_and_writes_while_the_other_waits(slow_runs: Runs, kind: str) -> None:
     """A state copied to the CPU in all processes, files read by all, a wait that times out."""
     heard = []
-    for steps in ("2", "3"):
-        done = launch_program(2, SLOW_PROGRAM, [tmp_path / "run", steps], environment)
+    for done in slow_runs[kind]:
         assert done.returncode == 0, done.stderr
         heard.append(sorted(done.stdout.splitlines()))
     held = ["process 0 holds 30 tensors", "process 0 writes", "process 1 holds 0 tensors"]

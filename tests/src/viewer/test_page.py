@@ -17,6 +17,7 @@ from pathlib import Path
 import pytest
 import torch
 from tiny_page import FRAMES, PATHS, write_tiny_page_scene
+from warm.python import warm_python
 
 from src.gaussians import Gaussians
 from src.io.ply import write_ply
@@ -169,7 +170,7 @@ def test_the_bundle_is_that_of_its_sources(tmp_path: Path) -> None:
 
 def call(*arguments: str | Path) -> subprocess.CompletedProcess[str]:
     """`scripts/view.py`, as a user calls it."""
-    line = [sys.executable, str(REPOSITORY / "scripts/view.py"), *map(str, arguments)]
+    line = [warm_python(), str(REPOSITORY / "scripts/view.py"), *map(str, arguments)]
     return subprocess.run(line, capture_output=True, text=True)
 
 

@@ -50,7 +50,7 @@ def test_outputs_and_gradients_are_those_of_diffusers_to_the_bit(
 
 
 def test_another_processor_of_attention_is_called() -> None:
-    """Would catch attention among the own tokens alone, where processes share them."""
+    """Would catch attention of whole sources, where memory is short."""
 
     class Doubled:
         def __init__(self, own: object) -> None:

@@ -4,12 +4,16 @@ import multiprocessing
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
+from typing import Any
 
+import jaxtyping
 import pytest
 import torch
 import torch.distributed as dist
 
 from cosmos_predict1.diffusion.conditioning.latents import Conditions
+from cosmos_predict1.diffusion.model.block import TransformerBlock
+from cosmos_predict1.diffusion.model.chunks import chunk_tokens
 from cosmos_predict1.diffusion.model.denoiser import guided
 from cosmos_predict1.diffusion.model.network import Gen3CTransformer
 from cosmos_predict1.diffusion.model.parallel import (
@@ -18,6 +22,8 @@ from cosmos_predict1.diffusion.model.parallel import (
     share_tokens,
     tokens_to_heads,
 )
+
+from .test_block import diffusers_block, inputs
 
 LEVELS = torch.tensor([0.4, -1.2])
 Part = Callable[[Gen3CTransformer, Conditions], torch.Tensor]
@@ -67,8 +73,14 @@ def exchanged(_network: Gen3CTransformer, _conditions: Conditions) -> torch.Tens
     return x
 
 
-def forward(network: Gen3CTransformer, conditions: Conditions) -> torch.Tensor:
+def forward(
+    network: Gen3CTransformer, conditions: Conditions, compiled: bool = False
+) -> torch.Tensor:
     network.token_share = share_tokens(network.transformer_blocks, group())
+    # The type checks of the tests cannot be compiled; this process ends with the test.
+    jaxtyping.config.update("jaxtyping_disable", compiled)
+    for block in network.transformer_blocks if compiled else ():
+        block.compile(backend="eager", dynamic=False)
     return network(noisy(), LEVELS, conditions)
 
 
@@ -91,16 +103,61 @@ def test_an_exchange_and_its_way_back(
     in_two_processes(tmp_path, exchanged, tiny_network, conditions)
 
 
+@pytest.mark.parametrize("kind", ["plain", "compiled", "fp8", "chunked"])
 def test_tokens_shared_by_two_processes(
-    tmp_path: Path, tiny_network: Gen3CTransformer, conditions: Conditions
+    tmp_path: Path, tiny_network: Gen3CTransformer, conditions: Conditions, kind: str
 ) -> None:
     """Positions or rotary tables of other tokens, attention to the own tokens alone."""
+    if kind == "fp8":
+        tiny_network.use_float8()
+    if kind == "chunked":
+        chunk_tokens(tiny_network, 5)
     with torch.inference_mode():
         wanted = tiny_network(noisy(), LEVELS, conditions)
-    outputs = in_two_processes(tmp_path, forward, tiny_network, conditions)
+    part = partial(forward, compiled=kind == "compiled")
+    outputs = in_two_processes(tmp_path, part, tiny_network, conditions)
     assert torch.equal(*outputs)
     error = torch.linalg.vector_norm(outputs[0] - wanted) / torch.linalg.vector_norm(wanted)
     assert error < 1e-5
+
+
+@pytest.mark.parametrize(
+    ("backend", "attention"),
+    [
+        ("torch", "exact"),
+        pytest.param("cuda", "exact", marks=pytest.mark.gpu),
+        pytest.param("cuda", "float8", marks=pytest.mark.gpu),
+    ],
+)
+def test_a_block_that_shares_tokens_computes_the_same_steps(
+    tmp_path: Path, backend: str, attention: str
+) -> None:
+    """Would catch norms, attention or 8-bit attention that a shared block computes otherwise."""
+    device = "cuda" if backend == "cuda" else "cpu"
+    torch.manual_seed(0)
+    block: Any = TransformerBlock(diffusers_block(2, 128, torch.bfloat16)).to(device)
+    block.backend, block.attention = backend, attention
+    *given, tables, position = inputs(1, 4100 if device == "cuda" else 90, 2, 128, torch.bfloat16)
+    cos, sin = (table.to(device) for table in tables)
+    # The kernels may overwrite what they are given.
+    at = position.to(device)
+
+    def call() -> torch.Tensor:
+        return block(*(part.to(device, copy=True) for part in given), (cos, sin), at)
+
+    dist.init_process_group(
+        "nccl" if device == "cuda" else "gloo",
+        init_method=f"file://{tmp_path / 'store'}",
+        rank=0,
+        world_size=1,
+    )
+    try:
+        with torch.inference_mode():
+            alone = call()
+            block.share_tokens(group())
+            assert torch.equal(call(), alone)
+    finally:
+        dist.destroy_process_group()
 
 
 def same_guidance(network: Gen3CTransformer, conditions: Conditions, weight: float) -> torch.Tensor:

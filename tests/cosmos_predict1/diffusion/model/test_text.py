@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 import torch
 from safetensors.torch import load_file, save_file
+from warm.python import warm_python
 
 from cosmos_predict1.diffusion.model.architecture import SamplingDefaults, TransformerConfig
 from cosmos_predict1.diffusion.model.t5 import T5Encoder, convert_t5
@@ -133,8 +134,12 @@ def test_a_missing_t5_names_three_ways(tmp_path: Path) -> None:
 def test_the_command_that_makes_them(linked: Path, tmp_path: Path) -> None:
     """Would catch a command that leaves an exit code of 0 where there is no T5."""
     script = Path(__file__).resolve().parents[4] / "scripts" / "make_text_embeddings.py"
-    for folder, code, words in ((linked, 0, "made"), (linked, 0, "there"), (tmp_path / "n", 1, "")):
-        command = [sys.executable, str(script), "--checkpoint_dir", str(folder)]
+    for python, folder, code, words in (
+        (sys.executable, linked, 0, "made"),
+        (warm_python(), linked, 0, "there"),
+        (warm_python(), tmp_path / "n", 1, ""),
+    ):
+        command = [python, str(script), "--checkpoint_dir", str(folder)]
         done = subprocess.run(command, capture_output=True, text=True)
         assert done.returncode == code and words in done.stdout, done.stderr
     assert "Traceback" not in done.stderr and "--what t5" in done.stderr

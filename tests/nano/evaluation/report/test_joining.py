@@ -2,12 +2,12 @@
 
 import json
 import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
 import pytest
 from PIL import Image
+from warm.python import warm_python
 
 from nano.evaluation.made import Settings
 from nano.evaluation.report.document import evaluation_blocks, sheets_block
@@ -46,7 +46,7 @@ def write(
 def join(*folders: Path, output: Path) -> subprocess.CompletedProcess[str]:
     """The command, with its output."""
     words = ["evaluate", "worlds", "--join", *folders, "--output", output]
-    return subprocess.run([sys.executable, NANO, *words], capture_output=True, text=True)
+    return subprocess.run([warm_python(), NANO, *words], capture_output=True, text=True)
 
 
 def change(folder: Path, **entries: Any) -> None:

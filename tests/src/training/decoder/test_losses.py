@@ -14,6 +14,7 @@ from src.training.decoder.losses import (
     depth_loss,
     normalise_depth,
     opacity_loss,
+    solid_loss,
 )
 
 
@@ -101,3 +102,28 @@ def test_negative_weights_are_refused() -> None:
     """Would catch a sign error in a config that turns a loss into a reward."""
     with pytest.raises(InputError, match="depth: got -1"):
         LossConfig(depth=-1.0)
+
+
+def test_faint_gaussians_are_pulled_alike_however_faint_they_are() -> None:
+    """Would catch a pull that vanishes where the sigmoid is flat: at faint Gaussians."""
+    raw = torch.tensor([-6.0, -4.0, 0.0, 6.0], requires_grad=True)
+    loss = solid_loss(raw.sigmoid())
+    torch.testing.assert_close(loss, -torch.nn.functional.logsigmoid(raw).mean())
+    loss.backward()
+    assert raw.grad is not None
+    # A step along the negative gradient: 1 - opacity, so the opaque ones rest.
+    torch.testing.assert_close(-4 * raw.grad, 1 - raw.sigmoid())
+    faintest = torch.zeros(2, requires_grad=True)
+    solid_loss(faintest).backward()
+    assert faintest.grad is not None and torch.isfinite(faintest.grad).all()
+
+
+def test_the_solid_term_has_its_weight() -> None:
+    """Would catch a setting without effect, or a term without opacities that is left out."""
+    color = torch.rand(1, 2, 3, 8, 8)
+    opacities = torch.full((1, 5), 0.1)
+    config = LossConfig(mse=0, lpips=0, depth=0, solid=0.5)
+    terms = decoder_loss(Supervision(color, None, opacities), Supervision(color), config)
+    torch.testing.assert_close(terms["loss"], 0.5 * -torch.tensor(0.1).log())
+    with pytest.raises(InputError, match="solid"):
+        decoder_loss(Supervision(color), Supervision(color), config)

@@ -12,6 +12,7 @@ import pytest
 import torch
 from safetensors.torch import load_file
 from torch import Tensor
+from warm.python import warm_python
 
 from nano.data.pools import PoolSource
 from nano.evaluation.figures.tokenizer import world_figures
@@ -97,7 +98,7 @@ def test_two_steps_by_train_py_give_weights_that_load(tmp_path: Path) -> None:
     assert (out / "validation" / "step-000002.png").is_file()
     target = tmp_path / "weights"
     script = ["scripts/nano.py", "export", "tokenizer", str(out), str(target), "--held-out", "1"]
-    done = subprocess.run([sys.executable, *script], capture_output=True, text=True)
+    done = subprocess.run([warm_python(), *script], capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
     assert json.loads(done.stdout)["average"] is True
     assert load_file(target / "encoder.safetensors")["quant_conv.bias"].dtype == torch.bfloat16
@@ -134,6 +135,25 @@ def test_exported_weights_are_the_average_with_its_statistics(tmp_path: Path) ->
     deviation = latent.std(dim=(0, 3, 4), unbiased=False)
     torch.testing.assert_close(tokenizer.mean, latent.mean(dim=(0, 3, 4)), rtol=1e-3, atol=0.05)
     assert ((tokenizer.std / deviation).log().abs() < 0.7).float().mean() > 0.8
+
+
+def test_a_decoder_alone_keeps_the_latents(tmp_path: Path) -> None:
+    """Latents or statistics that no longer fit what was trained on them, or a decoder at rest."""
+    first = tiny(tmp_path / "first", "loop.max_steps=2")
+    run(first)
+    export_tokenizer(first, tmp_path / "first", tmp_path / "start", torch.float32)
+    settings = ("decoder_only=true", f"loop.initial_weights={tmp_path / 'start'}")
+    config = tiny(tmp_path / "run", *settings, "loop.ema_decay=0.5", "optim.warmup_steps=0")
+    run(config)
+    export_tokenizer(config, tmp_path / "run", tmp_path / "out", torch.float32)
+    before, after = load_tokenizer(tmp_path / "start"), load_tokenizer(tmp_path / "out")
+    video = torch.rand(1, 3, 9, 24, 32) * 2 - 1
+    torch.testing.assert_close(after.encode(video), before.encode(video), rtol=1e-5, atol=1e-5)
+    assert torch.equal(after.mean, before.mean) and torch.equal(after.std, before.std)
+    latent = before.encode(video)
+    assert not torch.allclose(after.decode(latent), before.decode(latent))
+    with pytest.raises(InputError, match=r"loop\.initial_weights.*decoder_only keeps its encoder"):
+        tiny(tmp_path / "none", "decoder_only=true")
 
 
 def built(config: TokenizerTrainConfig) -> TokenizerObjective:

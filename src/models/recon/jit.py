@@ -22,8 +22,10 @@ def kernel(*variants: Variant, key: tuple[str, ...] = ()) -> Callable[[Callable[
     """Returns a decorator that makes a Triton kernel.
 
     Each variant is (block sizes, warps, pipeline stages); the first call chooses the fastest, for
-    each value of the arguments named in `key`.
-    Without variants the caller gives the block sizes.
+    each value of the arguments named in `key` and each type of the tensors that are arguments of
+    their own. Without variants the caller gives the block sizes.
+    Arguments that belong together are a NamedTuple, whose compile-time numbers the caller wraps in
+    `tl.constexpr`. A kernel's own annotations are plain names, which Triton 3.3 evaluates.
     """
 
     def compiled(function: Callable[..., None]) -> Any:

@@ -1,5 +1,7 @@
 """Triton kernels of the functions in `scan/seam.py`, one pass over memory each; no backward."""
 
+from typing import NamedTuple
+
 import torch
 from jaxtyping import Float
 from torch import Tensor
@@ -7,6 +9,22 @@ from torch import Tensor
 from .jit import kernel, tl
 
 CONV_ROWS, CONV_COLUMNS = 32, 128
+
+
+class Strided(NamedTuple):
+    """A tensor `[batch, length, channel]`, and how far its items and its tokens lie apart."""
+
+    data: tl.tensor
+    batch: tl.tensor
+    step: tl.tensor
+
+
+class ChannelFilter(NamedTuple):
+    """Weights, `[channel, 1, TAPS]`, and bias of a depthwise convolution."""
+
+    weight: tl.tensor
+    bias: tl.tensor
+    TAPS: tl.constexpr
 
 
 def causal_conv(
@@ -22,15 +40,11 @@ def causal_conv(
     grid = (-(-channels // CONV_COLUMNS), -(-length // CONV_ROWS), batch)
     with torch.cuda.device_of(sequence):
         _conv[grid](
-            sequence,
-            weight.contiguous(),
-            bias,
+            Strided(sequence, sequence.stride(0), sequence.stride(1)),
+            ChannelFilter(weight.contiguous(), bias, tl.constexpr(weight.shape[-1])),
             out,
             length,
             channels,
-            sequence.stride(0),
-            sequence.stride(1),
-            TAPS=weight.shape[-1],
             REVERSE=reverse,
             BLOCK_L=CONV_ROWS,
             BLOCK_C=CONV_COLUMNS,
@@ -54,13 +68,10 @@ def gated_norm(
     with torch.cuda.device_of(y):
         _norm[(length, batch)](
             y,
-            gate,
+            Strided(gate, gate.stride(0), gate.stride(1)),
             weight,
             out,
-            length,
             channels,
-            gate.stride(0),
-            gate.stride(1),
             eps,
             ADD=total is not None,
             BLOCK=block,
@@ -70,16 +81,12 @@ def gated_norm(
 
 
 @kernel()
-def _conv(  # noqa: PLR0913 (a kernel takes pointers, strides and sizes one by one)
-    sequence: tl.tensor,
-    weight: tl.tensor,
-    bias: tl.tensor,
+def _conv(
+    sequence: Strided,
+    taps: ChannelFilter,
     out: tl.tensor,
     length: tl.tensor,
     channels: tl.tensor,
-    batch_stride: tl.tensor,
-    step_stride: tl.tensor,
-    TAPS: tl.constexpr,
     REVERSE: tl.constexpr,
     BLOCK_L: tl.constexpr,
     BLOCK_C: tl.constexpr,
@@ -89,16 +96,16 @@ def _conv(  # noqa: PLR0913 (a kernel takes pointers, strides and sizes one by o
     step = tl.program_id(1).to(tl.int64) * BLOCK_L + tl.arange(0, BLOCK_L)
     batch = tl.program_id(2).to(tl.int64)
     known = channel < channels
-    sequence += batch * batch_stride
+    item = sequence.data + batch * sequence.batch
     result = tl.zeros([BLOCK_L, BLOCK_C], dtype=tl.float32)
-    result += tl.load(bias + channel, mask=known, other=0).to(tl.float32)[None, :]
-    for tap in tl.static_range(TAPS):
-        seen = step + (TAPS - 1 - tap) if REVERSE else step - (TAPS - 1 - tap)
+    result += tl.load(taps.bias + channel, mask=known, other=0).to(tl.float32)[None, :]
+    for tap in tl.static_range(taps.TAPS):
+        seen = step + (taps.TAPS - 1 - tap) if REVERSE else step - (taps.TAPS - 1 - tap)
         # Tokens outside the sequence count as zeros, as in a padded convolution.
         mask = ((seen >= 0) & (seen < length))[:, None] & known[None, :]
-        at = sequence + seen[:, None] * step_stride + channel[None, :]
-        factor = tl.load(weight + channel * TAPS + tap, mask=known, other=0).to(tl.float32)
-        result += tl.load(at, mask=mask, other=0).to(tl.float32) * factor[None, :]
+        at = item + seen[:, None] * sequence.step + channel[None, :]
+        factor = tl.load(taps.weight + channel * taps.TAPS + tap, mask=known, other=0)
+        result += tl.load(at, mask=mask, other=0).to(tl.float32) * factor.to(tl.float32)[None, :]
     result *= tl.sigmoid(result)
     at = out + (batch * length + step)[:, None] * channels + channel[None, :]
     mask = (step < length)[:, None] & known[None, :]
@@ -106,15 +113,12 @@ def _conv(  # noqa: PLR0913 (a kernel takes pointers, strides and sizes one by o
 
 
 @kernel()
-def _norm(  # noqa: PLR0913
+def _norm(
     y: tl.tensor,
-    gate: tl.tensor,
+    gate: Strided,
     weight: tl.tensor,
     out: tl.tensor,
-    length: tl.tensor,
     channels: tl.tensor,
-    gate_batch: tl.tensor,
-    gate_step: tl.tensor,
     eps: tl.tensor,
     ADD: tl.constexpr,
     BLOCK: tl.constexpr,
@@ -123,8 +127,8 @@ def _norm(  # noqa: PLR0913
     step, batch = tl.program_id(0).to(tl.int64), tl.program_id(1).to(tl.int64)
     channel = tl.arange(0, BLOCK)
     known = channel < channels
-    row = (batch * length + step) * channels + channel
-    at = gate + batch * gate_batch + step * gate_step + channel
+    row = (batch * tl.num_programs(0) + step) * channels + channel
+    at = gate.data + batch * gate.batch + step * gate.step + channel
     opened = tl.load(at, mask=known, other=0).to(tl.float32)
     value = tl.load(y + row, mask=known, other=0).to(tl.float32) * opened * tl.sigmoid(opened)
     value *= 1 / tl.sqrt(tl.sum(value * value) / channels + eps)

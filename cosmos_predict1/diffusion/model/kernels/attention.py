@@ -5,7 +5,6 @@ Heads are `[batch, token, head, channel]`. In 8 bits (after SageAttention, Zhang
 float8_e4m3fn, weights and values float8_e4m3fn or as given.
 """
 
-import math
 import time
 from typing import Literal
 
@@ -15,6 +14,7 @@ from jaxtyping import Float, Shaped
 from torch import Tensor
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
+from src.models.recon.jit import tl
 from src.runtime import get_logger
 
 from . import attention_kernels as kernels
@@ -104,15 +104,7 @@ def attend_8_bit(
             shape = (batch * heads, channels, groups * GROUP)
             values = torch.empty(shape, dtype=FLOAT8, device=value.device)
             kernels.quantise_values[(groups, heads, batch)](
-                value,
-                value_scale,
-                values,
-                length,
-                heads,
-                groups * GROUP,
-                D=channels,
-                GROUP=GROUP,
-                num_warps=8,
+                _with_sizes(value), value_scale, values, length, num_warps=8
             )
             value = values
         out = torch.empty_like(query)
@@ -120,18 +112,9 @@ def attend_8_bit(
             queries,
             keys,
             value,
-            query_scale,
-            key_scale,
-            value_scale,
-            out,
+            kernels.Scales(query_scale, key_scale, value_scale),
+            _with_sizes(out),
             length,
-            heads,
-            groups * GROUP,
-            math.log2(math.e) / math.sqrt(channels),
-            D=channels,
-            GROUP=GROUP,
-            EVEN=length % GROUP == 0,
-            VALUES_8=values_8,
         )
     return out
 
@@ -147,18 +130,18 @@ def _quantised(
     count = groups * GROUP if mean is None else groups
     scale = torch.empty(batch * heads, count, dtype=torch.float32, device=x.device)
     kernels.quantise_heads[(groups, heads, batch)](
-        x,
-        mean,
-        out,
-        scale,
-        length,
-        heads,
-        groups * GROUP,
-        D=channels,
-        GROUP=GROUP,
-        CENTRE=mean is not None,
-        BY_ROW=mean is None,
-        LARGEST=largest,
-        num_warps=8,
+        _with_sizes(x), mean, out, scale, length, BY_ROW=mean is None, LARGEST=largest, num_warps=8
     )
     return out, scale
+
+
+def _with_sizes(x: Heads) -> kernels.TokenHeads:
+    length, heads, channels = x.shape[1:]
+    return kernels.TokenHeads(
+        data=x,
+        heads=heads,
+        padded=-(-length // GROUP) * GROUP,
+        D=tl.constexpr(channels),
+        GROUP=tl.constexpr(GROUP),
+        EVEN=tl.constexpr(length % GROUP == 0),
+    )

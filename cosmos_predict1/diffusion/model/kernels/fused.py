@@ -4,8 +4,10 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from src.models.recon.jit import tl
+
 from .rows import FLOAT8, LARGEST, Float8Rows
-from .step_kernels import quantise_rows, residual_norm, rotated_heads
+from .step_kernels import Angles, Branch, Norm, quantise_rows, residual_norm, rotated_heads
 from .twin import NORM_EPSILON, Modulation, Rotary, Tokens
 
 
@@ -48,31 +50,29 @@ def _residual_norm(
     total = branch if branch is not None else tokens
     if branch is None and position is not None:
         total = torch.empty_like(tokens)
-    shift, factor = modulation or (None, None)
-    normed = scale = None
+    normed = scale = norm = None
     if modulation is not None:
+        shift, factor = modulation
         normed = torch.empty_like(tokens, dtype=FLOAT8 if eight_bit else None)
         scale = tokens.new_empty(batch, length, 1, dtype=torch.float32)
+        norm = Norm(
+            shift=shift,
+            factor=factor,
+            step=shift.stride(0),
+            eps=NORM_EPSILON,
+            out=normed,
+            scale=scale,
+            LARGEST=tl.constexpr(LARGEST if eight_bit else 0.0),
+        )
     with torch.cuda.device_of(tokens):
         residual_norm[(batch * length,)](
             tokens,
-            branch,
-            gate,
+            None if branch is None or gate is None else Branch(branch, gate, gate.stride(0)),
             position,
-            shift,
-            factor,
+            norm,
             total,
-            normed,
-            scale,
             length,
             width,
-            0 if gate is None else gate.stride(0),
-            0 if shift is None else shift.stride(0),
-            NORM_EPSILON,
-            ADD=branch is not None,
-            PLACE=position is not None,
-            NORM=modulation is not None,
-            LARGEST=LARGEST if eight_bit else 0.0,
             BLOCK=_block(width),
             num_warps=8,
         )
@@ -89,17 +89,13 @@ def normed_heads(
     """Computes `twin.normed_heads`; overwrites `x`."""
     batch, length, heads, channels = x.shape
     assert x.is_contiguous(), f"strides {x.stride()}"
-    cos, sin = rotary or (None, None)
     with torch.cuda.device_of(x):
         rotated_heads[(batch * length,)](
             x,
             weight,
-            cos,
-            sin,
-            length,
+            None if rotary is None else Angles(rotary[0], rotary[1], length),
             heads,
             NORM_EPSILON,
-            ROTATE=rotary is not None,
             HALF=channels // 2,
             BLOCK_HEADS=_block(heads),
             BLOCK_HALF=_block(channels // 2),

@@ -5,6 +5,8 @@ and the outputs. All heads share keys and queries, whose products one matrix pro
 `t` and `s` are steps of a chunk (`t` sees `s`), `p` a head's channels, `n` the state's.
 """
 
+from typing import NamedTuple
+
 import torch
 import torch.nn.functional as F
 from jaxtyping import Float
@@ -14,6 +16,39 @@ from ..jit import kernel, tl
 from .twin import into_chunks
 
 CHUNK = 256
+
+
+class HeadInputs(NamedTuple):
+    """Inputs of the heads: values `x`, whose rows start `x_step` apart, and weights of the skip.
+
+    `weight` and `reach`, the running sum of the decay, are `[batch, head, chunk, step]`.
+    """
+
+    x: tl.tensor
+    x_step: tl.tensor
+    weight: tl.tensor
+    reach: tl.tensor
+    skip: tl.tensor
+
+
+class SharedRows(NamedTuple):
+    """Keys or queries, which all heads share; rows start `step` apart."""
+
+    data: tl.tensor
+    step: tl.tensor
+
+
+class ScanSizes(NamedTuple):
+    """Sizes of a scan: `H` heads of `P` channels, a state of `N` and chunks of `Q` steps."""
+
+    length: tl.tensor
+    chunks: tl.tensor
+    H: tl.constexpr
+    P: tl.constexpr
+    N: tl.constexpr
+    Q: tl.constexpr
+    REVERSE: tl.constexpr
+    PRECISION: tl.constexpr
 
 
 def chunk_scan(
@@ -41,41 +76,28 @@ def chunk_scan(
     # TF32 keeps only 10 bits of float32; for bfloat16 the choice changes nothing.
     precision = "ieee" if x.dtype == torch.float32 else "tf32"
 
-    sizes = {"H": heads, "P": width, "N": state, "Q": chunk, "REVERSE": reverse}
+    inputs = HeadInputs(x=x, x_step=x.stride(1), weight=weight, reach=reach, skip=skip)
+    sizes = ScanSizes(
+        length=length,
+        chunks=chunks,
+        H=tl.constexpr(heads),
+        P=tl.constexpr(width),
+        N=tl.constexpr(state),
+        Q=tl.constexpr(chunk),
+        REVERSE=tl.constexpr(reverse),
+        PRECISION=tl.constexpr(precision),
+    )
     states = torch.empty(batch, chunks, heads, width, state, dtype=x.dtype, device=x.device)
     y = torch.empty(batch, length, heads, width, dtype=x.dtype, device=x.device)
     with torch.cuda.device_of(x):
         _states[lambda meta: (heads * state // meta["BLOCK_N"], chunks, batch)](
-            x,
-            weight,
-            reach,
-            keys,
-            states,
-            length,
-            chunks,
-            x.stride(1),
-            keys.stride(1),
-            **sizes,
-            PRECISION=precision,
+            inputs, SharedRows(keys, keys.stride(1)), states, sizes
         )
         _entering[(width * state // 256, heads, batch)](
-            states, reach, chunks, **sizes, BLOCK=256, num_warps=1
+            states, reach, sizes, BLOCK=256, num_warps=1
         )
         _outputs[lambda meta: (heads * chunk // meta["BLOCK_T"], chunks, batch)](
-            x,
-            weight,
-            reach,
-            queries,
-            scores,
-            states,
-            skip,
-            y,
-            length,
-            chunks,
-            x.stride(1),
-            queries.stride(1),
-            **sizes,
-            PRECISION=precision,
+            inputs, SharedRows(queries, queries.stride(1)), scores, states, y, sizes
         )
     return y, states
 
@@ -100,76 +122,59 @@ def _by_head(
     ({"BLOCK_N": 256, "BLOCK_S": 32}, 4, 3),
     ({"BLOCK_N": 256, "BLOCK_S": 64}, 8, 3),
 )
-def _states(  # noqa: PLR0913 (a kernel takes pointers, strides and sizes one by one)
-    x: tl.tensor,
-    weight: tl.tensor,
-    reach: tl.tensor,
-    keys: tl.tensor,
+def _states(
+    inputs: HeadInputs,
+    keys: SharedRows,
     states: tl.tensor,
-    length: tl.tensor,
-    chunks: tl.tensor,
-    x_step: tl.tensor,
-    key_step: tl.tensor,
-    H: tl.constexpr,
-    P: tl.constexpr,
-    N: tl.constexpr,
-    Q: tl.constexpr,
-    REVERSE: tl.constexpr,
-    PRECISION: tl.constexpr,
+    sizes: ScanSizes,
     BLOCK_N: tl.constexpr,
     BLOCK_S: tl.constexpr,
 ) -> None:
     """Computes the contribution of each chunk to the state at the edge where the scan leaves it."""
     # Heads are neighbours in the grid, so that their shared keys come from the cache.
-    head, block = tl.program_id(0) % H, tl.program_id(0) // H
+    head, block = tl.program_id(0) % sizes.H, tl.program_id(0) // sizes.H
     # 64 bits: offsets into long sequences exceed 2^31.
     chunk, batch = tl.program_id(1).to(tl.int64), tl.program_id(2).to(tl.int64)
-    p, n = tl.arange(0, P), block * BLOCK_N + tl.arange(0, BLOCK_N)
-    row = ((batch * H + head) * chunks + chunk) * Q
-    x += (batch * length + chunk * Q) * x_step + head * P
-    keys += (batch * length + chunk * Q) * key_step
+    p, n = tl.arange(0, sizes.P), block * BLOCK_N + tl.arange(0, BLOCK_N)
+    row = ((batch * sizes.H + head) * sizes.chunks + chunk) * sizes.Q
+    first = batch * sizes.length + chunk * sizes.Q
+    x = inputs.x + (first * inputs.x_step + head * sizes.P)
+    rows = keys.data + first * keys.step
     # The running sum ends with the decay through the whole chunk.
-    total = tl.load(reach + row + (0 if REVERSE else Q - 1))
-    added = tl.zeros([P, BLOCK_N], dtype=tl.float32)
-    for start in range(0, Q, BLOCK_S):
+    total = tl.load(inputs.reach + row + (0 if sizes.REVERSE else sizes.Q - 1))
+    added = tl.zeros([sizes.P, BLOCK_N], dtype=tl.float32)
+    for start in range(0, sizes.Q, BLOCK_S):
         s = start + tl.arange(0, BLOCK_S)
         # `weight` and `reach` are padded to whole chunks, the sequences are not.
-        inside = chunk * Q + s < length
-        factor = tl.load(weight + row + s) * tl.exp(total - tl.load(reach + row + s))
-        value = tl.load(x + s[None, :] * x_step + p[:, None], mask=inside[None, :], other=0)
-        key = tl.load(keys + s[:, None] * key_step + n[None, :], mask=inside[:, None], other=0)
+        inside = chunk * sizes.Q + s < sizes.length
+        factor = tl.load(inputs.weight + row + s) * tl.exp(total - tl.load(inputs.reach + row + s))
+        value = tl.load(x + s[None, :] * inputs.x_step + p[:, None], mask=inside[None, :], other=0)
+        key = tl.load(rows + s[:, None] * keys.step + n[None, :], mask=inside[:, None], other=0)
         value = (value * factor[None, :]).to(key.dtype)
-        added = tl.dot(value, key, added, input_precision=PRECISION)
-    out = states + ((batch * chunks + chunk) * H + head) * P * N
-    tl.store(out + p[:, None] * N + n[None, :], added.to(states.dtype.element_ty))
+        added = tl.dot(value, key, added, input_precision=sizes.PRECISION)
+    out = states + ((batch * sizes.chunks + chunk) * sizes.H + head) * sizes.P * sizes.N
+    tl.store(out + p[:, None] * sizes.N + n[None, :], added.to(states.dtype.element_ty))
 
 
 @kernel()
-def _entering(  # noqa: PLR0913
-    states: tl.tensor,
-    reach: tl.tensor,
-    chunks: tl.tensor,
-    H: tl.constexpr,
-    P: tl.constexpr,
-    N: tl.constexpr,
-    Q: tl.constexpr,
-    REVERSE: tl.constexpr,
-    BLOCK: tl.constexpr,
-) -> None:
+def _entering(states: tl.tensor, reach: tl.tensor, sizes: ScanSizes, BLOCK: tl.constexpr) -> None:
     """Replaces the contributions of the chunks by the states that enter them."""
     head, batch = tl.program_id(1), tl.program_id(2).to(tl.int64)
-    first = chunks - 1 if REVERSE else 0
-    step: tl.constexpr = -H * P * N if REVERSE else H * P * N
-    way_step: tl.constexpr = -Q if REVERSE else Q
-    at = states + ((batch * chunks + first) * H + head) * P * N
+    first = sizes.chunks - 1 if sizes.REVERSE else 0
+    chunk_size: tl.constexpr = sizes.H * sizes.P * sizes.N
+    step: tl.constexpr = -chunk_size if sizes.REVERSE else chunk_size
+    way_step: tl.constexpr = -sizes.Q if sizes.REVERSE else sizes.Q
+    at = states + ((batch * sizes.chunks + first) * sizes.H + head) * sizes.P * sizes.N
     at += tl.program_id(0) * BLOCK + tl.arange(0, BLOCK)
-    way = reach + ((batch * H + head) * chunks + first) * Q + (0 if REVERSE else Q - 1)
+    way = reach + ((batch * sizes.H + head) * sizes.chunks + first) * sizes.Q
+    way += 0 if sizes.REVERSE else sizes.Q - 1
     kind = states.dtype.element_ty
     # The state stays in float32 and only stored copies are rounded, so errors don't add up.
     state = tl.zeros([BLOCK], dtype=tl.float32)
-    for start in range(0, chunks, 4):
+    for start in range(0, sizes.chunks, 4):
         # Four loads run at once: one alone would wait for the memory.
-        in1, in2, in3 = start + 1 < chunks, start + 2 < chunks, start + 3 < chunks
+        in1, in2 = start + 1 < sizes.chunks, start + 2 < sizes.chunks
+        in3 = start + 3 < sizes.chunks
         added0 = tl.load(at)
         added1 = tl.load(at + step, mask=in1, other=0)
         added2 = tl.load(at + 2 * step, mask=in2, other=0)
@@ -191,67 +196,56 @@ def _entering(  # noqa: PLR0913
 
 
 @kernel(
-    ({"BLOCK_T": 128, "BLOCK_S": 32, "BLOCK_N": 64}, 4, 3),
-    ({"BLOCK_T": 128, "BLOCK_S": 64, "BLOCK_N": 64}, 8, 3),
-    ({"BLOCK_T": 64, "BLOCK_S": 64, "BLOCK_N": 64}, 4, 3),
+    ({"BLOCK_T": 128, "BLOCK_S": 32}, 4, 3),
+    ({"BLOCK_T": 128, "BLOCK_S": 64}, 8, 3),
+    ({"BLOCK_T": 64, "BLOCK_S": 64}, 4, 3),
 )
-def _outputs(  # noqa: PLR0913
-    x: tl.tensor,
-    weight: tl.tensor,
-    reach: tl.tensor,
-    queries: tl.tensor,
+def _outputs(
+    inputs: HeadInputs,
+    queries: SharedRows,
     scores: tl.tensor,
     states: tl.tensor,
-    skip: tl.tensor,
     y: tl.tensor,
-    length: tl.tensor,
-    chunks: tl.tensor,
-    x_step: tl.tensor,
-    query_step: tl.tensor,
-    H: tl.constexpr,
-    P: tl.constexpr,
-    N: tl.constexpr,
-    Q: tl.constexpr,
-    REVERSE: tl.constexpr,
-    PRECISION: tl.constexpr,
+    sizes: ScanSizes,
     BLOCK_T: tl.constexpr,
     BLOCK_S: tl.constexpr,
-    BLOCK_N: tl.constexpr,
 ) -> None:
     """Computes outputs of a chunk from the state that enters it and from its own steps."""
-    head, block = tl.program_id(0) % H, tl.program_id(0) // H
+    head, block = tl.program_id(0) % sizes.H, tl.program_id(0) // sizes.H
     chunk, batch = tl.program_id(1).to(tl.int64), tl.program_id(2).to(tl.int64)
-    t, p = block * BLOCK_T + tl.arange(0, BLOCK_T), tl.arange(0, P)
-    inside = (chunk * Q + t < length)[:, None]
-    row = ((batch * H + head) * chunks + chunk) * Q
-    x += (batch * length + chunk * Q) * x_step + head * P
-    queries += (batch * length + chunk * Q) * query_step
-    states += ((batch * chunks + chunk) * H + head) * P * N
-    scores += (batch * chunks + chunk) * Q * Q
+    t, p = block * BLOCK_T + tl.arange(0, BLOCK_T), tl.arange(0, sizes.P)
+    inside = (chunk * sizes.Q + t < sizes.length)[:, None]
+    row = ((batch * sizes.H + head) * sizes.chunks + chunk) * sizes.Q
+    first = batch * sizes.length + chunk * sizes.Q
+    x = inputs.x + (first * inputs.x_step + head * sizes.P)
+    rows = queries.data + first * queries.step
+    states += ((batch * sizes.chunks + chunk) * sizes.H + head) * sizes.P * sizes.N
+    scores += (batch * sizes.chunks + chunk) * sizes.Q * sizes.Q
 
-    result = tl.zeros([BLOCK_T, P], dtype=tl.float32)
-    for start in range(0, N, BLOCK_N):
+    result = tl.zeros([BLOCK_T, sizes.P], dtype=tl.float32)
+    BLOCK_N: tl.constexpr = 64
+    for start in range(0, sizes.N, BLOCK_N):
         n = start + tl.arange(0, BLOCK_N)
-        query = tl.load(queries + t[:, None] * query_step + n[None, :], mask=inside, other=0)
-        state = tl.load(states + p[None, :] * N + n[:, None])
-        result = tl.dot(query, state, result, input_precision=PRECISION)
-    way_t = tl.load(reach + row + t)
+        query = tl.load(rows + t[:, None] * queries.step + n[None, :], mask=inside, other=0)
+        state = tl.load(states + p[None, :] * sizes.N + n[:, None])
+        result = tl.dot(query, state, result, input_precision=sizes.PRECISION)
+    way_t = tl.load(inputs.reach + row + t)
     result *= tl.exp(way_t)[:, None]
 
     # Steps that this block does not see are left out: half of all pairs.
-    first = block * BLOCK_T if REVERSE else 0
-    last = Q if REVERSE else (block + 1) * BLOCK_T
-    for start in range(first, last, BLOCK_S):
+    start_s = block * BLOCK_T if sizes.REVERSE else 0
+    end_s = sizes.Q if sizes.REVERSE else (block + 1) * BLOCK_T
+    for start in range(start_s, end_s, BLOCK_S):
         s = start + tl.arange(0, BLOCK_S)
-        way_s, factor = tl.load(reach + row + s), tl.load(weight + row + s)
-        seen = s[None, :] >= t[:, None] if REVERSE else s[None, :] <= t[:, None]
+        way_s, factor = tl.load(inputs.reach + row + s), tl.load(inputs.weight + row + s)
+        seen = s[None, :] >= t[:, None] if sizes.REVERSE else s[None, :] <= t[:, None]
         # Masked before the exponential, which would overflow in the other half.
         way = tl.where(seen, way_t[:, None] - way_s[None, :], float("-inf"))
-        pair = tl.load(scores + t[:, None] * Q + s[None, :]) * tl.exp(way) * factor[None, :]
-        here = (chunk * Q + s < length)[:, None]
-        value = tl.load(x + s[:, None] * x_step + p[None, :], mask=here, other=0)
-        result = tl.dot(pair.to(value.dtype), value, result, input_precision=PRECISION)
-    value = tl.load(x + t[:, None] * x_step + p[None, :], mask=inside, other=0)
-    result += tl.load(skip + head) * value
-    at = y + ((batch * length + chunk * Q + t[:, None]) * H + head) * P + p[None, :]
+        pair = tl.load(scores + t[:, None] * sizes.Q + s[None, :]) * tl.exp(way) * factor[None, :]
+        here = (chunk * sizes.Q + s < sizes.length)[:, None]
+        value = tl.load(x + s[:, None] * inputs.x_step + p[None, :], mask=here, other=0)
+        result = tl.dot(pair.to(value.dtype), value, result, input_precision=sizes.PRECISION)
+    value = tl.load(x + t[:, None] * inputs.x_step + p[None, :], mask=inside, other=0)
+    result += tl.load(inputs.skip + head) * value
+    at = y + ((first + t[:, None]) * sizes.H + head) * sizes.P + p[None, :]
     tl.store(at, result.to(y.dtype.element_ty), mask=inside)

@@ -22,6 +22,8 @@ from torch import Tensor
 TIME, HEIGHT, WIDTH = 1, 2, 3
 # Frames of a latent frame; the first one has one.
 FRAMES = 8
+# PyTorch's attention on CUDA takes no more sequences in one call: the limit of a launch grid.
+MAX_SEQUENCES = 65535
 
 
 @dataclass
@@ -213,13 +215,19 @@ def _attended(
     part: Any, rows: Float[Tensor, "sequence token c"], causal: bool
 ) -> Float[Tensor, "sequence token c"]:
     heads = part.num_attention_heads
-    q, k, v = (
+    parts = (
         F.linear(rows, layer.weight[:, :, 0, 0, 0], layer.bias)
         .unflatten(2, (heads, -1))
         .transpose(1, 2)
+        .split(MAX_SEQUENCES)
         for layer in (part.to_q, part.to_k, part.to_v)
     )
-    mixed = F.scaled_dot_product_attention(q, k, v, is_causal=causal).transpose(1, 2).flatten(2)
+    mixed = torch.cat(
+        [
+            F.scaled_dot_product_attention(q, k, v, is_causal=causal).transpose(1, 2).flatten(2)
+            for q, k, v in zip(*parts, strict=True)
+        ]
+    )
     return F.linear(mixed, part.to_out[0].weight[:, :, 0, 0, 0], part.to_out[0].bias)
 
 

@@ -67,6 +67,27 @@ def test_wavelets_are_inverted_exactly() -> None:
     torch.testing.assert_close(planar.synthesise(bands, 4), video)
 
 
+def test_many_pixels_attend_in_several_calls(
+    autoencoder: nn.Module, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Pixels of one call that see those of another, or lose their order."""
+    video = torch.rand(2, 3, 17, 16, 24) * 2 - 1
+    expected = planar.encode(autoencoder, video)
+    monkeypatch.setattr(planar, "MAX_SEQUENCES", 5)
+    torch.testing.assert_close(planar.encode(autoencoder, video), expected)
+
+
+@pytest.mark.gpu
+@torch.no_grad()
+def test_more_pixels_than_a_launch_takes(autoencoder: nn.Module) -> None:
+    """Many clips at once, each of whose pixels attends to its own past: `invalid argument`."""
+    network = autoencoder.to("cuda")
+    video = torch.rand(40, 3, 9, 256, 448, device="cuda") * 2 - 1
+    found = planar.encode(network, video)
+    torch.testing.assert_close(found[-1:], planar.encode(network, video[-1:]), rtol=1e-3, atol=1e-3)
+    network.to("cpu")
+
+
 @pytest.mark.gpu
 def test_bfloat16_on_the_gpu_is_near(autoencoder: nn.Module) -> None:
     """A part that autocast or channels-last kernels get wrong."""

@@ -53,6 +53,10 @@ class Targets:
         """Returns the targets on another device."""
         return _moved(self, device)
 
+    def pin_memory(self) -> "Targets":
+        """Returns the targets in page-locked memory, from where a GPU copies by itself."""
+        return _pinned(self)
+
 
 @dataclass(frozen=True)
 class Example:
@@ -94,12 +98,28 @@ class Example:
         """Returns the example on another device."""
         return _moved(self, device)
 
+    def pin_memory(self) -> "Example":
+        """Returns the example with its pictures and latents in page-locked memory."""
+        return _pinned(self)
+
 
 def _moved(part: Part, device: torch.device | str) -> Part:
+    """Returns the part on another device; a GPU may still copy what is page-locked."""
     values = {field.name: getattr(part, field.name) for field in fields(part)}
-    movable = (Tensor, Cameras, Targets)
-    moved = {name: v.to(device) for name, v in values.items() if isinstance(v, movable)}
+    # The host must not read before a copy to it has ended.
+    beside = torch.device(device).type != "cpu"
+    moved = {
+        name: v.to(device, non_blocking=beside) if isinstance(v, Tensor) else v.to(device)
+        for name, v in values.items()
+        if isinstance(v, Tensor | Cameras | Targets)
+    }
     return replace(part, **moved)
+
+
+def _pinned(part: Part) -> Part:
+    values = {field.name: getattr(part, field.name) for field in fields(part)}
+    pinned = {name: v.pin_memory() for name, v in values.items() if isinstance(v, Tensor | Targets)}
+    return replace(part, **pinned)
 
 
 def assemble(

@@ -88,6 +88,8 @@ class ExampleLoader:
             num_workers=self.num_workers,
             collate_fn=list,
             worker_init_fn=_begin_worker,
+            # A thread of torch takes the batches from the workers while the GPU works.
+            pin_memory=torch.cuda.is_available(),
             generator=torch.Generator().manual_seed(self.dataset.reading.seed),
         )
         for results in loader:

@@ -179,7 +179,7 @@ class SceneDecoder:
         if tuple(latents.shape) != expected:
             wanted = f"{expected} for {frames} frames of {cameras.height}x{cameras.width} pixels"
             raise InputError(f"latents of scene {example.key!r}", tuple(latents.shape), wanted)
-        return latents.to(self.device, self.dtype).transpose(1, 2)
+        return latents.to(self.device, self.dtype, non_blocking=True).transpose(1, 2)
 
     def _time_encoder(self, size: tuple[int, int]) -> TimeEncoder:
         if size not in self._time_encoders:

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 
 from src.models.data.dataset import ClipDataset
 from src.models.data.loader import ExampleLoader, scene_batches
@@ -76,6 +77,26 @@ def test_workers_change_nothing(static_clips: Any, statistics: LatentStatistics)
     assert workers.position == 4
     resumed = ExampleLoader(dataset, 2, num_workers=1, position=workers.position)
     assert [told(batch) for batch in islice(resumed, 2)] == expected[4:]
+
+
+@pytest.mark.gpu
+def test_batches_wait_in_page_locked_memory(
+    static_clips: Any, statistics: LatentStatistics
+) -> None:
+    """Copies that stop the host, and pictures that are still on their way when they are used."""
+    dataset = build(static_clips.root, statistics)
+    for workers in (0, 2):
+        batch = next(iter(ExampleLoader(dataset, 2, num_workers=workers)))
+        for example, expected in zip(batch, next(iter(scene_batches(2, 2, seed=42))), strict=True):
+            read = dataset[expected]
+            pairs = [(example.latents, read.latents), (example.targets.color, read.targets.color)]
+            moved = example.to("cuda")
+            pairs += [(moved.latents, read.latents), (moved.targets.depth, read.targets.depth)]
+            for found, wanted in pairs:
+                assert found is not None and wanted is not None
+                assert found.is_cuda or found.is_pinned()
+                assert torch.equal(found.cpu(), wanted)
+            assert torch.equal(moved.to("cpu").targets.frame, read.targets.frame)
 
 
 def test_a_loader_goes_on_where_it_stopped(static_clips: Any, statistics: LatentStatistics) -> None:

@@ -61,7 +61,7 @@ STREAMED_GIB = 13.5
 WEIGHT_SUFFIXES = (".safetensors", ".pt", ".pth", ".bin", ".jit")
 
 
-class Finding(NamedTuple):
+class Verdict(NamedTuple):
     """One requirement: `state` is found, missing, too old, too new or low."""
 
     name: str
@@ -96,7 +96,7 @@ def judge(version: str, bounds: str) -> str:
     return "found"
 
 
-def check_package(requirement: str, lost: str, core: bool = False) -> Finding:
+def check_package(requirement: str, lost: str, core: bool = False) -> Verdict:
     """Judges the installed version of a requirement as pyproject.toml writes it."""
     match = re.fullmatch(r"([\w.-]+)(?:\[[\w,-]+\])?([^\[\];]*)", requirement)
     if match is None:
@@ -106,14 +106,14 @@ def check_package(requirement: str, lost: str, core: bool = False) -> Finding:
     try:
         version = importlib.metadata.version(name)
     except importlib.metadata.PackageNotFoundError:
-        return Finding(name, "missing", needed, lost, core)
-    return Finding(name, judge(version, bounds), f"{version} {needed}", lost, core)
+        return Verdict(name, "missing", needed, lost, core)
+    return Verdict(name, judge(version, bounds), f"{version} {needed}", lost, core)
 
 
-def check_packages(project: dict) -> list[Finding]:
+def check_packages(project: dict) -> list[Verdict]:
     """Judges python, the core dependencies and every extra of pyproject's `project` table."""
     version, bounds = sys.version.split()[0], project["requires-python"]
-    findings = [Finding("python", judge(version, bounds), f"{version} ({bounds})", "all", True)]
+    findings = [Verdict("python", judge(version, bounds), f"{version} ({bounds})", "all", True)]
     groups = {"": project["dependencies"], **project["optional-dependencies"]}
     for extra, requirements in groups.items():
         for requirement in requirements:
@@ -123,7 +123,7 @@ def check_packages(project: dict) -> list[Finding]:
     return findings
 
 
-def check_cuda() -> list[Finding]:
+def check_cuda() -> list[Verdict]:
     """Looks for a GPU with its driver, a torch that can use it, and compilers of kernels."""
     from quickstarts.machine import find_compiler, query_gpus
 
@@ -144,12 +144,12 @@ def check_cuda() -> list[Finding]:
         ),
     }
     return [
-        Finding(name, "found" if version else "missing", version or "", lost)
+        Verdict(name, "found" if version else "missing", version or "", lost)
         for name, (version, lost) in found.items()
     ] + [check_package("triton", "the fast Mamba-2 scan (the torch twin scans, slowly)")]
 
 
-def check_weights(repository: Path) -> list[Finding]:
+def check_weights(repository: Path) -> list[Verdict]:
     """Looks for weights in their folders; a model card alone counts as missing."""
     findings = []
     for folders, lost in WEIGHTS.items():
@@ -157,11 +157,11 @@ def check_weights(repository: Path) -> list[Finding]:
         files = [path for path in paths if path.suffix in WEIGHT_SUFFIXES and path.is_file()]
         size = sum(path.stat().st_size for path in files)
         text = f"{len(files)} files, {size / GIB:.2f} GiB" if files else ""
-        findings.append(Finding(folders[0], "found" if files else "missing", text, lost))
+        findings.append(Verdict(folders[0], "found" if files else "missing", text, lost))
     return findings
 
 
-def check_room(repository: Path) -> list[Finding]:
+def check_room(repository: Path) -> list[Verdict]:
     """Judges free disk space and memory (GiB)."""
     from downloads.catalogue import DEFAULT, gigabytes
     from quickstarts.machine import total_memory
@@ -176,11 +176,11 @@ def check_room(repository: Path) -> list[Finding]:
     findings = []
     for name, have, need, lost in rows:
         text = f"{have:.0f} GiB ({need:.0f} needed)"
-        findings.append(Finding(name, "found" if have >= need else "low", text, lost))
+        findings.append(Verdict(name, "found" if have >= need else "low", text, lost))
     return findings
 
 
-def exit_code(findings: list[Finding]) -> int:
+def exit_code(findings: list[Verdict]) -> int:
     """Returns 1 if a core requirement is not met, else 0."""
     return int(any(finding.core and finding.state != "found" for finding in findings))
 
@@ -198,7 +198,7 @@ def main() -> int:
         *check_packages(project),
         *check_cuda(),
         # No requirement of the project: scripts/setup.sh installs it.
-        Finding("moge", moge, "", "the published depth of pictures (README, section Depth)"),
+        Verdict("moge", moge, "", "the published depth of pictures (README, section Depth)"),
         *check_weights(REPOSITORY),
         *check_room(REPOSITORY),
     ]
@@ -209,7 +209,7 @@ def main() -> int:
 if __name__ == "__main__":
     if importlib.util.find_spec("tomllib") is None:
         # The modules below need it too.
-        print(Finding("python", "too old", f"{sys.version.split()[0]} (>=3.11)", "all", True))
+        print(Verdict("python", "too old", f"{sys.version.split()[0]} (>=3.11)", "all", True))
         sys.exit(1)
     from src.entry import run_entry
 

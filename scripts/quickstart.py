@@ -40,7 +40,7 @@ def main() -> int:
 
     request = parse_request(sys.argv[1:], __doc__ or "")
 
-    from quickstarts.commands import Children, Stopped
+    from quickstarts.commands import Children, Terminated
     from quickstarts.run import make_scenes
 
     from src.runtime import InputError
@@ -51,7 +51,7 @@ def main() -> int:
     except InputError as error:
         print(f"quickstart: {error}", file=sys.stderr)
         return 2
-    except Stopped as stop:
+    except Terminated as stop:
         print(f"quickstart: {stop}", file=sys.stderr)
         return 128 + stop.number
 

@@ -19,7 +19,7 @@ SIZE = (96, 160)
 
 
 @dataclass(frozen=True)
-class World:
+class CapturedWorld:
     """A film of a world with exact depth; the first frame, at the origin, is the input."""
 
     pool: PooledClips

@@ -19,7 +19,7 @@ from http.server import ThreadingHTTPServer
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 
-from local_hub_answers import Answer, Request
+from local_hub_answers import Answer, SeenRequest
 
 if TYPE_CHECKING:
     import pytest
@@ -79,7 +79,7 @@ class LocalHub:
     models: Mapping[str, Path]
     datasets: Mapping[str, Path] = field(default_factory=dict)
     plain: Mapping[str, Path] = field(default_factory=dict)
-    requests: list[Request] = field(default_factory=list)
+    requests: list[SeenRequest] = field(default_factory=list)
 
     def __enter__(self) -> Self:
         self._faults: dict[tuple[str, str], Fault] = {}
@@ -176,7 +176,7 @@ class LocalHub:
         self._faults.clear()
         self.requests.clear()
 
-    def sent(self, name: str) -> list[Request]:
+    def sent(self, name: str) -> list[SeenRequest]:
         """The requests for the content of a file that sent some of it."""
         return [
             request for request in self.requests if request.sent and request.path.endswith(name)

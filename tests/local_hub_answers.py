@@ -25,7 +25,7 @@ ROUTES = {
 
 
 @dataclass
-class Request:
+class SeenRequest:
     """What was asked, and the answer: its status and the bytes of a file that were sent."""
 
     method: str
@@ -174,7 +174,7 @@ class Answer(BaseHTTPRequestHandler):
 
     def _head(self, status: int, headers: Mapping[str, str]) -> None:
         asked, token = self.headers.get("Range"), self.headers.get("Authorization")
-        self.request_record = Request(self.command, self.path, asked, token, status, 0)
+        self.request_record = SeenRequest(self.command, self.path, asked, token, status, 0)
         self.hub.requests.append(self.request_record)
         self.send_response(status)
         for name, value in headers.items():

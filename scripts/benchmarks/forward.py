@@ -113,8 +113,8 @@ def run(device: torch.device, parts: Sequence[str] = PARTS) -> Iterator[Row]:
     """Yields seconds, errors and memory of the chosen parts."""
     check_parts(parts, (*PARTS, "compiled"))
     on_gpu = device.type == "cuda"
-    size = (FULL, FULL_LATENT) if on_gpu else (NANO, NANO_LATENT)
-    bench = make(*size, device)
+    config, latent = (FULL, FULL_LATENT) if on_gpu else (NANO, NANO_LATENT)
+    bench = make(config, latent, device)
     for block in bench.blocks:
         block.backend = "torch"
     record(bench)
@@ -127,7 +127,7 @@ def run(device: torch.device, parts: Sequence[str] = PARTS) -> Iterator[Row]:
     for part in filter(parts.__contains__, ORDER):
         if part == "attention":
             # The same weights again, in bfloat16.
-            bench.network = make(*size, device).network
+            bench.network = make(config, latent, device).network
         _prepare(bench.blocks, part)
         budget = {"exact": EXACT_BUDGET, "both": FLOAT8_BUDGET}.get(part) if on_gpu else None
         # Compiled blocks stay compiled.

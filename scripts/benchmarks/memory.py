@@ -28,7 +28,7 @@ from src.tokenizer.cosmos import VideoTokenizer
 from .generator import FULL, FULL_LATENT, NANO, NANO_LATENT, random_network
 from .inputs import TINY_TOKENIZER
 from .row import GIB, Row, check_parts, peak_memory, reset_peak, seconds
-from .sdg import NO_TEXT, SMALL, ClipMaker, write_input, write_weights
+from .sdg import NO_TEXT, SMALL, ClipBench, write_input, write_weights
 
 BUDGETS = ("max", "12", "8")
 # Of the time of a forward pass, at --memory 12.
@@ -39,7 +39,7 @@ PARTS = ("forward", "clip")
 
 
 @dataclass(frozen=True, kw_only=True)
-class Case:
+class MemoryCase:
     """The networks on random weights, and their inputs."""
 
     network: Gen3CTransformer
@@ -96,7 +96,7 @@ def _forward_rows(device: torch.device) -> Iterator[Row]:
             yield _in_use(f"{name}, GPU memory in use", device)
 
 
-def _case(device: torch.device, full: bool) -> Case:
+def _case(device: torch.device, full: bool) -> MemoryCase:
     """Returns the networks, of full size or small ones, and random inputs."""
     config, latent = (FULL, FULL_LATENT) if full else (NANO, NANO_LATENT)
     dtype = torch.bfloat16 if full else torch.float32
@@ -104,9 +104,9 @@ def _case(device: torch.device, full: bool) -> Case:
     x = torch.randn(1, 16, *latent, device=device)
     warps = torch.randn(1, config.warp_channels, *latent, device=device)
     text = torch.randn(1, MAX_TOKENS, config.text_embed_dim, device=device)
-    statistics = torch.zeros(16, latent[0]), torch.ones(16, latent[0])
-    tokenizer = VideoTokenizer({} if full else TINY_TOKENIZER, *statistics)
-    return Case(
+    mean, std = torch.zeros(16, latent[0]), torch.ones(16, latent[0])
+    tokenizer = VideoTokenizer({} if full else TINY_TOKENIZER, mean, std)
+    return MemoryCase(
         network=random_network(config, device, dtype),
         tokenizer=tokenizer.requires_grad_(False).eval().to(device, dtype),
         conditions=Conditions(text, torch.zeros_like(x[:, :1]), warps),
@@ -114,7 +114,7 @@ def _case(device: torch.device, full: bool) -> Case:
     )
 
 
-def _tokenizer_rows(name: str, case: Case) -> Iterator[Row]:
+def _tokenizer_rows(name: str, case: MemoryCase) -> Iterator[Row]:
     """Measures decoding a clip, and encoding it again."""
     reset_peak(case.device)
     decode = partial(case.tokenizer.decode, case.x)
@@ -139,7 +139,7 @@ def _clip_rows(device: torch.device) -> Iterator[Row]:
         write_input(folder, config.sampling.height, config.sampling.width)
         for budget in BUDGETS[1:] if device.type == "cuda" else BUDGETS[:1]:
             reset_peak(device)
-            maker = ClipMaker(folder, device, [NO_TEXT, "--memory", budget])
+            maker = ClipBench(folder, device, [NO_TEXT, "--memory", budget])
             yield Row(f"--memory {budget}, a clip of one step, with loading", maker.clip(1))
             yield peak_memory(f"--memory {budget}, clip, peak", device)
             if device.type == "cuda":

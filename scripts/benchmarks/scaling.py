@@ -18,7 +18,7 @@ from src.training.loop.journal import read_journal
 
 from .inputs import FULL, TINY, write_decoder
 from .row import Row
-from .training import DEFAULTS, Case, configure, settings, stage_file, write_inputs
+from .training import DEFAULTS, StageCase, configure, settings, stage_file, write_inputs
 
 # Kernels compile in the first step; the second one finds the allocator's memory in place.
 WARM_UP, BUDGET = 3, 1.85
@@ -29,7 +29,7 @@ def run(device: torch.device) -> Iterator[Row]:
     """Yields samples a second with one process and with two, and their ratio."""
     size = FULL if device.type == "cuda" else TINY
     stage = int(os.environ.get("SCALING_STAGE", "5"))
-    case = Case(stage, WARM_UP + int(os.environ.get("SCALING_STEPS", "10")))
+    case = StageCase(stage, WARM_UP + int(os.environ.get("SCALING_STEPS", "10")))
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         write_inputs(folder, size)

@@ -78,7 +78,7 @@ FORWARDS, SAMPLING = re.compile(r": (\d+) forwards"), re.compile(r"sample ([\d.]
 
 
 @dataclass(frozen=True)
-class ClipMaker:
+class ClipBench:
     """Makes clips of the inputs in a folder, each into a new folder.
 
     Its weights lie in `weights`, the picture and its depth beside them.
@@ -127,12 +127,12 @@ def run(device: torch.device, rungs: Sequence[str] = ()) -> Iterator[Row]:
                 yield from _whole_clip(folder, device, rung)
             return
         compiled = ["--compile"] if os.environ.get("SDG_COMPILE") == "1" else []
-        yield from measure(ClipMaker(folder, device, [NO_TEXT, *compiled]), steps)
+        yield from measure(ClipBench(folder, device, [NO_TEXT, *compiled]), steps)
         if device.type == "cpu" or offload_steps == 0:
             return
         for offloaded in ((), OFFLOADS[:1], OFFLOADS[1:], OFFLOADS):
             reset_peak(device)
-            maker = ClipMaker(folder, device, [NO_TEXT, *offloaded])
+            maker = ClipBench(folder, device, [NO_TEXT, *offloaded])
             evaluation = _evaluation(offload_steps, maker.clip(offload_steps), maker.clip(1))
             name = " ".join(offloaded) or "no offload flag"
             yield peak_memory(f"{name}, peak", device)
@@ -144,8 +144,8 @@ def _whole_clip(folder: Path, device: torch.device, rung: str) -> Iterator[Row]:
     chosen = RUNGS[rung]
     flags = [NO_TEXT, "--precision", chosen.precision]
     # Compiles kernels.
-    ClipMaker(folder, device, flags).clip(1)
-    maker = ClipMaker(folder, device, [*flags, *chosen.speed])
+    ClipBench(folder, device, flags).clip(1)
+    maker = ClipBench(folder, device, [*flags, *chosen.speed])
     loading = maker.loading()
     reset_peak(device)
     with logged(LOGGER, logging.INFO) as records:
@@ -193,7 +193,7 @@ def write_input(folder: Path, height: int, width: int) -> None:
     np.savez(folder / "depth.npz", depth=depth, intrinsics=intrinsics)
 
 
-def measure(maker: ClipMaker, steps: int) -> Iterator[Row]:
+def measure(maker: ClipBench, steps: int) -> Iterator[Row]:
     """Yields the time of a clip without loading, and of its parts."""
     full = maker.device.type == "cuda"
     # Compiles kernels.

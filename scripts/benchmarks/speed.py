@@ -59,7 +59,7 @@ Sample: TypeAlias = tuple[Latents, int]
 
 
 @dataclass(frozen=True)
-class Footage:
+class ClipInputs:
     """A world's clip along one trajectory, and the input of the generator."""
 
     group: Group
@@ -67,7 +67,7 @@ class Footage:
     warps: Float[Tensor, "1 warp_channel latent_frame lh lw"]
 
     @staticmethod
-    def of(networks: Networks, seed: int, path: int) -> "Footage":
+    def of(networks: Networks, seed: int, path: int) -> "ClipInputs":
         """Films a world and encodes the first frame and the warps."""
         poses = world_trajectories(seed, FRAMES, False)[path : path + 1]
         pool = film_pool([World(seed)], poses[None], SIZE, networks.device)
@@ -75,7 +75,7 @@ class Footage:
         encode, starts = latent_encoder(networks.tokenizer), group.starts
         warps = buffer_latents(encode, starts.image, starts.mask)
         channels = networks.generator.network.config.warp_channels
-        return Footage(group, encode(starts.first[:, :, None]), pad_buffers(warps, channels))
+        return ClipInputs(group, encode(starts.first[:, :, None]), pad_buffers(warps, channels))
 
     def figures(self, video: Video) -> dict[str, float]:
         """Returns all figures of a generated clip but that of the reference."""
@@ -130,14 +130,16 @@ def plans(networks: Networks) -> dict[str, SamplingPlan]:
     }
     if steps:
         switches = {f"{steps} Euler steps": (steps, SpeedConfig())} | switches
-    found = {name: plan(FULL_RUN, GUIDANCE, *values) for name, values in switches.items()}
+    found = {
+        name: plan(FULL_RUN, GUIDANCE, steps, speed) for name, (steps, speed) in switches.items()
+    }
     for speed in RUNGS:
         name = f"nano's own {own.num_steps} steps, --speed {speed}"
         found[name] = plan(own.num_steps, own.guidance, None, SpeedConfig(speed=speed))
     return found
 
 
-def sampled(networks: Networks, clips: Sequence[Footage], plan: SamplingPlan) -> list[Sample]:
+def sampled(networks: Networks, clips: Sequence[ClipInputs], plan: SamplingPlan) -> list[Sample]:
     """Returns the latents of each clip, and its forwards."""
     # A step cache decides for a whole batch; on a CPU, a batch is no faster.
     alone = plan.shortcuts.step_cache > 0 or networks.device.type == "cpu"
@@ -145,7 +147,7 @@ def sampled(networks: Networks, clips: Sequence[Footage], plan: SamplingPlan) ->
     return [sample for part in parts for sample in _batch(networks, part, plan)]
 
 
-def _batch(networks: Networks, clips: Sequence[Footage], plan: SamplingPlan) -> list[Sample]:
+def _batch(networks: Networks, clips: Sequence[ClipInputs], plan: SamplingPlan) -> list[Sample]:
     """Samples clips as one batch, or reads them from the folder."""
     seeds = tuple(seed for clip in clips for seed in clip.group.starts.seeds)
     plan, folder = replace(plan, seeds=seeds), os.environ.get("SPEED_FOLDER")
@@ -173,7 +175,7 @@ def run(device: torch.device) -> Iterator[Row]:
     count = int(os.environ.get("SPEED_WORLDS", "16"))
     ranges = VALIDATE if os.environ.get("SPEED_SEEDS") == "validate" else TEST
     seeds = ranges.seeds(count, False)
-    clips = [Footage.of(networks, seed, number % PATHS) for number, seed in enumerate(seeds)]
+    clips = [ClipInputs.of(networks, seed, number % PATHS) for number, seed in enumerate(seeds)]
     coded = [clip.figures(networks.coded(clip.group.truth)) for clip in clips]
     yield from _rows("the worlds after the tokenizer", coded)
     references: list[Video] = []

@@ -14,7 +14,7 @@ import torch
 from cosmos_predict1.diffusion.model.text import PromptEncoder
 
 from .row import GIB, Row, peak_memory, reset_peak, seconds
-from .sdg import FULL, SMALL, ClipMaker, write_input, write_weights
+from .sdg import FULL, SMALL, ClipBench, write_input, write_weights
 
 FLAG = "--offload_text_encoder_model"
 PROMPT = "A slow walk through an old library at dusk, dust in the last light of tall windows"
@@ -37,7 +37,7 @@ def run(device: torch.device) -> Iterator[Row]:
         # As after any earlier run: the embedding of the negative prompt lies on disk.
         PromptEncoder(folder / "weights", device)(None)
         for flags in ((), (FLAG,)):
-            yield from _measure(ClipMaker(folder, device, ["--prompt", PROMPT, *flags]), flags)
+            yield from _measure(ClipBench(folder, device, ["--prompt", PROMPT, *flags]), flags)
     yield Row("weights of the text encoder", size / GIB, "GiB")
 
 
@@ -61,7 +61,7 @@ def write_text_encoder(folder: Path, sizes: dict[str, int], device: torch.device
     return 4 * sum(parameter.numel() for parameter in encoder.parameters())
 
 
-def _measure(maker: ClipMaker, flags: tuple[str, ...]) -> Iterator[Row]:
+def _measure(maker: ClipBench, flags: tuple[str, ...]) -> Iterator[Row]:
     """Yields peak memory and time of a clip of one step with a prompt."""
     name = " ".join(flags) or "no offload flag"
     embed = partial(PromptEncoder(maker.folder / "weights", maker.device, bool(flags)), PROMPT)

@@ -43,7 +43,7 @@ SHARED_MEMORY, SHARED_BYTES = "/dev/shm", 8 * GIB
 
 
 @dataclass(frozen=True)
-class Case:
+class StageCase:
     """A stage, the number of its steps, and whether LPIPS takes part."""
 
     stage: int
@@ -56,7 +56,7 @@ class Case:
         return f"stage {self.stage}" + ("" if self.lpips else " without LPIPS")
 
 
-CASES = (Case(7, 3), Case(9, 2), Case(7, 2, lpips=False))
+CASES = (StageCase(7, 3), StageCase(9, 2), StageCase(7, 2, lpips=False))
 
 
 def run(device: torch.device) -> Iterator[Row]:
@@ -68,7 +68,7 @@ def run(device: torch.device) -> Iterator[Row]:
         for case in CASES:
             yield from _measure(folder, case, size, device)
         for stage in (7, 9):
-            data = open_data(configure(folder, Case(stage, 1), size))[0]
+            data = open_data(configure(folder, StageCase(stage, 1), size))[0]
             once = seconds(partial(data.__getitem__, ExampleDraw(0)), repeats=2)
             yield Row(f"stage {stage}, one worker reads a scene", once)
 
@@ -108,7 +108,7 @@ def _write_lpips(folder: Path) -> None:
     torch.save(linear, folder / LINEAR_FILE)
 
 
-def settings(folder: Path, case: Case, size: Size) -> list[str]:
+def settings(folder: Path, case: StageCase, size: Size) -> list[str]:
     """The differences from the published stage: inputs, always six trajectories, few steps."""
     targets = 12 if case.stage == 9 else 9
     workers = 2 if shutil.disk_usage(SHARED_MEMORY).free > SHARED_BYTES else 0
@@ -136,14 +136,14 @@ def stage_file(stage: int) -> str:
     return f"configs/training/3dgs_res_704_1280_views_121{STAGES[stage]}.yaml"
 
 
-def configure(folder: Path, case: Case, size: Size) -> DecoderTrainConfig:
+def configure(folder: Path, case: StageCase, size: Size) -> DecoderTrainConfig:
     """The published stage on the inputs in `folder`."""
     layers = [file_layer(DEFAULTS), file_layer(stage_file(case.stage))]
     given = [*settings(folder, case, size), "loop.timing=true"]
     return load_train_config(DecoderTrainConfig, [*layers, command_line_layer(given)])
 
 
-def _measure(folder: Path, case: Case, size: Size, device: torch.device) -> Iterator[Row]:
+def _measure(folder: Path, case: StageCase, size: Size, device: torch.device) -> Iterator[Row]:
     """Trains a stage for a few steps; yields the time of its parts, and peak memory."""
     config = configure(folder, case, size)
     write_decoder(folder / f"decoder_{case.stage}", config.decoder)

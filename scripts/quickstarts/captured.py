@@ -12,11 +12,10 @@ from src.io.scene import read_scene
 from src.rendering.rasterize import Backend
 from src.runtime import InputError, default_device
 
-from .children import Children, Stopped
+from .commands import Children, QuickstartPlan, Terminated
 from .full import full_recipe
 from .inputs import find_inputs
 from .machine import find_compiler
-from .recipe import Recipe
 from .request import Request
 from .run import ENVIRONMENT
 
@@ -45,7 +44,7 @@ def captured_scene(
     if scene is None:
         try:
             scene = _make(picture, out / "scene", rasterizer=rasterizer, options=options)
-        except Stopped as stop:
+        except Terminated as stop:
             raise KeyboardInterrupt from stop
     moments = read_scene(scene).moments
     if len(moments) != 1:
@@ -69,7 +68,7 @@ def _make(picture: Path, folder: Path, *, rasterizer: Backend, options: Namespac
     )
     with Children() as children:
         if nano:
-            recipe = Recipe(request=request, name="nano", rasterizer=rasterizer)
+            recipe = QuickstartPlan(request=request, name="nano", rasterizer=rasterizer)
         else:
             found = full_recipe(request, find_inputs(picture), children)
             if found is None:

@@ -30,7 +30,7 @@ DRAIN_SECONDS = 5.0
 
 
 @dataclass(frozen=True, kw_only=True)
-class Recipe:
+class QuickstartPlan:
     """The options of the two commands beside the input and the folder of the results.
 
     Attributes:
@@ -84,7 +84,7 @@ def _script(name: str) -> str:
     return str(REPOSITORY / name)
 
 
-class Stopped(Exception):
+class Terminated(Exception):
     """A signal stopped the quickstart; none of its commands runs any more."""
 
     def __init__(self, number: int) -> None:
@@ -128,7 +128,7 @@ class Children:
             signal.signal(number, handler)
 
     def run(self, command: Sequence[str], environment: Mapping[str, str] | None = None) -> Ended:
-        """Shows and runs a command; raises `Stopped` after a signal, once the command has ended."""
+        """Shows and runs a command; raises `Terminated` once it has ended after a signal."""
         print("+", shlex.join(command), flush=True)
         self._starting = True
         child = subprocess.Popen(
@@ -148,7 +148,7 @@ class Children:
         reader.join(DRAIN_SECONDS)
         self._child = None
         if self._stop is not None:
-            raise Stopped(self._stop)
+            raise Terminated(self._stop)
         lines = kept.decode(errors="replace").replace("\r", "\n").splitlines()
         return Ended(code, tuple(line for line in lines if line.strip()))
 
@@ -158,7 +158,7 @@ class Children:
         if self._child is not None:
             self._end(signal.SIGKILL if again else signal.SIGTERM)
         elif not self._starting:
-            raise Stopped(number)
+            raise Terminated(number)
 
     def _end(self, number: int) -> None:
         assert self._child is not None, "no command runs"

@@ -48,7 +48,7 @@ def describe(
     of every frame, not of three frames a path. Raises `InputError` for damaged cameras or clips.
     """
     cameras = read_cameras(scene.results, clips, every) if scene.results else None
-    cameras = cameras or PageCameras(*HOME_SIZE, fps=HOME_FPS)
+    cameras = cameras or PageCameras(width=HOME_SIZE[0], height=HOME_SIZE[1], fps=HOME_FPS)
     width, height = cameras.width, cameras.height
     home = {
         "c2w": torch.eye(4).tolist(),

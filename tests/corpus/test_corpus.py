@@ -33,7 +33,7 @@ CORPUS = Path(__file__).parent
 
 
 @dataclass(frozen=True)
-class Row:
+class FileCase:
     """A file, what reads it, and the value that comes out or the message that is shown."""
 
     file: str
@@ -118,33 +118,39 @@ def count(path: Path) -> int:
 
 _D, _BIG = generated.DEPTH, 10**13
 DEPTHS = [
-    Row("a.npy", shape, (3, 12, 16), make=npy(np.tile(_D, (3, 1, 1))[..., None])),
-    Row("a.npy", shape, (3, 12, 16), make=npy(np.tile(_D, (3, 1, 1))[:, None])),
-    Row("a.npy", shape, message="shape .12, 16, 3.", make=npy(np.tile(_D[..., None], 3))),
-    Row("a.npy", shape, message="shape .12, 1, 16.", make=npy(_D[:, None])),
-    Row("a.npy", shape, message="shape .1, 16.", make=npy(_D[:1])),
-    Row("a.npy", shape, message="shape .1, 1, 1, 12, 16.", make=npy(_D[None, None, None])),
-    Row("a.npy", shape, message="complex", make=npy(_D.astype(complex))),
-    Row("a.npy", shape, message="bool", make=npy(_D > 0)),
-    Row("a.npy", shape, message="of shape", make=content(npy_header(f"({_BIG}, 12)", bytes(96)))),
-    Row("a.npy", shape, message="of shape", make=content(npy_header("(12, 16)", bytes(700)))),
-    Row("a.npy", shape, message="of shape", make=content(npy_header("(-12, -16)", bytes(768)))),
-    Row("a.npy", shape, message="unreadable", make=content(npy_header("(12, 16", bytes(768)))),
-    Row("a.npy", shape, message="unreadable", make=content(npy_header("(" * 500, bytes(768)))),
-    Row("a.npy", shape, message="pickled", make=content(npy_header("(2,)", b"x" * 16, "'|O'"))),
-    Row("a.npz", lens, [16, 15.6, 8, 6], make=arrays(depth=_D, K=matrix(1.0, 1.3, 0.5, 0.5))),
-    Row("a.npz", lens, [90, 90, 8, 6], make=arrays(depth=_D, intrinsics=[90, 90, 8, 6])),
-    Row(
+    FileCase("a.npy", shape, (3, 12, 16), make=npy(np.tile(_D, (3, 1, 1))[..., None])),
+    FileCase("a.npy", shape, (3, 12, 16), make=npy(np.tile(_D, (3, 1, 1))[:, None])),
+    FileCase("a.npy", shape, message="shape .12, 16, 3.", make=npy(np.tile(_D[..., None], 3))),
+    FileCase("a.npy", shape, message="shape .12, 1, 16.", make=npy(_D[:, None])),
+    FileCase("a.npy", shape, message="shape .1, 16.", make=npy(_D[:1])),
+    FileCase("a.npy", shape, message="shape .1, 1, 1, 12, 16.", make=npy(_D[None, None, None])),
+    FileCase("a.npy", shape, message="complex", make=npy(_D.astype(complex))),
+    FileCase("a.npy", shape, message="bool", make=npy(_D > 0)),
+    FileCase(
+        "a.npy", shape, message="of shape", make=content(npy_header(f"({_BIG}, 12)", bytes(96)))
+    ),
+    FileCase("a.npy", shape, message="of shape", make=content(npy_header("(12, 16)", bytes(700)))),
+    FileCase(
+        "a.npy", shape, message="of shape", make=content(npy_header("(-12, -16)", bytes(768)))
+    ),
+    FileCase("a.npy", shape, message="unreadable", make=content(npy_header("(12, 16", bytes(768)))),
+    FileCase("a.npy", shape, message="unreadable", make=content(npy_header("(" * 500, bytes(768)))),
+    FileCase(
+        "a.npy", shape, message="pickled", make=content(npy_header("(2,)", b"x" * 16, "'|O'"))
+    ),
+    FileCase("a.npz", lens, [16, 15.6, 8, 6], make=arrays(depth=_D, K=matrix(1.0, 1.3, 0.5, 0.5))),
+    FileCase("a.npz", lens, [90, 90, 8, 6], make=arrays(depth=_D, intrinsics=[90, 90, 8, 6])),
+    FileCase(
         "a.npz",
         lens,
         message="differ",
         make=arrays(depth=_D, intrinsics=[90, 90, 8, 6], K=matrix(80, 90, 8, 6)),
     ),
-    Row(
+    FileCase(
         "a.npz", lens, message="skew", make=arrays(depth=_D, K=[[90, 5, 8], [0, 90, 6], [0, 0, 1]])
     ),
     *[
-        Row("a.npz", lens, message="`?intrinsics", make=arrays(depth=_D, intrinsics=values))
+        FileCase("a.npz", lens, message="`?intrinsics", make=arrays(depth=_D, intrinsics=values))
         for values in (
             [1e38, 1e38, 8, 6],
             [1e-30, 1e-30, 8, 6],
@@ -158,36 +164,38 @@ DEPTHS = [
             [1.0, 1.0, 8, 6e5],
         )
     ],
-    Row("a.npz", shape, message="compression 14", make=zipped("depth.npy", b"x", 14)),
-    Row("a.npz", shape, message="compression 99", make=zipped("depth.npy", b"x", 8, (8, 99))),
-    Row("a.npz", shape, message="unreadable", make=zipped("depth.npy", b"x", 8, (4, 99))),
-    Row("a.npz", shape, message="encrypted", make=zipped("depth.npy", b"x", 8, (6, 1))),
-    Row(
+    FileCase("a.npz", shape, message="compression 14", make=zipped("depth.npy", b"x", 14)),
+    FileCase("a.npz", shape, message="compression 99", make=zipped("depth.npy", b"x", 8, (8, 99))),
+    FileCase("a.npz", shape, message="unreadable", make=zipped("depth.npy", b"x", 8, (4, 99))),
+    FileCase("a.npz", shape, message="encrypted", make=zipped("depth.npy", b"x", 8, (6, 1))),
+    FileCase(
         "a.npz",
         shape,
         message="CRC|invalid",
         make=flipped(zipped("depth.npy", npy_header("(12, 16)", bytes(768)), 0), 300),
     ),
-    Row("a.npz", shape, message="bytes out of", make=bomb("depth.npy", 100)),
-    Row("a.zip", shape, message="one depth map for each", make=zipped("9" * 5000 + ".exr", b"x")),
+    FileCase("a.npz", shape, message="bytes out of", make=bomb("depth.npy", 100)),
+    FileCase(
+        "a.zip", shape, message="one depth map for each", make=zipped("9" * 5000 + ".exr", b"x")
+    ),
 ]
 _NEST = b"[" * 100_000
 CAMERA_FILES = [
-    Row("a.json", cameras, ([0, 0, 0], generated.LENS), make=generated.cameras()),
-    Row(
+    FileCase("a.json", cameras, ([0, 0, 0], generated.LENS), make=generated.cameras()),
+    FileCase(
         "a.json",
         cameras,
         ([0, 0, 0], generated.LENS),
         make=generated.cameras(c2w=[np.eye(4)[:3].tolist()] * 2),
     ),
-    Row(
+    FileCase(
         "a.json",
         trajectory,
         message="shares of the picture",
         make=generated.cameras(intrinsics=[1.07, 1.4, 0.5, 0.5]),
     ),
     *[
-        Row("a.json", cameras, message="intrinsics", make=generated.cameras(intrinsics=values))
+        FileCase("a.json", cameras, message="intrinsics", make=generated.cameras(intrinsics=values))
         for values in (
             [1e38, 50, 32, 24],
             [1e-30, 50, 32, 24],
@@ -201,49 +209,53 @@ CAMERA_FILES = [
             [50, 50, None, 24],
         )
     ],
-    Row("a.json", cameras, message="both", make=generated.cameras(K=[60, 50, 32, 24])),
-    Row(
+    FileCase("a.json", cameras, message="both", make=generated.cameras(K=[60, 50, 32, 24])),
+    FileCase(
         "a.json",
         cameras,
         message="translation of 1e.30",
         make=generated.cameras(c2w=[generated.POSE, [[1, 0, 0, 1e30], *generated.POSE[1:]]]),
     ),
-    Row("a.json", cameras, message="fps", make=generated.cameras(fps=1e30)),
-    Row("a.json", cameras, message="fps", make=generated.cameras(fps=1e-30)),
-    Row("a.json", cameras, message="fps", make=generated.cameras(fps=True)),
-    Row("a.json", cameras, message="width", make=generated.cameras(width=1e30)),
-    Row("a.json", cameras, message="times", make=generated.cameras(times=[0, 1e30])),
-    Row("a.json", cameras, message="true or false", make=generated.cameras(times=[False, 1.0])),
-    Row("a.json", cameras, message="nested", make=content(_NEST)),
-    Row("a.json", cameras, message="malformed", make=content(b'{"fps": ' + b"9" * 5000 + b"}")),
-    Row("a.json", cameras, message="'fps' twice", make=content(b'{"fps": 24, "fps": 30}')),
-    Row(
+    FileCase("a.json", cameras, message="fps", make=generated.cameras(fps=1e30)),
+    FileCase("a.json", cameras, message="fps", make=generated.cameras(fps=1e-30)),
+    FileCase("a.json", cameras, message="fps", make=generated.cameras(fps=True)),
+    FileCase("a.json", cameras, message="width", make=generated.cameras(width=1e30)),
+    FileCase("a.json", cameras, message="times", make=generated.cameras(times=[0, 1e30])),
+    FileCase(
+        "a.json", cameras, message="true or false", make=generated.cameras(times=[False, 1.0])
+    ),
+    FileCase("a.json", cameras, message="nested", make=content(_NEST)),
+    FileCase(
+        "a.json", cameras, message="malformed", make=content(b'{"fps": ' + b"9" * 5000 + b"}")
+    ),
+    FileCase("a.json", cameras, message="'fps' twice", make=content(b'{"fps": 24, "fps": 30}')),
+    FileCase(
         "a.npz",
         cameras,
         message="numbers",
         make=arrays(**{**generated.CAMERAS, "intrinsics": np.array(generated.LENS) + 1j}),
     ),
     # nerfstudio: y up and z backwards, so what is higher has a smaller y.
-    Row("a.json", cameras, ([1.0, -0.5, 0.0], [50, 51, 30, 20]), make=transforms()),
-    Row(
+    FileCase("a.json", cameras, ([1.0, -0.5, 0.0], [50, 51, 30, 20]), make=transforms()),
+    FileCase(
         "a.json",
         cameras,
         ([1.0, -0.5, 0.0], [32, 32, 32, 24]),
         make=transforms(fl_x=None, fl_y=None, cx=None, cy=None, camera_angle_x=math.pi / 2),
     ),
-    Row("a.json", cameras, message="FISHEYE", make=transforms(camera_model="OPENCV_FISHEYE")),
-    Row("a.json", cameras, message="without a lens", make=transforms(fl_x=None)),
-    Row("a.json", cameras, message="fl_x = abc", make=transforms(fl_x="abc")),
+    FileCase("a.json", cameras, message="FISHEYE", make=transforms(camera_model="OPENCV_FISHEYE")),
+    FileCase("a.json", cameras, message="without a lens", make=transforms(fl_x=None)),
+    FileCase("a.json", cameras, message="fl_x = abc", make=transforms(fl_x="abc")),
     *[
-        Row("a.json", cameras, message=f"{name} = |the size", make=transforms(**{name: value}))
+        FileCase("a.json", cameras, message=f"{name} = |the size", make=transforms(**{name: value}))
         for name in ("fl_x", "cy", "camera_angle_x", "w")
         for value in (math.inf, math.nan, 10**400, 1e300, True)
     ],
-    Row("a.json", cameras, message="fps", make=generated.cameras(fps=10**400)),
-    Row("a.json", cameras, message="width", make=generated.cameras(width=10**400)),
-    Row("a.json", cameras, message="times", make=generated.cameras(times=[0, 10**400])),
-    Row("a.json", cameras, message="the size", make=transforms(w=None, h=None)),
-    Row(
+    FileCase("a.json", cameras, message="fps", make=generated.cameras(fps=10**400)),
+    FileCase("a.json", cameras, message="width", make=generated.cameras(width=10**400)),
+    FileCase("a.json", cameras, message="times", make=generated.cameras(times=[0, 10**400])),
+    FileCase("a.json", cameras, message="the size", make=transforms(w=None, h=None)),
+    FileCase(
         "a.json",
         cameras,
         message="transform_matrix",
@@ -253,10 +265,10 @@ CAMERA_FILES = [
 _STILL = (1.0, 0, 0, 0, 0, 0, 0)
 
 
-def _colmap(binary: bool) -> list[Row]:
-    def row(message: str, without: str = "", **parts: object) -> Row:
+def _colmap(binary: bool) -> list[FileCase]:
+    def row(message: str, without: str = "", **parts: object) -> FileCase:
         make = colmap(binary, without, **parts)  # pyright: ignore[reportArgumentType]
-        return Row("sparse", cameras, message=message, make=make)
+        return FileCase("sparse", cameras, message=message, make=make)
 
     turn = [(1, (1.0, 0, 0, 0, -2.0, 0, 0), 3, "a", 0), (2, (0.0, 0, 1.0, 0, 2.0, 0, 0), 3, "b", 1)]
     simple = colmap(binary, cameras=[(3, 0, 64, 48, (40.0, 30.0, 20.0))], images=turn)
@@ -276,9 +288,9 @@ def _colmap(binary: bool) -> list[Row]:
         ((2**40, 48), (50.0, 50, 32, 24), "width"),
     ]
     return [
-        Row("sparse", cameras, ([1.0, 0.5, 0.0], [50, 51, 30, 20]), make=colmap(binary)),
+        FileCase("sparse", cameras, ([1.0, 0.5, 0.0], [50, 51, 30, 20]), make=colmap(binary)),
         # Half a turn about the camera's own place, which is at (2, 0, 0).
-        Row("sparse", cameras, ([0, 0, 0], [40, 40, 30, 20]), make=simple),
+        FileCase("sparse", cameras, ([0, 0, 0], [40, 40, 30, 20]), make=simple),
         row(
             "SIMPLE_RADIAL.*distorted.*colmap image_undistorter .*--input_path",
             cameras=[(1, 2, 64, 48, (40.0, 30.0, 20.0, 0.1))],
@@ -294,55 +306,59 @@ def _colmap(binary: bool) -> list[Row]:
 
 COLMAP = [*_colmap(binary=True), *_colmap(binary=False)]
 TABLES = [
-    Row("a.npz", intrinsics, [90, 90, 8, 6], make=arrays(data=[[90.0, 90, 8, 6]], inds=[0])),
-    Row("a.npz", intrinsics, message="shares", make=arrays(data=[[1.07, 1.9, 0.5, 0.5]], inds=[0])),
-    Row(
+    FileCase("a.npz", intrinsics, [90, 90, 8, 6], make=arrays(data=[[90.0, 90, 8, 6]], inds=[0])),
+    FileCase(
+        "a.npz", intrinsics, message="shares", make=arrays(data=[[1.07, 1.9, 0.5, 0.5]], inds=[0])
+    ),
+    FileCase(
         "a.npz",
         intrinsics,
         message="skew",
         make=arrays(data=[[[90.0, 9, 8], [0, 90, 6], [0, 0, 1]]], inds=[0]),
     ),
-    Row("a.npz", intrinsics, message="lens", make=arrays(data=[[1e38, 90, 8, 6]], inds=[0])),
-    Row("a.npz", intrinsics, message="complex", make=arrays(data=[[9 + 1j, 9, 8, 6]], inds=[0])),
-    Row("a.npz", intrinsics, message="bytes out of", make=bomb("data.npy", 100)),
+    FileCase("a.npz", intrinsics, message="lens", make=arrays(data=[[1e38, 90, 8, 6]], inds=[0])),
+    FileCase(
+        "a.npz", intrinsics, message="complex", make=arrays(data=[[9 + 1j, 9, 8, 6]], inds=[0])
+    ),
+    FileCase("a.npz", intrinsics, message="bytes out of", make=bomb("data.npy", 100)),
 ]
 LATENTS = [
-    Row("a.pkl", read_latents, message="bytes out of", make=bomb("archive/data.pkl", 100)),
-    Row("a.pkl", read_latents, message="damaged pickle", make=zipped("a/data.pkl", b"(" * 9)),
-    Row("a.pkl", read_latents, message="compression", make=zipped("a/data.pkl", b"x", 12)),
+    FileCase("a.pkl", read_latents, message="bytes out of", make=bomb("archive/data.pkl", 100)),
+    FileCase("a.pkl", read_latents, message="damaged pickle", make=zipped("a/data.pkl", b"(" * 9)),
+    FileCase("a.pkl", read_latents, message="compression", make=zipped("a/data.pkl", b"x", 12)),
 ]
 TENSORS = [
-    Row("a.pt", posed, message=r"compressed|storage|size|nested", make=make)
+    FileCase("a.pt", posed, message=r"compressed|storage|size|nested", make=make)
     for make in generated.TORCH_BOMBS.values()
 ]
 PLYS = [
-    Row("a.ply", count, 1, make=ply({})),
-    Row("a.ply", count, message="4 surplus bytes", make=ply({}, surplus=bytes(4))),
-    Row("a.ply", count, message="56 surplus bytes", make=ply({}, count="0")),
-    Row("a.ply", count, message="early end", make=ply({}, count=str(10**12))),
-    Row("a.ply", count, message="element vertex", make=ply({}, count=str(10**30))),
-    Row("a.ply", count, message="element vertex", make=ply({}, count="-1")),
-    Row("a.ply", count, message="scale_1 100", make=ply({"scale_1": 100})),
-    Row("a.ply", count, message="quaternion of length 0", make=ply({"rot_0": 0})),
-    Row("a.ply", count, message="quaternion of length 1e-30", make=ply({"rot_0": 1e-30})),
-    Row("a.ply", count, message="quaternion of length 1e.30", make=ply({"rot_0": 1e30})),
-    Row("a.ply", count, message="x 1e.30", make=ply({"x": 1e30})),
-    Row("a.ply", count, message="non-finite", make=ply({"opacity": math.nan})),
+    FileCase("a.ply", count, 1, make=ply({})),
+    FileCase("a.ply", count, message="4 surplus bytes", make=ply({}, surplus=bytes(4))),
+    FileCase("a.ply", count, message="56 surplus bytes", make=ply({}, count="0")),
+    FileCase("a.ply", count, message="early end", make=ply({}, count=str(10**12))),
+    FileCase("a.ply", count, message="element vertex", make=ply({}, count=str(10**30))),
+    FileCase("a.ply", count, message="element vertex", make=ply({}, count="-1")),
+    FileCase("a.ply", count, message="scale_1 100", make=ply({"scale_1": 100})),
+    FileCase("a.ply", count, message="quaternion of length 0", make=ply({"rot_0": 0})),
+    FileCase("a.ply", count, message="quaternion of length 1e-30", make=ply({"rot_0": 1e-30})),
+    FileCase("a.ply", count, message="quaternion of length 1e.30", make=ply({"rot_0": 1e30})),
+    FileCase("a.ply", count, message="x 1e.30", make=ply({"x": 1e30})),
+    FileCase("a.ply", count, message="non-finite", make=ply({"opacity": math.nan})),
 ]
 ROWS = [
-    Row("video/dash_sidx.mp4", info, VideoInfo(48, 54, 96, 24.0)),
-    Row("video/dash_sidx.mp4", frames_read, (48, 2)),
-    Row("video/mirrored.mp4", info, VideoInfo(10, 36, 64, 24.0)),
-    Row("video/mirrored.mp4", corners, [[0, 0, 4], [4, 4, 4], [0, 0, 4], [0, 0, 4]]),
-    Row("video/browser_no_default_duration.webm", info, VideoInfo(36, 36, 64, 23.968)),
-    Row("video/anamorphic_4x3.mp4", info, VideoInfo(9, 54, 96, 24.0)),
-    Row("video/opengop_cut.mkv", info, VideoInfo(12, 54, 96, 24.0)),
-    Row("video/opengop_cut.mkv", frames_read, (12, 2)),
-    Row("video/transparent.mov", corners, [[4, 4, 4]] * 4),
+    FileCase("video/dash_sidx.mp4", info, VideoInfo(48, 54, 96, 24.0)),
+    FileCase("video/dash_sidx.mp4", frames_read, (48, 2)),
+    FileCase("video/mirrored.mp4", info, VideoInfo(10, 36, 64, 24.0)),
+    FileCase("video/mirrored.mp4", corners, [[0, 0, 4], [4, 4, 4], [0, 0, 4], [0, 0, 4]]),
+    FileCase("video/browser_no_default_duration.webm", info, VideoInfo(36, 36, 64, 23.968)),
+    FileCase("video/anamorphic_4x3.mp4", info, VideoInfo(9, 54, 96, 24.0)),
+    FileCase("video/opengop_cut.mkv", info, VideoInfo(12, 54, 96, 24.0)),
+    FileCase("video/opengop_cut.mkv", frames_read, (12, 2)),
+    FileCase("video/transparent.mov", corners, [[4, 4, 4]] * 4),
     # Depth files: lenses in shares, odd shapes, arrays that contradict each other.
-    Row("depth/moge_result.npz", lens, [85.6, 85.8, 40.0, 22.0]),
-    Row("depth/depth_h_w.npy", shape, (1, 44, 80)),
-    Row("depth/depth_h_w_1.npy", shape, (1, 44, 80)),
+    FileCase("depth/moge_result.npz", lens, [85.6, 85.8, 40.0, 22.0]),
+    FileCase("depth/depth_h_w.npy", shape, (1, 44, 80)),
+    FileCase("depth/depth_h_w_1.npy", shape, (1, 44, 80)),
     *DEPTHS,
     *CAMERA_FILES,
     *COLMAP,
@@ -354,7 +370,7 @@ ROWS = [
 
 
 @pytest.mark.parametrize("row", ROWS, ids=str)
-def test_the_reader_gives_the_right_value_or_names_the_fault(row: Row, tmp_path: Path) -> None:
+def test_the_reader_gives_the_right_value_or_names_the_fault(row: FileCase, tmp_path: Path) -> None:
     """A reported fault that comes back."""
     path = CORPUS / row.file
     if row.make is not None:

@@ -8,13 +8,13 @@ leaves a temporary file at most, beside the scene that it was writing.
 import json
 from pathlib import Path
 
-from kills.harness import Job
+from kills.harness import KilledJob
 from tiny_scene import write_tiny_input
 
 SCENES = 3
 
 
-def decoding_job(folder: Path) -> Job:
+def decoding_job(folder: Path) -> KilledJob:
     """Scenes of clips that are written into `folder` first."""
     tiny = write_tiny_input(folder / "input", scenes=SCENES)
 
@@ -31,4 +31,4 @@ def decoding_job(folder: Path) -> Job:
             done |= {f"{index} meta": [meta, record]} if meta.is_file() else {}
         return done
 
-    return Job(command, finished, Path.read_bytes)
+    return KilledJob(command, finished, Path.read_bytes)

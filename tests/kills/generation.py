@@ -7,7 +7,7 @@ of the clip that it was writing.
 
 from pathlib import Path
 
-from kills.harness import Job
+from kills.harness import KilledJob
 from tiny_generator import MULTI, write_picture, write_tiny_weights
 
 from src.io.clip.clip import ClipPaths, is_finished
@@ -16,7 +16,7 @@ ENTRY = "cosmos_predict1/diffusion/inference/gen3c_single_image_sdg.py"
 PARTS = ("rgb", "pose", "intrinsics", "latent", "meta")
 
 
-def generation_job(folder: Path) -> Job:
+def generation_job(folder: Path) -> KilledJob:
     """Clips of a picture that is written into `folder` first, as are the weights."""
     write_tiny_weights(folder / "weights")
     write_picture(folder / "photo.png")
@@ -26,7 +26,7 @@ def generation_job(folder: Path) -> Job:
         given += ["--input_image_path", str(folder / "photo.png"), "--save_buffer"]
         return [ENTRY, *given, "--video_save_folder", str(out / "clips")]
 
-    return Job(command, _finished, Path.read_bytes)
+    return KilledJob(command, _finished, Path.read_bytes)
 
 
 def _finished(out: Path) -> dict[str, list[Path]]:

@@ -33,7 +33,7 @@ PAUSE = 0.03
 
 
 @dataclass(frozen=True)
-class Job:
+class KilledJob:
     """A command that goes on where a killed one stopped.
 
     Attributes:
@@ -99,7 +99,9 @@ class Tally:
         return "\n".join(lines)
 
 
-def kill_repeatedly(job: Job, folder: Path, times: int, seed: int = 0, fork: bool = False) -> Tally:
+def kill_repeatedly(
+    job: KilledJob, folder: Path, times: int, seed: int = 0, fork: bool = False
+) -> Tally:
     """Kill a job `times` times, in as many runs as that takes; the last one is completed.
 
     With `fork` only calls that are killed at any moment are processes of their own, and the others
@@ -128,14 +130,14 @@ def kill_repeatedly(job: Job, folder: Path, times: int, seed: int = 0, fork: boo
     return tally
 
 
-def outputs(job: Job, folder: Path) -> dict[str, bytes]:
+def outputs(job: KilledJob, folder: Path) -> dict[str, bytes]:
     """All files of a folder, hidden ones included."""
     paths = [path for path in sorted(folder.rglob("*")) if path.is_file()]
     kept = [path for path in paths if path.name not in job.foreign]
     return {str(path.relative_to(folder)): job.content(path) for path in kept}
 
 
-def _undisturbed(job: Job, folder: Path, fork: bool) -> Whole:
+def _undisturbed(job: KilledJob, folder: Path, fork: bool) -> Whole:
     """Run to the end; the times and the events of that, the later time of a fork if wanted."""
     report = folder.with_suffix(".json")
     before, after = _time(job, folder, (str(folder), 0, str(report)))
@@ -146,7 +148,9 @@ def _undisturbed(job: Job, folder: Path, fork: bool) -> Whole:
     return Whole(outputs(job, folder), len(job.finished(folder)), before, after, told["events"])
 
 
-def _time(job: Job, folder: Path, event: Event | None, fork: bool = False) -> tuple[float, float]:
+def _time(
+    job: KilledJob, folder: Path, event: Event | None, fork: bool = False
+) -> tuple[float, float]:
     """Seconds of a run until its first change, and from there to the end."""
     log, begin = folder.with_suffix(".log"), time.monotonic()
     process = start(job.command(folder), log, event, fork)
@@ -157,7 +161,9 @@ def _time(job: Job, folder: Path, event: Event | None, fork: bool = False) -> tu
     return begun - begin, time.monotonic() - begun
 
 
-def _call(job: Job, folder: Path, draws: random.Random | None, whole: Whole, tally: Tally) -> bool:
+def _call(
+    job: KilledJob, folder: Path, draws: random.Random | None, whole: Whole, tally: Tally
+) -> bool:
     """One call, killed at a moment that is drawn, if any; whether it came to its end."""
     before, event = _state(folder), None
     kind, delay = KINDS[1], float(LIMIT)
@@ -218,7 +224,9 @@ def _state(folder: Path) -> dict[Path, tuple[int, int]]:
     return state
 
 
-def _check(job: Job, folder: Path, expected: Mapping[str, bytes], seen: Seen, tally: Tally) -> None:
+def _check(
+    job: KilledJob, folder: Path, expected: Mapping[str, bytes], seen: Seen, tally: Tally
+) -> None:
     """Compare what passes for finished with the undisturbed run, and with what was there before."""
     finished = job.finished(folder)
     for name, paths in finished.items():

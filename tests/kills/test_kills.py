@@ -5,7 +5,7 @@ import sys
 from pathlib import Path
 
 import pytest
-from kills.harness import Job, kill_repeatedly
+from kills.harness import KilledJob, kill_repeatedly
 from kills.run import JOBS
 
 SLOW_WRITER = """
@@ -44,7 +44,7 @@ def test_the_harness_sees_faults(tmp_path: Path, repeats: bool, fault: str) -> N
     def finished(out: Path) -> dict[str, list[Path]]:
         return {name: [out / name] for name in "abc" if (out / name).exists()}
 
-    job = Job(
+    job = KilledJob(
         lambda out: [str(program), str(out)],
         finished,
         Path.read_bytes,

@@ -3,7 +3,7 @@
 import json
 from pathlib import Path
 
-from kills.harness import Job
+from kills.harness import KilledJob
 from tiny_scene import TinyInput, write_tiny_input
 from tiny_training import training_arguments
 
@@ -15,10 +15,10 @@ STEPS, CHECKPOINTS, VALIDATIONS = 16, 2, 4
 TIMES = ("seconds_", "samples_per_second")
 
 
-def training_job(folder: Path) -> Job:
+def training_job(folder: Path) -> KilledJob:
     """A training on clips that are written into `folder` first."""
     tiny = write_tiny_input(folder / "input", scenes=3)
-    return Job(lambda out: _command(tiny, out), _finished, _content, (DAMAGED,))
+    return KilledJob(lambda out: _command(tiny, out), _finished, _content, (DAMAGED,))
 
 
 def _command(tiny: TinyInput, out: Path) -> list[str]:

@@ -13,7 +13,7 @@ from .fixture import Fixture
 
 
 @dataclass(frozen=True)
-class Check:
+class Agreement:
     """One compared quantity or named fact; it passes where `error <= tolerance` (NaN fails)."""
 
     name: str
@@ -32,9 +32,9 @@ class Check:
         return f"{text} ({self.note})" if self.note else text
 
 
-def fact(name: str, holds: bool, note: str = "") -> Check:
+def fact(name: str, holds: bool, note: str = "") -> Agreement:
     """A yes/no check: error 0 where it holds, infinite otherwise."""
-    return Check(name, 0.0 if holds else math.inf, 0.0, "" if holds else note)
+    return Agreement(name, 0.0 if holds else math.inf, 0.0, "" if holds else note)
 
 
 def relative_error(ours: Shaped[Tensor, "..."], reference: Shaped[Tensor, "..."]) -> float:
@@ -54,7 +54,7 @@ def relative_error(ours: Shaped[Tensor, "..."], reference: Shaped[Tensor, "..."]
     return error / norm if norm > 0 else math.inf
 
 
-def compare(fixture: Fixture, ours: dict[str, Tensor]) -> list[Check]:
+def compare(fixture: Fixture, ours: dict[str, Tensor]) -> list[Agreement]:
     """A check for every reference output (and channel group); ours may have more outputs."""
     checks = []
     for name, reference in fixture.outputs().items():
@@ -62,10 +62,10 @@ def compare(fixture: Fixture, ours: dict[str, Tensor]) -> list[Check]:
         if tolerance is None:
             raise InputError(fixture.path, f"output {name!r} without tolerance", "a number")
         if name not in ours:
-            checks.append(Check(name, math.inf, tolerance, "missing"))
+            checks.append(Agreement(name, math.inf, tolerance, "missing"))
         elif ours[name].shape != reference.shape:
             note = f"shape {tuple(ours[name].shape)}, expected {tuple(reference.shape)}"
-            checks.append(Check(name, math.inf, tolerance, note))
+            checks.append(Agreement(name, math.inf, tolerance, note))
         else:
             checks += _compare_output(fixture, name, ours[name], tolerance)
     if not checks:
@@ -75,18 +75,18 @@ def compare(fixture: Fixture, ours: dict[str, Tensor]) -> list[Check]:
 
 def _compare_output(
     fixture: Fixture, name: str, ours: Shaped[Tensor, "..."], tolerance: float
-) -> list[Check]:
+) -> list[Agreement]:
     """Checks of one output of the right shape: whole, by channels, or where a map says so."""
     reference = fixture.outputs()[name]
     where = fixture.config.get("compare_where", {}).get(name)
     if where is not None:
         selected = _comparison_map(fixture, where, reference)
-        return [Check(name, relative_error(ours[selected], reference[selected]), tolerance)]
+        return [Agreement(name, relative_error(ours[selected], reference[selected]), tolerance)]
     groups = _channel_groups(fixture, reference)
     if not groups:
-        return [Check(name, relative_error(ours, reference), tolerance)]
+        return [Agreement(name, relative_error(ours, reference), tolerance)]
     return [
-        Check(
+        Agreement(
             f"{name}[{group}]",
             relative_error(ours[..., start:end], reference[..., start:end]),
             tolerance,

@@ -13,12 +13,12 @@ from src.models.data.frames import (
 )
 from src.models.data.sampling import ExampleSamplingConfig, draw_number
 
-from .compare import Check, fact
+from .compare import Agreement, fact
 
 DRAWS = 6000
 
 
-def weights(case: dict, generator: np.random.Generator) -> list[Check]:
+def weights(case: dict, generator: np.random.Generator) -> list[Agreement]:
     """Probabilities of the first draw."""
     del generator
     biases = ("linear", "squared", "exponential")
@@ -26,10 +26,10 @@ def weights(case: dict, generator: np.random.Generator) -> list[Check]:
         bias: float(np.abs(draw_weights(case["pool_size"], bias) - case[bias]).max())
         for bias in biases
     }
-    return [Check(bias, error, 1e-12) for bias, error in errors.items()]
+    return [Agreement(bias, error, 1e-12) for bias, error in errors.items()]
 
 
-def inclusion(case: dict, generator: np.random.Generator) -> list[Check]:
+def inclusion(case: dict, generator: np.random.Generator) -> list[Agreement]:
     """Frequencies of all entries, and of first ones."""
     size, count = case["pool_size"], case["num_samples"]
     drawn = [
@@ -46,7 +46,7 @@ def inclusion(case: dict, generator: np.random.Generator) -> list[Check]:
     ]
 
 
-def bucket_names(case: dict, generator: np.random.Generator) -> list[Check]:
+def bucket_names(case: dict, generator: np.random.Generator) -> list[Agreement]:
     """Trajectories drawn from buckets."""
     buckets, count = case["sampling_buckets"], case["num_input_multi_views"]
     bucket_of = {name: number for number, bucket in enumerate(buckets) for name in bucket}
@@ -60,7 +60,7 @@ def bucket_names(case: dict, generator: np.random.Generator) -> list[Check]:
     ]
 
 
-def random_names(case: dict, generator: np.random.Generator) -> list[Check]:
+def random_names(case: dict, generator: np.random.Generator) -> list[Agreement]:
     """Trajectories drawn without buckets."""
     names = [str(number + case["start_view_idx"]) for number in range(case["cameras"])]
     drawn = [draw_cycled(generator, names, case["num_views"]) for _ in range(DRAWS)]
@@ -70,7 +70,7 @@ def random_names(case: dict, generator: np.random.Generator) -> list[Check]:
     ]
 
 
-def trajectory_number(case: dict, generator: np.random.Generator) -> list[Check]:
+def trajectory_number(case: dict, generator: np.random.Generator) -> list[Agreement]:
     """Numbers of input trajectories."""
     most = case["num_input_multi_views"]
     sampling = ExampleSamplingConfig(max_trajectories=most)
@@ -81,7 +81,7 @@ def trajectory_number(case: dict, generator: np.random.Generator) -> list[Check]
     ]
 
 
-def equal(name: str, ours: object, theirs: object) -> Check:
+def equal(name: str, ours: object, theirs: object) -> Agreement:
     """A check that two values are equal."""
     return fact(name, ours == theirs, f"{ours}, expected {theirs}"[:200])
 
@@ -93,9 +93,9 @@ def repeats(draws: Sequence[Sequence[str]]) -> list[list[int]]:
 
 def frequencies(
     name: str, draws: Sequence[Sequence[object]], published: dict[str, float], atol: float
-) -> Check:
+) -> Agreement:
     """Compares the mean count of each entry in a draw with the published one."""
     counts = Counter(str(thing) for draw in draws for thing in draw)
     names = counts.keys() | published.keys()
     worst = max(abs(counts[key] / len(draws) - published.get(key, 0.0)) for key in names)
-    return Check(name, worst, atol)
+    return Agreement(name, worst, atol)

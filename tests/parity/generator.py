@@ -19,7 +19,7 @@ from cosmos_predict1.diffusion.sampling.sampler import condition_noise, sample
 from src.tokenizer.cosmos import SIGMA_DATA, VideoTokenizer
 from src.tokenizer.loading import to_diffusers_names
 
-from .compare import Check, fact
+from .compare import Agreement, fact
 from .fixture import Config, Fixture
 from .tokenizer import check_architecture
 
@@ -146,7 +146,7 @@ def sampler(fixture: Fixture) -> dict[str, Tensor]:
     return outputs
 
 
-def keys(fixture: Fixture) -> list[Check]:
+def keys(fixture: Fixture) -> list[Agreement]:
     """Whether the published names and shapes, mapped, are exactly those of our networks."""
     published = json.loads((fixture.path / fixture.config["file"]).read_text())
     with torch.device("meta"):

@@ -16,7 +16,7 @@ from src.models.data.frames import (
 from src.models.data.registry import DATASETS, DatasetSpec
 from src.models.data.sampling import ExampleSamplingConfig, Selection, draw_frames
 
-from .compare import Check, fact
+from .compare import Agreement, fact
 from .draw_facts import (
     bucket_names,
     equal,
@@ -37,7 +37,7 @@ STANDARD_ERRORS = 6.0
 EXTREME_SLACK = 5
 
 
-def index_facts(fixture: Fixture) -> list[Check]:
+def index_facts(fixture: Fixture) -> list[Agreement]:
     """Every fact of the fixture, case by case."""
     checks = []
     gaps = (fixture.config["min_gap"], fixture.config["max_gap"])
@@ -55,7 +55,7 @@ def index_facts(fixture: Fixture) -> list[Check]:
             noting.require(start_view_idx=0)
             for check in FACTS[name](noting, generator):
                 label = f"{name}[{number}] {check.name}"
-                checks.append(Check(label, check.error, check.tolerance, check.note))
+                checks.append(Agreement(label, check.error, check.tolerance, check.note))
             if unread := ", ".join(noting.unread()):
                 checks.append(fact(f"{name}[{number}]", False, f"not supported: {unread}"))
     return checks
@@ -76,7 +76,7 @@ def sampling_config(config: Mapping[str, Any]) -> ExampleSamplingConfig:
     )
 
 
-def mirror(case: dict, generator: np.random.Generator) -> list[Check]:
+def mirror(case: dict, generator: np.random.Generator) -> list[Agreement]:
     """Ping-pong lists by start, and the starts that are drawn."""
     frames, count = case["num_frames"], case["num_input_views"]
     starts = ping_pong_starts(frames, count)
@@ -92,7 +92,7 @@ def mirror(case: dict, generator: np.random.Generator) -> list[Check]:
     return [*checks, equal("all starts and no others are drawn", set(firsts) == lists, uniform)]
 
 
-def static_test(case: dict, generator: np.random.Generator) -> list[Check]:
+def static_test(case: dict, generator: np.random.Generator) -> list[Agreement]:
     """Inputs and targets of a test item."""
     ours = _test(generator, True, case)
     return [
@@ -104,7 +104,7 @@ def static_test(case: dict, generator: np.random.Generator) -> list[Check]:
     ]
 
 
-def dynamic_test(case: dict, generator: np.random.Generator) -> list[Check]:
+def dynamic_test(case: dict, generator: np.random.Generator) -> list[Agreement]:
     """Inputs, targets and time of a test item."""
     ours = _test(generator, False, case)
     times = [ours.time_frame] * len(ours.target_frames)
@@ -117,7 +117,7 @@ def dynamic_test(case: dict, generator: np.random.Generator) -> list[Check]:
     ]
 
 
-def long_video(case: dict, generator: np.random.Generator) -> list[Check]:
+def long_video(case: dict, generator: np.random.Generator) -> list[Agreement]:
     """Inputs that are spread over a longer video."""
     frames, count = case["num_frames"], case["num_input_views"]
     sampling = ExampleSamplingConfig(num_input_frames=count, num_targets=case["num_targets"])
@@ -138,18 +138,18 @@ def long_video(case: dict, generator: np.random.Generator) -> list[Check]:
         equal("least gap", int(gaps.min()), case["gap_min"]),
         equal("greatest gap", int(gaps.max()), case["gap_max"]),
         equal("least start", int(starts.min()), case["start_min"]),
-        Check("greatest start", abs(int(starts.max()) - case["start_max"]), EXTREME_SLACK),
+        Agreement("greatest start", abs(int(starts.max()) - case["start_max"]), EXTREME_SLACK),
         equal("last frame", int(inputs.max()), case["last_frame_max"]),
-        Check("mean gap", abs(gaps.mean() - case["gap_mean"]), error * max(gaps.std(), 1e-9)),
+        Agreement("mean gap", abs(gaps.mean() - case["gap_mean"]), error * max(gaps.std(), 1e-9)),
     ]
     for name, gap in (("min", case["gap_min"]), ("max", case["gap_max"])):
         share = case[f"gap_frequency_at_{name}"]
         tolerance = error * max(np.sqrt(share * (1 - share)), 1e-9)
-        checks.append(Check(f"share at {name}", abs((gaps == gap).mean() - share), tolerance))
+        checks.append(Agreement(f"share at {name}", abs((gaps == gap).mean() - share), tolerance))
     return checks
 
 
-def exact_length(case: dict, generator: np.random.Generator) -> list[Check]:
+def exact_length(case: dict, generator: np.random.Generator) -> list[Agreement]:
     """Clips of just the length of the input."""
     count, targets = case["num_input_views"], case["num_targets"]
     names = tuple(map(str, range(case["trajectories"])))
@@ -164,7 +164,7 @@ def exact_length(case: dict, generator: np.random.Generator) -> list[Check]:
     ]
 
 
-def dynamic_training(case: dict, generator: np.random.Generator) -> list[Check]:
+def dynamic_training(case: dict, generator: np.random.Generator) -> list[Agreement]:
     """Training items of dynamic scenes: one moment from many trajectories."""
     spec = DATASETS["lyra_dynamic"]
     count = case["num_input_multi_views"]
@@ -199,11 +199,13 @@ def dynamic_training(case: dict, generator: np.random.Generator) -> list[Check]:
     ]
     for name, frame in (("first", times.min()), ("last", times.max())):
         share = case[f"target_frame_frequency_{name}"]
-        checks.append(Check(f"share of {name}", abs((times == frame).mean() - share), case["atol"]))
+        checks.append(
+            Agreement(f"share of {name}", abs((times == frame).mean() - share), case["atol"])
+        )
     return checks
 
 
-FACTS: dict[str, Callable[[dict, np.random.Generator], list[Check]]] = {
+FACTS: dict[str, Callable[[dict, np.random.Generator], list[Agreement]]] = {
     "mirror": mirror,
     "weighted_sampling_probabilities": weights,
     "weighted_sampling_inclusion": inclusion,

@@ -9,7 +9,7 @@ from torch import Tensor
 
 from src.models.recon.decoder import DecoderConfig, LatentRecon
 
-from .compare import Check, fact
+from .compare import Agreement, fact
 from .fixture import Config, Fixture
 
 # Two random draws agree within this many standard errors.
@@ -88,7 +88,7 @@ def forward(fixture: Fixture) -> dict[str, Tensor]:
     return outputs
 
 
-def initialisation(fixture: Fixture) -> list[Check]:
+def initialisation(fixture: Fixture) -> list[Agreement]:
     """Names, shapes and order of all tensors; mean and deviation of each kind of parameter."""
     raw = fixture.raw
     torch.manual_seed(0)
@@ -118,7 +118,7 @@ def initialisation(fixture: Fixture) -> list[Check]:
     return checks
 
 
-def _statistics(kind: str, ours: Tensor, reference: list[dict[str, float]]) -> list[Check]:
+def _statistics(kind: str, ours: Tensor, reference: list[dict[str, float]]) -> list[Agreement]:
     """Mean and deviation of one kind of parameter against those of equally large parts."""
     mean = sum(part["mean"] for part in reference) / len(reference)
     square = sum(part["mean"] ** 2 + part["std"] ** 2 for part in reference) / len(reference)
@@ -127,8 +127,8 @@ def _statistics(kind: str, ours: Tensor, reference: list[dict[str, float]]) -> l
         return [fact(f"{kind} constant", bool((ours == mean).all()), f"expected {mean}")]
     error = math.sqrt(2 / len(ours))
     return [
-        Check(f"{kind} mean", abs(ours.mean().item() - mean) / std, STANDARD_ERRORS * error),
-        Check(f"{kind} std", abs(ours.std().item() / std - 1), STANDARD_ERRORS * error),
+        Agreement(f"{kind} mean", abs(ours.mean().item() - mean) / std, STANDARD_ERRORS * error),
+        Agreement(f"{kind} std", abs(ours.std().item() / std - 1), STANDARD_ERRORS * error),
     ]
 
 

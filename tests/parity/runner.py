@@ -9,10 +9,10 @@ from torch import Tensor
 
 from src.runtime import InputError
 
-from .compare import Check, compare
+from .compare import Agreement, compare
 from .fixture import Fixture, load_fixture
 
-Kind = Callable[[Fixture], dict[str, Tensor] | list[Check]]
+Kind = Callable[[Fixture], dict[str, Tensor] | list[Agreement]]
 # Errors of our code on a fixture that must not keep the other fixtures from running.
 FAILURES = (
     ArithmeticError,
@@ -34,7 +34,7 @@ class Result:
     name: str
     kind: str
     status: str
-    checks: list[Check]
+    checks: list[Agreement]
     message: str = ""
 
     @property
@@ -52,7 +52,7 @@ class Result:
         return f"{head} worst {max(self.checks, key=_severity)}; {count}"
 
 
-def _severity(check: Check) -> tuple[bool, float]:
+def _severity(check: Agreement) -> tuple[bool, float]:
     """The sort key: how close a check is to failing; an exact one that holds counts least."""
     return not check.passed, check.error / check.tolerance if check.tolerance > 0 else 0.0
 

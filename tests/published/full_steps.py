@@ -9,9 +9,9 @@ from pathlib import Path
 import numpy as np
 import torch
 from plyfile import PlyData
-from published.layout import Size
+from published.layout import LayoutSize
 from published.measured import Measurements, Step
-from published.scenes import SceneSize, write_picture, write_vipe
+from published.scenes import ClipsSize, write_picture, write_vipe
 
 from src.io.clip.clip import ClipPaths, open_clip
 from src.io.video.video import video_info
@@ -29,7 +29,7 @@ class Run:
     """What is run on the stand-ins of `folder`, and how."""
 
     folder: Path
-    size: Size
+    size: LayoutSize
     num_steps: int
     depth: str
     generator: tuple[str, ...] = ()
@@ -71,7 +71,7 @@ def _prepare_inputs(run: Run) -> None:
         write_picture(run.folder / "photo.png", scene)
     if not (run.folder / "RESULT" / "intrinsics").is_dir():
         height, width = min(VIDEO_SIZE, (scene.height, scene.width))
-        write_vipe(run.folder / "RESULT", "CLIP", SceneSize(height, width, scene.frames))
+        write_vipe(run.folder / "RESULT", "CLIP", ClipsSize(height, width, scene.frames))
 
 
 def _steps(run: Run) -> list[Step]:

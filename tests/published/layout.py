@@ -13,7 +13,7 @@ from published.depth_file import write_depth_model
 from published.generator_file import FOREIGN_CONFIG, GeneratorSize, write_generator
 from published.metric_files import write_metric
 from published.random_tensors import POOL, RandomTensors
-from published.scenes import SceneSize, write_demo_set
+from published.scenes import ClipsSize, write_demo_set
 from published.text_files import write_embeddings, write_text_encoder
 from published.tokenizer_files import TokenizerSize, write_tokenizer
 
@@ -33,22 +33,22 @@ PARTS = ("gen3c", "tokenizer", "lyra", "t5", "moge", "lpips", "demo")
 
 
 @dataclass(frozen=True)
-class Size:
+class LayoutSize:
     """How large everything is; `log_scale` is the raw size of the decoders' Gaussians."""
 
     name: str
     generator: GeneratorSize
     tokenizer: TokenizerSize
-    scene: SceneSize
+    scene: ClipsSize
     log_scale: float
     pool: int
     steps: int = 35
 
 
-TINY = Size(
-    "tiny", GeneratorSize(2, 12, 2, 16, 4), TokenizerSize(8), SceneSize(32, 64), -0.6, 2**20, 2
+TINY = LayoutSize(
+    "tiny", GeneratorSize(2, 12, 2, 16, 4), TokenizerSize(8), ClipsSize(32, 64), -0.6, 2**20, 2
 )
-FULL = Size("full", GeneratorSize(), TokenizerSize(), SceneSize(704, 1280), -2.4, POOL)
+FULL = LayoutSize("full", GeneratorSize(), TokenizerSize(), ClipsSize(704, 1280), -2.4, POOL)
 SIZES = {size.name: size for size in (TINY, FULL)}
 
 
@@ -83,7 +83,7 @@ class Standins:
 
 
 def write_standins(
-    folder: Path, size: Size, without: Collection[str] = (), seed: int = 0
+    folder: Path, size: LayoutSize, without: Collection[str] = (), seed: int = 0
 ) -> Standins:
     """Write everything but the parts `without`; instead of T5 the two embeddings it leaves."""
     numbers = RandomTensors(seed, size.pool)
@@ -99,7 +99,7 @@ def write_standins(
     return made
 
 
-def _write_part(part: str, made: Standins, size: Size, numbers: RandomTensors) -> None:
+def _write_part(part: str, made: Standins, size: LayoutSize, numbers: RandomTensors) -> None:
     root = made.checkpoints
     if part == "gen3c":
         write_generator(root / "Gen3C-Cosmos-7B", size.generator, numbers)
@@ -119,7 +119,7 @@ def _write_part(part: str, made: Standins, size: Size, numbers: RandomTensors) -
         write_demo_set(made.folder / "datasets" / DEMO, size.scene, numbers)
 
 
-def _write_generator_config(folder: Path, size: Size) -> None:
+def _write_generator_config(folder: Path, size: LayoutSize) -> None:
     if size.generator == GeneratorSize():
         (folder / "config.json").write_text(FOREIGN_CONFIG)
         return

@@ -29,7 +29,7 @@ class Step:
 
 
 @dataclass(frozen=True)
-class Measured:
+class StepCosts:
     """How a step went. Memory in GiB: of the largest process, and of all GPUs by nvidia-smi."""
 
     command: str
@@ -68,7 +68,7 @@ class Measurements:
         sys.stderr.write(f"{step.name}: {measured.seconds:.1f} s, {memory}, {words}\n")
         return measured.good
 
-    def _measure(self, step: Step, longest: float) -> Measured:
+    def _measure(self, step: Step, longest: float) -> StepCosts:
         log = self.path.with_name(f"{self.path.stem}-{step.name}.log")
         log.parent.mkdir(parents=True, exist_ok=True)
         begun = time.monotonic()
@@ -97,7 +97,7 @@ class Measurements:
             except (AssertionError, OSError, ValueError) as error:
                 problem = f"what it wrote: {type(error).__name__}: {error}"
         command = " ".join(step.command)
-        return Measured(command, process.returncode, seconds, host, gpu.peak_gib, found, problem)
+        return StepCosts(command, process.returncode, seconds, host, gpu.peak_gib, found, problem)
 
 
 class _GpuMemory:

@@ -22,7 +22,7 @@ from pathlib import Path
 
 from published.depth_file import installed, write_package
 from published.layout import FOLDERS, Standins
-from published.scenes import VIDEO, SceneSize
+from published.scenes import VIDEO, ClipsSize
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 SIZE_KEY = re.compile(r"^img_size: .*$", re.MULTILINE)
@@ -116,7 +116,7 @@ def copy_repository(folder: Path) -> None:
             shutil.copy(source, target)
 
 
-def shrink_settings(folder: Path, size: SceneSize) -> None:
+def shrink_settings(folder: Path, size: ClipsSize) -> None:
     """Give all stages of the decoder the size of the stand-ins' pictures, and change nothing else.
 
     The published size stands in these files alone, and it takes a GPU.

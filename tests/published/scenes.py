@@ -27,7 +27,7 @@ KINDS = {"static": PICTURE, "dynamic": VIDEO}
 
 
 @dataclass(frozen=True)
-class SceneSize:
+class ClipsSize:
     """Height and width of the pictures, and the number of frames."""
 
     height: int
@@ -35,7 +35,7 @@ class SceneSize:
     frames: int = FRAMES
 
 
-def _texture(size: SceneSize, shift: Tensor) -> Tensor:
+def _texture(size: ClipsSize, shift: Tensor) -> Tensor:
     """Soft coloured stripes [frame, h, w, 3], moved sideways by `shift` pixels of each frame."""
     rows = torch.linspace(0, 3, size.height)[None, :, None]
     columns = torch.linspace(0, 5, size.width)[None, None] + shift[:, None, None] / size.width
@@ -43,7 +43,7 @@ def _texture(size: SceneSize, shift: Tensor) -> Tensor:
     return (127 + 100 * torch.stack(parts, dim=-1)).to(torch.uint8)
 
 
-def write_picture(path: Path, size: SceneSize) -> Path:
+def write_picture(path: Path, size: ClipsSize) -> Path:
     """A picture."""
     from PIL import Image
 
@@ -52,7 +52,7 @@ def write_picture(path: Path, size: SceneSize) -> Path:
     return path
 
 
-def write_vipe(root: Path, key: str, size: SceneSize) -> Path:
+def write_vipe(root: Path, key: str, size: ClipsSize) -> Path:
     """A ViPE result: a wall before a slowly moving camera; returns its video."""
     video = root / "rgb" / f"{key}.mp4"
     video.parent.mkdir(parents=True, exist_ok=True)
@@ -65,14 +65,14 @@ def write_vipe(root: Path, key: str, size: SceneSize) -> Path:
     return video
 
 
-def _cameras(size: SceneSize, path: str) -> Cameras:
+def _cameras(size: ClipsSize, path: str) -> Cameras:
     c2w = torch.linalg.inv(make_trajectory(TrajectorySpec(path, 0.2), size.frames))
     lens = torch.tensor([0.8 * size.width, 0.8 * size.width, size.width / 2, size.height / 2])
     return Cameras(c2w, lens.repeat(size.frames, 1), size.width, size.height)
 
 
 def write_clips(
-    root: Path, key: str, size: SceneSize, numbers: RandomTensors, trajectories: int = 6
+    root: Path, key: str, size: ClipsSize, numbers: RandomTensors, trajectories: int = 6
 ) -> None:
     """Clips along the six paths with the published kinds of files alone; no `meta`.
 
@@ -100,7 +100,7 @@ def _write_latents(path: Path, latents: Tensor) -> None:
     torch.save(array, path)
 
 
-def write_demo_set(folder: Path, size: SceneSize, numbers: RandomTensors) -> None:
+def write_demo_set(folder: Path, size: ClipsSize, numbers: RandomTensors) -> None:
     """The tree of the demo repository."""
     write_picture(folder / f"static/diffusion_input/images/{PICTURE}.png", size)
     write_vipe(folder / "dynamic/diffusion_input", VIDEO, size)

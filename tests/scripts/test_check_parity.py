@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 import torch
 from check_parity import main
-from parity.compare import Check, fact, relative_error
+from parity.compare import Agreement, fact, relative_error
 from parity.fixture import Config, Fixture, load_fixture
 from parity.runner import Kind, Result, find_fixtures, load_kinds, run_fixture
 from parity.tokenizer import check_architecture
@@ -148,7 +148,7 @@ def test_non_finite_values_fail(tmp_path: Path) -> None:
     for bad in (torch.nan, torch.inf):
         result = run(folder, double=lambda _, bad=bad: {"y": EXACT.clone().fill_(bad)})
         assert result.status == "FAIL", bad
-    assert not Check("x", torch.nan, 1.0).passed
+    assert not Agreement("x", torch.nan, 1.0).passed
     holes = torch.tensor([1.0, torch.inf])
     assert relative_error(holes, holes) == 0
     assert relative_error(torch.tensor([1.0, 5.0]), holes) == torch.inf
@@ -211,10 +211,10 @@ def test_what_a_kind_raises_and_malformed_fixtures_are_results(tmp_path: Path) -
 def test_named_facts_are_judged(tmp_path: Path) -> None:
     """Catches facts that pass whatever they say."""
     folder = write_fixture(tmp_path / "facts", {}, tolerance={"rtol_norm": None})
-    good = [fact("names", True), Check("mean", 0.01, 0.02)]
+    good = [fact("names", True), Agreement("mean", 0.01, 0.02)]
     assert run(folder, double=lambda _: good).passed
     assert not run(folder, double=lambda _: [*good, fact("count", False, "3 of 4")]).passed
-    assert not run(folder, double=lambda _: [*good, Check("std", 0.03, 0.02)]).passed
+    assert not run(folder, double=lambda _: [*good, Agreement("std", 0.03, 0.02)]).passed
 
 
 @pytest.mark.parametrize(

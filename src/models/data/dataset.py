@@ -197,7 +197,8 @@ class ClipDataset(Dataset[Example]):
 
     def cameras(self, draw: ExampleDraw) -> Cameras:
         """Reads the input cameras of an example, without its pictures and latents."""
-        return input_cameras(*self._select(draw), self.spec.scene_scale)[0]
+        reader, selection = self._select(draw)
+        return input_cameras(reader, selection, self.spec.scene_scale)[0]
 
     def try_read(self, draw: ExampleDraw) -> Example | Unreadable:
         """Reads one scene, or returns why it cannot be read."""

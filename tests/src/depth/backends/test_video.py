@@ -103,7 +103,7 @@ def test_video_depth_anything_is_used_where_it_is_there(
     """Catches frames in the wrong layout, and `auto` that passes over what is installed."""
     seen = SimpleNamespace()
 
-    class Network(torch.nn.Module):
+    class Estimator(torch.nn.Module):
         def __init__(self, **sizes: object) -> None:
             super().__init__()
             seen.sizes = sizes
@@ -122,7 +122,7 @@ def test_video_depth_anything_is_used_where_it_is_there(
         module.__spec__ = SimpleNamespace(name=name)  # pyright: ignore[reportAttributeAccessIssue]
         monkeypatch.setitem(sys.modules, name, module)
     module = sys.modules["video_depth_anything.video_depth"]
-    monkeypatch.setattr(module, "VideoDepthAnything", Network, raising=False)
+    monkeypatch.setattr(module, "VideoDepthAnything", Estimator, raising=False)
     with pytest.raises(InputError, match="metric_video_depth_anything_vits.pth"):
         resolve_video_depth("video_depth_anything", tmp_path)
     path = tmp_path / "video_depth_anything" / "metric_video_depth_anything_vits.pth"

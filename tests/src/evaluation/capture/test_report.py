@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from captured_world import World
+from captured_world import CapturedWorld
 
 from src.evaluation.capture.measure import measure_capture
 from src.evaluation.capture.reading import read_capture
@@ -16,7 +16,7 @@ from src.io.image import image_size
 from src.runtime import InputError
 
 
-def test_the_report_and_its_manifest(tmp_path: Path, world: World) -> None:
+def test_the_report_and_its_manifest(tmp_path: Path, world: CapturedWorld) -> None:
     """Would catch JSON with infinities, a table without a method, a manifest that it can't read."""
     capture = read_capture(world.write(tmp_path / "yard"))
     frames = Frames(2, (0, 3, 8))
@@ -39,7 +39,7 @@ def test_the_report_and_its_manifest(tmp_path: Path, world: World) -> None:
     assert choose_frames(capture, "images/0002.png", tmp_path / "out/manifest.json") == frames
 
 
-def test_without_a_manifest_all_others_are_targets(tmp_path: Path, world: World) -> None:
+def test_without_a_manifest_all_others_are_targets(tmp_path: Path, world: CapturedWorld) -> None:
     """Would catch the input among its targets."""
     capture = read_capture(world.write(tmp_path))
     assert choose_frames(capture, None, None) == Frames(0, tuple(range(1, 9)))
@@ -58,7 +58,7 @@ def test_without_a_manifest_all_others_are_targets(tmp_path: Path, world: World)
     ],
 )
 def test_bad_manifests(
-    tmp_path: Path, world: World, change: Callable[[dict[str, Any]], object], words: str
+    tmp_path: Path, world: CapturedWorld, change: Callable[[dict[str, Any]], object], words: str
 ) -> None:
     """Would catch figures of frames that the manifest does not mean."""
     capture, path = read_capture(world.write(tmp_path / "yard")), tmp_path / "manifest.json"

@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from captured_world import SIZE, World
+from captured_world import SIZE, CapturedWorld
 
 from src.evaluation.capture.measure import even_window, measure_capture
 from src.evaluation.capture.reading import read_capture
@@ -21,12 +21,12 @@ def cameras_of(folder: Path) -> Cameras:
     return read_capture(folder).placed(0, SIZE)[1:]
 
 
-def pictures_of(world: World) -> torch.Tensor:
+def pictures_of(world: CapturedWorld) -> torch.Tensor:
     return world.pool.color[0, 0, :, 1:].movedim(1, 0).float() / 255
 
 
 @pytest.mark.parametrize("scale", [1.0, 2.5])
-def test_the_search_finds_the_factor(tmp_path: Path, world: World, scale: float) -> None:
+def test_the_search_finds_the_factor(tmp_path: Path, world: CapturedWorld, scale: float) -> None:
     """Would catch its inverse, a search that a scale misleads, half-pixel shifts of the warp."""
     capture = read_capture(world.write(tmp_path, scale))
     found = align_scale(
@@ -37,7 +37,7 @@ def test_the_search_finds_the_factor(tmp_path: Path, world: World, scale: float)
 
 
 def test_hidden_surfaces_pull_the_search_by_less_than_two_percent(
-    tmp_path: Path, hard_world: World
+    tmp_path: Path, hard_world: CapturedWorld
 ) -> None:
     """Would catch a search that only works on the world above."""
     capture = read_capture(hard_world.write(tmp_path))
@@ -48,7 +48,7 @@ def test_hidden_surfaces_pull_the_search_by_less_than_two_percent(
     assert found.value == pytest.approx(1 / hard_world.median, rel=0.02)
 
 
-def test_depth_maps_decide_the_factor(tmp_path: Path, world: World) -> None:
+def test_depth_maps_decide_the_factor(tmp_path: Path, world: CapturedWorld) -> None:
     """Would catch a map that is ignored, the inverse ratio, unknown depth among the ratios."""
     capture = read_capture(world.write(tmp_path))
     depth = world.depth.numpy().copy() * 4
@@ -65,7 +65,7 @@ def test_depth_maps_decide_the_factor(tmp_path: Path, world: World) -> None:
         align_scale(capture, 0, world.view(), **arguments)
 
 
-def test_cameras_that_only_turn_have_no_scale(tmp_path: Path, world: World) -> None:
+def test_cameras_that_only_turn_have_no_scale(tmp_path: Path, world: CapturedWorld) -> None:
     """Would catch a division by the distance of cameras that stand still."""
     capture = read_capture(world.write(tmp_path))
     still = scaled(cameras_of(tmp_path), 0.0)
@@ -81,7 +81,9 @@ def test_the_search_is_exact_and_refuses_a_scene_that_nobody_sees() -> None:
         search_factor(lambda factor: -torch.inf, (0.01, 3.0))
 
 
-def test_the_capture_s_unit_changes_metric_figures_alone(tmp_path: Path, world: World) -> None:
+def test_the_capture_s_unit_changes_metric_figures_alone(
+    tmp_path: Path, world: CapturedWorld
+) -> None:
     """Would catch an alignment that is not used, or that metric figures use too."""
     measures = load_measures(("psnr", "ssim"), tmp_path)
     found = {}
@@ -114,7 +116,7 @@ def test_the_capture_s_unit_changes_metric_figures_alone(tmp_path: Path, world: 
     assert second["aligned", "gaussians"]["psnr_disoccluded"] < aligned
 
 
-def test_covered_pixels(world: World) -> None:
+def test_covered_pixels(world: CapturedWorld) -> None:
     """Would catch a mask of the wrong side, and a lens that shifts the picture by half a pixel."""
     view = world.view()
     c2w = torch.eye(4).repeat(2, 1, 1)

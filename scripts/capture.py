@@ -21,24 +21,31 @@ def main() -> None:
     """Makes a scene of a picture of the capture, measures it and prints the tables."""
     arguments = _parse()
 
+    import torch
     from quickstarts.captured import captured_scene, scene_size
 
     from src.depth.backends.choice import resolve_depth
     from src.evaluation.capture.measure import measure_capture
     from src.evaluation.capture.reading import read_capture
     from src.evaluation.capture.report import choose_frames, write_report
-    from src.evaluation.capture.scale import input_view
+    from src.evaluation.capture.scale import input_view, write_depth_with_lens
     from src.evaluation.compare import METRICS, load_measures
-    from src.runtime import setup_logging
+    from src.runtime import default_device, setup_logging
 
     setup_logging()
     capture = read_capture(arguments.capture)
     frames = choose_frames(capture, arguments.input, arguments.manifest)
     out, weights = arguments.output or Path("outputs/capture") / capture.name, arguments.weights
-    gaussians, device, rasterizer = captured_scene(
-        capture.pictures[frames.origin], out, scene=arguments.scene, options=arguments
-    )
+    device = default_device() if arguments.device == "auto" else torch.device(arguments.device)
     depth = resolve_depth(arguments.depth, weights, device)
+    made_with: dict[str, object] = {"depth": depth.name, "lens_of": arguments.lens}
+    if arguments.lens == "captured":
+        path = write_depth_with_lens(capture, frames.origin, depth, out / "depth.npz")
+        arguments.depth = str(path.absolute())
+        depth = resolve_depth(arguments.depth, weights, device)
+    gaussians, rasterizer = captured_scene(
+        capture.pictures[frames.origin], out, device=device, options=arguments
+    )
     measures = load_measures(METRICS, weights / "lpips", device)
     view = input_view(capture, frames.origin, depth, scene_size(weights))
     measured = measure_capture(
@@ -50,7 +57,7 @@ def main() -> None:
         measures=measures,
         backend=rasterizer,
     )
-    made_with = {"depth": depth.name, "divisor": view.divisor, "lens": view.intrinsics.tolist()}
+    made_with |= {"divisor": view.divisor, "lens": view.intrinsics.tolist()}
     made_with |= {"scene": str(arguments.scene or "made"), "seed": arguments.seed}
     print(write_report(out, capture, frames, measured, measures=measures, made_with=made_with))
 
@@ -62,9 +69,11 @@ def _parse() -> argparse.Namespace:
     add("--checkpoint_dir", dest="weights", type=Path, default=Path("checkpoints"))
     add("--input", metavar="NAME|INDEX", help="default: the first picture, or the manifest's")
     add("--output", type=Path, metavar="DIR", help="default: outputs/capture/NAME")
-    add("--scene", type=Path, metavar="PLY|RESULTS", help="a scene of the same input, depth, size")
+    add("--scene", type=Path, metavar="PLY|RESULTS", help="of the same input, depth, lens, size")
     add("--manifest", type=Path, metavar="FILE", help="default: all other pictures are targets")
     add("--depth", default="auto", help="as of gen3c_single_image_sdg.py; default: auto")
+    text = "of the input's depth: the depth network's (default), or the capture's"
+    add("--lens", choices=("estimated", "captured"), default="estimated", help=text)
     add("--seed", type=int, default=1, help="default: 1")
     add("--device", choices=("auto", "cpu", "cuda"), default="auto")
     add("--disable_prompt_encoder", action="store_true", help="full size: without T5")

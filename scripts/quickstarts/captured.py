@@ -10,7 +10,7 @@ from src.checkpoints import find_checkpoint, search_checkpoint
 from src.gaussians import Gaussians
 from src.io.scene import read_scene
 from src.rendering.rasterize import Backend
-from src.runtime import InputError, default_device
+from src.runtime import InputError
 
 from .commands import Children, QuickstartPlan, Terminated
 from .full import full_recipe
@@ -27,9 +27,9 @@ def scene_size(weights: Path) -> tuple[int, int]:
 
 
 def captured_scene(
-    picture: Path, out: Path, *, scene: Path | None, options: Namespace
-) -> tuple[Gaussians, torch.device, Backend]:
-    """Returns the Gaussians of a picture, and the device and the rasterizer to measure them with.
+    picture: Path, out: Path, *, device: torch.device, options: Namespace
+) -> tuple[Gaussians, Backend]:
+    """Returns the Gaussians of a picture, and the rasterizer to measure them with on `device`.
 
     `options` are those of `scripts/capture.py`; without a `scene` one is made in `out`/scene.
 
@@ -37,10 +37,10 @@ def captured_scene(
         InputError: a command that failed, missing weights, a moving scene.
         KeyboardInterrupt: a signal, after which no command runs any more.
     """
-    device = default_device() if options.device == "auto" else torch.device(options.device)
     # Without its compiler gsplat may not start.
     slow = device.type == "cpu" or find_compiler() is None
     rasterizer: Backend = "torch" if slow else "auto"
+    scene = options.scene
     if scene is None:
         try:
             scene = _make(picture, out / "scene", rasterizer=rasterizer, options=options)
@@ -49,7 +49,7 @@ def captured_scene(
     moments = read_scene(scene).moments
     if len(moments) != 1:
         raise InputError(scene, f"{len(moments)} moments", "a still scene")
-    return moments[0], device, rasterizer
+    return moments[0], rasterizer
 
 
 def _make(picture: Path, folder: Path, *, rasterizer: Backend, options: Namespace) -> Path:

@@ -7,7 +7,9 @@ its median in the input (1 for a network that is in that unit already).
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from math import exp, log
+from pathlib import Path
 
+import numpy as np
 import torch
 from jaxtyping import Bool, Float
 from torch import Tensor
@@ -17,6 +19,7 @@ from ...depth.sources import still_source
 from ...geometry.cameras import Cameras
 from ...geometry.rays import project
 from ...geometry.warping import Warp, point_frames, warp_frames
+from ...io.atomic import atomic_path
 from ...io.depth_file import read_depth_file
 from ...io.image import read_image
 from ...runtime import InputError, get_logger
@@ -45,7 +48,7 @@ class InputView:
     image: Float[Tensor, "3 h w"]  # in [0, 1]
     depth: Float[Tensor, "h w"]  # in the scene's unit, > 0; large where unknown
     known: Bool[Tensor, "h w"]
-    intrinsics: Float[Tensor, "4"]  # as estimated
+    intrinsics: Float[Tensor, "4"]  # of the scene's input camera
     divisor: float
 
     def warp(self, cameras: Cameras) -> Warp:
@@ -86,6 +89,23 @@ def input_view(
         intrinsics=estimate.intrinsics,
         divisor=found.divisor,
     )
+
+
+def write_depth_with_lens(capture: Capture, index: int, backend: DepthBackend, path: Path) -> Path:
+    """Writes the input's depth as `backend` estimates it, with the lens of the capture.
+
+    The file (.npz, see src/io/depth_file.py) is a depth of the generator's command. Returns `path`.
+    Raises `InputError` for an unreadable picture.
+    """
+    cameras = capture.cameras
+    picture = capture.picture(index, (cameras.height, cameras.width))
+    estimate = backend(picture)
+    depth = estimate.depth.where(estimate.mask, torch.inf).cpu().float().numpy()
+    lens = cameras.intrinsics[index].cpu().float().numpy()
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with atomic_path(path) as temporary, temporary.open("wb") as file:
+        np.savez_compressed(file, depth=depth, intrinsics=lens)
+    return path
 
 
 def scaled(cameras: Cameras, factor: float) -> Cameras:

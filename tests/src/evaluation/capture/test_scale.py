@@ -9,11 +9,21 @@ import pytest
 import torch
 from captured_world import SIZE, CapturedWorld
 
+from src.depth.backends.choice import FileDepth
+from src.depth.estimate import DepthEstimate
 from src.evaluation.capture.measure import even_window, measure_capture
 from src.evaluation.capture.reading import read_capture
-from src.evaluation.capture.scale import align_scale, near_targets, scaled, search_factor
+from src.evaluation.capture.scale import (
+    align_scale,
+    input_view,
+    near_targets,
+    scaled,
+    search_factor,
+    write_depth_with_lens,
+)
 from src.evaluation.compare import load_measures
 from src.geometry.cameras import Cameras
+from src.geometry.fit import WHOLE, Region
 from src.runtime import InputError
 
 
@@ -46,6 +56,27 @@ def test_hidden_surfaces_pull_the_search_by_less_than_two_percent(
         capture, 0, hard_world.view(), cameras=cameras_of(tmp_path), targets=targets
     )
     assert found.value == pytest.approx(1 / hard_world.median, rel=0.02)
+
+
+def test_a_scene_may_have_the_lens_of_the_capture(tmp_path: Path, world: CapturedWorld) -> None:
+    """Would catch the estimated lens, a lens of other pixels, sky that gets a depth."""
+    capture, seen = read_capture(world.write(tmp_path)), world.view()
+
+    class Estimate:
+        name, scene_scale = "exact", False
+
+        def __call__(self, image: torch.Tensor, region: Region = WHOLE) -> DepthEstimate:
+            assert image.shape == (3, *SIZE) and region == WHOLE
+            known = seen.known.clone()
+            known[:10] = False
+            return DepthEstimate(world.depth, known, 2 * seen.intrinsics)
+
+    path = write_depth_with_lens(capture, 0, Estimate(), tmp_path / "made/depth.npz")
+    size = (64, 96)
+    view = input_view(capture, 0, FileDepth(path), size)
+    torch.testing.assert_close(view.intrinsics, capture.placed(0, size).intrinsics[0])
+    assert not view.known[:3].any() and view.known[8:].all()
+    assert view.divisor == pytest.approx(world.median, rel=0.1)
 
 
 def test_depth_maps_decide_the_factor(tmp_path: Path, world: CapturedWorld) -> None:

@@ -115,8 +115,7 @@ def gelu_rows(hidden: Tokens) -> Float8Rows:
 
 
 def _rows(x: Float[Tensor, "*row width"], gelu: bool) -> Float8Rows:
-    x = x.contiguous()
-    width = x.shape[-1]
+    x, width = x.contiguous(), x.shape[-1]
     out = torch.empty_like(x, dtype=FLOAT8)
     scale = x.new_empty(*x.shape[:-1], 1, dtype=torch.float32)
     with torch.cuda.device_of(x):

@@ -5,6 +5,7 @@ A batch is a list of examples of one shape, which may be stacked or taken one by
 
 import atexit
 import multiprocessing
+import os
 import random
 import signal
 from collections.abc import Generator, Iterator
@@ -87,7 +88,7 @@ class ExampleLoader:
             batch_sampler=self._batches(position=self.position),
             num_workers=self.num_workers,
             collate_fn=list,
-            worker_init_fn=_begin_worker,
+            worker_init_fn=partial(_begin_worker, os.getpid()),
             # A thread of torch takes the batches from the workers while the GPU works.
             pin_memory=torch.cuda.is_available(),
             generator=torch.Generator().manual_seed(self.dataset.reading.seed),
@@ -110,12 +111,16 @@ class _Results(Dataset[Example | Unreadable]):
         return self.dataset.try_read(draw)
 
 
-def _begin_worker(_worker: int) -> None:
-    """Seeds a worker, and lets it outlive the first SIGTERM and any SIGINT.
+def _begin_worker(parent: int, _worker: int) -> None:
+    """Seeds a worker, and lets it outlive the first SIGTERM and any SIGINT, but not its parent.
 
     Examples don't depend on this seed; it makes draws inside of libraries repeatable. A stopped job
     ends its step first and needs its workers for that, and the signal often goes to all processes.
     """
+    if multiprocessing.get_start_method() == "fork" and os.getppid() != parent:
+        # The parent was killed before. torch would take the process that has its place for it, and
+        # wait for ever.
+        os._exit(1)
     seed = torch.initial_seed() % 2**32
     random.seed(seed)
     np.random.seed(seed)

@@ -7,6 +7,7 @@ import shutil
 import signal
 import subprocess
 import sys
+import time
 from itertools import islice
 from pathlib import Path
 from typing import Any
@@ -21,6 +22,8 @@ from src.models.data.registry import DatasetSpec
 from src.models.data.sampling import ExampleSamplingConfig
 from src.runtime import InputError
 from src.tokenizer.cosmos import LatentStatistics
+
+REPOSITORY = Path(__file__).resolve().parents[4]
 
 
 def build(root: Path, statistics: LatentStatistics, skip: bool = False) -> ClipDataset:
@@ -146,6 +149,50 @@ def test_nothing_readable_is_an_error(damaged: Path, statistics: LatentStatistic
         next(iter(ExampleLoader(dataset, 1)))
 
 
+# Is killed while its workers start, which takes them a second.
+KILLED = """
+import os, signal, threading, time
+from types import SimpleNamespace
+from src.models.data.loader import ExampleLoader
+
+class Scenes:
+    reading, keys = SimpleNamespace(seed=0), ["0"]
+    def __len__(self): return 4
+
+os.register_at_fork(after_in_child=lambda: time.sleep(1))
+threading.Timer(0.3, os.kill, (os.getpid(), signal.SIGKILL)).start()
+next(iter(ExampleLoader(Scenes(), 2, num_workers=2)))
+"""
+
+
+def in_session(session: int) -> list[int]:
+    """The processes of a session that have not ended."""
+    found = []
+    for path in Path("/proc").glob("[0-9]*/stat"):
+        with contextlib.suppress(FileNotFoundError, ProcessLookupError):
+            state, _, _, own = path.read_text().rpartition(")")[2].split()[:4]
+            found += [int(path.parent.name)] if int(own) == session and state != "Z" else []
+    return found
+
+
+@pytest.mark.skipif(not Path("/proc/self/stat").exists(), reason="needs /proc")
+def test_a_worker_ends_whose_parent_is_killed_while_it_starts() -> None:
+    """Would catch an orphan that waits for ever: torch looks for its parent later."""
+    process = subprocess.Popen(
+        [sys.executable, "-c", KILLED], cwd=REPOSITORY, start_new_session=True
+    )
+    assert process.wait(timeout=60) == -signal.SIGKILL
+    begin = time.monotonic()
+    assert in_session(process.pid)
+    try:
+        while in_session(process.pid):
+            assert time.monotonic() - begin < 60, "a worker does not end"
+            time.sleep(0.1)
+    finally:
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(process.pid, signal.SIGKILL)
+
+
 # Reads with workers and fails in the middle; `keep` holds the frame, as a traceback does.
 FAILING = """
 import os, resource, signal, sys, time
@@ -173,7 +220,6 @@ batches = iter(ExampleLoader(Scenes(), 2, num_workers=2))
 next(batches)
 fail(sys.argv[1])
 """
-REPOSITORY = Path(__file__).resolve().parents[4]
 
 
 @pytest.mark.slow

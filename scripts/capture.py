@@ -37,15 +37,17 @@ def main() -> None:
     frames = choose_frames(capture, arguments.input, arguments.manifest)
     out, weights = arguments.output or Path("outputs/capture") / capture.name, arguments.weights
     device = default_device() if arguments.device == "auto" else torch.device(arguments.device)
-    depth = resolve_depth(arguments.depth, weights, device)
-    made_with: dict[str, object] = {"depth": depth.name, "lens_of": arguments.lens}
+    source, made_with = arguments.depth, {"lens_of": arguments.lens}
     if arguments.lens == "captured":
-        path = write_depth_with_lens(capture, frames.origin, depth, out / "depth.npz")
-        arguments.depth = str(path.absolute())
-        depth = resolve_depth(arguments.depth, weights, device)
+        network = resolve_depth(source, weights, device)
+        path = write_depth_with_lens(capture, frames.origin, network, out / "depth.npz")
+        source, made_with["estimated_by"] = str(path.absolute()), network.name
+        # The commands need its memory.
+        del network
     gaussians, rasterizer = captured_scene(
-        capture.pictures[frames.origin], out, device=device, options=arguments
+        capture.pictures[frames.origin], out, device=device, depth=source, options=arguments
     )
+    depth = resolve_depth(source, weights, device)
     measures = load_measures(METRICS, weights / "lpips", device)
     view = input_view(capture, frames.origin, depth, scene_size(weights))
     measured = measure_capture(
@@ -57,7 +59,7 @@ def main() -> None:
         measures=measures,
         backend=rasterizer,
     )
-    made_with |= {"divisor": view.divisor, "lens": view.intrinsics.tolist()}
+    made_with |= {"depth": depth.name, "divisor": view.divisor, "lens": view.intrinsics.tolist()}
     made_with |= {"scene": str(arguments.scene or "made"), "seed": arguments.seed}
     print(write_report(out, capture, frames, measured, measures=measures, made_with=made_with))
 

@@ -61,7 +61,7 @@ STREAMED_GIB = 13.5
 WEIGHT_SUFFIXES = (".safetensors", ".pt", ".pth", ".bin", ".jit")
 
 
-class Verdict(NamedTuple):
+class EnvironmentFinding(NamedTuple):
     """One requirement: `state` is found, missing, too old, too new or low."""
 
     name: str
@@ -96,7 +96,7 @@ def judge(version: str, bounds: str) -> str:
     return "found"
 
 
-def check_package(requirement: str, lost: str, core: bool = False) -> Verdict:
+def check_package(requirement: str, lost: str, core: bool = False) -> EnvironmentFinding:
     """Judges the installed version of a requirement as pyproject.toml writes it."""
     match = re.fullmatch(r"([\w.-]+)(?:\[[\w,-]+\])?([^\[\];]*)", requirement)
     if match is None:
@@ -106,14 +106,16 @@ def check_package(requirement: str, lost: str, core: bool = False) -> Verdict:
     try:
         version = importlib.metadata.version(name)
     except importlib.metadata.PackageNotFoundError:
-        return Verdict(name, "missing", needed, lost, core)
-    return Verdict(name, judge(version, bounds), f"{version} {needed}", lost, core)
+        return EnvironmentFinding(name, "missing", needed, lost, core)
+    return EnvironmentFinding(name, judge(version, bounds), f"{version} {needed}", lost, core)
 
 
-def check_packages(project: dict) -> list[Verdict]:
+def check_packages(project: dict) -> list[EnvironmentFinding]:
     """Judges python, the core dependencies and every extra of pyproject's `project` table."""
     version, bounds = sys.version.split()[0], project["requires-python"]
-    findings = [Verdict("python", judge(version, bounds), f"{version} ({bounds})", "all", True)]
+    findings = [
+        EnvironmentFinding("python", judge(version, bounds), f"{version} ({bounds})", "all", True)
+    ]
     groups = {"": project["dependencies"], **project["optional-dependencies"]}
     for extra, requirements in groups.items():
         for requirement in requirements:
@@ -123,7 +125,7 @@ def check_packages(project: dict) -> list[Verdict]:
     return findings
 
 
-def check_cuda() -> list[Verdict]:
+def check_cuda() -> list[EnvironmentFinding]:
     """Looks for a GPU with its driver, a torch that can use it, and compilers of kernels."""
     from quickstarts.machine import find_compiler, query_gpus
 
@@ -144,12 +146,12 @@ def check_cuda() -> list[Verdict]:
         ),
     }
     return [
-        Verdict(name, "found" if version else "missing", version or "", lost)
+        EnvironmentFinding(name, "found" if version else "missing", version or "", lost)
         for name, (version, lost) in found.items()
     ] + [check_package("triton", "the fast Mamba-2 scan (the torch twin scans, slowly)")]
 
 
-def check_weights(repository: Path) -> list[Verdict]:
+def check_weights(repository: Path) -> list[EnvironmentFinding]:
     """Looks for weights in their folders; a model card alone counts as missing."""
     findings = []
     for folders, lost in WEIGHTS.items():
@@ -157,11 +159,11 @@ def check_weights(repository: Path) -> list[Verdict]:
         files = [path for path in paths if path.suffix in WEIGHT_SUFFIXES and path.is_file()]
         size = sum(path.stat().st_size for path in files)
         text = f"{len(files)} files, {size / GIB:.2f} GiB" if files else ""
-        findings.append(Verdict(folders[0], "found" if files else "missing", text, lost))
+        findings.append(EnvironmentFinding(folders[0], "found" if files else "missing", text, lost))
     return findings
 
 
-def check_room(repository: Path) -> list[Verdict]:
+def check_room(repository: Path) -> list[EnvironmentFinding]:
     """Judges free disk space and memory (GiB)."""
     from downloads.catalogue import DEFAULT, gigabytes
     from quickstarts.machine import total_memory
@@ -176,11 +178,11 @@ def check_room(repository: Path) -> list[Verdict]:
     findings = []
     for name, have, need, lost in rows:
         text = f"{have:.0f} GiB ({need:.0f} needed)"
-        findings.append(Verdict(name, "found" if have >= need else "low", text, lost))
+        findings.append(EnvironmentFinding(name, "found" if have >= need else "low", text, lost))
     return findings
 
 
-def exit_code(findings: list[Verdict]) -> int:
+def exit_code(findings: list[EnvironmentFinding]) -> int:
     """Returns 1 if a core requirement is not met, else 0."""
     return int(any(finding.core and finding.state != "found" for finding in findings))
 
@@ -198,7 +200,9 @@ def main() -> int:
         *check_packages(project),
         *check_cuda(),
         # No requirement of the project: scripts/setup.sh installs it.
-        Verdict("moge", moge, "", "the published depth of pictures (README, section Depth)"),
+        EnvironmentFinding(
+            "moge", moge, "", "the published depth of pictures (README, section Depth)"
+        ),
         *check_weights(REPOSITORY),
         *check_room(REPOSITORY),
     ]
@@ -209,7 +213,11 @@ def main() -> int:
 if __name__ == "__main__":
     if importlib.util.find_spec("tomllib") is None:
         # The modules below need it too.
-        print(Verdict("python", "too old", f"{sys.version.split()[0]} (>=3.11)", "all", True))
+        print(
+            EnvironmentFinding(
+                "python", "too old", f"{sys.version.split()[0]} (>=3.11)", "all", True
+            )
+        )
         sys.exit(1)
     from src.entry import run_entry
 

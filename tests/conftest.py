@@ -24,6 +24,7 @@ LONGEST = (
     *("src/viewer/test_nano_scenes.py", "src/viewer/test_large_scenes.py", "corpus/test_fuzz.py"),
     *("src/training/test_launches.py", "src/training/tokenizer/test_guided.py"),
     *("kills/test_kills.py", "entry/test_static_sdg.py", "entry/test_sample.py"),
+    *("src/evaluation/capture/test_command.py",),
     *("entry/test_nano.py", "nano/worlds/rendering/test_shading.py", "src/io/video/test_video.py"),
     *("src/viewer/test_page.py", "src/training/test_survival.py", "src/viewer/test_controls.py"),
 )

@@ -1,6 +1,7 @@
 """Who may import what: optional packages in their one place, lazily, and nothing upwards."""
 
 import ast
+import os
 import subprocess
 import sys
 import tomllib
@@ -42,6 +43,9 @@ IMPORTERS = {
         "src.depth",
     ),
 }
+SCRIPTS = REPOSITORY / "scripts"
+# As `pkgutil` reads it, a name is a module, or something in one.
+RESOLVE_ALL = "import pkgutil, sys\nfor name in sys.argv[1:]:\n    pkgutil.resolve_name(name)\n"
 IMPORT_ALL = "import importlib, sys\nfor name in sys.argv[1:]:\n    importlib.import_module(name)\n"
 
 
@@ -71,6 +75,15 @@ def module_files() -> dict[str, Path]:
             parts = path.relative_to(REPOSITORY).with_suffix("").parts
             files[".".join(parts[:-1] if parts[-1] == "__init__" else parts)] = path
     return files
+
+
+def script_files() -> dict[str, Path]:
+    """Returns the file of every command and of what they import, by the name that it has there."""
+    files = [*sorted(SCRIPTS.rglob("*.py")), *sorted(REPOSITORY.glob("*.py"))]
+    homes = {path: SCRIPTS if SCRIPTS in path.parents else REPOSITORY for path in files}
+    return {
+        ".".join(path.relative_to(home).with_suffix("").parts): path for path, home in homes.items()
+    }
 
 
 def violations(module: str, path: Path) -> list[str]:
@@ -121,6 +134,19 @@ def test_every_module_imports_without_the_heavy_packages(tmp_path: Path) -> None
     assert done.returncode == 0, done.stderr
 
 
+def test_every_name_is_where_it_is_imported_from() -> None:
+    """An import of what was renamed, moved or joined, in a function that no test runs."""
+    files = module_files() | script_files()
+    roots = {name.partition(".")[0] for name in files}
+    names = {name for module, path in files.items() for name in imported_names(module, path)}
+    own = sorted(name for name in names if name.partition(".")[0] in roots)
+    assert len(own) > 1000
+    paths = {"PYTHONPATH": f"{REPOSITORY}{os.pathsep}{SCRIPTS}"}
+    command = [sys.executable, "-c", RESOLVE_ALL, *own]
+    done = subprocess.run(command, env=os.environ | paths, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+
+
 def test_blocked_packages_cannot_be_imported(tmp_path: Path) -> None:
     """A blocker that blocks nothing, which would let the test above and that of --help pass."""
     program = tmp_path / "lazy.py"
@@ -157,7 +183,7 @@ def test_names_that_are_excused_from_the_search_for_unused_code_need_it(
 def test_a_class_name_stands_once() -> None:
     """Two things of one name, of which a reader cannot know which is meant."""
     places: dict[str, list[str]] = {}
-    for name, path in module_files().items():
+    for name, path in (module_files() | script_files()).items():
         for node in ast.walk(ast.parse(path.read_text())):
             if isinstance(node, ast.ClassDef):
                 places.setdefault(node.name, []).append(name)

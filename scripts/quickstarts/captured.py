@@ -12,7 +12,7 @@ from src.io.scene import read_scene
 from src.rendering.rasterize import Backend
 from src.runtime import InputError
 
-from .commands import Children, QuickstartPlan, Terminated
+from .commands import Children, QuickstartRecipe, Terminated
 from .full import full_recipe
 from .inputs import find_inputs
 from .machine import find_compiler
@@ -27,11 +27,12 @@ def scene_size(weights: Path) -> tuple[int, int]:
 
 
 def captured_scene(
-    picture: Path, out: Path, *, device: torch.device, options: Namespace
+    picture: Path, out: Path, *, device: torch.device, depth: str, options: Namespace
 ) -> tuple[Gaussians, Backend]:
     """Returns the Gaussians of a picture, and the rasterizer to measure them with on `device`.
 
-    `options` are those of `scripts/capture.py`; without a `scene` one is made in `out`/scene.
+    `options` are those of `scripts/capture.py`; without a scene one is made in `out`/scene, with
+    `depth` as of the generator's command.
 
     Raises:
         InputError: a command that failed, missing weights, a moving scene.
@@ -43,7 +44,9 @@ def captured_scene(
     scene = options.scene
     if scene is None:
         try:
-            scene = _make(picture, out / "scene", rasterizer=rasterizer, options=options)
+            scene = _make(
+                picture, out / "scene", rasterizer=rasterizer, depth=depth, options=options
+            )
         except Terminated as stop:
             raise KeyboardInterrupt from stop
     moments = read_scene(scene).moments
@@ -52,14 +55,16 @@ def captured_scene(
     return moments[0], rasterizer
 
 
-def _make(picture: Path, folder: Path, *, rasterizer: Backend, options: Namespace) -> Path:
+def _make(
+    picture: Path, folder: Path, *, rasterizer: Backend, depth: str, options: Namespace
+) -> Path:
     nano = search_checkpoint("depth", options.weights) is not None
     request = Request(
         input=picture.absolute(),
         output=folder.absolute(),
         seed=options.seed,
         checkpoint_dir=options.weights.absolute(),
-        depth=options.depth,
+        depth=depth,
         device=options.device,
         full=not nano,
         yes=False,
@@ -69,7 +74,7 @@ def _make(picture: Path, folder: Path, *, rasterizer: Backend, options: Namespac
     )
     with Children() as children:
         if nano:
-            recipe = QuickstartPlan(request=request, name="nano", rasterizer=rasterizer)
+            recipe = QuickstartRecipe(request=request, name="nano", rasterizer=rasterizer)
         else:
             found = full_recipe(request, find_inputs(picture), children)
             if found is None:

@@ -30,7 +30,7 @@ DRAIN_SECONDS = 5.0
 
 
 @dataclass(frozen=True, kw_only=True)
-class QuickstartPlan:
+class QuickstartRecipe:
     """The options of the two commands beside the input and the folder of the results.
 
     Attributes:

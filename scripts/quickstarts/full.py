@@ -19,7 +19,7 @@ from src.depth.backends.choice import named_depth
 from src.depth.backends.moge import INSTALL
 from src.runtime import InputError
 
-from .commands import Children, QuickstartPlan
+from .commands import Children, QuickstartRecipe
 from .inputs import Inputs
 from .machine import available_memory, find_compiler, find_gpu, free_disk
 from .request import REPOSITORY, Request
@@ -55,7 +55,7 @@ T5_GIB = 2.7
 RESULTS_GB = 2.0
 
 
-def full_recipe(request: Request, inputs: Inputs, children: Children) -> QuickstartPlan | None:
+def full_recipe(request: Request, inputs: Inputs, children: Children) -> QuickstartRecipe | None:
     """Returns the recipe of the full size, or None if the user does not download missing weights.
 
     Raises `InputError` for a machine or an installation that does not suffice, a failed download.
@@ -88,7 +88,7 @@ def full_recipe(request: Request, inputs: Inputs, children: Children) -> Quickst
         _print("renderer", "torch, slowly: there is no nvcc to compile gsplat's kernels with")
     flags = () if peak is None else peak.flags
     flags += ("--disable_prompt_encoder",) if request.disable_prompt_encoder else ()
-    return QuickstartPlan(request=request, name="lyra", rasterizer=rasterizer, flags=flags)
+    return QuickstartRecipe(request=request, name="lyra", rasterizer=rasterizer, flags=flags)
 
 
 def _gpu() -> Peak:

@@ -21,7 +21,7 @@ from src.models.data.registry import FORWARD
 from src.runtime import InputError, natural_order
 from src.viewer.page import write_page
 
-from .commands import Children, Ended, Kind, QuickstartPlan
+from .commands import Children, Ended, Kind, QuickstartRecipe
 from .full import full_recipe
 from .inputs import Inputs, find_inputs, folder_name
 from .machine import find_compiler, query_gpus
@@ -88,7 +88,7 @@ def _report_failures(inputs: Inputs, failures: list[Failure]) -> None:
             print(f"  {name}: {reason}", file=sys.stderr)
 
 
-def _small(request: Request, inputs: Inputs, gpu: str) -> tuple[Inputs, QuickstartPlan]:
+def _small(request: Request, inputs: Inputs, gpu: str) -> tuple[Inputs, QuickstartRecipe]:
     """Returns the recipe of the small weights; leaves videos out if their decoder is missing."""
     folder = request.checkpoint_dir
     if inputs.videos and search_checkpoint("decoder_dynamic", folder) is None:
@@ -105,7 +105,7 @@ def _small(request: Request, inputs: Inputs, gpu: str) -> tuple[Inputs, Quicksta
         find_checkpoint(part, folder)
     # Without its compiler gsplat may not start; for scenes of this size the twin is fast enough.
     rasterizer = "torch" if gpu and find_compiler() is None else "auto"
-    return inputs, QuickstartPlan(request=request, name="nano", rasterizer=rasterizer)
+    return inputs, QuickstartRecipe(request=request, name="nano", rasterizer=rasterizer)
 
 
 def _jobs(request: Request, inputs: Inputs) -> Iterator[tuple[Kind, Path, tuple[Path, ...]]]:
@@ -116,7 +116,7 @@ def _jobs(request: Request, inputs: Inputs) -> Iterator[tuple[Kind, Path, tuple[
         yield "dynamic", video, (video,)
 
 
-def _results_name(recipe: QuickstartPlan, source: Path, members: tuple[Path, ...]) -> str:
+def _results_name(recipe: QuickstartRecipe, source: Path, members: tuple[Path, ...]) -> str:
     """Returns the name of the results' folder: another for other input, seed or weights."""
     seed = str(recipe.request.seed)
     if recipe.name == "lyra":
@@ -130,7 +130,7 @@ def _results_name(recipe: QuickstartPlan, source: Path, members: tuple[Path, ...
 
 
 def _make(
-    kind: Kind, source: Path, folder: Path, *, recipe: QuickstartPlan, children: Children
+    kind: Kind, source: Path, folder: Path, *, recipe: QuickstartRecipe, children: Children
 ) -> list[Failure]:
     """Makes the clips and scenes of an input, or of all pictures of a folder."""
     clips = folder / "clips"

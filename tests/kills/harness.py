@@ -20,6 +20,7 @@ from pathlib import Path
 from typing import Literal
 
 from kills.starting import Event, Process, import_for_forks, start
+from processes import living
 
 Kind = Literal["any moment", "delay", "event"]
 Seen = dict[str, list[tuple[int, int]]]
@@ -244,24 +245,9 @@ def _check(
 def _wait_for_orphans(tally: Tally) -> None:
     """Expect the end of all processes that calls left behind."""
     deadline = time.monotonic() + LAST_GASP
-    while left := [pid for pid in tally.sessions if _members(pid)]:
+    while left := [pid for pid in tally.sessions if living(pid, "session")]:
         if time.monotonic() > deadline:
-            tally.faults += [f"orphan of call {pid}: {_members(pid)}" for pid in left]
+            tally.faults += [f"orphan of call {pid}: {living(pid, 'session')}" for pid in left]
             break
         time.sleep(0.1)
     tally.sessions.clear()
-
-
-def _members(session: int) -> list[str]:
-    """The processes of a session that have not ended, each with its name."""
-    members = []
-    for path in Path("/proc").glob("[0-9]*/stat"):
-        try:
-            text = path.read_text()
-        except (FileNotFoundError, ProcessLookupError):
-            continue
-        # The name stands in brackets and may hold spaces; then state, parent, group, session.
-        name, rest = text[: text.rindex(")") + 1], text[text.rindex(")") + 1 :].split()
-        if int(rest[3]) == session and rest[0] != "Z":
-            members.append(name)
-    return members

@@ -20,6 +20,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from processes import living
 from published.depth_file import installed, write_package
 from published.layout import FOLDERS, Standins
 from published.scenes import VIDEO, ClipsSize
@@ -80,26 +81,13 @@ class Rehearsal:
     ) -> None:
         told = False
         # A launcher that is told to stop goes at once, what it launched finishes its step.
-        while process.poll() is None or _any_left(process.pid):
+        while process.poll() is None or living(process.pid, "group"):
             if time.monotonic() - begun > LONGEST:
                 os.killpg(process.pid, signal.SIGKILL)
             elif until is not None and not told and until():
                 told = True
                 os.killpg(process.pid, signal.SIGTERM)
             time.sleep(0.1)
-
-
-def _any_left(group: int) -> bool:
-    """Whether a process of the group is alive."""
-    for path in Path("/proc").glob("[0-9]*/stat"):
-        try:
-            # State, parent and group come after the name, which is in brackets.
-            state, _, number = path.read_text().rpartition(")")[2].split()[:3]
-        except OSError:
-            continue
-        if int(number) == group and state != "Z":
-            return True
-    return False
 
 
 def copy_repository(folder: Path) -> None:

@@ -118,7 +118,7 @@ def _begin_worker(parent: int, _worker: int) -> None:
     ends its step first and needs its workers for that, and the signal often goes to all processes.
     """
     if multiprocessing.get_start_method() == "fork" and os.getppid() != parent:
-        # The parent was killed before. torch would take the process that has its place for it, and
+        # The parent was killed already. torch notes its number only after this function, and would
         # wait for ever.
         os._exit(1)
     seed = torch.initial_seed() % 2**32

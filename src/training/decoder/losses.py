@@ -108,8 +108,7 @@ def decoder_loss(
     config: LossConfig,
     perceptual: Perceptual | None = None,
 ) -> dict[str, Float[Tensor, ""]]:
-    """Returns the weighted sum `loss` and its terms `mse`, `lpips`, `depth`, `opacity`
-    and `solid`.
+    """Returns the weighted sum `loss` and its terms, by the names in `TERMS`.
 
     A term of weight 0 is not computed, and 0. `perceptual` is LPIPS of two batches of frames in
     [0, 1]. Raises `InputError` for a term that has a weight but not its inputs.

@@ -10,6 +10,8 @@ import pytest
 from captured_world import CapturedWorld
 from warm.python import warm_python
 
+from src.evaluation.capture.reading import read_capture
+
 REPOSITORY = Path(__file__).resolve().parents[4]
 
 
@@ -31,6 +33,11 @@ def test_a_picture_becomes_a_scene_that_is_measured(world: CapturedWorld, tmp_pa
     made = measured(capture, tmp_path / "made", python=sys.executable)
     scene = tmp_path / "made/scene/results"
     again = measured(capture, tmp_path / "b", "--scene", str(scene), python=warm_python())
-    made.pop("made_with"), again.pop("made_with")
+    assert again.pop("made_with")["lens"] == made.pop("made_with")["lens"]
     assert made == again
+    flags = ("--scene", str(scene), "--lens", "captured")
+    fitted = measured(capture, tmp_path / "c", *flags, python=warm_python())
+    expected = read_capture(capture).placed(0, (176, 320)).intrinsics[0].tolist()
+    assert fitted["made_with"]["lens"] == pytest.approx(expected)
+    assert fitted["made_with"]["estimated_by"] == "nano"
     assert (tmp_path / "made/sheet.png").is_file() and (tmp_path / "made/summary.md").is_file()

@@ -14,6 +14,7 @@ from typing import Any
 
 import pytest
 import torch
+from processes import living
 
 from src.models.data.dataset import ClipDataset
 from src.models.data.loader import ExampleLoader, scene_batches
@@ -165,16 +166,6 @@ next(iter(ExampleLoader(Scenes(), 2, num_workers=2)))
 """
 
 
-def in_session(session: int) -> list[int]:
-    """The processes of a session that have not ended."""
-    found = []
-    for path in Path("/proc").glob("[0-9]*/stat"):
-        with contextlib.suppress(FileNotFoundError, ProcessLookupError):
-            state, _, _, own = path.read_text().rpartition(")")[2].split()[:4]
-            found += [int(path.parent.name)] if int(own) == session and state != "Z" else []
-    return found
-
-
 @pytest.mark.skipif(not Path("/proc/self/stat").exists(), reason="needs /proc")
 def test_a_worker_ends_whose_parent_is_killed_while_it_starts() -> None:
     """Would catch an orphan that waits for ever: torch looks for its parent later."""
@@ -183,9 +174,9 @@ def test_a_worker_ends_whose_parent_is_killed_while_it_starts() -> None:
     )
     assert process.wait(timeout=60) == -signal.SIGKILL
     begin = time.monotonic()
-    assert in_session(process.pid)
+    assert living(process.pid, "session")
     try:
-        while in_session(process.pid):
+        while living(process.pid, "session"):
             assert time.monotonic() - begin < 60, "a worker does not end"
             time.sleep(0.1)
     finally:

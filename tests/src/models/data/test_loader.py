@@ -95,7 +95,7 @@ def test_batches_wait_in_page_locked_memory(
             read = dataset[expected]
             pairs = [(example.latents, read.latents), (example.targets.color, read.targets.color)]
             moved = example.to("cuda")
-            pairs += [(moved.latents, read.latents), (moved.targets.depth, read.targets.depth)]
+            pairs += [(moved.latents, read.latents), (moved.targets.color, read.targets.color)]
             for found, wanted in pairs:
                 assert found is not None and wanted is not None
                 assert found.is_cuda or found.is_pinned()

@@ -142,12 +142,10 @@ def read_ahead(
     read: Callable[[U], T],
     items: Iterable[U],
     meanwhile: Callable[[U], object] = lambda item: None,
-    waiting: str = "wait for the reader",
 ) -> Iterator[tuple[U, T]]:
     """Yields `(item, read(item))` while the next item is read.
 
-    `meanwhile(item)` runs in the caller's thread before it waits for `read(item)`; `waiting` names
-    this wait on the clock.
+    `meanwhile(item)` runs in the caller's thread before it waits for `read(item)`.
     """
     with ThreadPoolExecutor(1, thread_name_prefix="reader") as reader:
         submitted = ((item, reader.submit(read, item)) for item in items)
@@ -155,7 +153,7 @@ def read_ahead(
         for following in chain(submitted, [None]):
             if pending is not None:
                 meanwhile(pending[0])
-                with clocked(waiting):
+                with clocked("wait for the reader"):
                     value = pending[1].result()
                 yield pending[0], value
             pending = following

@@ -17,10 +17,11 @@ from ..io.cameras.file import CameraFile, write_camera_file
 from ..io.image import write_png
 from ..io.ply import read_ply, write_ply
 from ..io.scene import CLIP_FPS, SplatScene
+from ..io.video.joined import join_videos, write_segments
 from ..io.video.video import write_video
 from ..models.data.example import Example
 from ..visualization import colorize_depth, depth_range, depth_wave, side_by_side
-from .background import BackgroundWriter, HostCopy, aside, read_ahead
+from .background import BackgroundWriter, HostCopy, aside
 from .clock import clocked
 from .config import File, OutputTree, ReconstructConfig
 from .finished import SceneRecord, made_from_path, meta_text, read_record
@@ -93,8 +94,10 @@ class SceneResults:
             # The longest video first.
             self._queue_full(rendered, frames)
             wave = HostCopy(depth_wave(rendered[0].color[0], _depth(rendered[0])[0]))
-        self._queue_video(File.MAIN, [wave, *frames])
         self._queue_video(File.WAVE, [wave])
+        files = [self._path(File.TRAJECTORY, part.position) for part in rendered]
+        parts = [self._path(File.WAVE), *files]
+        self._queue(File.MAIN, lambda path: join_videos(path, parts), last=True)
         self._queue_quality(rendered)
         if self.config.output.sheet:
             source, color = self.references.source, self.references.color
@@ -165,25 +168,32 @@ class SceneResults:
         fps, on_gpu = self.config.output.fps, self.gaussians.device.type == "cuda"
 
         def write(path: Path) -> None:
-            frames = (batch() for batch in batches)
             if on_gpu:
-                # Batches are copied and joined while the one before is encoded.
-                ahead = read_ahead(lambda batch: batch(), batches, waiting="write: wait for frames")
-                frames = (pictures for _, pictures in ahead)
-            write_video(path, frames, fps, quality=QUALITY, frame_threads=on_gpu)
+                write_segments(path, batches, fps, quality=QUALITY)
+            else:
+                write_video(path, (batch() for batch in batches), fps, quality=QUALITY)
 
         self._queue(file, write, position)
 
-    def _queue(self, file: File, write: Callable[[Path], object], position: int = 0) -> None:
-        """Queues the job that writes a file, unless the file is there from a stopped run."""
+    def _path(self, file: File, position: int = 0) -> Path:
         scene = self.example.key if self.config.output.eval_only else self.index
-        self._queue_path(self.tree.path(file, scene, position), write)
+        return self.tree.path(file, scene, position)
 
-    def _queue_path(self, path: Path, write: Callable[[Path], object]) -> None:
+    def _queue(
+        self, file: File, write: Callable[[Path], object], position: int = 0, last: bool = False
+    ) -> None:
+        """Queues the job that writes a file, unless the file is there from a stopped run.
+
+        The `last` jobs begin when all files queued before are written.
+        """
+        self._queue_path(self._path(file, position), write, last)
+
+    def _queue_path(self, path: Path, write: Callable[[Path], object], last: bool = False) -> None:
         self.written.append(path)
         if path not in self.record.kept:
-            job = partial(self.record.add, path, write)
-            self.writer.submit(aside(self.gaussians.device, job))
+            job = aside(self.gaussians.device, partial(self.record.add, path, write))
+            submit = self.writer.submit_last if last else self.writer.submit
+            submit(job)
 
 
 def export_moments(config: ReconstructConfig, trees: Mapping[int, OutputTree], index: int) -> None:

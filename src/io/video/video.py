@@ -31,8 +31,6 @@ if TYPE_CHECKING:
 # One key frame a second at 24 fps: against the encoder's default of 250, 8 % more bytes, and a
 # third of the time to decode a single frame of a 121-frame clip.
 KEYFRAME_INTERVAL = 24
-# More of them would shorten the vertical motion that the encoder looks for.
-FRAME_THREADS = 12
 # The colours of a larger frame take milliseconds to convert.
 LARGE_PIXELS = 1 << 19
 
@@ -127,11 +125,11 @@ class VideoWriter(BlockWriter):
         path: Path | str,
         fps: float | int,
         quality: float | int = 8,
-        frame_threads: bool = False,
+        frame_threads: int = 0,
     ) -> None:
-        """With `frame_threads` several frames are encoded at once, for large frames and many cores.
+        """With `frame_threads` so many frames are encoded at once, for large frames and many cores.
 
-        Otherwise they are cut into slices. Quality is the same, the bytes are others.
+        Without, they are cut into slices. Quality is the same, the bytes are others.
         """
         assert fps > 0 and 1 <= quality <= 10, f"fps {fps}, quality {quality}"
         self.path = Path(path)
@@ -198,9 +196,8 @@ class VideoWriter(BlockWriter):
         stream.height, stream.width, stream.pix_fmt = height, width, "yuv420p"
         stream.options = {"crf": str(self._crf), "g": str(KEYFRAME_INTERVAL), **_repeatable()}
         if self._frame_threads:
-            # A number of its own, so that the bytes don't depend on the machine.
             stream.codec_context.thread_type = "FRAME"
-            stream.codec_context.thread_count = FRAME_THREADS
+            stream.codec_context.thread_count = self._frame_threads
         return stream
 
 
@@ -219,7 +216,7 @@ def write_video(
     frames: UInt8[Tensor, "frame h w 3"] | Iterable[UInt8[Tensor, "_ h w 3"]],
     fps: float | int,
     quality: float | int = 8,
-    frame_threads: bool = False,
+    frame_threads: int = 0,
 ) -> None:
     """Write one tensor of frames, or batches as they come, atomically; see `VideoWriter`."""
     batches = [frames] if isinstance(frames, Tensor) else frames

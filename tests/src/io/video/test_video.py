@@ -81,7 +81,7 @@ def test_frames_encoded_at_once_are_as_good(tmp_path: Path) -> None:
     shifted = [noise.roll(3 * index, dims=1) for index in range(30)]
     frames = (torch.stack(shifted) * 80 + torch.arange(256)[:, None] / 2).to(torch.uint8)
     errors, sizes, written = [], [], []
-    for number, at_once in enumerate((False, True, True)):
+    for number, at_once in enumerate((0, 12, 12)):
         path = tmp_path / f"{number}.mp4"
         write_video(path, frames, 24, quality=5, frame_threads=at_once)
         found = read_video(path)

@@ -5,8 +5,9 @@
 
 Later settings win: --config_default, then --config, then the KEY=VALUE arguments.
 configs/inference/default.yaml lists the keys; `model.KEY=VALUE` changes a key of the model, listed
-in configs/training/default.yaml. Several processes share the scenes. A stopped run continues when
-it is called again; `overwrite=true` replaces scenes that were made from something else.
+in configs/training/default.yaml. Several processes share the scenes; with processes_per_scene=2 two
+of them share the attention of each one. A stopped run continues when it is called again;
+`overwrite=true` replaces scenes that were made from something else.
 Encoded cameras stay in OUT_DIR_INFERENCE/.pluecker, where another run on the same cameras, size
 and tokenizer finds them (at most pluecker_cache_gb=2; 0: none; it may be deleted at any time).
 

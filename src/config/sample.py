@@ -61,6 +61,7 @@ class SampleConfig:
         average: Use the moving average of the weights if the checkpoint has one.
         tokenizer: Folder of the tokenizer; None for that of the model's configuration.
         pluecker_cache_gb: Size of the cache of encoded Pluecker maps, in 1e9 bytes.
+        processes_per_scene: Processes of a launch that share the decoder's attention.
     """
 
     config_path: str | list[str] = "outputs/training/cosmos3dgs/config.yaml"
@@ -83,6 +84,7 @@ class SampleConfig:
     trunk_type: TypeName = "auto"
     tokenizer_type: TypeName = "auto"
     pluecker_cache_gb: float = 2.0
+    processes_per_scene: int = 1
 
 
 def _listed(value: Any) -> Any:
@@ -163,6 +165,7 @@ def compose(sample: SampleConfig, model: DecoderTrainConfig) -> ReconstructConfi
         output=sample.output,
         device=sample.device,
         pluecker_cache_gb=sample.pluecker_cache_gb,
+        processes_per_scene=sample.processes_per_scene,
     )
 
 

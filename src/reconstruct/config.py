@@ -156,8 +156,12 @@ class ReconstructConfig:
     # Encoded Pluecker maps that stay in the output folder, for runs on the same cameras; in 1e9
     # bytes, 0 for none.
     pluecker_cache_gb: float = 2.0
+    # So many processes of a launch share the decoder's attention; only the first has scenes.
+    processes_per_scene: int = 1
 
     def __post_init__(self) -> None:
+        if self.processes_per_scene < 1:
+            raise InputError("processes_per_scene", self.processes_per_scene, "an integer >= 1")
         if not self.pluecker_cache_gb >= 0:
             raise InputError("pluecker_cache_gb", self.pluecker_cache_gb, "0 or more")
         together = of_moments(self.output.other_formats) if self.scenes.times else []

@@ -1,6 +1,8 @@
 """Reconstructs all unfinished scenes of a data set; the processes of a launch share them.
 
-The processes exchange nothing: scene number i belongs to process i modulo their number.
+Scene number i belongs to process i modulo their number; the processes exchange nothing. With
+`processes_per_scene` it belongs to a team of processes: the first does all of it, the others
+compute a part of its decoder's attention.
 """
 
 from collections.abc import Iterator, Mapping
@@ -20,6 +22,7 @@ from ..gaussians import Gaussians
 from ..io.records import weights_digest
 from ..models.data.dataset import ExampleDraw, Unreadable
 from ..models.data.example import Example
+from ..models.recon.parallel import DecoderTeam, join_team
 from ..models.recon.scene_decoder import SceneDecoder, floating_type
 from ..rendering.rasterize import load_kernels
 from ..runtime import InputError, get_logger, rank, seed_everything
@@ -59,16 +62,21 @@ def reconstruct(config: ReconstructConfig) -> None:
     with clocked("find the scenes"):
         scenes = Scenes(config.scenes, load_statistics(find_tokenizer(config.weights)))
     trees = _output_trees(config, scenes)
-    mine = range(state.process_index, len(scenes.keys), state.num_processes)
     finished = FinishedScenes(config, scenes)
     for tree in trees.values():
         finished.check_leftovers(tree)
         if state.is_main_process:
             remove_leftovers(tree)
-    waiting = [index for index in mine if finished.unfinished(trees, index)]
-    LOGGER.info("%d scenes, %d of this process unfinished", len(scenes.keys), len(waiting))
-    if waiting:
-        _reconstruct_scenes(device, finished, trees, waiting)
+    size = config.processes_per_scene
+    with join_team(size, LONGEST_WAIT) as team:
+        mine = range(state.process_index // size, len(scenes.keys), state.num_processes // size)
+        if team is not None and not team.leads:
+            mine = range(0)
+            team.follow(lambda: load_scene_decoder(config.weights, config.decoder, device).model)
+        waiting = [index for index in mine if finished.unfinished(trees, index)]
+        LOGGER.info("%d scenes, %d of this process unfinished", len(scenes.keys), len(waiting))
+        if waiting:
+            _reconstruct_scenes(device, finished, trees, waiting, team)
     moments = {time: tree for time, tree in trees.items() if time is not None}
     for index in mine if moments else ():
         export_moments(config, moments, index)
@@ -104,7 +112,11 @@ class ReadScene(NamedTuple):
 
 @torch.no_grad()
 def _reconstruct_scenes(
-    device: torch.device, finished: FinishedScenes, trees: Trees, waiting: list[int]
+    device: torch.device,
+    finished: FinishedScenes,
+    trees: Trees,
+    waiting: list[int],
+    team: DecoderTeam | None,
 ) -> None:
     """Decodes each scene while the next one is read and earlier results are written.
 
@@ -121,7 +133,7 @@ def _reconstruct_scenes(
         BackgroundWriter(threads=writer_threads(device)) as writer,
         tqdm(total=len(waiting), desc="scenes", disable=rank() != 0) as bar,
     ):
-        networks = cache(partial(_load, config, device, writer.submit))
+        networks = cache(partial(_load, config, device, writer.submit, team))
         load_rasterizer = cache(
             lambda: writer.submit(partial(load_kernels, device, config.rasterizer))
         )
@@ -181,13 +193,18 @@ class DecoderAndMaps(NamedTuple):
 
 
 def _load(
-    config: ReconstructConfig, device: torch.device, background: Background
+    config: ReconstructConfig,
+    device: torch.device,
+    background: Background,
+    team: DecoderTeam | None,
 ) -> DecoderAndMaps:
     """Loads the decoder; the tokenizer is loaded when it is needed."""
     with clocked("load the networks"), ThreadPoolExecutor(1) as pool:
         digest = pool.submit(weights_digest, find_tokenizer(config.weights))
         decoder = load_scene_decoder(config.weights, config.decoder, device)
         tokenizer = digest.result()
+    if team is not None:
+        team.share(decoder.model)
     maps = PlueckerFiles(
         decoder.plueckers,
         folder=Path(config.output.folder) / PLUECKER_FOLDER,

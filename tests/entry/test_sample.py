@@ -9,10 +9,12 @@ import time
 from pathlib import Path
 
 import pytest
+import torch
 from interrupting import interrupt
 from tiny_scene import DECODER, TinyInput, write_tiny_input
 from warm.python import warm_python
 
+from src.io.ply import read_ply
 from src.models.recon.decoder import LatentRecon, save_decoder
 
 REPOSITORY = Path(__file__).resolve().parents[2]
@@ -48,27 +50,39 @@ def contents(folder: Path) -> dict[str, bytes]:
     }
 
 
+def two_processes() -> list[str]:
+    """Starts two processes; without a GPU the flag puts them on the CPU."""
+    numbers = ["--num_processes", "2", "--main_process_port", "0"]
+    return [warm_python(), *ACCELERATE[1:], "--multi_gpu", *numbers]
+
+
 def test_one_and_two_processes_write_the_same(static_input: TinyInput, tmp_path: Path) -> None:
     """Scenes that are made twice or by nobody, or a run that only works in the repository."""
     one, two = tmp_path / "one", tmp_path / "two"
     run(ACCELERATE, static_input, tmp_path, f"out_dir_inference={one}")
-    # Without a GPU this flag starts processes on the CPU.
-    launcher = [
-        warm_python(),
-        *ACCELERATE[1:],
-        "--multi_gpu",
-        "--num_processes",
-        "2",
-        "--main_process_port",
-        "0",
-    ]
-    log = run(launcher, static_input, tmp_path, f"out_dir_inference={two}", "save_grid=true")
+    log = run(two_processes(), static_input, tmp_path, f"out_dir_inference={two}", "save_grid=true")
     assert "3 scenes, 2 of this process" in log
     expected = contents(one)
     assert sum("/meta/" in name for name in expected) == 3
     found = contents(two)
     assert {name for name in found.keys() - expected.keys() if "/grid/" not in name} == set()
     assert {name: found[name] for name in expected} == expected
+
+
+def test_two_processes_share_each_scene(static_input: TinyInput, tmp_path: Path) -> None:
+    """A scene that two processes write, other Gaussians, or a helper that never ends."""
+    heads = "model.decoder.heads=2"
+    run(PYTHON, static_input, tmp_path, f"out_dir_inference={tmp_path}/one", heads)
+    shared = (f"out_dir_inference={tmp_path}/two", "processes_per_scene=2", heads)
+    log = run(two_processes(), static_input, tmp_path, *shared)
+    assert "3 scenes, 3 of this process" in log
+    one, two = contents(tmp_path / "one"), contents(tmp_path / "two")
+    assert one.keys() == two.keys()
+    plys = [name for name in one if name.endswith(".ply")]
+    assert len(plys) == 3
+    for name in plys:
+        expected, found = (read_ply(tmp_path / run / name).packed() for run in ("one", "two"))
+        torch.testing.assert_close(found, expected, rtol=1e-3, atol=1e-4)
 
 
 def test_dynamic_scenes_at_several_times(tmp_path: Path) -> None:

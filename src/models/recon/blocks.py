@@ -6,6 +6,7 @@ simplest arithmetic imports torch's compiler, which takes more than a second.
 """
 
 import math
+from collections.abc import Callable
 
 import torch
 import torch.nn.functional as F
@@ -143,14 +144,26 @@ class Attention(nn.Module):
         self.heads = heads
         self.qkv = nn.Linear(width, 3 * width)
         self.proj = nn.Linear(width, width)
+        # Returns what `mix` does; set where several processes compute it together.
+        self.together: Callable[[Tokens], Tokens] | None = None
 
     def forward(self, tokens: Tokens) -> Tokens:
         """Mixes all tokens."""
-        parts = self.qkv(tokens).unflatten(-1, (3, self.heads, -1))
-        query, key, value = parts.permute(2, 0, 3, 1, 4)
+        return self.proj(self.mix(tokens) if self.together is None else self.together(tokens))
+
+    def mix(self, tokens: Tokens, heads: slice | None = None) -> Float[Tensor, "batch token part"]:
+        """Returns the values of all heads, or of some, as each token sees them, side by side."""
+        if heads is None:
+            projected = self.qkv(tokens).unflatten(-1, (3, self.heads, -1))
+        else:
+            shape = (3, self.heads, -1)
+            weight, bias = (part.unflatten(0, shape)[:, heads] for part in self.qkv.parameters())
+            own = F.linear(tokens, weight.flatten(0, 2), bias.flatten())
+            projected = own.unflatten(-1, weight.shape[:3])
+        query, key, value = projected.permute(2, 0, 3, 1, 4)
         with sdpa_kernel(_preferred_kernels(tokens.device), set_priority=True):
             mixed = F.scaled_dot_product_attention(query, key, value)
-        return self.proj(mixed.transpose(1, 2).flatten(2))
+        return mixed.transpose(1, 2).flatten(2)
 
 
 def _preferred_kernels(device: torch.device) -> list[SDPBackend]:

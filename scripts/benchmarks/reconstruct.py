@@ -45,6 +45,7 @@ from .inputs import (
     write_decoder,
     write_tokenizer,
 )
+from .rendering import as_trained
 from .rendering import frames as rendering_rows
 from .row import Row, check_parts, logged, now, peak_memory, reset_peak, seconds, timed
 
@@ -212,7 +213,11 @@ def _steps(config: ReconstructConfig, size: Size, device: torch.device) -> Itera
         yield from (Row(f"forward, {part}", taken) for part, taken in parts.items())
     scores = torch.randn(1, size.gaussians, device=device)
     yield Row("choose the kept Gaussians", seconds(lambda: keep_indices(scores, ratio), 3))
-    yield from rendering_rows(gaussians, example.targets, config.render)
+    for sizes, shown in {
+        "random sizes": gaussians,
+        "trained sizes": as_trained(gaussians, example.targets.cameras[:1]),
+    }.items():
+        yield from rendering_rows(shown, example.targets, config.render, sizes)
 
 
 def _encoders(tokenizer: VideoTokenizer, cameras: Cameras) -> Iterator[Row]:

@@ -18,7 +18,7 @@ from .video import write_video
 if TYPE_CHECKING:
     from av.packet import Packet
 
-# Of these numbers the bytes of a file depend, so they are the same on all machines. More threads
+# The bytes of a file depend on these numbers, so they are the same on all machines. More threads
 # would shorten the vertical motion that the encoder looks for.
 FRAME_THREADS = 12
 FRAME_THREADS_OF_A_SEGMENT = 3
@@ -46,7 +46,7 @@ def join_videos(path: Path | str, parts: Sequence[Path]) -> None:
                 size, rate = (source.width, source.height), source.average_rate
                 settings = (codec.extradata, size, rate, source.time_base)
             expected = expected or settings
-            if settings != expected or not duration or len(found[-1]) != count:
+            if settings != expected or not (duration and count) or len(found[-1]) != count:
                 value = f"{len(found[-1])} of {count} frames of {size[0]}x{size[1]} at {rate} fps"
                 raise InputError(part, value, f"a video like {parts[0]}")
             step = duration // count

@@ -1,4 +1,6 @@
-"""The device, seeding, a rank-0 logger, progress bars and the input error of every run."""
+"""What every run needs: device, seeding, logger, progress bars, the input error, and messages
+between its processes.
+"""
 
 import importlib
 import importlib.util
@@ -16,10 +18,12 @@ from typing import Any, TypeVar
 
 import numpy as np
 import torch
+import torch.distributed as dist
 
 T = TypeVar("T")
 # Names that a message lists before it only counts the others.
 NAMES_SHOWN = 8
+_CPU = torch.device("cpu")
 
 
 class InputError(ValueError):
@@ -58,6 +62,42 @@ def import_extra(package: str, extra: str) -> ModuleType:
 def rank() -> int:
     """Index of this process in the launch; 0 without a launcher."""
     return int(os.environ.get("RANK", "0"))
+
+
+class TeamMessages:
+    """Messages from the first process of a group, its leader, to the others; through the CPU."""
+
+    def __init__(self, group: dist.ProcessGroup) -> None:
+        """Take a group that exchanges objects on the CPU."""
+        self._group, self._awaited = group, False
+
+    @property
+    def leads(self) -> bool:
+        """Whether this process is the leader."""
+        return self._group.rank() == 0
+
+    def tell(self, message: object) -> None:
+        """Sends a message; the others have to `hear` it. None is the last one."""
+        dist.broadcast_object_list([message], group_src=0, group=self._group, device=_CPU)
+
+    def hear(self) -> Any:
+        """Waits for the leader's next message."""
+        heard: list[Any] = [None]
+        dist.broadcast_object_list(heard, group_src=0, group=self._group, device=_CPU)
+        return heard[0]
+
+    @contextmanager
+    def together(self, message: object) -> Iterator[None]:
+        """Sends what the others compute along with the block; after its error they hear nothing."""
+        self.tell(message)
+        self._awaited = True
+        yield
+        self._awaited = False
+
+    def end(self) -> None:
+        """Sends None, unless the others wait in the middle of a block of `together`."""
+        if not self._awaited:
+            self.tell(None)
 
 
 def default_device() -> torch.device:

@@ -1,7 +1,12 @@
-"""The processes of a group or a session, from /proc."""
+"""The processes of a group or a session, from /proc; work that two processes do together."""
 
+import multiprocessing
+from collections.abc import Callable
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
+
+import torch
+import torch.distributed as dist
 
 
 def living(number: int, of: Literal["group", "session"]) -> list[str]:
@@ -17,3 +22,25 @@ def living(number: int, of: Literal["group", "session"]) -> list[str]:
         if int(rest[2 if of == "group" else 3]) == number and rest[0] != "Z":
             found.append(name)
     return found
+
+
+def in_two_processes(folder: Path, work: Callable[[], object]) -> list[Any]:
+    """What `work` returns in each of two processes of a group with the backend gloo."""
+    context = multiprocessing.get_context("fork")
+    processes = [
+        context.Process(target=_in_process, args=(rank, folder, work)) for rank in range(2)
+    ]
+    for process in processes:
+        process.start()
+    for process in processes:
+        process.join(100)
+        assert process.exitcode == 0
+    return [torch.load(folder / f"{rank}.pt") for rank in range(2)]
+
+
+def _in_process(rank: int, folder: Path, work: Callable[[], object]) -> None:
+    torch.set_num_threads(1)
+    store = f"file://{folder / 'store'}"
+    dist.init_process_group("gloo", init_method=store, rank=rank, world_size=2)
+    torch.save(work(), folder / f"{rank}.pt")
+    dist.destroy_process_group()

@@ -37,8 +37,7 @@ def run(device: torch.device) -> Iterator[Row]:
 def _updates(config: DistillTrainConfig, device: torch.device) -> Iterator[Row]:
     on_gpu = device.type == "cuda"
     sizes, latent, tokens = (FULL, FULL_LATENT, 512) if on_gpu else (NANO, NANO_LATENT, 1)
-    levels = tuple(config.levels)
-    sampling = replace(sizes.sampling, levels=levels, num_steps=len(levels), guidance=0.0)
+    sampling = config.student_sampling(sizes.sampling)
     torch.manual_seed(0)
     reset_peak(device)
     dtype = torch.bfloat16 if on_gpu else torch.float32

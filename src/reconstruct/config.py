@@ -156,7 +156,7 @@ class ReconstructConfig:
     # Encoded Pluecker maps that stay in the output folder, for runs on the same cameras; in 1e9
     # bytes, 0 for none.
     pluecker_cache_gb: float = 2.0
-    # So many processes of a launch share the decoder's attention; only the first has scenes.
+    # Number of processes that share the decoder's attention for a scene; the first does the rest.
     processes_per_scene: int = 1
 
     def __post_init__(self) -> None:

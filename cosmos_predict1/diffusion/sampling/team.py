@@ -8,14 +8,13 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, fields
 from datetime import timedelta
-from typing import Any
 
 import torch
 import torch.distributed as dist
 from jaxtyping import Float
 from torch import Tensor
 
-from src.runtime import InputError
+from src.runtime import InputError, TeamMessages
 from src.tokenizer.cosmos import latent_frames
 
 from ..config import ClipSettings
@@ -29,7 +28,6 @@ from .sampler import Progress
 
 # The others wait while the leader prepares a scene or waits for clips of another run.
 PATIENCE = timedelta(days=7)
-CPU = torch.device("cpu")
 # The side of a token: two pixels of a latent.
 TOKEN_PIXELS = 16
 
@@ -54,22 +52,20 @@ class Team:
         branches: dist.ProcessGroup | None,
     ) -> None:
         """Take the groups of all members, of those that share tokens, and of a pair of branches."""
-        self._members, self._context, self._branches = members, context, branches
-        self._sampling = False
+        self._messages, self._context, self._branches = TeamMessages(members), context, branches
 
     @property
     def leads(self) -> bool:
         """Whether this process leads."""
-        return self._members.rank() == 0
+        return self._messages.leads
 
     def begin(self) -> None:
         """Let the others load their networks; the leader calls it."""
-        self._tell("begin")
+        self._messages.tell("begin")
 
     def end(self) -> None:
         """Let the others end, unless they wait for this process in the middle of a piece."""
-        if not self._sampling:
-            self._tell(None)
+        self._messages.end()
 
     def share(self, generator: Gen3C) -> None:
         """Let the members sample the pieces of `generator` together."""
@@ -91,16 +87,14 @@ class Team:
     ) -> Float[Tensor, "clip channel latent_frame lh lw"]:
         """Returns what `sample_latents` does, sampled by all members; the leader calls it."""
         positive, negative = (text.cpu() for text in texts)
-        self._tell(SharedPiece(first.cpu(), warps.cpu(), (positive, negative), plan))
-        self._sampling = True
-        latents = sample_latents(network, first, warps, texts, plan, progress)
-        self._sampling = False
-        return latents
+        piece = SharedPiece(first.cpu(), warps.cpu(), (positive, negative), plan)
+        with self._messages.together(piece):
+            return sample_latents(network, first, warps, texts, plan, progress)
 
     def follow(self, load: Callable[[], Gen3C]) -> None:
         """Sample along with the leader until it ends; `load` is called when there is work."""
         generator: Gen3C | None = None
-        while (request := self._hear()) is not None:
+        while (request := self._messages.hear()) is not None:
             if generator is None:
                 generator = load()
                 self.share(generator)
@@ -109,14 +103,6 @@ class Team:
                 for name in ("first", "warps"):
                     parts[name] = parts[name].to(generator.device)
                 sample_latents(generator.sampled, **parts)
-
-    def _tell(self, value: SharedPiece | str | None) -> None:
-        dist.broadcast_object_list([value], group_src=0, group=self._members, device=CPU)
-
-    def _hear(self) -> SharedPiece | str | None:
-        heard: list[Any] = [None]
-        dist.broadcast_object_list(heard, group_src=0, group=self._members, device=CPU)
-        return heard[0]
 
 
 @contextmanager

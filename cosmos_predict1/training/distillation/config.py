@@ -1,11 +1,12 @@
 """The settings of a distillation."""
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Literal
 
 from src.runtime import InputError
 from src.training.settings import check_least
 
+from ...diffusion.model.architecture import SamplingDefaults
 from ..config import ClipTrainConfig
 
 Method = Literal["consistency", "distribution"]
@@ -77,3 +78,8 @@ class DistillTrainConfig(ClipTrainConfig):
         if self.validation.guidances:
             expected = "none: distilled weights have no guidance"
             raise InputError("validation.guidances", self.validation.guidances, expected)
+
+    def student_sampling(self, teacher: SamplingDefaults) -> SamplingDefaults:
+        """Returns how the student's clips are sampled, for a teacher of these defaults."""
+        levels = tuple(self.levels)
+        return replace(teacher, levels=levels, num_steps=len(levels), guidance=0.0)

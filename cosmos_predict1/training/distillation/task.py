@@ -50,12 +50,7 @@ class DistillTask(ClipTask):
         if network.sampling.levels:
             expected = "weights that are not distilled themselves"
             raise InputError(f"teacher {self.teacher}", "distilled weights", expected)
-        sampling = replace(
-            network.sampling,
-            levels=tuple(config.levels),
-            num_steps=len(config.levels),
-            guidance=0.0,
-        )
+        sampling = config.student_sampling(network.sampling)
         super().__init__(config, replace(network, sampling=sampling))
         self.config = config
         self.has_critic = config.method == "distribution"

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 # would shorten the vertical motion that the encoder looks for.
 FRAME_THREADS = 12
 FRAME_THREADS_OF_A_SEGMENT = 3
-# The frames of so many segments are in memory at a time: 170 MB each for 31 of 704x2560.
+# The frames of a segment are in memory while it is encoded: 170 MB for 31 of 704x2560.
 SEGMENTS_AT_ONCE = 6
 
 

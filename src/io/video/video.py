@@ -127,9 +127,9 @@ class VideoWriter(BlockWriter):
         quality: float | int = 8,
         frame_threads: int = 0,
     ) -> None:
-        """With `frame_threads` so many frames are encoded at once, for large frames and many cores.
+        """`frame_threads` frames are encoded at once, for large frames and many cores.
 
-        Without, they are cut into slices. Quality is the same, the bytes are others.
+        With 0 they are cut into slices. Quality is the same, the bytes are others.
         """
         assert fps > 0 and 1 <= quality <= 10, f"fps {fps}, quality {quality}"
         self.path = Path(path)

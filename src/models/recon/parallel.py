@@ -9,18 +9,16 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from datetime import timedelta
 from functools import partial
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import torch
 import torch.distributed as dist
 from jaxtyping import Float
 from torch import Tensor
 
-from ...runtime import InputError
+from ...runtime import InputError, TeamMessages
 from .blocks import Attention
 from .decoder import LatentRecon
-
-CPU = torch.device("cpu")
 
 
 class AttentionRequest(NamedTuple):
@@ -36,13 +34,13 @@ class DecoderTeam:
 
     def __init__(self, members: dist.ProcessGroup, messages: dist.ProcessGroup) -> None:
         """`members` exchange tensors, `messages` are the same processes with the backend gloo."""
-        self._members, self._messages = members, messages
+        self._members, self._messages = members, TeamMessages(messages)
         self._blocks: list[Attention] = []
 
     @property
     def leads(self) -> bool:
         """Whether this process is the leader."""
-        return self._members.rank() == 0
+        return self._messages.leads
 
     def share(self, model: LatentRecon) -> None:
         """Shares the heads of the model's attention blocks from now on.
@@ -60,7 +58,7 @@ class DecoderTeam:
     def follow(self, load: Callable[[], LatentRecon]) -> None:
         """Computes heads for the leader until it ends; `load` is called when there is work."""
         with torch.inference_mode():
-            while (request := self._hear()) is not None:
+            while (request := self._messages.hear()) is not None:
                 if not self._blocks:
                     self.share(load())
                 block = self._blocks[request.block]
@@ -68,15 +66,15 @@ class DecoderTeam:
                 self._compute(block, tokens)
 
     def end(self) -> None:
-        """Lets the others leave `follow`; for the leader."""
-        self._tell(None)
+        """Lets the others leave `follow`, unless they wait for this process; for the leader."""
+        self._messages.end()
 
     def _ask(
         self, number: int, tokens: Float[Tensor, "batch token width"]
     ) -> Float[Tensor, "batch token width"]:
         """Returns the result of all heads."""
-        self._tell(AttentionRequest(number, tokens.shape, tokens.dtype))
-        return self._compute(self._blocks[number], tokens.contiguous())
+        with self._messages.together(AttentionRequest(number, tokens.shape, tokens.dtype)):
+            return self._compute(self._blocks[number], tokens.contiguous())
 
     def _compute(
         self, block: Attention, tokens: Float[Tensor, "batch token width"]
@@ -88,14 +86,6 @@ class DecoderTeam:
         parts = [torch.empty_like(own) for _ in range(size)]
         dist.all_gather(parts, own, group=self._members)
         return torch.cat(parts, dim=-1)
-
-    def _tell(self, request: AttentionRequest | None) -> None:
-        dist.broadcast_object_list([request], group_src=0, group=self._messages, device=CPU)
-
-    def _hear(self) -> AttentionRequest | None:
-        heard: list[Any] = [None]
-        dist.broadcast_object_list(heard, group_src=0, group=self._messages, device=CPU)
-        return heard[0]
 
 
 @contextmanager

@@ -1,6 +1,5 @@
 """Two processes that share a forward pass give what one process gives."""
 
-import multiprocessing
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
@@ -10,6 +9,7 @@ import jaxtyping
 import pytest
 import torch
 import torch.distributed as dist
+from processes import in_two_processes
 
 from cosmos_predict1.diffusion.conditioning.latents import Conditions
 from cosmos_predict1.diffusion.model.block import TransformerBlock
@@ -33,30 +33,16 @@ def noisy() -> torch.Tensor:
     return torch.randn(2, 16, 3, 4, 6, generator=torch.Generator().manual_seed(5))
 
 
-def in_process(
-    rank: int, folder: Path, part: Part, network: Gen3CTransformer, conditions: Conditions
-) -> None:
-    torch.set_num_threads(1)
-    store = f"file://{folder / 'store'}"
-    dist.init_process_group("gloo", init_method=store, rank=rank, world_size=2)
-    with torch.inference_mode():
-        torch.save(part(network, conditions).clone(), folder / f"{rank}.pt")
-    dist.destroy_process_group()
-
-
-def in_two_processes(
+def by_two(
     folder: Path, part: Part, network: Gen3CTransformer, conditions: Conditions
 ) -> list[torch.Tensor]:
     """What each of two processes computes."""
-    context = multiprocessing.get_context("fork")
-    given = (folder, part, network, conditions)
-    processes = [context.Process(target=in_process, args=(rank, *given)) for rank in range(2)]
-    for process in processes:
-        process.start()
-    for process in processes:
-        process.join(100)
-        assert process.exitcode == 0
-    return [torch.load(folder / f"{rank}.pt") for rank in range(2)]
+
+    def work() -> torch.Tensor:
+        with torch.inference_mode():
+            return part(network, conditions).clone()
+
+    return in_two_processes(folder, work)
 
 
 def group() -> dist.ProcessGroup:
@@ -100,7 +86,7 @@ def test_an_exchange_and_its_way_back(
     tmp_path: Path, tiny_network: Gen3CTransformer, conditions: Conditions
 ) -> None:
     """Heads or tokens that arrive in another order than those of one process."""
-    in_two_processes(tmp_path, exchanged, tiny_network, conditions)
+    by_two(tmp_path, exchanged, tiny_network, conditions)
 
 
 @pytest.mark.parametrize("kind", ["plain", "compiled", "fp8", "chunked"])
@@ -115,7 +101,7 @@ def test_tokens_shared_by_two_processes(
     with torch.inference_mode():
         wanted = tiny_network(noisy(), LEVELS, conditions)
     part = partial(forward, compiled=kind == "compiled")
-    outputs = in_two_processes(tmp_path, part, tiny_network, conditions)
+    outputs = by_two(tmp_path, part, tiny_network, conditions)
     assert torch.equal(*outputs)
     error = torch.linalg.vector_norm(outputs[0] - wanted) / torch.linalg.vector_norm(wanted)
     assert error < 1e-5
@@ -172,4 +158,4 @@ def test_branches_shared_by_two_processes(
 ) -> None:
     """Swapped branches, or the last sample's output for the next one."""
     part = partial(same_guidance, weight=weight)
-    assert torch.equal(*in_two_processes(tmp_path, part, tiny_network, conditions))
+    assert torch.equal(*by_two(tmp_path, part, tiny_network, conditions))

@@ -1,6 +1,5 @@
 """Two processes that share the decoder's attention give what one process gives."""
 
-import multiprocessing
 from collections.abc import Callable
 from datetime import timedelta
 from pathlib import Path
@@ -9,6 +8,7 @@ from typing import Any
 import pytest
 import torch
 import torch.distributed as dist
+from processes import in_two_processes
 from torch import Tensor
 
 from src.models.recon.blocks import Attention
@@ -22,28 +22,14 @@ Inputs = Callable[..., list[Tensor]]
 Work = Callable[[DecoderTeam | None], object]
 
 
-def in_process(rank: int, folder: Path, work: Work, size: int) -> None:
-    torch.set_num_threads(1)
-    store = f"file://{folder / 'store'}"
-    dist.init_process_group("gloo", init_method=store, rank=rank, world_size=2)
-    with join_team(size, PATIENCE) as team:
-        found = work(team)
-    torch.save(found, folder / f"{rank}.pt")
-    dist.destroy_process_group()
+def by_team(folder: Path, work: Work, size: int = 2) -> list[Any]:
+    """What each of two processes returns in teams of `size`."""
 
+    def joined() -> object:
+        with join_team(size, PATIENCE) as team:
+            return work(team)
 
-def in_two_processes(folder: Path, work: Work, size: int = 2) -> list[Any]:
-    """What each of two processes returns."""
-    context = multiprocessing.get_context("fork")
-    processes = [
-        context.Process(target=in_process, args=(rank, folder, work, size)) for rank in range(2)
-    ]
-    for process in processes:
-        process.start()
-    for process in processes:
-        process.join(100)
-        assert process.exitcode == 0
-    return [torch.load(folder / f"{rank}.pt") for rank in range(2)]
+    return in_two_processes(folder, joined)
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
@@ -71,7 +57,7 @@ def test_a_team_gives_what_one_process_gives(
         with torch.inference_mode():
             return [model(*scene).gaussians.packed().clone() for scene in scenes]
 
-    together, loads = in_two_processes(tmp_path, work)
+    together, loads = by_team(tmp_path, work)
     assert loads == 1
     tolerance = 1e-5 if dtype == torch.float32 else 2e-2
     for found, expected in zip(together, alone, strict=True):
@@ -92,19 +78,48 @@ def test_each_process_computes_its_heads_alone(decoder: Decoder) -> None:
 def test_an_error_of_the_leader_sends_the_others_home(tmp_path: Path) -> None:
     """A process that waits for a week for a leader that has failed."""
 
-    def work(team: DecoderTeam | None) -> object:
-        assert team is not None
-        if team.leads:
-            return "nothing to decode"
-        team.follow(lambda: pytest.fail("nothing was asked for"))
+    def work() -> str:
+        try:
+            with join_team(2, PATIENCE) as team:
+                assert team is not None
+                if team.leads:
+                    raise RuntimeError("an unreadable scene")
+                team.follow(lambda: pytest.fail("nothing was asked for"))
+        except RuntimeError as error:
+            return str(error)
         return "home"
 
-    assert in_two_processes(tmp_path, work) == ["nothing to decode", "home"]
+    assert in_two_processes(tmp_path, work) == ["an unreadable scene", "home"]
+
+
+def test_a_leader_that_fails_in_the_middle_ends(
+    tmp_path: Path, decoder: Decoder, inputs: Inputs, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A leader that tells its end to processes which wait for its heads, and hangs itself."""
+    model, mix = decoder(), Attention.mix
+
+    def failing(self: Attention, tokens: Tensor, heads: slice | None = None) -> Tensor:
+        if dist.get_rank() == 0:
+            raise MemoryError("no memory")
+        return mix(self, tokens, heads)
+
+    monkeypatch.setattr(Attention, "mix", failing)
+
+    def work() -> str:
+        # The other process hears nothing; its connection breaks when the leader has ended.
+        failure = pytest.raises((MemoryError, RuntimeError))
+        with failure as caught, join_team(2, PATIENCE) as team:
+            assert team is not None
+            team.follow(lambda: model) if not team.leads else team.share(model)
+            model(*inputs(1))
+        return type(caught.value).__name__
+
+    assert in_two_processes(tmp_path, work)[0] == "MemoryError"
 
 
 def test_one_process_is_no_team(tmp_path: Path) -> None:
     """An exchange between processes that have scenes of their own."""
-    assert in_two_processes(tmp_path, lambda team: team is None, size=1) == [True, True]
+    assert by_team(tmp_path, lambda team: team is None, size=1) == [True, True]
     with join_team(1, PATIENCE) as team:
         assert team is None
 
@@ -128,4 +143,4 @@ def test_what_cannot_be_shared_is_refused(tmp_path: Path, decoder: Decoder) -> N
             return True
         return work(team)
 
-    assert in_two_processes(tmp_path, refused) == [True, True]
+    assert by_team(tmp_path, refused) == [True, True]

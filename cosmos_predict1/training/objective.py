@@ -51,6 +51,8 @@ def initialise(network: Gen3CTransformer) -> None:
 class GeneratorObjective(Objective):
     """The network with the loss of denoising clips."""
 
+    # Inputs and outputs of the blocks: embeddings, and modulations that begin at zero.
+    outer = ("patch_embed.", "learnable_pos_embed.", "time_embed.", "norm_out.", "proj_out.")
     network: Gen3CTransformer
     text: Tensor
     negative_text: Tensor

@@ -33,7 +33,7 @@ from .config import DepthDataConfig
 
 # Yaw, pitch and roll in degrees: means, standard deviations, largest distances from the mean. The
 # default camera looks down: one that does not turn up a little sees little but floor.
-MEAN_TURNS, TURNS, MOST_TURNS = (0.0, 4.0, 0.0), (18.0, 7.0, 6.0), (45.0, 18.0, 18.0)
+MEAN_TURNS, TURNS, MOST_TURNS = (0.0, 6.0, 0.0), (18.0, 10.0, 6.0), (45.0, 28.0, 18.0)
 # Worlds that are searched for sky at once.
 WORLDS_AT_ONCE = 32
 

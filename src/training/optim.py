@@ -1,7 +1,7 @@
-"""AdamW: the parameters that decay, the learning rate of each step, an average of the weights."""
+"""The optimizer: which parameters decay, the rate of each step, an average of the weights."""
 
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Literal
@@ -10,14 +10,17 @@ import torch
 from torch import Tensor, nn
 
 from ..runtime import InputError
+from .muon import Muon
 from .settings import check_least, check_shares
 
 
 @dataclass(kw_only=True)
 class OptimConfig:
-    """AdamW with a linear warm-up, then a constant or falling rate; defaults as published.
+    """The optimizer with a linear warm-up, then a constant or falling rate; defaults as published.
 
     Attributes:
+        method: `adamw`, as published, or `muon`: Muon for the matrices inside of the network, AdamW
+            for its outer layers and its vectors (src/training/muon.py).
         learning_rate: The full learning rate.
         warmup_steps: Updates until the full rate is reached.
         schedule: Whether the rate then stays, or falls along a cosine until the end of the run.
@@ -28,6 +31,7 @@ class OptimConfig:
         accumulation_steps: Batches of an update.
     """
 
+    method: Literal["adamw", "muon"] = "adamw"
     learning_rate: float = 1e-4
     warmup_steps: int = 100
     schedule: Literal["constant", "cosine"] = "constant"
@@ -62,22 +66,34 @@ def learning_rate(config: OptimConfig, step: int, progress: float = 0.0) -> floa
     return rate * (config.final_share + (1 - config.final_share) * falling)
 
 
-def build_optimizer(network: nn.Module, config: OptimConfig) -> torch.optim.AdamW:
-    """Returns AdamW over all parameters of `network` in two groups: decayed and not.
+def build_optimizer(
+    network: nn.Module, config: OptimConfig, outer: Sequence[str] = ()
+) -> torch.optim.AdamW:
+    """Returns the optimizer of all parameters of `network`, in groups.
 
     Matrices and kernels decay. Norms, biases and the scan's `A_log`, `D` and `dt_bias` are vectors,
     for which zero is no natural value (the published training decayed them too, see `decay_all`).
     Frozen parameters have no gradient and do not change; as members they keep their place when a
-    later stage trains them.
+    later stage trains them. Muon leaves parameters whose names begin with one of `outer` to AdamW.
     """
-    groups: dict[bool, list[nn.Parameter]] = {True: [], False: []}
-    for parameter in network.parameters():
-        groups[parameter.ndim >= 2].append(parameter)
-    return torch.optim.AdamW(
-        [
-            {"params": groups[True], "weight_decay": config.weight_decay},
-            {"params": groups[False], "weight_decay": config.weight_decay * config.decay_all},
-        ],
+    decayed: list[nn.Parameter] = []
+    spared: list[nn.Parameter] = []
+    matrices: list[nn.Parameter] = []
+    for name, parameter in network.named_parameters():
+        inner = config.method == "muon" and not name.startswith((*outer,))
+        if parameter.ndim < 2:
+            spared.append(parameter)
+        else:
+            (matrices if inner else decayed).append(parameter)
+    groups = [
+        {"params": decayed, "weight_decay": config.weight_decay},
+        {"params": spared, "weight_decay": config.weight_decay * config.decay_all},
+    ]
+    if matrices:
+        groups += [{"params": matrices, "weight_decay": config.weight_decay, "matrices": True}]
+    optimizer = torch.optim.AdamW if config.method == "adamw" else Muon
+    return optimizer(
+        groups,
         lr=learning_rate(config, 0),
         betas=(config.beta1, config.beta2),
         eps=config.epsilon,

@@ -83,10 +83,12 @@ class Objective(nn.Module):
     """A network and its loss as one module: one call computes all that needs gradients.
 
     Frozen networks (tokenizers, metrics) must not be submodules: wrappers would copy them between
-    processes, or shard them.
+    processes, or shard them. `outer` has the names with which the parameters of the network's first
+    and last layers begin: Muon leaves these to AdamW.
     """
 
     network: nn.Module
+    outer: tuple[str, ...] = ()
 
     def forward(self, batch: Any) -> Mapping[str, Tensor]:
         """Returns figures of a batch as 0-dimensional tensors; `loss` is minimised."""

@@ -27,6 +27,9 @@ from .props import HEROES, INDOORS, OUTDOORS, clutter, fence, house, tree
 # The radius of the sky: four times that of plain worlds.
 PHOTO_SKY_RADIUS = 80.0
 INDOOR_SHARE = 0.45
+# The share of halls whose walls and ceiling are bright and plain, as in most rooms. Without them a
+# depth network takes a white wall for the sky.
+PLAIN_HALLS = 0.5
 # The share of worlds with many small things on the ground, and their number.
 CLUTTERED, FEWEST_SMALL, MOST_SMALL = 0.15, 40, 50
 # Solids of things that stand freely.
@@ -168,10 +171,16 @@ def draw_hall(painter: PhotoPainter, floor: float) -> Surroundings:
         wide, deep, tall = wide * 1.6, deep * 2.2, tall * 1.7
     yaw, behind = rng.uniform(-0.7, 0.7), rng.uniform(0.95, 1.3)
     x, z = turn_level(rng.uniform(-0.35, 0.35), deep - behind, yaw)
-    walls = [painter.tone(color) for color in palette.walls]
-    first, second = (painter.coat(WALLS, c, rng.uniform(0.6, 1.6), 0.5, True) for c in walls)
+    walls, above = [painter.tone(color) for color in palette.walls], painter.tone(palette.ceiling)
+    contrasts = (0.5, 0.25)
+    if rng.random() < PLAIN_HALLS:
+        walls, contrasts = [shade(color, rng.uniform(0.4, 0.95)) for color in walls], (0.1, 0.06)
+        above = shade(above, rng.uniform(0.3, 0.95))
+    first, second = (
+        painter.coat(WALLS, color, rng.uniform(0.6, 1.6), contrasts[0], True) for color in walls
+    )
     other = first if walls[0] == walls[1] else second
-    ceiling = painter.coat({"noise": 1}, painter.tone(palette.ceiling), 2.0, 0.25)
+    ceiling = painter.coat({"noise": 1}, above, 2.0, contrasts[1])
     ground = painter.coat(FLOORS, painter.tone(palette.ground), rng.uniform(0.35, 1.1), 0.8)
     shell = Shell(
         center=(x, floor - tall, z),

@@ -22,7 +22,8 @@ SOURCE = "accelerate configuration"
 def start_launch(loop: LoopConfig, optim: OptimConfig) -> "Accelerator":
     """Returns accelerate's view of this launch.
 
-    Raises `InputError` for a tracker that is not installed, or as `zero_plugin`.
+    Raises `InputError` for a tracker that is not installed, for Muon in a launch that cuts up the
+    weights, or as `zero_plugin`.
     """
     from accelerate import Accelerator, PartialState
     from accelerate.tracking import get_available_trackers
@@ -30,6 +31,9 @@ def start_launch(loop: LoopConfig, optim: OptimConfig) -> "Accelerator":
     available = [str(tracker) for tracker in get_available_trackers()]
     if loop.tracker is not None and loop.tracker not in available:
         raise InputError("loop.tracker", loop.tracker, f"one that is installed: {available}")
+    if optim.method == "muon" and (zero_requested() or _requested("ACCELERATE_USE_FSDP")):
+        expected = "adamw: FSDP and DeepSpeed cut up the matrices that Muon needs whole"
+        raise InputError("optim.method", optim.method, expected)
     zero = zero_plugin(loop, optim) if zero_requested() else None
     on_cpu = not torch.cuda.is_available()
     if zero is not None and on_cpu:
@@ -56,7 +60,11 @@ def start_trackers(accelerator: "Accelerator", loop: LoopConfig) -> None:
 
 def zero_requested() -> bool:
     """Whether `accelerate launch` asks for DeepSpeed."""
-    return os.environ.get("ACCELERATE_USE_DEEPSPEED", "false").lower() == "true"
+    return _requested("ACCELERATE_USE_DEEPSPEED")
+
+
+def _requested(name: str) -> bool:
+    return os.environ.get(name, "false").lower() == "true"
 
 
 def zero_plugin(loop: LoopConfig, optim: OptimConfig) -> "DeepSpeedPlugin":

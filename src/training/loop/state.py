@@ -111,7 +111,7 @@ class TrainingState:
         elif loop.initial_weights is not None:
             path = Path(loop.initial_weights)
             load_weights(self.network, only_main(lambda: task.read_weights(path)))
-        optimizer = build_optimizer(self.network, optim)
+        optimizer = build_optimizer(self.network, optim, objective.outer)
         if zero_requested():
             known = checkpoint.optimizer if checkpoint is not None else {}
             group_by_age(self.network, optimizer, known)

@@ -37,6 +37,9 @@ Step = Callable[[Tensor, Tensor | None], tuple[Tensor, dict[str, Tensor]]]
 class TokenizerObjective(Objective):
     """The autoencoder with the loss of what it decodes."""
 
+    # Their rows and columns stand for bands of very different size.
+    outer = ("encoder.conv_in.", "decoder.conv_out.")
+
     def __init__(
         self,
         network: nn.Module,

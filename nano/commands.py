@@ -55,9 +55,7 @@ def _train(arguments: Namespace) -> None:
             minutes[name or names[0]] = float(number)
         except ValueError as error:
             raise InputError("--minutes", word, "[PART=]MINUTES") from error
-    # The sheets and figures of `photos` are a by-product.
-    seeds = 16 if arguments.seeds is None and "photos" in names else arguments.seeds
-    more = {"minutes": minutes, "settings": settings, "seeds": seeds}
+    more = {"minutes": minutes, "settings": settings}
     make(_config(MakingConfig, arguments, **more), names)
 
 

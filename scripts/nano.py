@@ -10,23 +10,21 @@
 
 A command that is called again skips what is finished and resumes what was stopped.
 
-train [PART ...] [KEY=VALUE ...]: the parts in their order (default: all but photos and distill)
+train [PART ...] [KEY=VALUE ...]: the parts in their order (default: all but distill)
 
     tokenizer depth generator   trainings, a few minutes of a GPU each
     clips_static clips_dynamic  clips by the generator, for the decoders ("clips": both)
-    base                        the decoder's stages 1 to 5: one trajectory
-    static                      stages 6 and 7: six trajectories, then pruned
-    dynamic                     stages 8 and 9, from stage 5: moving scenes ("decoders": all three)
+    base                        the decoder's stages 1 to 6: one trajectory, then up to six
+    static                      stage 7: six trajectories, a falling learning rate
+    dynamic                     stages 8 and 9, from stage 6: moving scenes ("decoders": all three)
     evaluate                    figures on held-out worlds
     release                     half precision and the model card, into --release
-    photos                      a tokenizer for photographs, from canvases and worlds: OUTPUT has
-                                run, tokenizer (half precision) and report (figures and sheets)
     distill                     the generator of OUTPUT, else of --release, in four steps: OUTPUT/
                                 distill has weights and evaluations of consistency distillation
                                 and, from there, of distribution matching
 
-KEY=VALUE are settings of the trainings of the decoders, of photos and of distill. A part writes its
-output into OUTPUT/PART.log, and its seconds into OUTPUT/minutes.txt. The first failure stops.
+KEY=VALUE are settings of the trainings of the decoders and of distill. A part writes its output
+into OUTPUT/PART.log, and its seconds into OUTPUT/minutes.txt. The first failure stops.
 
 ablate [VARIANT ...] [KEY=VALUE ...]: full, truth (learns from the worlds themselves instead of the
 generator's clips), one_trajectory, no_depth_loss, no_pruning, transformer_only (default: all), on
@@ -111,19 +109,18 @@ def _add_making(verbs: Any) -> None:
     add("--release", type=Path, default=Path("assets/nano"), help="%(default)s")
     add("--processes", type=_from(1), default=1, metavar="N", help="of a training, a GPU each (1)")
     add("--together", action="store_true", help="clips, then decoders, side by side on one GPU too")
-    text = "of the only part, or of tokenizer, tokenizer_finish, depth, generator, photos, clips, "
-    text += "distill, distill_distribution"
+    text = "of the only part, or of tokenizer, depth, generator, clips, distill, "
+    text += "distill_distribution"
     add("--minutes", action="append", default=[], metavar="[PART=]N", help=text)
     text = "minutes of the decoder's stages; 0 skips one"
     add("--stages", type=float, nargs=9, metavar="N", help=text)
     add("--worlds_static", type=_from(1), default=1000, help="that become clips (%(default)s)")
     add("--worlds_dynamic", type=_from(1), default=520, help="that become clips (%(default)s)")
-    text = "a release whose decoders stages 6 and 8 start from, if the stages before them are 0"
+    text = "a release with the weights of a first stage that continues no other"
     add("--start", type=Path, help=text)
     add("--makers", type=_from(1), default=1, help="processes that make clips of one kind (1)")
     add("--workers", type=_from(0), help="processes of a maker that write clips (share the cores)")
-    add("--large", action="store_true", help="photos: 256x448 pixels instead of 176x320")
-    add("--seeds", type=_from(0), help="held-out worlds to evaluate on (64; photos: 16)")
+    add("--seeds", type=_from(0), help="held-out worlds to evaluate on (64)")
     add("--clip", **CLIP, help="a setting of the clips")
 
     add = verbs.add_parser("ablate", help="the static decoder without each idea").add_argument

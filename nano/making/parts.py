@@ -29,12 +29,10 @@ from .part import (
 MULTI = "3dgs_res_704_1280_views_121_multi_6"
 # Minutes where the command line gives none; None: no limit.
 MINUTES: Mapping[str, float | None] = {
-    "tokenizer": 7.4,
-    "tokenizer_finish": 5.0,
-    "depth": 4.0,
-    "generator": 7.0,
+    "tokenizer": 14.0,
+    "depth": 12.0,
+    "generator": 14.0,
     "clips": None,
-    "photos": 8.0,
     "distill": 4.0,
     "distill_distribution": 4.0,
 }
@@ -59,13 +57,12 @@ class MakingConfig:
     processes: int = 1
     together: bool = False
     minutes: Mapping[str, float] = field(default_factory=dict)
-    stages: Sequence[float] = (0.5, 0, 0.4, 0, 1.2, 10, 6.2, 10, 6.2)
+    stages: Sequence[float] = (0.5, 0, 0.4, 0, 1.2, 10, 8, 10, 8)
     worlds_static: int = 1000
     worlds_dynamic: int = 520
     start: Path | None = None
     makers: int = 1
     workers: int | None = None
-    large: bool = False
     seeds: int = 64
     clips: Sequence[str] = ()
     settings: Sequence[str] = ()
@@ -133,25 +130,19 @@ def _make_group(config: MakingConfig, processes: Processes, names: Sequence[str]
 
 
 def _tokenizer(config: MakingConfig, part: PartRun) -> None:
-    """Train the tokenizer on crops in all colours, then on whole frames from these weights."""
-    target, training = config.output / "tokenizer", config.output / "training"
+    """Train the tokenizer; its export has the statistics of the averaged weights' latents."""
+    target, run = config.output / "tokenizer", config.output / "training" / "tokenizer"
     if has_weights(target):
         return
-    run, first = training / "tokenizer", training / "tokenizer_first"
-    file = CONFIGS / "tokenizer.yaml"
-    if not has_weights(first):
-        settings = (f"loop.output_dir={run}", *config.limit("tokenizer"), *_precision())
-        part.train(["--config", file, *settings])
-        part.nano(["export", "weights", run, first])
-    run, last = training / "tokenizer_finish", training / "tokenizer_last"
-    settings = (f"loop.output_dir={run}", *config.limit("tokenizer_finish"), *_precision())
-    files = ("--config_default", file, "--config", CONFIGS / "tokenizer_finish.yaml")
-    part.train([*files, f"loop.initial_weights={first}", *settings])
-    part.nano(["export", "weights", run, last])
-    # With the statistics of the averaged weights' latents.
+    minutes = config.limit("tokenizer", "loop.total_minutes")
+    settings = [f"loop.output_dir={run}", *minutes, *_precision()]
+    part.train(["--config", CONFIGS / "tokenizer.yaml", *settings], launch=part.launch)
+    # The origin beside the weights, for the model card.
+    weights = config.output / "training" / "tokenizer_weights"
+    part.nano(["export", "weights", run, weights])
     flags = ("--dtype", "float32", "--held-out", config.seeds)
     part.nano(["export", "tokenizer", run, target, *flags])
-    shutil.copy(last / ORIGIN, target)
+    shutil.copy(weights / ORIGIN, target)
 
 
 def _network(name: str, config: MakingConfig, part: PartRun) -> None:
@@ -196,24 +187,14 @@ def _distill(config: MakingConfig, part: PartRun) -> None:
             part.nano(["evaluate", "worlds", *words])
 
 
-def _photos(config: MakingConfig, part: PartRun) -> None:
-    """Train a tokenizer for photographs; the minutes are those of all calls together."""
-    run, files = config.output / "run", ["--config", CONFIGS / "tokenizer_photos.yaml"]
-    if config.large:
-        files = ["--config_default", files[1], "--config", CONFIGS / "tokenizer_photos_large.yaml"]
-    minutes = config.limit("photos", "loop.total_minutes")
-    words = [*files, f"loop.output_dir={run}", *minutes, *config.settings]
-    part.train(words, launch=part.launch)
-    flags = ("--held-out", config.seeds, "--report", config.output / "report")
-    target = config.output / "tokenizer"
-    part.nano(["export", "tokenizer", run, target, "--dtype", "float16", *flags])
-
-
 def _clips(kind: str, config: MakingConfig, part: PartRun) -> None:
-    """Make the clips of one kind; finished worlds are skipped."""
+    """Make the clips of one kind; finished worlds are skipped.
+
+    Half of the worlds, in turn plain and photo, have the detail of photographs.
+    """
     dynamic, makers = kind == "dynamic", config.makers
     worlds = config.worlds_dynamic if dynamic else config.worlds_static
-    each, first, workers = -(-worlds // makers), TRAIN.of(dynamic).start, config.workers
+    each, first, workers = -(-worlds // (2 * makers)), TRAIN.of(dynamic).start, config.workers
     if workers is None:
         workers = max((os.cpu_count() or 1) // (config.beside * makers), 1)
     settings = [f"output={config.output / 'clips'}", f"checkpoint_dir={config.output}"]
@@ -221,21 +202,32 @@ def _clips(kind: str, config: MakingConfig, part: PartRun) -> None:
     settings += config.limit("clips", "max_minutes")
     works = []
     for number in range(makers):
-        words = [*settings, f"first_seed={first + number * each}", *config.clips]
-        gpus = [part.gpus[number % len(part.gpus)]]
-        works.append(partial(part.nano, ["clips", *words], gpus=gpus))
+        gpus, calls = [part.gpus[number % len(part.gpus)]], []
+        for turn, detail in enumerate(("plain", "photo")):
+            seed = first + (2 * number + turn) * each
+            words = ["clips", *settings, f"first_seed={seed}", f"detail={detail}", *config.clips]
+            calls.append(partial(part.nano, words, gpus=gpus))
+        works.append(partial(_in_turn, calls))
     part.processes.beside(works)
+
+
+def _in_turn(calls: Sequence[Callable[[], object]]) -> None:
+    for call in calls:
+        call()
 
 
 def _stages(
     first: int, last: int, weights: Sequence[str], run: str, config: MakingConfig, part: PartRun
 ) -> None:
-    """Train stages of the decoder that lead to `weights`; a `run` at their end is exported."""
+    """Train stages of the decoder that lead to `weights`; a `run` at their end is exported.
+
+    `weights` of `config.start` are those of a first stage that continues no other.
+    """
     output = config.output
     if all(has_weights(output / name) for name in weights):
         return
     start = []
-    if run and config.start is not None:
+    if config.start is not None:
         start = [f"loop.initial_weights={config.start / weights[0]}"]
     part.run(
         [
@@ -252,8 +244,6 @@ def _stages(
         CONFIGS=CONFIGS,
         OUTPUT=output,
         MINUTES=" ".join(f"{minutes:g}" for minutes in config.stages),
-        # Dynamic scenes start from one trajectory.
-        DYNAMIC=5,
         LAUNCH=" ".join(part.launch),
     )
     if run:
@@ -284,11 +274,10 @@ PARTS: dict[str, Callable[[MakingConfig, PartRun], None]] = {
     "generator": partial(_network, "generator"),
     "clips_static": partial(_clips, "static"),
     "clips_dynamic": partial(_clips, "dynamic"),
-    "base": partial(_stages, 1, 5, ["decoder_static", "decoder_dynamic"], ""),
-    "static": partial(_stages, 6, 7, ["decoder_static"], f"{MULTI}_prune"),
+    "base": partial(_stages, 1, 6, ["decoder_static", "decoder_dynamic"], ""),
+    "static": partial(_stages, 7, 7, ["decoder_static"], f"{MULTI}_prune"),
     "dynamic": partial(_stages, 8, 9, ["decoder_dynamic"], f"{MULTI}_dynamic_prune"),
     "evaluate": _evaluate,
     "release": _release,
-    "photos": _photos,
     "distill": _distill,
 }

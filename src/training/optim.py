@@ -74,13 +74,15 @@ def build_optimizer(
     Matrices and kernels decay. Norms, biases and the scan's `A_log`, `D` and `dt_bias` are vectors,
     for which zero is no natural value (the published training decayed them too, see `decay_all`).
     Frozen parameters have no gradient and do not change; as members they keep their place when a
-    later stage trains them. Muon leaves parameters whose names begin with one of `outer` to AdamW.
+    later stage trains them. Muon leaves to AdamW what begins with one of the names `outer`, and
+    kernels of one channel each, which mix nothing.
     """
     decayed: list[nn.Parameter] = []
     spared: list[nn.Parameter] = []
     matrices: list[nn.Parameter] = []
     for name, parameter in network.named_parameters():
-        inner = config.method == "muon" and not name.startswith((*outer,))
+        mixes = parameter.ndim >= 2 and parameter.shape[1] > 1
+        inner = config.method == "muon" and mixes and not name.startswith((*outer,))
         if parameter.ndim < 2:
             spared.append(parameter)
         else:

@@ -16,7 +16,7 @@ from .tables import markdown
 # Trainings in the order in which they build on each other.
 STAGES = "3dgs_res_"
 ORDER = (
-    *("tokenizer", "tokenizer_finish", "depth", "generator"),
+    *("tokenizer", "depth", "generator"),
     *(f"{STAGES}{size}" for size in ("176_320_views_17", "176_320_views_49", "352_640_views_49")),
     *(f"{STAGES}704_1280_views_{rest}" for rest in ("49", "121", "121_multi_6")),
     *(f"{STAGES}704_1280_views_121_multi_6_{rest}" for rest in ("prune", "dynamic")),

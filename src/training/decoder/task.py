@@ -42,6 +42,8 @@ PICTURED, FRAMES, WIDTH = 4, 4, 320
 class DecoderObjective(Objective):
     """The decoder between its frozen tokenizer and the renderer."""
 
+    # Embeddings of the inputs, and the head of the Gaussians.
+    outer = ("patch_", "deconv.")
     network: LatentRecon
 
     def __init__(

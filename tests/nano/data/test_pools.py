@@ -63,9 +63,7 @@ def test_settings_that_cannot_work_are_refused() -> None:
 
 def test_shipped_configurations_load() -> None:
     """A key of the files that is no setting."""
-    layers = [
-        file_layer(f"configs/nano/training/tokenizer_photos{name}.yaml") for name in ("", "_large")
-    ]
+    layers = [file_layer("configs/nano/training/tokenizer.yaml")]
     config = load_train_config(TokenizerTrainConfig, layers)
     assert config.guided.enabled and config.data.image_size == (256, 448)
 

@@ -18,13 +18,17 @@ OPTIONS = {"method": "muon", "learning_rate": 0.1, "warmup_steps": 0, "weight_de
 
 
 class Convolutions(nn.Module):
-    """A first layer, an inner kernel of five dimensions, a matrix, a vector."""
+    """A first layer, an inner kernel of five dimensions, a matrix, a kernel of single channels."""
 
     def __init__(self) -> None:
         super().__init__()
         self.first = nn.Linear(4, 4)
         self.kernel = nn.Parameter(torch.randn(6, 4, 1, 3, 3))
         self.matrix = nn.Linear(6, 3)
+        self.depthwise = nn.Conv1d(5, 5, 3, groups=5, bias=False)
+
+
+NOT_MUON = ("first.weight", "first.bias", "matrix.bias", "depthwise.weight")
 
 
 def with_gradients(network: nn.Module, seed: int) -> nn.Module:
@@ -72,7 +76,7 @@ def test_outer_layers_and_vectors_follow_adam() -> None:
     }
     assert same == {
         **dict.fromkeys(["kernel", "matrix.weight"], False),
-        **dict.fromkeys(["first.weight", "first.bias", "matrix.bias"], True),
+        **dict.fromkeys(NOT_MUON, True),
     }
     assert all(parameter.grad is not None for parameter in network.parameters())
 

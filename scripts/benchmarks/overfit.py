@@ -41,11 +41,12 @@ POINTS = 100
 DISTANCE = 1.5
 # By device: height, width and frames, frames that an update renders of each trajectory, seconds.
 WORLDS = {"cuda": (176, 320, 17, 4, 100), "cpu": (48, 64, 9, 1, 30)}
-# Settings of every world; squared error is the only loss.
+# Settings of every world; squared error is the only loss, and no Gaussian is pruned.
 SETTINGS = (
     *("sample_num_input_multi_views=false", "num_test_scenes=0", "deferred_bp=false"),
     *("lambda_lpips=0", "lambda_depth=0", "mixed_precision='no'", "learning_rate=1e-3"),
     *("lr_warmup_steps=30", "optim.schedule=cosine", "optim.final_share=0.02"),
+    *("gaussians_prune_ratio=0", "loss.solid=0", "optim.method=adamw"),
     *("optim.weight_decay=0", "batch_size=1", "checkpointing_steps=1000000"),
     *("loop.stage_steps=1000000", "loop.report_every=1", "loop.validate_every=0"),
     *("data.worlds.scenes=1", "data.worlds.seed=15", "data.worlds.supersample=2"),

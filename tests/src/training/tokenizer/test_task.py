@@ -86,6 +86,7 @@ def test_two_steps_by_train_py_give_weights_that_load(tmp_path: Path) -> None:
     """A command that does not start, or writes weights or statistics that nobody can read."""
     out = tmp_path / "run"
     settings = [*SETTINGS, f"loop.output_dir={out}", "loop.max_steps=2", "loop.report_every=2"]
+    settings += ["data.canvases.canvases=4", "data.canvases.size=[48,64]", "data.canvases.clips=8"]
     arguments = ["train.py", "--config", "configs/nano/training/tokenizer.yaml", *settings]
     done = subprocess.run([sys.executable, *arguments], capture_output=True, text=True)
     assert done.returncode == 0, done.stderr

@@ -199,7 +199,9 @@ def _clips(kind: str, config: MakingConfig, part: PartRun) -> None:
         workers = max((os.cpu_count() or 1) // (config.beside * makers), 1)
     settings = [f"output={config.output / 'clips'}", f"checkpoint_dir={config.output}"]
     settings += [f"dynamic={str(dynamic).lower()}", f"worlds={each}", f"workers={workers}"]
-    settings += config.limit("clips", "max_minutes")
+    minutes = config.minutes.get("clips", MINUTES["clips"])
+    # The two halves share them.
+    settings += [] if minutes is None else [f"max_minutes={minutes / 2:g}"]
     works = []
     for number in range(makers):
         gpus, calls = [part.gpus[number % len(part.gpus)]], []

@@ -4,6 +4,7 @@ Adam divides each number of a gradient by its own size, and small modes of a bad
 still wait for the large ones. Muon replaces the averaged gradient `U S V^T` of a matrix by `U V^T`
 (Jordan et al. 2024, "Muon: An optimizer for hidden layers in neural networks"), scaled to the size
 of Adam's updates (Liu et al. 2025, "Muon is scalable for LLM training", arXiv 2502.16982).
+`torch.optim.Muon`, from torch 2.9 on, takes matrices only: no kernels, and no vectors beside them.
 """
 
 import math

@@ -120,7 +120,7 @@ def test_the_tokenizer_uses_all_gpus(kitchen: Kitchen, monkeypatch: pytest.Monke
 def test_gpus_are_shared_out(kitchen: Kitchen, monkeypatch: pytest.MonkeyPatch) -> None:
     """Makers all on one GPU, decoders that leave some idle, a start that a decoder is not given."""
     config = replace(kitchen.config, processes=4, makers=3, start=Path("given"))
-    config = replace(config, stages=(0, 0, 0, 0, 0, 1, 1, 1, 1))
+    config = replace(config, stages=(0, 0, 0, 0, 0, 1, 1, 1, 1), minutes={"clips": 5.0})
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "4,5,6,7")
     make(config, ["clips", "decoders"])
     calls = kitchen.calls()
@@ -129,6 +129,7 @@ def test_gpus_are_shared_out(kitchen: Kitchen, monkeypatch: pytest.MonkeyPatch) 
         for detail in ("plain", "photo"):
             some = [line for line in makers if f"dynamic={kind}" in line and detail in line]
             assert sorted(line[:3] for line in some) == [f"[{gpu}]" for gpu in gpus]
+    assert all("max_minutes=2.5 " in line for line in makers)
     moving = [line for line in makers if "dynamic=true" in line]
     firsts = {word for line in moving for word in line.split() if word.startswith("first_seed=")}
     assert firsts == {f"first_seed={100_000 + number * 87}" for number in range(6)}

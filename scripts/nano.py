@@ -146,7 +146,7 @@ def _add_evaluations(verbs: Any) -> None:
     add("--output", type=Path, default=Path("outputs/nano/evaluation"), help="%(default)s")
     add("--seeds", type=_from(1), default=64, help="worlds of each kind (%(default)s)")
     add("--frames", type=int, default=17, help="of every clip (%(default)s)")
-    add("--size", type=int, nargs=2, default=(176, 320), metavar=("HEIGHT", "WIDTH"))
+    add("--size", type=int, nargs=2, default=(256, 448), metavar=("HEIGHT", "WIDTH"))
     add("--stride", type=_from(1), default=4, help="frames between rendered ones (%(default)s)")
     text = "of the input: exact, or by the small network"
     add("--depth", nargs="+", choices=("true", "nano"), dest="sources", help=text)
@@ -164,7 +164,7 @@ def _add_evaluations(verbs: Any) -> None:
     add("--photos", type=Path, nargs="*", default=[], help="pictures, or folders of them")
     add("--videos", nargs="*", default=[], metavar="PATH[:STRIDE]", help="videos or folders")
     add("--worlds", type=_from(0), default=0, help="held-out worlds of a kind (%(default)s)")
-    add("--size", type=int, nargs=2, default=(176, 320), metavar=("HEIGHT", "WIDTH"))
+    add("--size", type=int, nargs=2, default=(256, 448), metavar=("HEIGHT", "WIDTH"))
     add("--output", type=Path, help="folder for figures.json and sheets")
 
     add = verbs.add_parser("report", help="fill in docs/nano.md").add_argument

@@ -5,8 +5,8 @@
 Sets the environment up (scripts/setup.sh), then runs the two commands of the project: the first
 makes six clips along six camera paths, the second makes Gaussians of them and renders these. The
 default input is assets/demo/garden.jpg; a FOLDER stands for all its pictures and videos. With the
-small weights of the project a picture takes a minute. Then it writes page.html beside the scene, to
-look around in it in a browser. The same call resumes a stopped run. A word that is a file or a
+small weights of the project a picture takes two minutes. Then it writes page.html beside the scene,
+to look around in it in a browser. The same call resumes a stopped run. A word that is a file or a
 folder is the input, even with "=" in its name.
 
   --output DIR          folder of the results (outputs/quickstart, outputs/full)

@@ -151,7 +151,7 @@ class Settings:
     what: tuple[str, ...] = PARTS
     seeds: int = 64
     frames: int = 17
-    size: tuple[int, int] = (176, 320)
+    size: tuple[int, int] = (256, 448)
     stride: int = 4
     sources: tuple[str, ...] = SOURCES
     decoders: dict[str, Path] = field(default_factory=dict)

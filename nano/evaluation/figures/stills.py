@@ -75,6 +75,8 @@ class StillWorlds(Evaluation):
         """Compare the Gaussians of one world with the decoded clips and with the world."""
         decoder, order = self.networks.static_decoder, self.settings.trajectories
         gaussians = decoder.gaussians(prepare_scene(decoder, made.latents, made.cameras, order))
+        opacity = gaussians.opacities.float().median()[None]
+        self.ledger.add_values(f"static.opacity.{made.source}", (made.seed,), opacity)
         ends, count = farthest_frames(made.cameras.c2w), made.truth.shape[2]
         stride = self.settings.stride
         frames = sorted({*range(stride, count, stride), *ends})

@@ -30,7 +30,7 @@ from .trainings import Training, find_trainings, parts_table, trainings_table
 
 BLOCK = re.compile(r"(<!-- begin (\w+) -->\n).*?(<!-- end \2 -->)", re.DOTALL)
 # Pictures in the repository: bytes at most, and pixels of the longer side.
-MOST_BYTES, LONGEST = 390_000, 1600
+MOST_BYTES, LONGEST = 100_000, 1280
 QUALITIES = range(92, 30, -6)
 NOTHING = "Not measured yet."
 EVALUATED = "_evaluation"

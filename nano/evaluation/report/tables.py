@@ -99,7 +99,9 @@ def static_table(figures: Figures) -> str:
         "unprojected input, ends, white background": "unprojected.ends",
         "unprojected input, ends, background of its mean colour": "unprojected.tinted",
     }
-    return _by_source(figures, rows)
+    shares = [figures.get(f"static.opacity.{source}", {}).get("mean") for source in SOURCES]
+    cells = " | ".join(_number(share) for share in shares)
+    return f"{_by_source(figures, rows)}\n| median opacity (a share) | {cells} |"
 
 
 def dynamic_table(figures: Figures) -> str:

@@ -48,7 +48,7 @@ def test_all_parts_of_two_worlds(
     assert figures["unprojected.ends.true"]["psnr"] > 15
     assert figures["moving_unprojected.ends.true"]["psnr"] > 15
     assert figures["depth.absrel"]["count"] == 2
-    assert len(content["checks"]) == 12 and {"what", "reached"} <= content["checks"][0].keys()
+    assert len(content["checks"]) == 13 and {"what", "reached"} <= content["checks"][0].keys()
     rows = list(csv.DictReader((tmp_path / "seeds.csv").open()))
     assert {row["seed"] for row in rows} == {"920000", "920001", "930000", "930001"}
     for name in ("tokenizer", "depth", "generator", "static", "dynamic"):

@@ -38,14 +38,16 @@ def test_checks() -> None:
         "ceiling.visible": {"psnr": 30.0},
         "generator.true.visible": {"psnr": 28.6},
         "nearest.true.hidden": {"psnr": 15.0},
-        "generator.true.hidden": {"psnr": 17.9},
+        "generator.true.hidden": {"psnr": 18.4},
         "static.ends.true": {"psnr": 24.0},
+        "static.opacity.true": {"mean": 0.2, "median": 0.05, "count": 2},
         "dynamic.time_8.true": {"psnr": 22.4},
     }
     reached = {check.what: check.reached for check in all_checks(figures)}
     assert reached["tokenizer"] is None
     assert reached["generated clips, visible pixels: 1.5 dB below the tokenizer's ceiling"]
-    assert not reached["generated clips, hidden pixels: 3 dB above the nearest pixel"]
+    assert not reached["generated clips, hidden pixels: 3.5 dB above the nearest pixel"]
+    assert reached["median opacity of the Gaussians (a share)"]
     assert reached["moving scenes at time 8: 1.5 dB below still ones"] is False
 
 

@@ -57,7 +57,7 @@ def change(folder: Path, **entries: Any) -> None:
 @pytest.fixture
 def clips(tmp_path: Path) -> Path:
     ceiling = {"ceiling.visible": {"psnr": 30.0, "pooled": 29.0}}
-    figures = ceiling | {"tokenizer.static.rgb": {"psnr": 29.5, "pooled": 29.0}}
+    figures = ceiling | {"tokenizer.static.rgb": {"psnr": 32.5, "pooled": 32.0}}
     return write(tmp_path / "clips", ("generator", "tokenizer"), figures)
 
 
@@ -78,7 +78,7 @@ def test_parts_become_one(clips: Path, static: Path, tmp_path: Path) -> None:
     settings = content["settings"]
     assert settings["what"] == ["tokenizer", "generator", "static"]
     assert settings["sources"] == ["true", "nano"] and settings["output"] == output.as_posix()
-    assert (settings["nano"], settings["seeds"], settings["size"]) == ("a/nano", 4, [176, 320])
+    assert (settings["nano"], settings["seeds"], settings["size"]) == ("a/nano", 4, [256, 448])
     # Only static figures depend on the stride; minutes are those of neither.
     assert settings["stride"] == 2 and "minutes" not in settings
     assert content["seconds"] == {"still worlds": 3.0} and content["hardware"] == "CPU"
@@ -91,7 +91,7 @@ def test_parts_become_one(clips: Path, static: Path, tmp_path: Path) -> None:
     assert sorted(rows[1:]) == [
         "ceiling.visible,900000,30.0",
         "static.decoded.true,900000,24.5",
-        "tokenizer.static.rgb,900000,29.5",
+        "tokenizer.static.rgb,900000,32.5",
     ]
     for name, folder in (("tokenizer", clips), ("generator", clips), ("static", static)):
         ours, theirs = (place / f"{name}.png" for place in (output, folder))

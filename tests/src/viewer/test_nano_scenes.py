@@ -91,7 +91,8 @@ def test_the_garden_page_is_one_small_file(garden_viewer: Viewer, places: Places
     page = places.page(garden)
     assert garden_viewer.network_requests() == [page_url(page)]
     assert garden_viewer.messages == []
-    assert page.stat().st_size <= 2.6e6
+    gaussians = len(read_scene(places.scene(garden)).moments[0])
+    assert page.stat().st_size <= 1.4e6 + 26.5 * gaussians
     assert garden_viewer.text("title") == "garden"
     # Six paths, three pictures each.
     assert len(garden_viewer.get("Object.keys(page.scene.pictures)")) == 18

@@ -37,7 +37,7 @@ def test_a_picture_becomes_a_scene_that_is_measured(world: CapturedWorld, tmp_pa
     assert made == again
     flags = ("--scene", str(scene), "--lens", "captured")
     fitted = measured(capture, tmp_path / "c", *flags, python=warm_python())
-    expected = read_capture(capture).placed(0, (176, 320)).intrinsics[0].tolist()
+    expected = read_capture(capture).placed(0, (256, 448)).intrinsics[0].tolist()
     assert fitted["made_with"]["lens"] == pytest.approx(expected)
     assert fitted["made_with"]["estimated_by"] == "nano"
     assert (tmp_path / "made/sheet.png").is_file() and (tmp_path / "made/summary.md").is_file()

@@ -155,7 +155,7 @@ PLANTED: dict[str, tuple[Callable[[Path], object], list[str]]] = {
     "other size": (nano_as_full, [FULL, "another size (2,359,196 numbers instead of 32,753,996)"]),
     "other size with a config": (
         nano_generator_as_full,
-        ["Gen3C-Cosmos-7B", "5,166,272 numbers, another size than the published 7,237,257,216"],
+        ["Gen3C-Cosmos-7B", "5,168,576 numbers, another size than the published 7,237,257,216"],
     ),
     "NaN": (not_finite(3), [DECODER, "1 tensors that are not finite: deconv.weight"]),
     "web page": (

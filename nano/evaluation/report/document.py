@@ -49,8 +49,11 @@ def fill_document(runs: Path, document: Path, images: Path) -> None:
     blocks = evaluation_blocks(content)
     blocks |= training_blocks(find_trainings(runs / "training"), images, document)
     blocks["minutes"] = parts_table(runs / "minutes.txt")
-    blocks["ablations"] = ablation_block(runs / "ablations")
-    blocks["distillation"] = distillation_table(evaluations(runs / "distill"))
+    # Runs of their own: without them the tables of earlier ones stay.
+    if evaluations(runs / "ablations"):
+        blocks["ablations"] = ablation_block(runs / "ablations")
+    if distilled := evaluations(runs / "distill"):
+        blocks["distillation"] = distillation_table(distilled)
     blocks["sheets"] = sheets_block(content, runs / "evaluation", images, document)
     fill_blocks(document, blocks)
 

@@ -10,6 +10,7 @@ from nano.evaluation.report.document import (
     ablation_block,
     evaluation_blocks,
     fill_blocks,
+    fill_document,
     training_blocks,
     write_picture,
 )
@@ -51,6 +52,19 @@ def test_ablations(tmp_path: Path) -> None:
     block = ablation_block(tmp_path)
     assert "| full | 25.12 (24.00) | – |" in block and "trained on the worlds" in block
     assert "Not run: one trajectory" in block
+
+
+def test_tables_of_runs_that_are_not_there_stay(tmp_path: Path) -> None:
+    """Would catch a report that wipes out ablations which were measured earlier."""
+    path, kept = tmp_path / "a.md", "<!-- begin ablations -->\n| full |\n<!-- end ablations -->"
+    path.write_text(f"{kept}\n<!-- begin checks -->\n<!-- end checks -->\n")
+    fill_document(tmp_path / "runs", path, tmp_path)
+    assert kept in path.read_text() and "Not measured yet." in path.read_text()
+    (tmp_path / "runs/ablations/full_evaluation").mkdir(parents=True)
+    file = tmp_path / "runs/ablations/full_evaluation/evaluation.json"
+    file.write_text(json.dumps({"figures": {"static.decoded.true": {"psnr": 25.1, "pooled": 24}}}))
+    fill_document(tmp_path / "runs", path, tmp_path)
+    assert "| full | 25.10 (24.00) |" in path.read_text()
 
 
 def test_trainings(tmp_path: Path) -> None:

@@ -89,10 +89,10 @@ class MakingConfig:
             "checkpointing_steps=500",
         ]
 
-    def limit(self, name: str, setting: str = "loop.max_minutes") -> list[str]:
-        """Returns the setting for the minutes of a training or of the clips."""
+    def limit(self, name: str, setting: str = "loop.max_minutes", runs: int = 1) -> list[str]:
+        """Returns the setting for the minutes of a training or of the clips, which `runs` share."""
         minutes = self.minutes.get(name, MINUTES[name])
-        return [] if minutes is None else [f"{setting}={minutes}"]
+        return [] if minutes is None else [f"{setting}={minutes / runs}"]
 
 
 def make(config: MakingConfig, names: Sequence[str]) -> None:
@@ -199,9 +199,7 @@ def _clips(kind: str, config: MakingConfig, part: PartRun) -> None:
         workers = max((os.cpu_count() or 1) // (config.beside * makers), 1)
     settings = [f"output={config.output / 'clips'}", f"checkpoint_dir={config.output}"]
     settings += [f"dynamic={str(dynamic).lower()}", f"worlds={each}", f"workers={workers}"]
-    minutes = config.minutes.get("clips", MINUTES["clips"])
-    # The two halves share them.
-    settings += [] if minutes is None else [f"max_minutes={minutes / 2:g}"]
+    settings += config.limit("clips", "max_minutes", runs=2)
     works = []
     for number in range(makers):
         gpus, calls = [part.gpus[number % len(part.gpus)]], []

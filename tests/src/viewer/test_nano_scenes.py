@@ -92,6 +92,7 @@ def test_the_garden_page_is_one_small_file(garden_viewer: Viewer, places: Places
     assert garden_viewer.network_requests() == [page_url(page)]
     assert garden_viewer.messages == []
     gaussians = len(read_scene(places.scene(garden)).moments[0])
+    # Code, then bytes for each Gaussian, with the pictures of the paths.
     assert page.stat().st_size <= 1.4e6 + 26.5 * gaussians
     assert garden_viewer.text("title") == "garden"
     # Six paths, three pictures each.

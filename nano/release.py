@@ -131,9 +131,9 @@ def model_card(source: Path, folders: Mapping[str, Path], dtype: str) -> str:
         TITLE,
         "",
         f"Trained from scratch on procedural worlds and canvases (`nano/worlds`, seeds {TRAIN})"
-        " at 256x448 pixels and 17 frames; no picture, video or weight of anybody else was used. They"
-        " show the method, not the published quality. `python scripts/nano.py train` makes them"
-        f" again; docs/nano.md tells of all their runs. All tensors are {dtype}.",
+        " at 256x448 pixels and 17 frames; no picture, video or weight of anybody else was used."
+        " They show the method, not the published quality. `python scripts/nano.py train` makes"
+        f" them again; docs/nano.md tells of all their runs. All tensors are {dtype}.",
         "",
         "Licence: that of this repository (LICENSE).",
         "",

@@ -53,7 +53,7 @@ def seen_part(
     The crop is the largest one of its shape, times a share between `closest` and 1.
     """
     draws = _Draws(len(samples.names), generator)
-    # Mostly large crops: short lenses are common, and the lenses of worlds are not too short.
+    # Mostly large crops: long lenses are rare in photographs.
     share = config.closest ** draws.uniform(0, 1).square()
     flip = 1 - 2 * (draws.uniform(0, 1) < 0.5).float()
     shift = draws.uniform(-config.shift, config.shift, 2)

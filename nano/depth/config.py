@@ -24,6 +24,7 @@ class DepthDataConfig:
         frames: frames of each world or clip.
         pool_size: height and width of the stored frames, from which the network's input is cut.
         supersample: samples of a pixel at edges, along each axis.
+        shortest_lens: the lens of a world's frames is its own times a number from here to 1.
         held_out: worlds, or scenes of the folder, that are kept for validation.
         held_out_frames: frames of each of these.
         seed: of the first world, and of all draws.
@@ -36,6 +37,7 @@ class DepthDataConfig:
     frames: int = 12
     pool_size: tuple[int, int] = (224, 400)
     supersample: int = 2
+    shortest_lens: float = 1.0
     held_out: int = 32
     held_out_frames: int = 4
     seed: int = 0
@@ -44,6 +46,8 @@ class DepthDataConfig:
         counts = ("worlds", "frames", "held_out_frames", "supersample")
         check_least("data", self, dict.fromkeys(counts, 1))
         check_shares("data", self, "dynamic_share", "photo_share")
+        if not 0.1 <= self.shortest_lens <= 1:
+            raise InputError("data.shortest_lens", self.shortest_lens, "a number in [0.1, 1]")
         if not 0 <= self.held_out <= MOST_HELD_OUT:
             raise InputError("data.held_out", self.held_out, f"0 to {MOST_HELD_OUT}")
         TRAIN.check("data.seed, data.worlds", self.seed, self.worlds, dynamic=False)

@@ -132,6 +132,9 @@ def _render(
 ) -> FramePool:
     """Frames of worlds of one detail."""
     poses = [free_poses(np.random.default_rng([world.seed, 1]), frames) for world in worlds]
+    zoom = [
+        np.random.default_rng([world.seed, 2]).uniform(config.shortest_lens, 1) for world in worlds
+    ]
     radius = PHOTO_SKY_RADIUS if worlds[0].detail == "photo" else SKY_RADIUS
     pool = film_pool(
         worlds,
@@ -139,6 +142,7 @@ def _render(
         size=config.pool_size,
         device=device,
         supersample=config.supersample,
+        zoom=torch.tensor(zoom, dtype=torch.float32),
     )
     height, width = config.pool_size
     for first in range(0, len(pool), WORLDS_AT_ONCE):

@@ -46,10 +46,16 @@ def film_worlds(
     size: tuple[int, int],
     supersample: int = 2,
     compile: bool | None = None,
+    zoom: Float[Tensor, " world"] | None = None,
 ) -> WorldFilms:
-    """Renders worlds on their device; see `render_worlds`. `size` is (height, width)."""
+    """Renders worlds on their device; see `render_worlds`. `size` is (height, width).
+
+    `zoom` are factors of the worlds' own focal lengths.
+    """
     height, width = size
     intrinsics = world_cameras(worlds, width, height).intrinsics
+    if zoom is not None:
+        intrinsics[:, :2] *= zoom[:, None]
     lenses = intrinsics[:, None].expand(-1, c2w.shape[1], -1).contiguous()
     cameras = Cameras(c2w.contiguous(), lenses, width, height)
     moments = times.expand(len(worlds), -1)
@@ -78,11 +84,12 @@ def film_pool(
     size: tuple[int, int],
     device: torch.device | str,
     supersample: int = 2,
+    zoom: Float[Tensor, " world"] | None = None,
 ) -> PooledClips:
     """The clips of worlds of one detail, one for each trajectory of `poses`.
 
     `poses` are camera-to-world (the identity is the world's default camera), `size` is height and
-    width. The pool stays on `device`: 6,000 clips of 17 x 176 x 320 take 17 GB for colour and 11 GB
+    width, `zoom` are factors of the worlds' own focal lengths. The pool stays on `device`: 6,000 clips of 17 x 176 x 320 take 17 GB for colour and 11 GB
     for depth. Raises `InputError` for no world, or worlds of several details.
     """
     if not worlds:
@@ -104,7 +111,8 @@ def film_pool(
         batch = assemble(worlds[some]).to(device)
         # All trajectories of a world are rendered as one run of frames.
         c2w = pool.c2w[some].flatten(1, 2)
-        films = film_worlds(batch, c2w, times, size, supersample=supersample)
+        lenses = None if zoom is None else zoom[some].to(device)
+        films = film_worlds(batch, c2w, times, size, supersample=supersample, zoom=lenses)
         pool.intrinsics[some] = films.intrinsics
         color = films.color.unflatten(1, (paths, frames))
         pool.color[some] = color.permute(0, 1, 5, 2, 3, 4)

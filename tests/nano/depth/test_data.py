@@ -66,6 +66,26 @@ def test_frames_are_those_of_the_worlds_seen_from_their_poses() -> None:
     assert (difference < 0.01).float().mean() > 0.98
 
 
+def test_shorter_lenses_see_more_of_the_same_world() -> None:
+    """A focal length that the pictures do not have: the network would learn a wrong lens."""
+    short = replace(SMALL, worlds=2, dynamic_share=0.0, shortest_lens=0.4)
+    pool = world_frames(short, Share(), CPU)
+    own = world_frames(replace(short, shortest_lens=1.0), Share(), CPU)
+    factor = pool.focal / own.focal
+    assert (factor >= 0.4).all() and (factor <= 1).all()
+    assert factor[0] == factor[2] != factor[3]
+    worlds = build_worlds([1])
+    lens = torch.tensor([[float(pool.focal[3])] * 2 + [24.0, 16.0]])
+    poses = free_poses(np.random.default_rng([1, 1]), 3)
+    cameras = Cameras(poses[None], lens[:, None].expand(1, 3, 4), 48, 32)
+    alone = render_worlds(worlds, cameras, torch.zeros(1, 3), 1)
+    color = (alone.rgb[0] * 255).round()
+    assert (pool.color[3:].float() - color).abs().mean() < 1
+    assert (own.color[3:].float() - color).abs().mean() > 5
+    with pytest.raises(InputError, match=r"data\.shortest_lens"):
+        DepthDataConfig(shortest_lens=0.0)
+
+
 def test_the_sky_is_unknown_and_nothing_else_is() -> None:
     """A network that learns to see a ceiling in the sky, or that far ground is no ground."""
     seeds = list(range(12))

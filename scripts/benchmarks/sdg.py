@@ -11,7 +11,8 @@ runs one whole clip of a rung of `--speed` instead, on weights of its own: `exac
 or `fp8`, which is `fast` with `--precision fp8`. With random weights the step cache of `fast` would
 skip more than with trained ones, so its clip is made without; a row has the scene with as many
 forwards as nano's trained weights took on the test worlds. `SDG_STAGE_2` are the seconds of stage 2
-in a new process (20).
+in a new process (20). `sdg:scene,same` first makes all six clips with one step: what a clip takes
+besides its forwards lies partly beside those of the next, so the scene is then computed with this.
 """
 
 import logging
@@ -74,6 +75,7 @@ RUNGS = {
     "fp8": MeasuredRung(speed=ALL_FORWARDS, precision="fp8", forwards=19.5, budget=5),
 }
 CLIPS, STAGE_2 = 6, 20.0
+SCENE, ALL_CLIPS = "scene", "--multi_trajectory"
 FORWARDS, SAMPLING = re.compile(r": (\d+) forwards"), re.compile(r"sample ([\d.]+)")
 
 
@@ -112,9 +114,9 @@ class ClipBench:
 def run(device: torch.device, rungs: Sequence[str] = ()) -> Iterator[Row]:
     """Yields the time of a clip and of its parts, and peak memory with and without offloading.
 
-    With `rungs`, yields the times of a whole clip of each instead.
+    With `rungs`, yields the times of a whole clip of each instead, of all six clips for "scene".
     """
-    check_parts(rungs, RUNGS)
+    check_parts(rungs, (SCENE, *RUNGS))
     config = FULL if device.type == "cuda" else SMALL
     steps = int(os.environ.get("SDG_STEPS", STEPS))
     offload_steps = int(os.environ.get("SDG_OFFLOAD_STEPS", "3"))
@@ -123,8 +125,13 @@ def run(device: torch.device, rungs: Sequence[str] = ()) -> Iterator[Row]:
         write_weights(folder / "weights", config, device)
         write_input(folder, config.sampling.height, config.sampling.width)
         if rungs:
+            rest = None
+            if SCENE in rungs:
+                rest = _scene_rest(folder, device)
+                yield Row(f"the rest of a scene of {CLIPS} clips, without loading", rest)
             for rung in rungs:
-                yield from _whole_clip(folder, device, rung)
+                if rung != SCENE:
+                    yield from _whole_clip(folder, device, rung, rest)
             return
         compiled = ["--compile"] if os.environ.get("SDG_COMPILE") == "1" else []
         yield from measure(ClipBench(folder, device, [NO_TEXT, *compiled]), steps)
@@ -139,8 +146,29 @@ def run(device: torch.device, rungs: Sequence[str] = ()) -> Iterator[Row]:
             yield Row(f"{name}, one evaluation", evaluation)
 
 
-def _whole_clip(folder: Path, device: torch.device, rung: str) -> Iterator[Row]:
-    """Measures a clip with all steps of a rung, and computes the minutes of a scene."""
+def _scene_rest(folder: Path, device: torch.device) -> float:
+    """Returns the seconds of all six clips, made with one step, without loading and sampling."""
+    # Compiles kernels.
+    ClipBench(folder, device, [NO_TEXT]).clip(1)
+    maker = ClipBench(folder, device, [NO_TEXT, ALL_CLIPS])
+    loading = maker.loading()
+    with logged(LOGGER, logging.INFO) as records:
+        whole = maker.clip(1)
+    return whole - loading - _told(records, SAMPLING)
+
+
+def _told(records: Sequence[logging.LogRecord], pattern: re.Pattern[str]) -> float:
+    """Returns the sum of the numbers that the log has of a kind."""
+    return sum(float(found) for record in records for found in pattern.findall(record.getMessage()))
+
+
+def _whole_clip(
+    folder: Path, device: torch.device, rung: str, scene_rest: float | None
+) -> Iterator[Row]:
+    """Measures a clip with all steps of a rung, and computes the minutes of a scene.
+
+    `scene_rest` is that of `_scene_rest`; None: the rest of this clip, times six.
+    """
     chosen = RUNGS[rung]
     flags = [NO_TEXT, "--precision", chosen.precision]
     # Compiles kernels.
@@ -150,10 +178,7 @@ def _whole_clip(folder: Path, device: torch.device, rung: str) -> Iterator[Row]:
     reset_peak(device)
     with logged(LOGGER, logging.INFO) as records:
         whole = maker.clip(None)
-    text = "\n".join(record.getMessage() for record in records)
-    forwards, sampling = (
-        sum(float(found) for found in pattern.findall(text)) for pattern in (FORWARDS, SAMPLING)
-    )
+    forwards, sampling = _told(records, FORWARDS), _told(records, SAMPLING)
     rest = whole - loading - sampling
     name = " ".join(maker.flags[1:])
     yield Row(f"{name}, a clip, total", whole)
@@ -164,8 +189,9 @@ def _whole_clip(folder: Path, device: torch.device, rung: str) -> Iterator[Row]:
     yield Row(f"{name}, the rest of the clip", rest)
     yield peak_memory(f"{name}, peak", device)
     after = loading + float(os.environ.get("SDG_STAGE_2", STAGE_2))
+    after += CLIPS * rest if scene_rest is None else scene_rest
     for count in dict.fromkeys((forwards, chosen.forwards or forwards)):
-        minutes = (CLIPS * (sampling * count / forwards + rest) + after) / 60
+        minutes = (CLIPS * sampling * count / forwards + after) / 60
         title = f"{name}, a scene of {CLIPS} clips of {count:g} forwards, loading, stage 2"
         wanted = device.type == "cuda" and count == (chosen.forwards or forwards)
         yield Row(title, minutes, "min", budget=chosen.budget if wanted else None)

@@ -11,6 +11,10 @@ without guidance are measured apart. The figures are means over the clips:
 - reprojection error: the median shift, in pixels, of 16x16 windows between the first frame as it is
   warped to the camera and the generated frame (`window_shifts`), in the same frames.
 
+The parts `speed:rungs` and `speed:switches` are the default. `speed:distilled` compares the weights
+that `scripts/nano.py train distill` made in `SPEED_DISTILLED` (outputs/nano/distill) with those
+that they came from, all without guidance; its reference are 35 steps of these.
+
 Variables: `SPEED_WORLDS` (16), `SPEED_REFERENCE` (200 steps; 0: the exact rung is the reference),
 `SPEED_SEEDS` (test, or validate), `SPEED_FOLDER` keeps the latents of each case, so that a run that
 was stopped goes on.
@@ -18,7 +22,7 @@ was stopped goes on.
 
 import hashlib
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TypeAlias
@@ -39,6 +43,7 @@ from cosmos_predict1.diffusion.sampling.step_cache import CountedNetwork
 from nano.clips.networks import Latents, Networks, Video
 from nano.data.clips import world_trajectories
 from nano.evaluation.inputs import Group
+from nano.evaluation.report.tables import DISTILLED
 from nano.seeds import TEST, VALIDATE
 from nano.worlds.film import film_pool
 from nano.worlds.scene import World
@@ -46,9 +51,9 @@ from src.checkpoints import NANO_ASSETS
 from src.evaluation.alignment import camera_errors, window_shifts
 from src.evaluation.metrics import clip_errors
 
-from .row import Row
+from .row import Row, check_parts
 
-FRAMES, SIZE, FPS = 17, (176, 320), 24.0
+PARTS = ("rungs", "switches", "distilled")
 # Kinds of trajectories, and the step between the frames whose camera is measured.
 PATHS, STRIDE = 6, 4
 # The guidance of the published program.
@@ -69,13 +74,16 @@ class ClipInputs:
     @staticmethod
     def of(networks: Networks, seed: int, path: int) -> "ClipInputs":
         """Films a world and encodes the first frame and the warps."""
-        poses = world_trajectories(seed, FRAMES, False)[path : path + 1]
-        pool = film_pool([World(seed)], poses[None], SIZE, networks.device)
+        config = networks.generator.network.config
+        own = config.sampling
+        poses = world_trajectories(seed, own.num_frames, False)[path : path + 1]
+        size = (own.height, own.width)
+        pool = film_pool([World(seed)], poses[None], size, networks.device)
         group = Group.of(pool, pool, False, networks.cache)
         encode, starts = latent_encoder(networks.tokenizer), group.starts
         warps = buffer_latents(encode, starts.image, starts.mask)
-        channels = networks.generator.network.config.warp_channels
-        return ClipInputs(group, encode(starts.first[:, :, None]), pad_buffers(warps, channels))
+        first = encode(starts.first[:, :, None])
+        return ClipInputs(group, first, pad_buffers(warps, config.warp_channels))
 
     def figures(self, video: Video) -> dict[str, float]:
         """Returns all figures of a generated clip but that of the reference."""
@@ -95,23 +103,34 @@ class ClipInputs:
         }
 
 
-def plans(networks: Networks) -> dict[str, SamplingPlan]:
-    """Returns the cases of the table by name; the first is the reference."""
+@dataclass(frozen=True)
+class Case:
+    """A row of the table: weights, and how they sample."""
+
+    name: str
+    networks: Networks
+    plan: SamplingPlan
+
+
+def rung_cases(networks: Networks, parts: Collection[str]) -> list[Case]:
+    """Returns the cases of the rungs and of their switches; the first is the reference."""
     own = networks.generator.network.config.sampling
 
     def plan(full: int, guidance: float, steps: int | None, speed: SpeedConfig) -> SamplingPlan:
         count, shortcuts = speed.choose(full, steps, guidance)
         return SamplingPlan(
-            num_steps=count, guidance=guidance, fps=FPS, seeds=(0,), shortcuts=shortcuts
+            num_steps=count, guidance=guidance, fps=own.fps, seeds=(0,), shortcuts=shortcuts
         )
 
     steps = int(os.environ.get("SPEED_REFERENCE", "200"))
     interval, stop = SAME.shortcuts.guidance_interval, SAME.shortcuts.sigma_stop
     assert interval is not None, SAME
+    rungs: dict[str, tuple[int | None, SpeedConfig]] = {
+        f"--speed {speed}": (None, SpeedConfig(speed=speed)) for speed in RUNGS
+    }
+    if steps:
+        rungs = {f"{steps} Euler steps": (steps, SpeedConfig())} | rungs
     switches: dict[str, tuple[int | None, SpeedConfig]] = {
-        "--speed exact": (None, SpeedConfig()),
-        "--speed same": (None, SpeedConfig(speed="same")),
-        "--speed fast": (None, SpeedConfig(speed="fast")),
         "--guidance_interval {:g} {:g}".format(*interval): (
             None,
             SpeedConfig(guidance_interval=interval),
@@ -128,30 +147,43 @@ def plans(networks: Networks) -> dict[str, SamplingPlan]:
         ),
         "--speed fast --step_cache 0": (None, SpeedConfig(speed="fast", step_cache=0.0)),
     }
-    if steps:
-        switches = {f"{steps} Euler steps": (steps, SpeedConfig())} | switches
     found = {
-        name: plan(FULL_RUN, GUIDANCE, steps, speed) for name, (steps, speed) in switches.items()
+        name: plan(FULL_RUN, GUIDANCE, count, speed)
+        for name, (count, speed) in (rungs | switches if "switches" in parts else rungs).items()
     }
     for speed in RUNGS:
         name = f"nano's own {own.num_steps} steps, --speed {speed}"
         found[name] = plan(own.num_steps, own.guidance, None, SpeedConfig(speed=speed))
-    return found
+    return [Case(name, networks, sampling) for name, sampling in found.items()]
 
 
-def sampled(networks: Networks, clips: Sequence[ClipInputs], plan: SamplingPlan) -> list[Sample]:
+def distilled_cases(device: torch.device) -> list[Case]:
+    """Returns the cases of distilled weights and, first, of those that they came from."""
+    folder, cases = Path(os.environ.get("SPEED_DISTILLED", "outputs/nano/distill")), list[Case]()
+    for name, text in DISTILLED.items():
+        generator = None if name.startswith("untrained") else folder / name
+        networks = Networks(NANO_ASSETS, device, generator=generator)
+        own = networks.generator.network.config.sampling
+        steps = FULL_RUN if name == "untrained_35" else own.num_steps
+        plan = SamplingPlan(num_steps=steps, guidance=0.0, fps=own.fps, seeds=(0,))
+        cases.append(Case(text, networks, plan))
+    return cases
+
+
+def sampled(case: Case, clips: Sequence[ClipInputs]) -> list[Sample]:
     """Returns the latents of each clip, and its forwards."""
     # A step cache decides for a whole batch; on a CPU, a batch is no faster.
-    alone = plan.shortcuts.step_cache > 0 or networks.device.type == "cpu"
+    alone = case.plan.shortcuts.step_cache > 0 or case.networks.device.type == "cpu"
     parts = [[clip] for clip in clips] if alone else [list(clips)]
-    return [sample for part in parts for sample in _batch(networks, part, plan)]
+    return [sample for part in parts for sample in _batch(case, part)]
 
 
-def _batch(networks: Networks, clips: Sequence[ClipInputs], plan: SamplingPlan) -> list[Sample]:
+def _batch(case: Case, clips: Sequence[ClipInputs]) -> list[Sample]:
     """Samples clips as one batch, or reads them from the folder."""
     seeds = tuple(seed for clip in clips for seed in clip.group.starts.seeds)
-    plan, folder = replace(plan, seeds=seeds), os.environ.get("SPEED_FOLDER")
-    name = hashlib.sha256(repr(plan).encode()).hexdigest()[:16]
+    networks, folder = case.networks, os.environ.get("SPEED_FOLDER")
+    plan = replace(case.plan, seeds=seeds)
+    name = hashlib.sha256(repr((case.name, plan)).encode()).hexdigest()[:16]
     path = None if folder is None else Path(folder) / f"{name}.pt"
     if path is not None and path.is_file():
         return torch.load(path, weights_only=True)
@@ -169,8 +201,9 @@ def _batch(networks: Networks, clips: Sequence[ClipInputs], plan: SamplingPlan) 
 
 
 @torch.inference_mode()
-def run(device: torch.device) -> Iterator[Row]:
+def run(device: torch.device, parts: Sequence[str] = PARTS[:2]) -> Iterator[Row]:
     """Yields the figures of each case, and those of the worlds' pictures after the tokenizer."""
+    check_parts(parts, PARTS)
     networks = Networks(NANO_ASSETS, device)
     count = int(os.environ.get("SPEED_WORLDS", "16"))
     ranges = VALIDATE if os.environ.get("SPEED_SEEDS") == "validate" else TEST
@@ -178,9 +211,18 @@ def run(device: torch.device) -> Iterator[Row]:
     clips = [ClipInputs.of(networks, seed, number % PATHS) for number, seed in enumerate(seeds)]
     coded = [clip.figures(networks.coded(clip.group.truth)) for clip in clips]
     yield from _rows("the worlds after the tokenizer", coded)
+    tables = [distilled_cases(device)] if "distilled" in parts else []
+    if {"rungs", "switches"} & {*parts}:
+        tables.append(rung_cases(networks, parts))
+    for cases in tables:
+        yield from _table(networks, clips, cases)
+
+
+def _table(networks: Networks, clips: Sequence[ClipInputs], cases: Sequence[Case]) -> Iterator[Row]:
+    """Yields the figures of cases; the clips of the first are the reference."""
     references: list[Video] = []
-    for name, plan in plans(networks).items():
-        made = sampled(networks, clips, plan)
+    for case in cases:
+        made = sampled(case, clips)
         videos = [networks.decode(latents) for latents, _ in made]
         references, figures = references or videos, []
         for clip, video, reference, (_, forwards) in zip(
@@ -189,7 +231,7 @@ def run(device: torch.device) -> Iterator[Row]:
             near = clip_errors(video[:, :, 1:], reference[:, :, 1:]).psnr().item()
             row = {"forwards": float(forwards), "PSNR to the reference, dB": near}
             figures.append(row | clip.figures(video))
-        yield from _rows(name, figures)
+        yield from _rows(case.name, figures)
 
 
 def _rows(name: str, figures: list[dict[str, float]]) -> Iterator[Row]:

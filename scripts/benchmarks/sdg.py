@@ -71,8 +71,8 @@ ALL_FORWARDS = ("--speed", "fast", "--step_cache", "0")
 RUNGS = {
     "exact": MeasuredRung(speed=("--speed", "exact"), budget=24.5),
     "same": MeasuredRung(speed=("--speed", "same"), budget=12),
-    "fast": MeasuredRung(speed=ALL_FORWARDS, forwards=19.5, budget=7.5),
-    "fp8": MeasuredRung(speed=ALL_FORWARDS, precision="fp8", forwards=19.5, budget=5),
+    "fast": MeasuredRung(speed=ALL_FORWARDS, forwards=14.9, budget=7.5),
+    "fp8": MeasuredRung(speed=ALL_FORWARDS, precision="fp8", forwards=14.9, budget=5),
 }
 CLIPS, STAGE_2 = 6, 20.0
 SCENE, ALL_CLIPS = "scene", "--multi_trajectory"

@@ -116,6 +116,8 @@ def _add_making(verbs: Any) -> None:
     add("--stages", type=float, nargs=9, metavar="N", help=text)
     add("--worlds_static", type=_from(1), default=1000, help="that become clips (%(default)s)")
     add("--worlds_dynamic", type=_from(1), default=520, help="that become clips (%(default)s)")
+    text = "number of the first world that becomes clips, to go on with others (%(default)s)"
+    add("--first_world", type=_from(0), default=0, help=text)
     text = "a release with the weights of a first stage that continues no other"
     add("--start", type=Path, help=text)
     add("--makers", type=_from(1), default=1, help="processes that make clips of one kind (1)")

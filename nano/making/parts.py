@@ -48,8 +48,9 @@ GROUPS = {
 class MakingConfig:
     """How the weights are made: the options of `scripts/nano.py train --help`.
 
-    `settings` and `clips` are KEY=VALUE settings; `minutes` replace some of `MINUTES`; `python` is
-    the interpreter of all commands.
+    `settings` and `clips` are KEY=VALUE settings; `minutes` replace some of `MINUTES`; clips begin
+    with world number `first_world` of the training seeds; `python` is the interpreter of all
+    commands.
     """
 
     output: Path = Path("outputs/nano")
@@ -60,6 +61,7 @@ class MakingConfig:
     stages: Sequence[float] = (0.5, 0, 0.4, 0, 1.2, 10, 8, 10, 8)
     worlds_static: int = 1000
     worlds_dynamic: int = 520
+    first_world: int = 0
     start: Path | None = None
     makers: int = 1
     workers: int | None = None
@@ -194,7 +196,8 @@ def _clips(kind: str, config: MakingConfig, part: PartRun) -> None:
     """
     dynamic, makers = kind == "dynamic", config.makers
     worlds = config.worlds_dynamic if dynamic else config.worlds_static
-    each, first, workers = -(-worlds // (2 * makers)), TRAIN.of(dynamic).start, config.workers
+    first = TRAIN.of(dynamic).start + config.first_world
+    each, workers = -(-worlds // (2 * makers)), config.workers
     if workers is None:
         workers = max((os.cpu_count() or 1) // (config.beside * makers), 1)
     settings = [f"output={config.output / 'clips'}", f"checkpoint_dir={config.output}"]

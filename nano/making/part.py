@@ -8,7 +8,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor, wait
+from concurrent.futures import Future, ThreadPoolExecutor, wait
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -74,12 +74,14 @@ class Processes:
     def beside(self, works: Sequence[Callable[[], None]]) -> None:
         """Call functions in threads of their own until all have ended; raises `Stopped`."""
         with ThreadPoolExecutor(len(works)) as pool:
-            futures = [pool.submit(work) for work in works]
+            futures = list[Future[None]]()
             try:
+                for work in works:
+                    futures.append(pool.submit(work))
                 wait(futures)
             finally:
                 # Leaving the pool waits for its threads, and these for their commands.
-                if not all(future.done() for future in futures):
+                if len(futures) < len(works) or not all(future.done() for future in futures):
                     self.end()
         reasons = []
         for future in futures:

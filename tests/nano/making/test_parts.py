@@ -7,12 +7,15 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Callable
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from nano.making.ablations import VARIANTS, AblationConfig, ablate
+from nano.making.part import Processes
 from nano.making.parts import PARTS, MakingConfig, make
 from src.runtime import InputError
 from src.training.loop.interruption import Stopped
@@ -219,6 +222,29 @@ def test_a_stopped_part_ends_with_its_commands_and_goes_on(
     (kitchen.folder / "hang").unlink()
     make(kitchen.config, parts)
     assert word in "".join(kitchen.calls())
+
+
+def test_an_interrupt_between_two_starts_ends_the_first(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A command that outlives an interrupt which comes before the next one has begun."""
+    processes, submit, starts = Processes(), ThreadPoolExecutor.submit, list[object]()
+
+    def interrupted(pool: ThreadPoolExecutor, work: Callable[[], None]) -> Future[None]:
+        starts.append(work)
+        if len(starts) == 2:
+            raise KeyboardInterrupt
+        return submit(pool, work)
+
+    def sleep() -> None:
+        line = [sys.executable, "-c", "import time; time.sleep(60)"]
+        processes.run(line, tmp_path / "log", {}, shown=False)
+
+    monkeypatch.setattr(ThreadPoolExecutor, "submit", interrupted)
+    begin = time.monotonic()
+    with pytest.raises(KeyboardInterrupt):
+        processes.beside([sleep, sleep])
+    assert time.monotonic() - begin < 30
 
 
 def test_ablations(kitchen: Kitchen, caplog: pytest.LogCaptureFixture) -> None:

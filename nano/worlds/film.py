@@ -112,8 +112,8 @@ def film_pool(
         batch = assemble(worlds[some]).to(device)
         # All trajectories of a world are rendered as one run of frames.
         c2w = pool.c2w[some].flatten(1, 2)
-        lenses = None if zoom is None else zoom[some].to(device)
-        films = film_worlds(batch, c2w, times, size, supersample=supersample, zoom=lenses)
+        factors = None if zoom is None else zoom[some].to(device)
+        films = film_worlds(batch, c2w, times, size, supersample=supersample, zoom=factors)
         pool.intrinsics[some] = films.intrinsics
         color = films.color.unflatten(1, (paths, frames))
         pool.color[some] = color.permute(0, 1, 5, 2, 3, 4)

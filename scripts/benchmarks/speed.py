@@ -11,9 +11,10 @@ without guidance are measured apart. The figures are means over the clips:
 - reprojection error: the median shift, in pixels, of 16x16 windows between the first frame as it is
   warped to the camera and the generated frame (`window_shifts`), in the same frames.
 
-The parts `speed:rungs` and `speed:switches` are the default. `speed:distilled` compares the weights
-that `scripts/nano.py train distill` made in `SPEED_DISTILLED` (outputs/nano/distill) with those
-that they came from, all without guidance; its reference are 35 steps of these.
+The parts `speed:rungs` and `speed:switches` are the default; `speed:trials` adds other steps and
+thresholds to the rungs. `speed:distilled` compares the weights that `scripts/nano.py train distill`
+made in `SPEED_DISTILLED` (outputs/nano/distill) with those that they came from, all without
+guidance; its reference are 35 steps of these.
 
 Variables: `SPEED_WORLDS` (16), `SPEED_REFERENCE` (200 steps; 0: the exact rung is the reference),
 `SPEED_SEEDS` (test, or validate), `SPEED_FOLDER` keeps the latents of each case, so that a run that
@@ -53,7 +54,10 @@ from src.evaluation.metrics import clip_errors
 
 from .row import Row, check_parts
 
-PARTS = ("rungs", "switches", "distilled")
+PARTS = ("rungs", "switches", "trials", "distilled")
+# Steps and thresholds among which those of the rungs were chosen.
+SAME_TRIALS = (21,)
+FAST_TRIALS = ((18, 0.1), (17, 0.1), (16, 0.1), (15, 0.1), (16, 0.15))
 # Kinds of trajectories, and the step between the frames whose camera is measured.
 PATHS, STRIDE = 6, 4
 # The guidance of the published program.
@@ -147,9 +151,20 @@ def rung_cases(networks: Networks, parts: Collection[str]) -> list[Case]:
         ),
         "--speed fast --step_cache 0": (None, SpeedConfig(speed="fast", step_cache=0.0)),
     }
+    trials = {
+        f"--speed same --num_steps {count}": (count, SpeedConfig(speed="same"))
+        for count in SAME_TRIALS
+    } | {
+        f"--speed fast --num_steps {count} --step_cache {threshold:g}": (
+            count,
+            SpeedConfig(speed="fast", step_cache=threshold),
+        )
+        for count, threshold in FAST_TRIALS
+    }
+    chosen = rungs | (switches if "switches" in parts else {})
+    chosen |= trials if "trials" in parts else {}
     found = {
-        name: plan(FULL_RUN, GUIDANCE, count, speed)
-        for name, (count, speed) in (rungs | switches if "switches" in parts else rungs).items()
+        name: plan(FULL_RUN, GUIDANCE, count, speed) for name, (count, speed) in chosen.items()
     }
     for speed in RUNGS:
         name = f"nano's own {own.num_steps} steps, --speed {speed}"
@@ -212,7 +227,7 @@ def run(device: torch.device, parts: Sequence[str] = PARTS[:2]) -> Iterator[Row]
     coded = [clip.figures(networks.coded(clip.group.truth)) for clip in clips]
     yield from _rows("the worlds after the tokenizer", coded)
     tables = [distilled_cases(device)] if "distilled" in parts else []
-    if {"rungs", "switches"} & {*parts}:
+    if {*parts} - {"distilled"}:
         tables.append(rung_cases(networks, parts))
     for cases in tables:
         yield from _table(networks, clips, cases)

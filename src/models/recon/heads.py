@@ -7,6 +7,7 @@ Raw channels are `distance | rgb 3 | scale 3 | rotation 4 | opacity`; a Gaussian
 """
 
 import math
+from collections.abc import Sequence
 
 import torch
 import torch.nn.functional as F
@@ -69,7 +70,7 @@ class TemporalUpsample(nn.ConvTranspose3d):
         clips, latent_frames, rows, columns, _ = tokens.shape
         taps = self._taps(tokens, channels)
         size = (clips, k * (latent_frames - 1) + 1, rows * p, columns * p)
-        clip, frame, row, column = torch.unravel_index(cells, size)
+        clip, frame, row, column = _places(cells, size)
         frame = frame + k // 2
         latent_frame, tap = frame // k, frame % k
         token = ((clip * latent_frames + latent_frame) * rows + row // p) * columns + column // p
@@ -93,6 +94,18 @@ class TemporalUpsample(nn.ConvTranspose3d):
     def _bias(self, channels: slice) -> Float[Tensor, " channel"]:
         assert self.bias is not None
         return self.bias[channels]
+
+
+def _places(cells: Int[Tensor, " cell"], size: Sequence[int]) -> list[Int[Tensor, " cell"]]:
+    """Returns the indices along the dimensions of an array of this size, of flat indices into it.
+
+    As `torch.unravel_index`, which imports torch's compiler: more than a second in a new process.
+    """
+    places = []
+    for length in reversed(size):
+        places.append(cells % length)
+        cells = cells // length
+    return places[::-1]
 
 
 def activate(

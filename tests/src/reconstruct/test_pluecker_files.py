@@ -160,13 +160,14 @@ def test_a_second_run_encodes_no_cameras(
     assert calls == [4] and ply.read_bytes() == first
 
 
-def test_a_new_process_on_known_cameras_imports_no_tokenizer(
+def test_a_new_process_on_known_cameras_imports_no_tokenizer_nor_compiler(
     static_input: TinyInput, tmp_path: Path
 ) -> None:
     """Would catch seconds of imports, and weights on the GPU, that such a run does not need."""
     given = (f"out_dir_inference={tmp_path}", "num_test_images=1", "output.finished=remake")
     command = ["sample.py", *static_input.arguments(*given)]
-    blocker = (str(REPOSITORY / "tests/block_imports.py"), "diffusers,transformers,peft,scipy")
+    blocked = "diffusers,transformers,peft,scipy,sympy"
+    blocker = (str(REPOSITORY / "tests/block_imports.py"), blocked)
     # Two processes: in this one other tests have chosen threads and precision of products.
     for words in (command, [*blocker, *command]):
         done = subprocess.run(

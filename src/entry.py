@@ -4,6 +4,8 @@ It imports nothing heavy, so that `--help` answers at once.
 """
 
 import argparse
+import atexit
+import gc
 import sys
 from collections.abc import Callable
 from typing import NoReturn
@@ -20,6 +22,9 @@ def run_entry(main: Callable[[], int | None], name: str, stopped: str = "stopped
     The exit code is 1 after an `InputError`, whose text is the line, and 130 after Ctrl-C. Any
     other error is a fault of the program and keeps its traceback.
     """
+    # Python looks for garbage when it ends: with torch most of a second, for memory that goes back
+    # to the system anyway.
+    atexit.register(gc.freeze)
     try:
         code = main()
     except KeyboardInterrupt:

@@ -23,7 +23,8 @@ def kernel(*variants: Variant, key: tuple[str, ...] = ()) -> Callable[[Callable[
 
     Each variant is (block sizes, warps, pipeline stages); the first call chooses the fastest, for
     each value of the arguments named in `key` and each type of the tensors that are arguments of
-    their own. Without variants the caller gives the block sizes.
+    their own. Triton keeps the choice beside the compiled kernels, so that later processes need not
+    measure. Without variants the caller gives the block sizes.
     Arguments that belong together are a NamedTuple, whose compile-time numbers the caller wraps in
     `tl.constexpr`. A kernel's own annotations are plain names, which Triton 3.3 evaluates.
     """
@@ -40,6 +41,9 @@ def kernel(*variants: Variant, key: tuple[str, ...] = ()) -> Callable[[Callable[
             triton.Config(blocks, num_warps=warps, num_stages=stages)
             for blocks, warps, stages in variants
         ]
-        return triton.autotune(configs, key=list(key))(program)
+        # Early releases of Triton cannot keep a choice on disk.
+        kept = "cache_results" in inspect.signature(triton.autotune).parameters
+        options = {"cache_results": True} if kept else {}
+        return triton.autotune(configs, key=list(key), **options)(program)
 
     return compiled

@@ -120,7 +120,7 @@ def _reconstruct_scenes(
 ) -> None:
     """Decodes each scene while the next one is read and earlier results are written.
 
-    The weights are loaded, and the maps of a scene's cameras encoded, while its latents and
+    Weights and kernels are loaded, and the maps of a scene's cameras encoded, while its latents and
     pictures are read. Scenes that another run is making come last, if they are still unfinished.
     """
     config = finished.config
@@ -137,6 +137,7 @@ def _reconstruct_scenes(
         load_rasterizer = cache(
             lambda: writer.submit(partial(load_kernels, device, config.rasterizer))
         )
+        warm_up = cache(lambda *clip: networks().decoder.warm_up(*clip))
         held: list[int] = []
 
         def encode_cameras(claim: Claim) -> None:
@@ -152,6 +153,10 @@ def _reconstruct_scenes(
             if cameras is not None:
                 with clocked("encode Pluecker maps"):
                     decoder.plueckers(cameras, device)
+                # Not in a team, whose others would compute attention of nothing.
+                if device.type == "cuda" and team is None:
+                    with clocked("load the decoder's kernels"):
+                        warm_up(cameras.c2w.shape[1], (cameras.height, cameras.width))
 
         # In two passes: a run that waits for another must not hold what the other waits for.
         dataset = finished.scenes.first

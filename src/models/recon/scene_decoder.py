@@ -105,6 +105,21 @@ class SceneDecoder:
         """Returns the inputs of one scene, which all target times share."""
         return self.batch_conditions([example])
 
+    @torch.no_grad()
+    def warm_up(self, frames: int, size: tuple[int, int]) -> None:
+        """Decodes an empty trajectory of so many frames of this height and width.
+
+        This loads the kernels, or compiles them and chooses the fastest, in a small part of the
+        time of a scene; they are the same for more trajectories.
+        """
+        config = self.model.config
+        cells = (size[0] // COMPRESSION, size[1] // COMPRESSION)
+        shape = (1, 1, latent_frames(frames), config.latent_channels, *cells)
+        latents = torch.zeros(shape, dtype=self.dtype, device=self.device)
+        rays = torch.zeros(1, 1, frames, 3, *cells, device=self.device)
+        time = (latents[:, 0], latents[:, 0, :1]) if config.use_time else None
+        self.model(latents, latents.repeat(1, 1, 1, 2, 1, 1), rays, rays, time=time)
+
     def gaussians(self, scene: SceneConditions, target_time: float | None = None) -> Gaussians:
         """Returns the Gaussians of a prepared scene at a time in [0, 1].
 

@@ -92,6 +92,19 @@ def test_a_prepared_scene_decodes_as_by_hand(dynamic: bool) -> None:
         torch.testing.assert_close(found, expected, rtol=1e-4, atol=1e-4)
 
 
+@pytest.mark.parametrize("dynamic", [False, True])
+def test_warming_up_decodes_one_trajectory_of_the_same_length(dynamic: bool) -> None:
+    """Kernels tuned for other tokens than a scene's, or a tokenizer that is loaded for nothing."""
+    tokenizer, model = CountingTokenizer(), tiny_decoder(dynamic).eval()
+    decoder, shapes = SceneDecoder(model, tokenizer), []
+    model.enc_blocks[-1].register_forward_hook(lambda _, __, out: shapes.append(out.shape))
+    decoder.warm_up(FRAMES, (HEIGHT, WIDTH))
+    assert not tokenizer.clips
+    decoder.gaussians(decoder.prepare(example(raw_latents())), 0.5 if dynamic else None)
+    (one, tokens, width), scene = shapes
+    assert scene == (one, 2 * tokens, width)
+
+
 @torch.no_grad()
 def test_another_time_encodes_one_frame_only() -> None:
     """A bullet-time loop that encodes rays or source times again, or a known time twice."""

@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from src.models.recon.jit import INSTALLED
 
 from .kernels import fused, twin
-from .kernels.attention import Heads, Kind, Sources, attend, attend_8_bit
+from .kernels.attention import Heads, Sources, attend, attend_8_bit, attends_in_8_bits
 from .kernels.rows import Float8Linear, Float8Rows
 from .kernels.twin import Modulation, Rotary, Tokens
 from .parallel import begin_tokens_to_heads, heads_to_tokens, tokens_to_heads
@@ -40,7 +40,7 @@ class TransformerBlock(nn.Module):
         # Attention with another processor of diffusers is left to that one.
         self._processors = (self.attn1.processor, self.attn2.processor)
         self.backend: Backend = "auto"
-        self.attention: Literal["exact"] | Kind = "exact"
+        self.attention: Literal["exact", "float8"] = "exact"
         self._group: dist.ProcessGroup | None = None
 
     def share_tokens(self, group: dist.ProcessGroup) -> None:
@@ -119,8 +119,9 @@ class TransformerBlock(nn.Module):
     ) -> Heads:
         """Returns the values mixed by attention, in 8 bits where those are wanted and fit."""
         fits = own and query.shape[-1] == HEAD and query.shape[1] >= FEWEST
-        if self.attention != "exact" and steps is fused and fits:
-            return attend_8_bit(query, key, value, self.attention)
+        wanted = self.attention == "float8" and steps is fused and fits
+        if wanted and attends_in_8_bits(query.device):
+            return attend_8_bit(query, key, value)
         return attend(query, key, value)
 
     def _projected(self, steps: ModuleType, layers: Any, mixed: Tokens) -> Tokens:

@@ -1,16 +1,16 @@
 """Attention of heads: torch's exact kernels, of which the fastest is measured, and an 8-bit one.
 
 Heads are `[batch, token, head, channel]`. In 8 bits (after SageAttention, Zhang et al. 2024 and
-2025), the keys' mean is subtracted first, which changes no softmax; queries and keys are int8 or
-float8_e4m3fn, weights and values float8_e4m3fn or as given.
+2025), the keys' mean is subtracted first, which changes no softmax; queries, keys, weights and
+values are float8_e4m3fn.
 """
 
 import time
-from typing import Literal
+from functools import cache
 
 import torch
 import torch.nn.functional as F
-from jaxtyping import Float, Shaped
+from jaxtyping import Float
 from torch import Tensor
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
@@ -34,7 +34,6 @@ MEASURED_PAIRS, GAIN = 2**26, 0.9
 GROUP = 128
 Heads = Float[Tensor, "batch token head channel"]
 Sources = Float[Tensor, "batch source head channel"]
-Kind = Literal["float8", "int8"]
 _FASTEST: dict[tuple[object, ...], SDPBackend | None] = {}
 
 
@@ -81,37 +80,38 @@ def _seconds(backend: SDPBackend, query: Tensor, key: Tensor, value: Tensor) -> 
     return time.perf_counter() - start
 
 
-def attend_8_bit(
-    query: Heads, key: Heads, value: Heads, kind: Kind = "float8", values_8: bool = True
-) -> Heads:
-    """Returns attention with 8-bit queries and keys, and with `values_8` values and weights.
+@cache
+def attends_in_8_bits(device: torch.device) -> bool:
+    """Whether `attend_8_bit` runs on a device: a GPU of compute capability 9.0 or later."""
+    return device.type == "cuda" and torch.cuda.get_device_capability(device) >= (9, 0)
 
-    For CUDA devices, and heads whose channels are a power of two.
+
+def attend_8_bit(query: Heads, key: Heads, value: Heads) -> Heads:
+    """Returns attention with queries, keys, weights and values in float8_e4m3fn.
+
+    For `attends_in_8_bits` devices, heads whose channels are a power of two, and logits within
+    1,400 of 0.
     """
     batch, length, heads, channels = key.shape
     assert query.shape == key.shape == value.shape, (query.shape, key.shape, value.shape)
     query, key, value = query.contiguous(), key.contiguous(), value.contiguous()
     groups = -(-length // GROUP)
     with torch.cuda.device_of(query):
-        mean = key.mean(1, dtype=torch.float32)
-        queries, query_scale = _quantised(query, None, kind)
-        keys, key_scale = _quantised(key, mean, kind)
-        value_scale = None
-        if values_8:
-            least, most = value.aminmax(dim=1)
-            value_scale = torch.maximum(most, -least).float().clamp_min(LEAST) / LARGEST
-            # Tensor cores read 8-bit operands along the tokens.
-            shape = (batch * heads, channels, groups * GROUP)
-            values = torch.empty(shape, dtype=FLOAT8, device=value.device)
-            kernels.quantise_values[(groups, heads, batch)](
-                _with_sizes(value), value_scale, values, length, num_warps=8
-            )
-            value = values
+        queries, query_scale = _quantised(query, None)
+        keys, key_scale = _quantised(key, key.mean(1, dtype=torch.float32))
+        least, most = value.aminmax(dim=1)
+        value_scale = torch.maximum(most, -least).float().clamp_min(LEAST) / LARGEST
+        # Tensor cores read 8-bit operands along the tokens.
+        shape = (batch * heads, channels, groups * GROUP)
+        values = torch.empty(shape, dtype=FLOAT8, device=value.device)
+        kernels.quantise_values[(groups, heads, batch)](
+            _with_sizes(value), value_scale, values, length, num_warps=8
+        )
         out = torch.empty_like(query)
         kernels.attend[lambda meta: (-(-length // meta["BLOCK_M"]), batch * heads)](
             queries,
             keys,
-            value,
+            values,
             kernels.Scales(query_scale, key_scale, value_scale),
             _with_sizes(out),
             length,
@@ -120,17 +120,16 @@ def attend_8_bit(
 
 
 def _quantised(
-    x: Heads, mean: Float[Tensor, "batch head channel"] | None, kind: Kind
-) -> tuple[Shaped[Tensor, "row padded channel"], Float[Tensor, "row scale"]]:
+    x: Heads, mean: Float[Tensor, "batch head channel"] | None
+) -> tuple[Float[Tensor, "row padded channel"], Float[Tensor, "row scale"]]:
     """Returns `x - mean` in 8 bits by heads; a scale for each token, with a mean for each group."""
     batch, length, heads, channels = x.shape
     groups = -(-length // GROUP)
-    dtype, largest = (FLOAT8, LARGEST) if kind == "float8" else (torch.int8, 127.0)
-    out = torch.empty(batch * heads, groups * GROUP, channels, dtype=dtype, device=x.device)
+    out = torch.empty(batch * heads, groups * GROUP, channels, dtype=FLOAT8, device=x.device)
     count = groups * GROUP if mean is None else groups
     scale = torch.empty(batch * heads, count, dtype=torch.float32, device=x.device)
     kernels.quantise_heads[(groups, heads, batch)](
-        _with_sizes(x), mean, out, scale, length, BY_ROW=mean is None, LARGEST=largest, num_warps=8
+        _with_sizes(x), mean, out, scale, length, BY_ROW=mean is None, LARGEST=LARGEST, num_warps=8
     )
     return out, scale
 

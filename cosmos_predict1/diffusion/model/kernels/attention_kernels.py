@@ -4,9 +4,9 @@ Heads are stored apart from each other: `[batch * head, token, channel]`, with t
 whole groups of `GROUP`. A group of keys shares a scale, and each query has one of its own.
 
 A weight of the softmax, 2^x, becomes a float8_e4m3fn without an exponential function: its bits are
-nearly `8 x` plus a constant, as those of any float are nearly its logarithm. The integer next to
-`8 x` lies at most 6 % from the power of 2, about as far as the rounding to 8 bits. So 16 bits hold
-all that is computed of a weight, and one instruction does the work of two.
+nearly `8 x` plus a constant, as those of any float are nearly its logarithm. What they stand for is
+at most 6 % off, besides the rounding to 8 bits, which is as large. So 16 bits hold all that is
+computed of a weight, and one instruction works on two.
 """
 
 from typing import NamedTuple

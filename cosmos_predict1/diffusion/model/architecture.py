@@ -52,7 +52,9 @@ class SamplingDefaults:
     `filter_points_threshold` is for the 3D cache (see `CacheSettings`): in a smaller picture, depth
     changes more from pixel to pixel. With `center_depth_quantile`, trajectories through a video
     that brings its depth turn about the median depth instead of depth 1. `levels` are the noise
-    levels of distilled weights, one for each step; these weights take no guidance.
+    levels of distilled weights, one for each step; these weights take no guidance. The first noise
+    is multiplied by `initial_noise`, from 0 to 1: with less noise, samples are nearer to the mean
+    of what the weights hold possible, and vary less.
     """
 
     height: int = 704
@@ -65,6 +67,7 @@ class SamplingDefaults:
     filter_points_threshold: float = 0.05
     center_depth_quantile: bool = False
     levels: tuple[float, ...] = ()
+    initial_noise: float = 1.0
 
     def __post_init__(self) -> None:
         if min(self.height, self.width, self.num_frames, self.fps, self.num_steps) <= 0:
@@ -78,6 +81,11 @@ class SamplingDefaults:
             raise InputError("filter_points_threshold", value, "a number > 0")
         if self.levels and not all(a > b for a, b in itertools.pairwise((*self.levels, 0.0))):
             raise InputError("levels", self.levels, "falling noise levels > 0")
+        if not 0 <= self.initial_noise <= 1:
+            raise InputError("initial_noise", self.initial_noise, "a number from 0 to 1")
+        if self.levels and self.initial_noise != 1:
+            expected = "1: distilled weights learnt with all of the noise"
+            raise InputError("initial_noise", self.initial_noise, expected)
         self.check_plan(self.num_steps, self.guidance)
 
     def check_plan(self, num_steps: int, guidance: float) -> None:
@@ -213,9 +221,11 @@ def parse_config(source: object, values: Mapping[str, Any]) -> TransformerConfig
 def write_config(config: TransformerConfig, folder: Path) -> None:
     """Write `config.json` into `folder`."""
     extras = {"rope_precision": config.rope_precision} | asdict(config.sampling)
+    # Few weights have them; other programs know the other keys.
     if not config.sampling.levels:
-        # Only distilled weights have them; other programs know the other keys.
         del extras["levels"]
+    if config.sampling.initial_noise == 1:
+        del extras["initial_noise"]
     stored = {"_class_name": CLASS_NAME} | config.architecture | {EXTRAS: extras}
     write_json(folder / CONFIG_NAME, stored)
 

@@ -13,6 +13,7 @@ from torch import Tensor
 from src.tokenizer.cosmos import VideoTokenizer
 
 from ..conditioning.latents import Conditions, condition_mask
+from ..model.architecture import TransformerConfig
 from ..model.denoiser import Denoiser, Network, guided
 from ..model.speed import Shortcuts
 from .distilled import distilled_levels, fresh_noise, sample_distilled
@@ -63,6 +64,7 @@ def sample_latents(
     )
     shortcuts, levels = plan.shortcuts, plan.levels
     distilled = distilled_levels(network, plan.num_steps, plan.guidance)
+    share = _noise_share(network)
     if shortcuts.step_cache > 0:
         # The last level of each branch.
         ends = (*shortcuts.guided_levels(plan.num_steps)[-1:], levels[-2].item())
@@ -72,21 +74,27 @@ def sample_latents(
     )
     shape = (count // len(plan.seeds), first.shape[1], *warps.shape[2:])
     carried = [condition_noise(shape, seed)[:, :, :given] for seed in plan.seeds]
-    noise = [
-        initial_noise(shape, seed, device, published=plan.published_noise) for seed in plan.seeds
-    ]
+    noise = share * torch.cat(
+        [initial_noise(shape, seed, device, plan.published_noise) for seed in plan.seeds]
+    )
     denoiser = Denoiser(predict, first, torch.cat(carried).to(device))
     if distilled:
         renoise = fresh_noise(shape, plan.seeds, device)
-        return sample_distilled(denoiser, torch.cat(noise), distilled, renoise, progress)
+        return sample_distilled(denoiser, noise, distilled, renoise, progress)
     return sample(
         denoiser,
-        torch.cat(noise),
+        noise,
         levels,
         progress=progress,
         constrain=denoiser.constrain,
         solver=shortcuts.solver,
     )
+
+
+def _noise_share(network: object) -> float:
+    """Returns the factor of the initial noise that the weights ask for."""
+    config = getattr(network, "config", None)
+    return config.sampling.initial_noise if isinstance(config, TransformerConfig) else 1.0
 
 
 def decode_latents(

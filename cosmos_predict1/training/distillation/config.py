@@ -82,4 +82,5 @@ class DistillTrainConfig(ClipTrainConfig):
     def student_sampling(self, teacher: SamplingDefaults) -> SamplingDefaults:
         """Returns how the student's clips are sampled, for a teacher of these defaults."""
         levels = tuple(self.levels)
-        return replace(teacher, levels=levels, num_steps=len(levels), guidance=0.0)
+        steps = len(levels)
+        return replace(teacher, levels=levels, num_steps=steps, guidance=0.0, initial_noise=1.0)

@@ -104,6 +104,7 @@ def test_the_configuration_says_that_weights_are_distilled(
         ({"levels": [80.0, "a"], "num_steps": 2, "guidance": 0.0}, "levels"),
         ({"levels": [80.0, 2.0], "num_steps": 35, "guidance": 0.0}, "num_steps"),
         ({"levels": [80.0, 2.0], "num_steps": 2, "guidance": 1.0}, "guidance"),
+        ({"levels": [80.0, 2.0], "num_steps": 2, "guidance": 0.0, "initial_noise": 0.5}, "all of"),
     )
     for extras, message in cases:
         with pytest.raises(InputError, match=message):
@@ -134,3 +135,32 @@ def test_flags_that_distilled_weights_cannot_do() -> None:
     speed = SpeedConfig(sigma_stop=0.02)
     with pytest.raises(InputError, match="--sigma_stop: got 0.02, expected none for distilled"):
         clip_settings(SamplingConfig(), network, max_latent_frames=16, moving=False, speed=speed)
+
+
+def test_weights_may_ask_for_less_of_the_initial_noise(
+    tiny_config: TransformerConfig, tmp_path: Path
+) -> None:
+    """A share that a wrapper hides, that reaches given frames, or that a file loses."""
+    config = replace(tiny_config, sampling=replace(tiny_config.sampling, initial_noise=0.25))
+    write_config(config, tmp_path)
+    assert read_config(tmp_path) == config
+    write_config(tiny_config, tmp_path)
+    assert "initial_noise" not in (tmp_path / "config.json").read_text()
+    for value in (-0.1, 1.5, float("nan"), True):
+        with pytest.raises(InputError, match="initial_noise"):
+            parse_config("config.json", {"gen3c": {"initial_noise": value}})
+
+    first, warps = torch.randn(1, 16, 1, 4, 6), torch.randn(1, 8, 3, 4, 6)
+    texts = (torch.zeros(1, 1, 8), torch.zeros(1, 1, 8))
+    plan = SamplingPlan(num_steps=1, guidance=0.0, fps=24.0, seeds=(1,))
+
+    def states(config: TransformerConfig) -> Tensor:
+        network = CountedNetwork(Gen3CTransformer(config).eval())
+        seen: list[Tensor] = []
+        network.network.register_forward_pre_hook(lambda _, inputs: seen.append(inputs[0]))
+        sample_latents(network, first, warps, texts, plan)
+        return seen[0]
+
+    whole, part = states(tiny_config), states(config)
+    assert torch.equal(part[:, :, :1], whole[:, :, :1])
+    torch.testing.assert_close(part[:, :, 1:], 0.25 * whole[:, :, 1:])

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from src.runtime import InputError
 
-from ..evaluation.report.tables import DISTILLED
+from ..evaluation.report.tables import DISTILLED, UNDISTILLED
 from ..release import ORIGIN
 from ..release import PARTS as WEIGHTS
 from ..seeds import TRAIN
@@ -181,11 +181,11 @@ def _distill(config: MakingConfig, part: PartRun) -> None:
         start = [f"loop.initial_weights={target}"]
     for name in DISTILLED:
         target = folder / f"{name}_evaluation"
-        weights = source / "generator" if name.startswith("untrained") else folder / name
+        weights = source / "generator" if name in UNDISTILLED else folder / name
         if config.seeds and not is_evaluated(target, config.seeds, [weights]):
             words = ["--what", "generator", "--nano", source, "--generator", weights]
             words += ["--depth", "true", "--output", target, "--seeds", config.seeds]
-            words += ["--num_steps", 35] if name == "untrained_35" else []
+            words += ["--num_steps", UNDISTILLED[name]] if name in UNDISTILLED else []
             part.nano(["evaluate", "worlds", *words])
 
 

@@ -1,8 +1,8 @@
 """Fewer forwards: what the rungs of --speed and their switches cost, with nano on test worlds.
 
 One clip of each still world, warped with its exact depth, along the six kinds of trajectories by
-turns. Full size has 35 steps with guidance 1, and so have these clips; nano's own four steps
-without guidance are measured apart. The figures are means over the clips:
+turns. Full size has 35 steps with guidance 1, and so have these clips; nano's own few steps without
+guidance and with half of the noise are measured apart. The figures are means over the clips:
 
 - PSNR to the clip of a 200-step Euler run with the same guidance, and to the world's own pictures,
   on all pixels, on those that the first frame shows, and on the hidden ones, without frame 0;
@@ -14,7 +14,7 @@ without guidance are measured apart. The figures are means over the clips:
 The parts `speed:rungs` and `speed:switches` are the default; `speed:trials` adds other steps and
 thresholds to the rungs. `speed:distilled` compares the weights that `scripts/nano.py train distill`
 made in `SPEED_DISTILLED` (outputs/nano/distill) with those that they came from, all without
-guidance; its reference are 35 steps of these.
+guidance and from all of the noise; its reference are 35 steps of these.
 
 Variables: `SPEED_WORLDS` (16), `SPEED_REFERENCE` (200 steps; 0: the exact rung is the reference),
 `SPEED_SEEDS` (test, or validate), `SPEED_FOLDER` keeps the latents of each case, so that a run that
@@ -44,7 +44,7 @@ from cosmos_predict1.diffusion.sampling.step_cache import CountedNetwork
 from nano.clips.networks import Latents, Networks, Video
 from nano.data.clips import world_trajectories
 from nano.evaluation.inputs import Group
-from nano.evaluation.report.tables import DISTILLED
+from nano.evaluation.report.tables import DISTILLED, UNDISTILLED
 from nano.seeds import TEST, VALIDATE
 from nano.worlds.film import film_pool
 from nano.worlds.scene import World
@@ -163,8 +163,10 @@ def rung_cases(networks: Networks, parts: Collection[str]) -> list[Case]:
     }
     chosen = rungs | (switches if "switches" in parts else {})
     chosen |= trials if "trials" in parts else {}
+    # As the published weights sample, with all of the noise.
     found = {
-        name: plan(FULL_RUN, GUIDANCE, count, speed) for name, (count, speed) in chosen.items()
+        name: replace(plan(FULL_RUN, GUIDANCE, count, speed), initial_noise=1.0)
+        for name, (count, speed) in chosen.items()
     }
     for speed in RUNGS:
         name = f"nano's own {own.num_steps} steps, --speed {speed}"
@@ -176,11 +178,13 @@ def distilled_cases(device: torch.device) -> list[Case]:
     """Returns the cases of distilled weights and, first, of those that they came from."""
     folder, cases = Path(os.environ.get("SPEED_DISTILLED", "outputs/nano/distill")), list[Case]()
     for name, text in DISTILLED.items():
-        generator = None if name.startswith("untrained") else folder / name
+        generator = folder / name if name not in UNDISTILLED else None
         networks = Networks(NANO_ASSETS, device, generator=generator)
         own = networks.generator.network.config.sampling
-        steps = FULL_RUN if name == "untrained_35" else own.num_steps
-        plan = SamplingPlan(num_steps=steps, guidance=0.0, fps=own.fps, seeds=(0,))
+        steps = UNDISTILLED.get(name, own.num_steps)
+        plan = SamplingPlan(
+            num_steps=steps, guidance=0.0, fps=own.fps, seeds=(0,), initial_noise=1.0
+        )
         cases.append(Case(text, networks, plan))
     return cases
 

@@ -28,7 +28,8 @@ class SamplingPlan:
     """How a batch of clips is sampled.
 
     Each of `seeds` draws the noise of an equal part of the batch. `published_noise` is `published`
-    of `initial_noise`.
+    of `sampler.initial_noise`. The first noise is multiplied by `initial_noise`, None for what the
+    weights ask for.
     """
 
     num_steps: int
@@ -36,6 +37,7 @@ class SamplingPlan:
     fps: float
     seeds: tuple[int, ...]
     published_noise: bool = False
+    initial_noise: float | None = None
     shortcuts: Shortcuts = Shortcuts()
 
     @property
@@ -64,7 +66,7 @@ def sample_latents(
     )
     shortcuts, levels = plan.shortcuts, plan.levels
     distilled = distilled_levels(network, plan.num_steps, plan.guidance)
-    share = _noise_share(network)
+    share = _noise_share(network) if plan.initial_noise is None else plan.initial_noise
     if shortcuts.step_cache > 0:
         # The last level of each branch.
         ends = (*shortcuts.guided_levels(plan.num_steps)[-1:], levels[-2].item())

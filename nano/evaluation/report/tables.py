@@ -24,6 +24,8 @@ DISTILLED = {
     "consistency": "consistency distillation",
     "distribution": "and then distribution matching",
 }
+# The steps of those that were not distilled: as few as the others take, or many.
+UNDISTILLED = {"untrained_35": 35, "untrained": 4}
 
 
 def markdown(head: Sequence[str], rows: Iterable[Sequence[str]]) -> str:

@@ -154,13 +154,14 @@ def test_weights_may_ask_for_less_of_the_initial_noise(
     texts = (torch.zeros(1, 1, 8), torch.zeros(1, 1, 8))
     plan = SamplingPlan(num_steps=1, guidance=0.0, fps=24.0, seeds=(1,))
 
-    def states(config: TransformerConfig) -> Tensor:
+    def states(config: TransformerConfig, share: float | None = None) -> Tensor:
         network = CountedNetwork(Gen3CTransformer(config).eval())
         seen: list[Tensor] = []
         network.network.register_forward_pre_hook(lambda _, inputs: seen.append(inputs[0]))
-        sample_latents(network, first, warps, texts, plan)
+        sample_latents(network, first, warps, texts, replace(plan, initial_noise=share))
         return seen[0]
 
     whole, part = states(tiny_config), states(config)
     assert torch.equal(part[:, :, :1], whole[:, :, :1])
     torch.testing.assert_close(part[:, :, 1:], 0.25 * whole[:, :, 1:])
+    assert torch.equal(states(config, share=1.0), whole)

@@ -121,8 +121,13 @@ def _write_inputs(folder: Path, size: Size, device: torch.device) -> Reconstruct
 def _whole(config: ReconstructConfig, device: torch.device) -> Iterator[Row]:
     """Measures runs in this process, of which the first also compiles and tunes kernels."""
     # Each folder has its own encoded cameras.
-    known = dict.fromkeys(("run", "run on known cameras", LIMITED), "second")
-    for name, folder in ({"first run": "first"} | known).items():
+    runs = {
+        "first run": "first",
+        "run": "second",
+        "run on known cameras": "second",
+        LIMITED: "second",
+    }
+    for name, folder in runs.items():
         if name == LIMITED and device.type == "cuda":
             limit_memory(LIMIT, device)
         output = OutputConfig(folder=f"{config.output.folder}/{folder}", finished="remake")

@@ -7,23 +7,9 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from ..model.architecture import TransformerConfig
 from .sampler import Denoise, Progress
 
 Draw = Callable[[], Tensor]
-
-
-def distilled_levels(network: object, num_steps: int, guidance: float) -> tuple[float, ...]:
-    """Returns the noise levels of distilled weights; none for others.
-
-    Raises:
-        InputError: other steps than these, or guidance.
-    """
-    config = getattr(network, "config", None)
-    if not isinstance(config, TransformerConfig):
-        return ()
-    config.sampling.check_plan(num_steps, guidance)
-    return config.sampling.levels
 
 
 def fresh_noise(shape: tuple[int, ...], seeds: Sequence[int], device: torch.device) -> Draw:

@@ -13,10 +13,10 @@ from torch import Tensor
 from src.tokenizer.cosmos import VideoTokenizer
 
 from ..conditioning.latents import Conditions, condition_mask
-from ..model.architecture import TransformerConfig
+from ..model.architecture import SamplingDefaults, TransformerConfig
 from ..model.denoiser import Denoiser, Network, guided
 from ..model.speed import Shortcuts
-from .distilled import distilled_levels, fresh_noise, sample_distilled
+from .distilled import fresh_noise, sample_distilled
 from .sampler import Progress, condition_noise, initial_noise, sample
 from .step_cache import StepCache
 
@@ -65,8 +65,9 @@ def sample_latents(
         text=positive, mask=condition_mask(warps, given), warps=warps, fps=plan.fps
     )
     shortcuts, levels = plan.shortcuts, plan.levels
-    distilled = distilled_levels(network, plan.num_steps, plan.guidance)
-    share = _noise_share(network) if plan.initial_noise is None else plan.initial_noise
+    own = _own_sampling(network)
+    own.check_plan(plan.num_steps, plan.guidance)
+    share = own.initial_noise if plan.initial_noise is None else plan.initial_noise
     if shortcuts.step_cache > 0:
         # The last level of each branch.
         ends = (*shortcuts.guided_levels(plan.num_steps)[-1:], levels[-2].item())
@@ -80,9 +81,9 @@ def sample_latents(
         [initial_noise(shape, seed, device, plan.published_noise) for seed in plan.seeds]
     )
     denoiser = Denoiser(predict, first, torch.cat(carried).to(device))
-    if distilled:
+    if own.levels:
         renoise = fresh_noise(shape, plan.seeds, device)
-        return sample_distilled(denoiser, noise, distilled, renoise, progress)
+        return sample_distilled(denoiser, noise, own.levels, renoise, progress)
     return sample(
         denoiser,
         noise,
@@ -93,10 +94,10 @@ def sample_latents(
     )
 
 
-def _noise_share(network: object) -> float:
-    """Returns the factor of the initial noise that the weights ask for."""
+def _own_sampling(network: object) -> SamplingDefaults:
+    """Returns how the weights want to be sampled; the defaults for networks that don't say it."""
     config = getattr(network, "config", None)
-    return config.sampling.initial_noise if isinstance(config, TransformerConfig) else 1.0
+    return config.sampling if isinstance(config, TransformerConfig) else SamplingDefaults()
 
 
 def decode_latents(

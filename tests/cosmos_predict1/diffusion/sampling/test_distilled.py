@@ -21,6 +21,7 @@ from cosmos_predict1.diffusion.sampling.distilled import denoise_levels, fresh_n
 from cosmos_predict1.diffusion.sampling.recipe import SamplingPlan, sample_latents
 from cosmos_predict1.diffusion.sampling.sampler import initial_noise
 from cosmos_predict1.diffusion.sampling.step_cache import CountedNetwork
+from cosmos_predict1.training.distillation.config import DistillTrainConfig
 from src.runtime import InputError
 
 LEVELS = (80.0, 7.44, 2.49, 0.83)
@@ -165,3 +166,9 @@ def test_weights_may_ask_for_less_of_the_initial_noise(
     assert torch.equal(part[:, :, :1], whole[:, :, :1])
     torch.testing.assert_close(part[:, :, 1:], 0.25 * whole[:, :, 1:])
     assert torch.equal(states(config, share=1.0), whole)
+
+
+def test_students_begin_with_all_of_the_noise() -> None:
+    """A teacher's share, which no distilled weights may have."""
+    teacher = SamplingDefaults(guidance=0.0, initial_noise=0.5)
+    assert DistillTrainConfig().student_sampling(teacher).initial_noise == 1

@@ -204,6 +204,8 @@ def draw_places(points: Points, focal: Numbers, size: Numbers, draws: BatchDraws
     height = size * draws.uniform(math.log(SHORTEST), math.log(TALLEST)).exp()
     height = torch.maximum(height, LEAST_SEEN * foot[:, 2])
     height = torch.minimum(height, MOST_SEEN * points.shape[2] / focal * foot[:, 2])
+    # A picture without a surface has its foot at the camera.
+    height = height.clamp_min(1e-3)
     # Two directions along the surface: ahead and aside.
     ahead = F.normalize(torch.stack([0 * up[:, 0], -up[:, 2], up[:, 1]], dim=1), dim=1)
     aside = torch.linalg.cross(up, ahead, dim=1)
@@ -284,20 +286,23 @@ def _drawn(
     """The cover of the pixels, their colours, light and bulge to the camera (in heights)."""
     cover, light, bulge = torch.zeros_like(x), torch.ones_like(x), torch.zeros_like(x)
     color = x.new_zeros(len(x), 3, *x.shape[1:])
-    limb = things.map(lambda part: part[..., None, None])
+    numbers = (things.x, things.y, things.half_x, things.half_y, things.turn, things.power)
+    # A limb's numbers beside the pixels.
+    table = torch.stack(numbers, dim=2)[..., None, None]
+    sun, palette = things.light[..., None, None], things.palette[..., None, None]
+    picture = torch.arange(len(x), device=x.device)
     for number in range(LIMBS):
-        half_x, half_y = limb.half_x[:, number], limb.half_y[:, number]
-        cos, sin = limb.turn[:, number].cos(), limb.turn[:, number].sin()
-        right, up = x - limb.x[:, number], y - limb.y[:, number]
+        middle_x, middle_y, half_x, half_y, turn, power = table[:, number].unbind(1)
+        cos, sin = turn.cos(), turn.sin()
+        right, up = x - middle_x, y - middle_y
         a, b = (cos * right + sin * up) / half_x, (cos * up - sin * right) / half_y
-        power = limb.power[:, number]
         away = (a.abs().clamp_min(1e-4) ** power + b.abs().clamp_min(1e-4) ** power) ** (1 / power)
         thin = torch.minimum(half_x, half_y)
         own = (0.5 + (1 - away) * thin * pixels).clamp(0, 1)
         there = own > 0.5
         front = (1 - away.square()).clamp_min(0).sqrt()
-        lit = a * limb.light[:, 0] + b * limb.light[:, 1] + front * limb.light[:, 2]
-        paint = limb.palette[torch.arange(len(x), device=x.device), things.color[:, number]]
+        lit = a * sun[:, 0] + b * sun[:, 1] + front * sun[:, 2]
+        paint = palette[picture, things.color[:, number]]
         color = torch.lerp(color, paint, own[:, None])
         light = torch.where(there, 0.65 + 0.5 * lit, light)
         bulge = torch.where(there, torch.maximum(bulge, thin * front), bulge)

@@ -22,7 +22,7 @@ OPERATORS = {">=": "too old", "<": "too new"}
 LOST = {
     "accelerate": "training and multi-GPU runs",
     "av": "reading and writing of videos",
-    "diffusers": "the tokenizer and the generator",
+    "diffusers": "the generator",
     "huggingface_hub": "the download of weights",
     "omegaconf": "every command that reads a config",
     "openexr": "reading and writing of depth archives",

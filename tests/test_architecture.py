@@ -26,7 +26,7 @@ IMPORTERS = {
     "cosmos_predict1": ("cosmos_predict1", "nano"),
     "nano": ("nano",),
     "cosmos_predict1.diffusion.inference": (),
-    "diffusers": ("src.tokenizer", "cosmos_predict1"),
+    "diffusers": ("cosmos_predict1",),
     "fla": (),
     "gsplat": ("src.rendering.rasterize",),
     "imageio": (),

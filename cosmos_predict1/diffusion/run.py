@@ -165,7 +165,7 @@ def _load_and_make(
     prompts(missing[0].scene.prompt)
     reader = InputReader(config, clips.settings, network, depth)
     # Before there is a second thread: two that import one package may wait for each other.
-    from diffusers import AutoencoderKLCosmos, CosmosTransformer3DModel  # noqa: F401
+    from diffusers import CosmosTransformer3DModel  # noqa: F401
 
     reader.begin(missing[0].scene)
     if team is not None:

@@ -15,6 +15,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
+from typing import Any, cast
 
 import torch
 from torch import nn
@@ -34,7 +35,6 @@ from src.reconstruct.inputs import Scenes, ScenesConfig, WeightsConfig, load_sce
 from src.reconstruct.run import reconstruct
 from src.tokenizer.cosmos import VideoTokenizer, latent_frames
 from src.tokenizer.loading import load_statistics
-from src.tokenizer.planar import encode as encode_short
 
 from .inputs import (
     FULL,
@@ -232,17 +232,24 @@ def _steps(config: ReconstructConfig, size: Size, device: torch.device) -> Itera
 
 
 def _encoders(tokenizer: VideoTokenizer, cameras: Cameras) -> Iterator[Row]:
-    """Yields the time of half a trajectory's maps, and of the networks for short clips on them."""
+    """Yields the time of half a trajectory's maps, beside that of diffusers' network."""
+    from diffusers import AutoencoderKLCosmos
+
     half = pluecker(cameras[0]).transpose(0, 1)[None, 3:]
+    ours = tokenizer.autoencoder
+    theirs: Any = AutoencoderKLCosmos(**cast(Any, tokenizer.architecture))
+    theirs.load_state_dict(ours.state_dict())
+    theirs.to(half.device, ours.dtype).requires_grad_(False)
 
-    def planar() -> torch.Tensor:
-        return encode_short(tokenizer.autoencoder, half)
+    def peer() -> torch.Tensor:
+        return theirs.encode(half.to(ours.dtype)).latent_dist.mode()
 
-    usual, short = tokenizer.encode(half), planar().to(tokenizer.dtype)
-    peer = ("the networks for short clips", seconds(planar, 2))
-    yield Row("encode half a trajectory", seconds(lambda: tokenizer.encode(half), 2), peer=peer)
-    distance = (usual.float() - short.float()).norm() / usual.float().norm()
-    yield Row("their distance, relative by norm", float(distance), "")
+    taken = seconds(lambda: tokenizer.encode(half), 2)
+    yield Row("encode half a trajectory", taken, peer=("diffusers' network", seconds(peer, 2)))
+    found, wanted = tokenizer.encode(half).float(), peer().float()
+    yield Row(
+        "their distance, relative by norm", float((found - wanted).norm() / wanted.norm()), ""
+    )
 
 
 def _breakdown(model: LatentRecon, forward: Callable[[], object]) -> dict[str, float]:

@@ -8,7 +8,6 @@ maps from a file equal, bit for bit, the ones that are encoded again.
 import hashlib
 import json
 from collections.abc import Callable, Mapping
-from importlib.metadata import version
 from pathlib import Path
 
 import torch
@@ -24,7 +23,7 @@ from ..runtime import InputError, get_logger
 LOGGER = get_logger(__name__)
 PLUECKER_FOLDER = ".pluecker"
 # Changes with the arithmetic of Pluecker maps or the form of the files.
-FORMAT = 1
+FORMAT = 2
 # Runs a job, now or in another thread.
 Background = Callable[[Callable[[], object]], object]
 
@@ -45,7 +44,7 @@ def encoding_settings(
         "device": torch.cuda.get_device_name(device) if device.type == "cuda" else device.type,
         "threads": torch.get_num_threads() if device.type == "cpu" else 0,
         "tf32": [torch.backends.cudnn.allow_tf32, torch.get_float32_matmul_precision()],
-        "libraries": [torch.__version__, torch.backends.cudnn.version(), version("diffusers")],
+        "libraries": [torch.__version__, torch.backends.cudnn.version()],
     }
 
 
@@ -79,12 +78,6 @@ class PlueckerFiles:
             self._last = None
             self._last = name, self._found_or_encoded(name, cameras, device)
         return self._last[1]
-
-    def knows(self, cameras: Cameras) -> bool:
-        """Whether the maps of cameras are kept, so that they need not be encoded."""
-        name = self._name(cameras)
-        known = self._last is not None and self._last[0] == name
-        return known or (self._most_bytes > 0 and self._path(name).is_file())
 
     def _found_or_encoded(
         self, name: str, cameras: Cameras, device: torch.device

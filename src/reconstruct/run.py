@@ -26,7 +26,6 @@ from ..models.recon.parallel import DecoderTeam, join_team
 from ..models.recon.scene_decoder import SceneDecoder, floating_type
 from ..rendering.rasterize import load_kernels
 from ..runtime import InputError, get_logger, rank, seed_everything
-from ..tokenizer.cosmos import import_architecture
 from ..tokenizer.loading import load_statistics
 from .background import BackgroundWriter, read_ahead, writer_threads
 from .clock import clocked
@@ -124,9 +123,6 @@ def _reconstruct_scenes(
     pictures are read. Scenes that another run is making come last, if they are still unfinished.
     """
     config = finished.config
-    if _needs_tokenizer(config):
-        # Python code, which the thread that reads would only slow down.
-        _import_tokenizer()
     written: list[tuple[OutputTree, int, list[Path]]] = []
     with (
         ExitStack() as stack,
@@ -137,17 +133,14 @@ def _reconstruct_scenes(
         load_rasterizer = cache(
             lambda: writer.submit(partial(load_kernels, device, config.rasterizer))
         )
-        warm_up = cache(lambda *clip: networks().decoder.warm_up(*clip))
+        warm_up = cache(lambda *clip: networks().warm_up(*clip))
         held: list[int] = []
 
         def encode_cameras(claim: Claim) -> None:
-            cameras, (decoder, maps) = None, networks()
+            cameras, decoder = None, networks()
             # The thread that reads the whole scene reports the error.
             with suppress(InputError):
                 cameras = dataset.cameras(ExampleDraw(claim.index))
-            if cameras is not None and not maps.knows(cameras):
-                # Before another thread imports kernels: two imports may wait for each other.
-                _import_tokenizer()
             # While the GPU encodes cameras this thread waits, and leaves Python to the import.
             load_rasterizer()
             if cameras is not None:
@@ -169,7 +162,7 @@ def _reconstruct_scenes(
                 if first is None:
                     continue
                 scene = ClaimedScene(finished, claim, first, records=read.records)
-                written += scene.make(networks().decoder, trees, writer)
+                written += scene.make(networks(), trees, writer)
                 writer.submit_last(claim.release)
                 bar.update()
             writer.flush()
@@ -178,31 +171,12 @@ def _reconstruct_scenes(
         raise InputError(gone[0], f"{len(gone)} files are gone", "results that nobody removes")
 
 
-def _needs_tokenizer(config: ReconstructConfig) -> bool:
-    """Whether the tokenizer is sure to be needed; kept Pluecker maps may make it superfluous."""
-    kept = Path(config.output.folder, PLUECKER_FOLDER)
-    decodes, reads = config.output.decode_latents, config.scenes.reading.latents
-    return decodes or not reads or config.decoder.use_time or not any(kept.glob("*.safetensors"))
-
-
-def _import_tokenizer() -> None:
-    with clocked("import the networks"):
-        import_architecture()
-
-
-class DecoderAndMaps(NamedTuple):
-    """A decoder, and the maps of its cameras, which are kept beside the results."""
-
-    decoder: SceneDecoder
-    maps: PlueckerFiles
-
-
 def _load(
     config: ReconstructConfig,
     device: torch.device,
     background: Background,
     team: DecoderTeam | None,
-) -> DecoderAndMaps:
+) -> SceneDecoder:
     """Loads the decoder; the tokenizer is loaded when it is needed."""
     with clocked("load the networks"), ThreadPoolExecutor(1) as pool:
         digest = pool.submit(weights_digest, find_tokenizer(config.weights))
@@ -210,7 +184,7 @@ def _load(
         tokenizer = digest.result()
     if team is not None:
         team.share(decoder.model)
-    maps = PlueckerFiles(
+    decoder.plueckers = PlueckerFiles(
         decoder.plueckers,
         folder=Path(config.output.folder) / PLUECKER_FOLDER,
         most_bytes=int(config.pluecker_cache_gb * 1e9),
@@ -219,8 +193,7 @@ def _load(
         ),
         background=background,
     )
-    decoder.plueckers = maps
-    return DecoderAndMaps(decoder, maps)
+    return decoder
 
 
 def _read(finished: FinishedScenes, claim: Claim) -> ReadScene:

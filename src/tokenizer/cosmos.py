@@ -14,7 +14,6 @@ from pathlib import Path
 from typing import Any, NamedTuple, cast
 
 import torch
-import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor, nn
 
@@ -23,14 +22,16 @@ from ..checkpoints.kinds import check_weights_file
 from ..checkpoints.unpickler import StoredTensor
 from ..io.json_object import is_number
 from ..runtime import InputError
-from . import planar
+from .network import Architecture, Autoencoder
 
 SIGMA_DATA = 0.5
 STATISTICS_NAME = "mean_std.pt"
+# Their names in a diffusers config.
+STATISTICS = ("latents_mean", "latents_std")
 EXPECTED = "latent statistics: two tensors (mean, std)"
 COMPRESSION = 8
-# The pixels of short clips that go through the networks together, in the few kernels of
-# `planar.py`. A full-size clip (109 million) goes alone through diffusers' own.
+# The pixels of short clips that go through the networks together. A full-size clip (109 million)
+# goes alone.
 PIXELS_AT_ONCE = 1 << 24
 
 
@@ -104,7 +105,7 @@ def read_mean_std(path: Path, channels: int = 16) -> LatentStatistics:
 
 def statistics_from_config(path: Path, config: Mapping[str, Any]) -> LatentStatistics:
     """The statistics in a diffusers config that was read from `path`; `InputError` if none."""
-    lists = config.get("latents_mean"), config.get("latents_std")
+    lists = [config.get(name) for name in STATISTICS]
     if not all(isinstance(part, list) for part in lists):
         raise InputError(path, "no latents_mean and latents_std", "two lists of numbers")
     mean, std = ([value for value in part or []] for part in lists)
@@ -135,11 +136,6 @@ def latent_frames(num_frames: int) -> int:
     return (num_frames - 1) // COMPRESSION + 1
 
 
-def import_architecture() -> None:
-    """Imports diffusers' autoencoder, which takes seconds in a new process."""
-    from diffusers import AutoencoderKLCosmos  # noqa: F401
-
-
 class VideoTokenizer(nn.Module):
     """Encodes videos to latents and decodes them; deterministic and causal in time."""
 
@@ -152,22 +148,19 @@ class VideoTokenizer(nn.Module):
         mean: Float[Tensor, "channel latent_frame"],
         std: Float[Tensor, "channel latent_frame"],
     ) -> None:
-        """An untrained tokenizer; `architecture` are the arguments of `AutoencoderKLCosmos`."""
-        # On the CPU, even if this tokenizer is built on the meta device: the imported module keeps
-        # the wavelets as tensors.
-        with torch.device("cpu"):
-            from diffusers import AutoencoderKLCosmos
+        """An untrained tokenizer; `architecture` are fields of `Architecture`.
 
+        Names with an underscore (diffusers' bookkeeping) and statistics are left out. Raises
+        `InputError` for an architecture that this network does not have.
+        """
         super().__init__()
         # The latent frames that large clips are worked on at a time, which takes little memory; 0
-        # is the way of diffusers, all of them. The results are the same within rounding.
+        # are all of them. The results are the same within rounding.
         self.latent_frames_at_once = 0
-        # Names with an underscore are diffusers' own bookkeeping.
-        self.architecture = {k: v for k, v in architecture.items() if not k.startswith("_")}
-        self.autoencoder = AutoencoderKLCosmos(**cast(Any, self.architecture))
-        for half in (self.autoencoder.encoder, self.autoencoder.decoder):
-            for attention in half.mid_block.attentions:
-                setattr(attention, "processor", frame_attention)  # noqa: B010
+        left_out = ("_", *STATISTICS)
+        self.architecture = {k: v for k, v in architecture.items() if not k.startswith(left_out)}
+        sizes = {k: tuple(v) if isinstance(v, list) else v for k, v in self.architecture.items()}
+        self.autoencoder = Autoencoder(Architecture(**cast(Any, sizes)))
         self.register_buffer("mean", mean.float(), persistent=False)
         self.register_buffer("std", std.float(), persistent=False)
 
@@ -187,11 +180,7 @@ class VideoTokenizer(nn.Module):
         pixels = frames * height * width
         groups = video.split(clips_at_once(pixels))
         at_once = 0 if pixels <= PIXELS_AT_ONCE else self.latent_frames_at_once
-        if pixels <= PIXELS_AT_ONCE or at_once:
-            parts = [planar.encode(self.autoencoder, group, at_once) for group in groups]
-            return torch.cat(parts)
-        encode = cast(Any, self.autoencoder.encode)
-        return torch.cat([encode(group.to(self.dtype)).latent_dist.mode() for group in groups])
+        return torch.cat([self.autoencoder.encode(group, at_once) for group in groups])
 
     def decode(
         self, latent: Float[Tensor, "clip channel latent_frame lh lw"]
@@ -200,11 +189,8 @@ class VideoTokenizer(nn.Module):
         pixels = latent[0, 0].numel() * COMPRESSION**3
         groups = [group.to(self.dtype) for group in latent.split(clips_at_once(pixels))]
         at_once = 0 if pixels <= PIXELS_AT_ONCE else self.latent_frames_at_once
-        if pixels <= PIXELS_AT_ONCE or at_once:
-            decoded = [planar.decode(self.autoencoder, group, at_once) for group in groups]
-            return torch.cat(decoded).to(self.dtype)
-        decode = cast(Any, self.autoencoder.decode)
-        return torch.cat([decode(group).sample for group in groups])
+        decoded = [self.autoencoder.decode(group, at_once) for group in groups]
+        return torch.cat(decoded).to(self.dtype)
 
     @property
     def statistics(self) -> LatentStatistics:
@@ -215,25 +201,3 @@ class VideoTokenizer(nn.Module):
 def clips_at_once(pixels: int) -> int:
     """The number of clips of `pixels` that go through the networks together."""
     return max(PIXELS_AT_ONCE // pixels, 1)
-
-
-def frame_attention(
-    attn: Any, hidden_states: Float[Tensor, "clip c frame h w"], attention_mask: object = None
-) -> Float[Tensor, "clip c frame h w"]:
-    """Attention over the pixels of each frame, as a processor of diffusers' attention module.
-
-    diffusers gives PyTorch queries whose channels are not adjacent. Only the plain kernel takes
-    them, with float32 scores of all frames: 25 GB for a full-size clip. Here channels are adjacent
-    and frames go one by one; the arithmetic is the same.
-    """
-    assert attention_mask is None, "spatial attention takes no mask"
-    normal, mixed = attn.norm(hidden_states), []
-    parts = [part(normal).unbind(2) for part in (attn.to_q, attn.to_k, attn.to_v)]
-    for frame in zip(*parts, strict=True):
-        q, k, v = (
-            part.flatten(2).unflatten(1, (attn.num_attention_heads, -1)).mT.contiguous()
-            for part in frame
-        )
-        mixed.append(F.scaled_dot_product_attention(q, k, v).mT.flatten(1, 2))
-    frames = torch.stack(mixed, dim=2).unflatten(3, hidden_states.shape[3:])
-    return attn.to_out[1](attn.to_out[0](frames)) + hidden_states

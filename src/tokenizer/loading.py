@@ -5,9 +5,9 @@ folders hold `mean_std.pt`; the others keep the statistics in `config.json`, cha
 `src.checkpoints.PLACES` lists the files of a folder that are read.
 """
 
-import inspect
 import re
 from collections.abc import Mapping
+from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
@@ -21,12 +21,14 @@ from ..io.damage import check_tensors, read_safetensors
 from ..io.json_object import is_count, is_number, read_json_object, write_json
 from ..runtime import InputError, listed
 from .cosmos import (
+    STATISTICS,
     STATISTICS_NAME,
     LatentStatistics,
     VideoTokenizer,
     read_mean_std,
     statistics_from_config,
 )
+from .network import Architecture
 
 # A tensor of each half, whose name shows the prefix of all names.
 MARKERS = {
@@ -62,13 +64,12 @@ RENAMES = (
     ("conv3.conv3d", "conv3"),
     ("quant_conv.conv3d", "quant_conv"),
 )
-# Haar wavelet constants and patch sizes: diffusers computes them.
+# Haar wavelet constants and patch sizes: the network computes them.
 DROPPED = re.compile(r"(patcher3d|unpatcher3d)\.")
 CONFIG_NAME = "config.json"
 CLASS_NAME = "AutoencoderKLCosmos"
 # The largest size or factor accepted; real ones are far smaller.
 MOST = 65536
-STATISTICS = ("latents_mean", "latents_std")
 
 
 def load_tokenizer(
@@ -87,8 +88,9 @@ def load_tokenizer(
     read, source = (_read_described, folder / CONFIG_NAME) if described else (_read_native, folder)
     architecture, statistics, state = read(folder, files)
     try:
-        # Not on the meta device: the wavelets are buffers that no checkpoint holds.
-        tokenizer = VideoTokenizer(architecture, statistics.mean, statistics.std)
+        # Without memory: the weights are those of the files.
+        with torch.device("meta"):
+            tokenizer = VideoTokenizer(architecture, statistics.mean, statistics.std)
     except (ArithmeticError, LookupError, RuntimeError, TypeError, ValueError) as error:
         raise InputError(source, error, "a video tokenizer that can be built") from error
     check_tensors(folder, state, tokenizer.autoencoder.state_dict(), "this architecture")
@@ -186,7 +188,7 @@ def to_diffusers_names(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
 
 
 def native_architecture(state: Mapping[str, Tensor]) -> dict[str, object]:
-    """The `AutoencoderKLCosmos` arguments that fit native weights; `KeyError` if one is missing."""
+    """The fields of `Architecture` that fit native weights; `KeyError` if a tensor is missing."""
     encoder = [state["encoder.conv_in.0.conv3d.weight"].shape[0]]
     encoder += [state[f"encoder.down.{i}.block.0.norm2.norm.weight"].shape[0] for i in range(3)]
     decoder = [state[f"decoder.up.{i}.block.0.norm2.norm.weight"].shape[0] for i in range(3)]
@@ -210,10 +212,7 @@ def read_config(path: Path) -> dict[str, Any]:
 
 def check_architecture(path: Path, config: Mapping[str, Any], state: Mapping[str, Tensor]) -> None:
     """Raises `InputError` for unknown keys, wrong types, a network larger than its tensors."""
-    from diffusers import AutoencoderKLCosmos
-
-    signature = inspect.signature(AutoencoderKLCosmos.__init__)
-    known = {name: part.default for name, part in signature.parameters.items() if name != "self"}
+    known = {part.name: part.default for part in fields(Architecture)}
     widest = max((max(tensor.shape, default=0) for tensor in state.values()), default=0)
     for name, value in config.items():
         if name.startswith("_") or name in STATISTICS:

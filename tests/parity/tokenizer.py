@@ -49,7 +49,7 @@ def check_architecture(config: Config, tokenizer: VideoTokenizer) -> None:
     Raises:
         InputError: another value of a key, or one that our tokenizer does not have.
     """
-    ours: Any = tokenizer.autoencoder.config
+    ours: Any = tokenizer.autoencoder.architecture
     channels, factors = config["channels"], config["channels_mult"]
     widths = [channels, *(channels * factor for factor in factors)]
     pairs = (

@@ -14,7 +14,7 @@ MOST_CHANNELS, MOST_LAYERS, MOST_LATENT_CHANNELS = 8192, 100, 4096
 
 @dataclass(kw_only=True)
 class TokenizerNetworkConfig:
-    """diffusers' `AutoencoderKLCosmos` at 8x8x8; the widths' defaults are the published ones."""
+    """The video autoencoder at 8x8x8; the widths' defaults are the published ones."""
 
     encoder: tuple[int, int, int, int] = (128, 256, 512, 512)
     decoder: tuple[int, int, int, int] = (256, 512, 512, 512)
@@ -33,7 +33,7 @@ class TokenizerNetworkConfig:
                 raise InputError(f"network.{name}", getattr(self, name), expected)
 
     def architecture(self) -> dict[str, object]:
-        """Returns the arguments of the diffusers class."""
+        """Returns the fields of `Architecture` that the settings decide on."""
         return {
             "encoder_block_out_channels": tuple(self.encoder),
             "decode_block_out_channels": tuple(self.decoder),
@@ -205,7 +205,6 @@ class TokenizerTrainConfig:
 
     Attributes:
         decoder_only: Keep the encoder of `loop.initial_weights`, so that its latents stay valid.
-        planar: Run the network by `src/tokenizer/planar.py` instead of diffusers' own code.
         compile: Compile the step on CUDA, which takes about a minute at the start.
         compile_full_frames: Compile the step of whole frames too.
         compile_mode: Mode of `torch.compile`, such as `default` or `max-autotune-no-cudagraphs`.
@@ -234,7 +233,6 @@ class TokenizerTrainConfig:
     loss: TokenizerLossConfig = field(default_factory=TokenizerLossConfig)
     guided: GuidedStartConfig = field(default_factory=GuidedStartConfig)
     decoder_only: bool = False
-    planar: bool = True
     compile: bool = True
     compile_full_frames: bool = False
     compile_mode: str = "default"

@@ -14,8 +14,9 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from ...tokenizer import planar
 from ...tokenizer.cosmos import COMPRESSION, Moments, moments
+from ...tokenizer.network import Autoencoder
+from ...tokenizer.wavelets import analyse
 from ..settings import check_least, check_shares
 
 # Bounds the amplification of bands that are nearly always 0.
@@ -118,14 +119,14 @@ class GuidedStartConfig:
 
 
 def guide_start(
-    autoencoder: Any, videos: Callable[[], Iterable[Tensor]], components: int
+    autoencoder: Autoencoder, videos: Callable[[], Iterable[Tensor]], components: int
 ) -> LinearCode:
     """Whiten a new network's bands and zero its branches; returns the target code of its latents.
 
-    The autoencoder, diffusers' `AutoencoderKLCosmos`, is changed in place. `videos` gives the same
-    training videos in [-1, 1] whenever it is called; `components` are the channels of a latent.
+    The autoencoder is changed in place. `videos` gives the same training videos in [-1, 1] whenever
+    it is called; `components` are the channels of a latent.
     """
-    patch = autoencoder.encoder.patch_embed.patch_size
+    patch = autoencoder.encoder.patch_size
     whiten_bands(autoencoder, band_statistics(videos(), patch))
     silence_branches(autoencoder)
     return fit_code(videos(), components)
@@ -136,23 +137,23 @@ def band_statistics(videos: Iterable[Float[Tensor, "_ 3 frame h w"]], patch: int
 
     The first latent frame is one repeated frame, without motion: it counts only if it is alone.
     """
-    bands = (planar.analyse(video, patch) for video in videos)
+    bands = (analyse(video, patch) for video in videos)
     moving = (part[:, 1:] if part.shape[1] > 1 else part for part in bands)
     return moments((part.flatten(0, 3) for part in moving), (0,), LEAST_BAND_STD)
 
 
 @torch.no_grad()
-def whiten_bands(autoencoder: Any, bands: Moments) -> None:
+def whiten_bands(autoencoder: Autoencoder, bands: Moments) -> None:
     """Fold the whitening of the bands into the network, and its inverse into the decoder.
 
     The first convolution of the encoder gets `(band - mean) / std` for a band (except for the zeros
     around a picture), the last one of the decoder returns `DECODED_SHARE * std * band + mean`.
     """
-    first = autoencoder.encoder.conv_in.conv_s
+    first, last = autoencoder.encoder.conv_in.conv_s, autoencoder.decoder.conv_out.conv_t
+    assert first.bias is not None and last.bias is not None, "convolutions without a bias"
     first.weight /= bands.std[:, None, None, None].to(first.weight)
     shift = first.weight.sum(dim=(2, 3, 4)) @ bands.mean.to(first.weight)
     first.bias -= shift
-    last = autoencoder.decoder.conv_out.conv_t
     scale = DECODED_SHARE * bands.std.to(last.weight)
     last.weight *= scale[:, None, None, None, None]
     last.bias.copy_(bands.mean)

@@ -2,19 +2,17 @@
 
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import replace
-from functools import partial
 from pathlib import Path
-from typing import Any
 
 import torch
 from jaxtyping import Float, UInt8
-from torch import Tensor, nn
+from torch import Tensor
 
 from ...evaluation.metrics import load_lpips
 from ...runtime import InputError, can_compile, default_device, rank
-from ...tokenizer import planar
 from ...tokenizer.cosmos import VideoTokenizer, latent_frames
 from ...tokenizer.loading import load_tokenizer, save_tokenizer
+from ...tokenizer.network import Autoencoder
 from .. import offered
 from ..checkpoints.files import LATEST, choose_checkpoint
 from ..checkpoints.writing import check_apart, writing
@@ -37,18 +35,20 @@ Step = Callable[[Tensor, Tensor | None], tuple[Tensor, dict[str, Tensor]]]
 class TokenizerObjective(Objective):
     """The autoencoder with the loss of what it decodes."""
 
+    network: Autoencoder
+
     # Their rows and columns stand for bands of very different size.
     outer = ("encoder.conv_in.", "decoder.conv_out.")
 
     def __init__(
         self,
-        network: nn.Module,
+        network: Autoencoder,
         config: TokenizerTrainConfig,
         perceptual: Callable[[Tensor, Tensor], Tensor] | None,
         compiled: bool,
         code: LinearCode | None = None,
     ) -> None:
-        """Train `network`, a diffusers autoencoder, with its step `compiled` or as it is.
+        """Train `network` with its step `compiled` or as it is.
 
         `perceptual` is LPIPS, if it has a weight; `code` is the target of the latents in the
         guidance loss, None without guidance.
@@ -76,13 +76,8 @@ class TokenizerObjective(Objective):
 
     def _plain(self, video: Tensor, weight: Tensor | None) -> tuple[Tensor, dict[str, Tensor]]:
         """Returns the decoded videos and the loss terms; `weight` is that of the guidance."""
-        network: Any = self.network
-        if self.config.planar:
-            latent = planar.encode(network, video)
-            decoded = planar.decode(network, latent)
-        else:
-            latent = network.encode(video).latent_dist.mode()
-            decoded = network.decode(latent).sample
+        latent = self.network.encode(video)
+        decoded = self.network.decode(latent)
         terms = reconstruction_loss(decoded, video, self.config.loss)
         loss, figures = terms["loss"], {"chroma": terms["chroma"], "psnr": psnr_of(terms["mse"])}
         if self.code is not None and weight is not None:
@@ -135,7 +130,7 @@ class TokenizerTask:
         if config.guided.enabled:
             clips = self._open_source(rank()).spread(config.guided.clips).color
             code = guide_start(network, lambda: _videos(clips), config.network.latent_channels)
-        compiled = config.compile and can_compile(device, planar.encode)
+        compiled = config.compile and can_compile(device, Autoencoder.encode)
         folder = _lpips_folder(config)
         # A method, so that LPIPS does not become a submodule that is trained or saved.
         perceptual = None if folder is None else load_lpips(folder, device).forward
@@ -205,8 +200,7 @@ class TokenizerTask:
         assert self._source is not None, "statistics before there are clips"
         clips = self._source.spread(self.config.data.statistics_clips).color
         with torch.no_grad():
-            encode = partial(planar.encode, tokenizer.autoencoder)
-            statistics = measure_statistics(encode, _videos(clips))
+            statistics = measure_statistics(tokenizer.autoencoder.encode, _videos(clips))
         tokenizer.mean = statistics.mean.to(self.device)
         tokenizer.std = statistics.std.to(self.device)
         return tokenizer
@@ -217,10 +211,9 @@ class TokenizerTask:
         Raises `InputError` for a tokenizer of other widths.
         """
         tokenizer = load_tokenizer(path)
-        wanted = self._tokenizer().autoencoder.config
-        for name in self.config.network.architecture():
-            found, expected = tokenizer.autoencoder.config[name], wanted[name]
-            if found != expected and list(found) != list(expected):
+        for name, expected in self.config.network.architecture().items():
+            found = getattr(tokenizer.autoencoder.architecture, name)
+            if found != expected:
                 raise InputError(path, f"{name}={found}", f"{expected}, as configured")
         return dict(tokenizer.autoencoder.state_dict())
 

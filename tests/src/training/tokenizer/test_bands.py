@@ -1,12 +1,11 @@
 """The start of a new tokenizer: whitened bands and silent branches."""
 
-from typing import Any
-
 import torch
 from torch import Tensor
 
-from src.tokenizer import planar
 from src.tokenizer.cosmos import VideoTokenizer
+from src.tokenizer.network import Autoencoder
+from src.tokenizer.wavelets import analyse
 from src.training.tokenizer.guided import (
     DECODED_SHARE,
     LEAST_BAND_STD,
@@ -23,7 +22,7 @@ ARCHITECTURE = {
 }
 
 
-def network() -> Any:
+def network() -> Autoencoder:
     mean = torch.zeros(4, 3)
     return VideoTokenizer(ARCHITECTURE, mean, torch.ones_like(mean)).autoencoder
 
@@ -38,7 +37,7 @@ def test_whitened_bands_have_mean_0_and_deviation_1() -> None:
     """Statistics that are summed wrongly, or in another order than that of the bands."""
     video = smooth_videos()
     statistics = band_statistics(video.split(2), 4)
-    bands = planar.analyse(video, 4)[:, 1:]
+    bands = analyse(video, 4)[:, 1:]
     white = ((bands - statistics.mean) / statistics.std).flatten(0, 3)
     heard = statistics.std > LEAST_BAND_STD
     assert heard.sum() > 150 and statistics.std.max() / statistics.std.min() > 20
@@ -55,13 +54,13 @@ def test_the_first_convolution_sees_whitened_bands() -> None:
     """Weights that are multiplied, a mean that is added, or one that is not divided."""
     video = smooth_videos()
     statistics = band_statistics([video], 4)
-    bands = planar.analyse(video, 4)
+    bands = analyse(video, 4)
     whitened = (bands - statistics.mean) / statistics.std
     autoencoder = network()
     first = autoencoder.encoder.conv_in.conv_s
-    wanted = planar._convolved(first, whitened)
+    wanted = first(whitened)
     whiten_bands(autoencoder, statistics)
-    found = planar._convolved(first, bands)
+    found = first(bands)
     # At the border the padding's zeros stand for other values.
     inside = (slice(None), slice(None), slice(1, -1), slice(1, -1))
     torch.testing.assert_close(found[inside], wanted[inside], rtol=1e-3, atol=1e-3)
@@ -86,17 +85,14 @@ def test_silent_branches_leave_the_path_of_shortcuts() -> None:
     silence_branches(autoencoder)
     for part in (autoencoder.encoder, autoencoder.decoder):
         x = torch.randn(2, 3, 4, 6, 16)
-        assert torch.equal(planar._middle(part.mid_block, x), x)
+        assert torch.equal(part.mid_block(x), x)
         for block in (*getattr(part, "down_blocks", ()), *getattr(part, "up_blocks", ())):
             for resnet in block.resnets:
-                shortcut = resnet.conv_shortcut
-                same = not hasattr(shortcut, "weight")
                 width = resnet.norm1.norm.num_channels
                 x = torch.randn(1, 2, 4, 4, width)
-                wanted = x if same else planar._convolved(shortcut, x)
-                assert torch.equal(planar._residual(resnet, x), wanted)
+                assert torch.equal(resnet(x), resnet.conv_shortcut(x))
     # What is silent still learns: its last layers have gradients.
     video = torch.randn(1, 3, 9, 32, 32)
-    planar.decode(autoencoder, planar.encode(autoencoder, video)).square().mean().backward()
+    autoencoder.decode(autoencoder.encode(video)).square().mean().backward()
     silent = [p for p in autoencoder.parameters() if not p.any() and p.ndim > 1]
     assert silent and all(p.grad is not None and p.grad.any() for p in silent)

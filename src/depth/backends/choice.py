@@ -17,6 +17,7 @@ from ...checkpoints import NANO_ASSETS, find_checkpoint, search_checkpoint
 from ...geometry.fit import WHOLE, Fit, Region, sample_region
 from ...io.depth_file import SUFFIXES, StoredDepth, read_depth_file
 from ...runtime import InputError, get_logger
+from ..edges import snap_edges
 from ..estimate import DepthEstimate, assumed_intrinsics
 from .depth_anything import load_depth_anything
 from .moge import MoGeDepth
@@ -114,7 +115,8 @@ class NanoBackend:
 def nano_estimates(network: NanoDepth, images: Float[Tensor, "batch 3 h w"]) -> list[DepthEstimate]:
     """Depth of pictures in [0, 1] and their predicted lenses, on the network's device.
 
-    If nearly all of a picture is taken for sky, the sky has depth too.
+    Blurred edges of depth are moved to those of the picture. If nearly all of a picture is taken
+    for sky, the sky has depth too.
     """
     height, width = images.shape[2:]
     found = network(images)
@@ -126,7 +128,8 @@ def nano_estimates(network: NanoDepth, images: Float[Tensor, "batch 3 h w"]) -> 
     if nothing.any():
         LOGGER.warning("nano depth: hardly any pixel with a depth; all of them are taken")
         mask = mask | nothing[:, None, None]
-    return list(map(DepthEstimate, found.log_depth.exp(), mask, intrinsics))
+    depth = [snap_edges(*pair).exp() for pair in zip(found.log_depth, images, strict=True)]
+    return list(map(DepthEstimate, depth, mask, intrinsics))
 
 
 class FileDepth:

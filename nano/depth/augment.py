@@ -15,7 +15,6 @@ from jaxtyping import Float
 from torch import Tensor
 
 from .config import DepthAugmentConfig
-from .draws import BatchDraws
 from .losses import DepthSamples
 
 Pictures: TypeAlias = Float[Tensor, "batch 3 h w"]
@@ -23,6 +22,24 @@ Pictures: TypeAlias = Float[Tensor, "batch 3 h w"]
 BLOCK = 8
 # The probability of each change.
 GREY, SOFT, NOISY, COMPRESSED, SHADED = 0.08, 0.4, 0.4, 0.3, 0.4
+
+
+class _Draws:
+    """Random numbers for a batch, of shape `size` for each picture."""
+
+    def __init__(self, count: int, generator: torch.Generator) -> None:
+        self.count, self.generator, self.device = count, generator, generator.device
+
+    def uniform(self, low: float, high: float, *size: int) -> Float[Tensor, "count ..."]:
+        unit = torch.rand(self.count, *size, generator=self.generator, device=self.device)
+        return low + (high - low) * unit
+
+    def normal(self, *size: int) -> Float[Tensor, "count ..."]:
+        return torch.randn(self.count, *size, generator=self.generator, device=self.device)
+
+    def sometimes(self, chance: float) -> Float[Tensor, "count 1 1 1"]:
+        """1 with probability `chance`, otherwise 0."""
+        return (self.uniform(0, 1, 1, 1, 1) < chance).float()
 
 
 def seen_part(
@@ -35,7 +52,7 @@ def seen_part(
 
     The crop is the largest one of its shape, times a share between `closest` and 1.
     """
-    draws = BatchDraws(len(samples.names), generator)
+    draws = _Draws(len(samples.names), generator)
     # Mostly large crops: long lenses are rare in photographs.
     share = config.closest ** draws.uniform(0, 1).square()
     flip = 1 - 2 * (draws.uniform(0, 1) < 0.5).float()
@@ -88,7 +105,7 @@ def _grid(
 
 def change_colors(image: Pictures, strength: float, generator: torch.Generator) -> Pictures:
     """The same scenes with other light, colours, sharpness and noise; `strength` is in [0, 1]."""
-    draws = BatchDraws(len(image), generator)
+    draws = _Draws(len(image), generator)
     image = _shade(image, draws, strength)
     image = _recolor(image, draws, strength)
     image = _blur(image, draws, strength)
@@ -97,7 +114,7 @@ def change_colors(image: Pictures, strength: float, generator: torch.Generator) 
     return _compress(image.clamp(0, 1), draws, strength)
 
 
-def _recolor(image: Pictures, draws: BatchDraws, strength: float) -> Pictures:
+def _recolor(image: Pictures, draws: _Draws, strength: float) -> Pictures:
     """Other hue, saturation, white balance, brightness, contrast and gamma."""
     angle = draws.uniform(-math.pi, math.pi) * strength
     saturation = (1 + strength * (draws.uniform(0, 1.8) - 1)) * (
@@ -125,7 +142,7 @@ def _about_grey(
     return grey + saturation[:, None, None] * chroma
 
 
-def _shade(image: Pictures, draws: BatchDraws, strength: float) -> Pictures:
+def _shade(image: Pictures, draws: _Draws, strength: float) -> Pictures:
     """Soft shadows and lights that are independent of the surfaces."""
     rows = [
         F.interpolate(draws.normal(1, n, 2 * n), image.shape[2:], mode="bicubic") for n in (3, 8)
@@ -134,7 +151,7 @@ def _shade(image: Pictures, draws: BatchDraws, strength: float) -> Pictures:
     return image * (dark * (rows[0] + 0.5 * rows[1])).exp()
 
 
-def _blur(image: Pictures, draws: BatchDraws, strength: float) -> Pictures:
+def _blur(image: Pictures, draws: _Draws, strength: float) -> Pictures:
     """Softened or oversharpened with a box filter of one of two sizes."""
     amount = draws.sometimes(SOFT) * draws.uniform(-0.7, 1, 1, 1, 1) * strength
     small, large = (F.avg_pool2d(image, n, 1, n // 2, count_include_pad=False) for n in (3, 5))
@@ -142,7 +159,7 @@ def _blur(image: Pictures, draws: BatchDraws, strength: float) -> Pictures:
     return image + amount * (soft - image)
 
 
-def _compress(image: Pictures, draws: BatchDraws, strength: float) -> Pictures:
+def _compress(image: Pictures, draws: _Draws, strength: float) -> Pictures:
     """Rounded cosine coefficients of 8 x 8 blocks, as in JPEG, coarser for high frequencies."""
     height, width = image.shape[2:]
     assert height % BLOCK == 0 and width % BLOCK == 0, f"{height}x{width} not in {BLOCK}s"
@@ -169,7 +186,7 @@ def _cosines(device: torch.device) -> Float[Tensor, "8 8"]:
 
 def add_borders(samples: DepthSamples, chance: float, generator: torch.Generator) -> DepthSamples:
     """Some pictures with black or blurred bars at opposite sides, where depth is unknown."""
-    draws = BatchDraws(len(samples.names), generator)
+    draws = _Draws(len(samples.names), generator)
     height, width = samples.depth.shape[1:]
     device = samples.depth.device
     rows = ((torch.arange(height, device=device) + 0.5) / height)[None, :, None]

@@ -62,19 +62,17 @@ class DepthAugmentConfig:
         shift: the largest shift of a crop's centre, as a share of the frame's sides.
         photometric: the strength of changes of colours and sharpness, in [0, 1].
         borders: the probability of black or blurred bars.
-        pasted: the share of frames into which people, animals and plants are pasted.
     """
 
     closest: float = 0.5
     shift: float = 0.05
     photometric: float = 1.0
     borders: float = 0.1
-    pasted: float = 0.0
 
     def __post_init__(self) -> None:
         if not 0 < self.closest <= 1:
             raise InputError("augment.closest", self.closest, "a number in (0, 1]")
-        check_shares("augment", self, "shift", "photometric", "borders", "pasted")
+        check_shares("augment", self, "shift", "photometric", "borders")
 
 
 @dataclass(kw_only=True)

@@ -16,17 +16,13 @@ from src.runtime import InputError, can_compile, without_memory
 from src.training.task import Model, Objective, Progress, Share, Stopwatch, Validation, joined
 from src.visualization import colorize_depth, contact_sheet
 
-from ..worlds.canvases.library import build_library
 from .augment import add_borders, change_colors, seen_part, whole_part
 from .config import DepthTrainConfig
 from .data import FramePool, clip_frames, world_frames
 from .losses import DepthSamples, depth_figures, depth_network_loss
-from .pasted import Paste, paste
 
 # Validation pictures on the sheet, and those that the network sees at once.
 PICTURED, AT_ONCE = 8, 16
-# The seed and the size of the library that fills pasted things.
-LIBRARY, CANVASES = 1 << 20, 192
 
 
 class DepthObjective(Objective):
@@ -61,11 +57,6 @@ class DepthBatches:
         """Draw from `pool`."""
         self.pool, self.config, self.position = pool, config, share.position
         self.rank, self.size = share.rank, (config.network.height, config.network.width)
-        self._paste: Paste | None = None
-        if config.augment.pasted:
-            device = pool.color.device
-            library = build_library(LIBRARY, CANVASES, 0, self.size, device)
-            self._paste = Paste(library.canvases, config.compile and can_compile(device, paste))
 
     def __iter__(self) -> Generator[DepthSamples, None, None]:
         while True:
@@ -82,8 +73,6 @@ class DepthBatches:
         generator.manual_seed(int(draws.integers(2**62)))
         samples = take(self.pool, indices.tolist())
         samples = seen_part(samples, self.size, config.augment, generator)
-        if self._paste is not None:
-            samples = self._paste(samples, config.augment.pasted, generator)
         image = change_colors(samples.image, config.augment.photometric, generator)
         return add_borders(replace(samples, image=image), config.augment.borders, generator)
 

@@ -6,10 +6,10 @@ import pytest
 import torch
 
 from nano.depth.augment import (
-    BatchDraws,
     _about_grey,
     _compress,
     _cosines,
+    _Draws,
     add_borders,
     change_colors,
     seen_part,
@@ -107,7 +107,7 @@ def test_compression_is_by_blocks_and_keeps_their_mean() -> None:
     cosines = _cosines(torch.device("cpu"))
     torch.testing.assert_close(cosines @ cosines.T, torch.eye(8), atol=1e-5, rtol=0)
     image = torch.rand(64, 3, 16, 24) * 0.6 + 0.2
-    found = _compress(image, BatchDraws(64, seeded()), 1.0)
+    found = _compress(image, _Draws(64, seeded()), 1.0)
     changed = (found - image).abs().amax(dim=(1, 2, 3)) > 1e-4
     assert 0.1 < changed.float().mean() < 0.6
     # The mean of a block is rounded to steps of at most 0.06 / 8.

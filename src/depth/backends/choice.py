@@ -27,6 +27,8 @@ LOGGER = get_logger(__name__)
 NAMES = ("auto", "moge", "depth_anything", "nano")
 # The least share of pixels with depth that makes a scene.
 LEAST_SHARE = 0.02
+# The size of the second input: a larger one shows finer edges.
+ZOOM = 1.25
 
 
 @runtime_checkable
@@ -115,8 +117,8 @@ class NanoBackend:
 def nano_estimates(network: NanoDepth, images: Float[Tensor, "batch 3 h w"]) -> list[DepthEstimate]:
     """Depth of pictures in [0, 1] and their predicted lenses, on the network's device.
 
-    Blurred edges of depth are moved to those of the picture. If nearly all of a picture is taken
-    for sky, the sky has depth too.
+    Depth is the mean of that of a picture and of its larger mirror image; blurred edges are moved
+    to those of the picture. If nearly all of a picture is taken for sky, the sky has depth too.
     """
     height, width = images.shape[2:]
     found = network(images)
@@ -128,8 +130,17 @@ def nano_estimates(network: NanoDepth, images: Float[Tensor, "batch 3 h w"]) -> 
     if nothing.any():
         LOGGER.warning("nano depth: hardly any pixel with a depth; all of them are taken")
         mask = mask | nothing[:, None, None]
-    depth = [snap_edges(*pair).exp() for pair in zip(found.log_depth, images, strict=True)]
+    log_depth = _averaged(found.log_depth, network(images.flip(3), ZOOM).log_depth.flip(2))
+    depth = [snap_edges(*pair).exp() for pair in zip(log_depth, images, strict=True)]
     return list(map(DepthEstimate, depth, mask, intrinsics))
+
+
+def _averaged(
+    log_depth: Float[Tensor, "batch h w"], other: Float[Tensor, "batch h w"]
+) -> Float[Tensor, "batch h w"]:
+    """The mean of both; the second one may have another scale in each picture."""
+    scale = (log_depth - other).flatten(1).median(dim=1).values
+    return (log_depth + other + scale[:, None, None]) / 2
 
 
 class FileDepth:

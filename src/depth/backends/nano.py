@@ -131,12 +131,18 @@ class NanoDepth(nn.Module):
         for parameter in (*self.head.parameters(), *lens.parameters()):
             nn.init.zeros_(parameter)
 
-    def forward(self, image: Float[Tensor, "batch 3 h w"]) -> NanoPrediction:
-        """Depth, valid pixels and focal length of RGB pictures in [0, 1], of any size."""
+    def forward(self, image: Float[Tensor, "batch 3 h w"], zoom: float = 1.0) -> NanoPrediction:
+        """Depth, valid pixels and focal length of RGB pictures in [0, 1], of any size.
+
+        `zoom` multiplies the sides of the network's input. Other inputs than it has learnt (1) show
+        other edges, but not the scale of depth and the focal length.
+        """
         size = image.shape[-2:]
         # A fixed area: learnt sizes do not depend on the resolution. The network was trained with
         # antialiased bilinear pictures, not with those of `geometry/fit.py`.
-        small = F.interpolate(image, self.working_size(*size), mode="bilinear", antialias=True)
+        small = F.interpolate(
+            image, self.working_size(*size, zoom=zoom), mode="bilinear", antialias=True
+        )
         x = torch.cat([2 * small - 1, _positions(small)], dim=1)
         skips = []
         for down, stage in zip(self.down, self.stages, strict=True):
@@ -150,9 +156,9 @@ class NanoDepth(nn.Module):
         maps = F.interpolate(self.head(x), size, mode="bilinear", align_corners=False)
         return NanoPrediction(maps[:, 0], maps[:, 1], log_focal)
 
-    def working_size(self, height: int, width: int) -> tuple[int, int]:
-        """The network's input size for a picture: its shape, about the configured area."""
-        scale = math.sqrt(self.config.height * self.config.width / (height * width))
+    def working_size(self, height: int, width: int, zoom: float = 1.0) -> tuple[int, int]:
+        """The network's input size for a picture: its shape, `zoom` times the configured sides."""
+        scale = zoom * math.sqrt(self.config.height * self.config.width / (height * width))
         rows, columns = (max(round(side * scale / STRIDE), 1) * STRIDE for side in (height, width))
         return rows, columns
 

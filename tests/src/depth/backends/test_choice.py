@@ -15,9 +15,10 @@ from src.depth.backends.choice import (
     NanoBackend,
     in_scene_unit,
     named_depth,
+    nano_estimates,
     resolve_depth,
 )
-from src.depth.backends.nano import NanoDepth, NanoDepthConfig, save_nano_depth
+from src.depth.backends.nano import NanoDepth, NanoDepthConfig, NanoPrediction, save_nano_depth
 from src.depth.backends.video import (
     FrameByFrame,
     VideoFrames,
@@ -71,6 +72,29 @@ def test_the_nano_backend_returns_a_camera_in_pixels(tmp_path: Path) -> None:
     focal = math.exp(-0.3) * math.hypot(18, 32)
     assert result.intrinsics.tolist() == pytest.approx([focal, focal, 16, 9])
     assert not result.depth.requires_grad
+
+
+class Brightness(NanoDepth):
+    """Takes brightness for log depth, and its square at another scale for larger inputs."""
+
+    def forward(self, image: Tensor, zoom: float = 1.0) -> NanoPrediction:
+        value = 0.1 * image.mean(dim=1)
+        nothing = torch.zeros_like(value)
+        return NanoPrediction(
+            value if zoom == 1 else value.square() + 2, nothing + 1, value[:, 0, 0]
+        )
+
+
+def test_depth_is_the_mean_with_that_of_the_larger_mirror_image() -> None:
+    """Catches a mirror image that is not turned back, and its scale in the depth or the lens."""
+    images = torch.rand(2, 3, 18, 32)
+    found = nano_estimates(Brightness(), images)
+    first = 0.1 * images.mean(dim=1)
+    for estimate, one, other in zip(found, first, first.square(), strict=True):
+        wanted = (one + other + (one - other).median()) / 2
+        torch.testing.assert_close(estimate.depth.log(), wanted, rtol=0, atol=1e-5)
+        focal = one[0, 0].exp() * math.hypot(18, 32)
+        assert estimate.intrinsics[0].item() == pytest.approx(focal.item())
 
 
 def test_the_nano_backend_turns_about_the_scene(tmp_path: Path) -> None:

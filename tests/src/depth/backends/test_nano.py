@@ -35,6 +35,7 @@ def test_the_working_size_keeps_area_and_shape() -> None:
     assert height % 16 == width % 16 == 0
     assert height / width == pytest.approx(2, rel=0.1)
     assert height * width == pytest.approx(176 * 320, rel=0.15)
+    assert network.working_size(88, 160, zoom=2) == (352, 640)
 
 
 def test_every_weight_takes_part_and_far_pixels_matter() -> None:

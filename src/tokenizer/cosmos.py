@@ -22,7 +22,8 @@ from ..checkpoints.kinds import check_weights_file
 from ..checkpoints.unpickler import StoredTensor
 from ..io.json_object import is_number
 from ..runtime import InputError
-from .network import Architecture, Autoencoder
+from .architecture import Architecture
+from .network import Autoencoder
 
 SIGMA_DATA = 0.5
 STATISTICS_NAME = "mean_std.pt"

@@ -20,6 +20,7 @@ from ..io.atomic import atomic_path
 from ..io.damage import check_tensors, read_safetensors
 from ..io.json_object import is_count, is_number, read_json_object, write_json
 from ..runtime import InputError, listed
+from .architecture import Architecture
 from .cosmos import (
     STATISTICS,
     STATISTICS_NAME,
@@ -28,7 +29,6 @@ from .cosmos import (
     read_mean_std,
     statistics_from_config,
 )
-from .network import Architecture
 
 # A tensor of each half, whose name shows the prefix of all names.
 MARKERS = {

@@ -7,8 +7,9 @@ import torch
 from torch import Tensor, nn
 
 from src.runtime import InputError
-from src.tokenizer import network
-from src.tokenizer.network import Architecture, Autoencoder
+from src.tokenizer import layers
+from src.tokenizer.architecture import Architecture
+from src.tokenizer.network import Autoencoder
 from src.tokenizer.wavelets import analyse, synthesise
 
 SIZES: dict[str, Any] = {
@@ -149,7 +150,7 @@ def test_many_pixels_attend_in_several_calls(
     """Pixels of one call that see those of another, or lose their order."""
     video = torch.rand(2, 3, 17, 16, 24) * 2 - 1
     expected = autoencoder.encode(video)
-    monkeypatch.setattr(network, "MAX_SEQUENCES", 5)
+    monkeypatch.setattr(layers, "MAX_SEQUENCES", 5)
     torch.testing.assert_close(autoencoder.encode(video), expected)
 
 

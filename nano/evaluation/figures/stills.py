@@ -4,6 +4,7 @@ import torch
 from jaxtyping import UInt8
 from torch import Tensor
 
+from src.depth.backends.choice import nano_prediction
 from src.geometry.cameras import Cameras
 
 from ...data.clips import world_trajectories
@@ -65,7 +66,7 @@ class StillWorlds(Evaluation):
             log_focal = (lens[:, 0] / (height**2 + width**2) ** 0.5).log()
             image = (sources.image[:1] + 1) / 2
             samples = DepthSamples(image, depth, log_focal, [str(seed)])
-            prediction = self.networks.depth(image)
+            prediction = nano_prediction(self.networks.depth, image)
             for name, value in depth_figures(prediction, samples).items():
                 self.ledger.add_values(f"depth.{name}", (seed,), torch.tensor([value]))
             drawn.append(draw_sample(prediction, samples, 0))

@@ -21,7 +21,7 @@ from ..edges import snap_edges
 from ..estimate import DepthEstimate, assumed_intrinsics
 from .depth_anything import load_depth_anything
 from .moge import MoGeDepth
-from .nano import NanoDepth, load_nano_depth
+from .nano import NanoDepth, NanoPrediction, load_nano_depth
 
 LOGGER = get_logger(__name__)
 NAMES = ("auto", "moge", "depth_anything", "nano")
@@ -117,11 +117,10 @@ class NanoBackend:
 def nano_estimates(network: NanoDepth, images: Float[Tensor, "batch 3 h w"]) -> list[DepthEstimate]:
     """Depth of pictures in [0, 1] and their predicted lenses, on the network's device.
 
-    Depth is the mean of that of a picture and of its larger mirror image; blurred edges are moved
-    to those of the picture. If nearly all of a picture is taken for sky, the sky has depth too.
+    If nearly all of a picture is taken for sky, the sky has depth too.
     """
     height, width = images.shape[2:]
-    found = network(images)
+    found = nano_prediction(network, images)
     focal = found.log_focal.exp() * math.hypot(height, width)
     centre = focal.new_tensor([width / 2, height / 2]).expand(len(images), 2)
     intrinsics = torch.cat([focal[:, None].expand(-1, 2), centre], dim=1)
@@ -130,17 +129,21 @@ def nano_estimates(network: NanoDepth, images: Float[Tensor, "batch 3 h w"]) -> 
     if nothing.any():
         LOGGER.warning("nano depth: hardly any pixel with a depth; all of them are taken")
         mask = mask | nothing[:, None, None]
-    log_depth = _averaged(found.log_depth, network(images.flip(3), ZOOM).log_depth.flip(2))
-    depth = [snap_edges(*pair).exp() for pair in zip(log_depth, images, strict=True)]
-    return list(map(DepthEstimate, depth, mask, intrinsics))
+    return list(map(DepthEstimate, found.log_depth.exp(), mask, intrinsics))
 
 
-def _averaged(
-    log_depth: Float[Tensor, "batch h w"], other: Float[Tensor, "batch h w"]
-) -> Float[Tensor, "batch h w"]:
-    """The mean of both; the second one may have another scale in each picture."""
-    scale = (log_depth - other).flatten(1).median(dim=1).values
-    return (log_depth + other + scale[:, None, None]) / 2
+@torch.inference_mode()
+def nano_prediction(network: NanoDepth, images: Float[Tensor, "batch 3 h w"]) -> NanoPrediction:
+    """What the network says of pictures in [0, 1], with finer edges of depth.
+
+    Depth is the mean of that of a picture and of its larger mirror image, brought to one scale;
+    blurred edges are moved to those of the picture.
+    """
+    found, other = network(images), network(images.flip(3), ZOOM).log_depth.flip(2)
+    scale = (found.log_depth - other).flatten(1).median(dim=1).values
+    mean = (found.log_depth + other + scale[:, None, None]) / 2
+    snapped = [snap_edges(*pair) for pair in zip(mean, images, strict=True)]
+    return replace(found, log_depth=torch.stack(snapped))
 
 
 class FileDepth:

@@ -102,47 +102,45 @@ def _repeated(x: Clips, axis: int) -> Changed:
     return torch.stack([x, x], dim=axis + 1).flatten(axis, axis + 1)
 
 
-class DownStage(nn.Module):
-    """Residual blocks, then a smaller clip, except in the last stage."""
+class ClipStage(nn.Module):
+    """Residual blocks, then a smaller or larger clip, except in the last stage."""
+
+    def __init__(self, channels: int, out_channels: int, layers: int) -> None:
+        super().__init__()
+        widths = [channels] + [out_channels] * layers
+        pairs = zip(widths[:-1], widths[1:], strict=True)
+        self.resnets = nn.ModuleList(Residual(*pair) for pair in pairs)
+
+    def forward(self, x: Clips, past: Past | None = None) -> Changed:
+        """The stage of a clip, or of its next piece."""
+        for parts in self.children():
+            for part in parts.children():
+                x = part(x, past)
+        return x
+
+
+class DownStage(ClipStage):
+    """A stage of the encoder."""
 
     def __init__(
         self, channels: int, out_channels: int, layers: int, smaller: tuple[bool, bool] | None
     ) -> None:
         """`smaller` says whether space and time are halved."""
-        super().__init__()
-        self.resnets = _residuals(channels, out_channels, layers)
+        super().__init__(channels, out_channels, layers)
         if smaller is not None:
-            self.downsamplers = nn.ModuleList([Downsampling(out_channels, *smaller)])
-
-    def forward(self, x: Clips, past: Past | None = None) -> Changed:
-        """The stage of a clip, or of its next piece."""
-        for part in (*self.resnets, *getattr(self, "downsamplers", ())):
-            x = part(x, past)
-        return x
+            self.add_module("downsamplers", nn.ModuleList([Downsampling(out_channels, *smaller)]))
 
 
-class UpStage(nn.Module):
-    """Residual blocks, then a larger clip, except in the last stage."""
+class UpStage(ClipStage):
+    """A stage of the decoder."""
 
     def __init__(
         self, channels: int, out_channels: int, layers: int, larger: tuple[bool, bool] | None
     ) -> None:
         """`larger` says whether space and time are doubled."""
-        super().__init__()
-        self.resnets = _residuals(channels, out_channels, layers)
+        super().__init__(channels, out_channels, layers)
         if larger is not None:
-            self.upsamplers = nn.ModuleList([Upsampling(out_channels, *larger)])
-
-    def forward(self, x: Clips, past: Past | None = None) -> Changed:
-        """The stage of a clip, or of its next piece."""
-        for part in (*self.resnets, *getattr(self, "upsamplers", ())):
-            x = part(x, past)
-        return x
-
-
-def _residuals(channels: int, out_channels: int, layers: int) -> nn.ModuleList:
-    widths = [channels] + [out_channels] * layers
-    return nn.ModuleList(Residual(*pair) for pair in zip(widths[:-1], widths[1:], strict=True))
+            self.add_module("upsamplers", nn.ModuleList([Upsampling(out_channels, *larger)]))
 
 
 class Encoder(nn.Module):

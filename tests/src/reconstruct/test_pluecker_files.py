@@ -167,14 +167,12 @@ def test_a_new_process_imports_no_large_library_nor_the_compiler(
 ) -> None:
     """Would catch seconds of imports that such a run does not need, on new cameras and on known."""
     given = (f"out_dir_inference={tmp_path}", "num_test_images=1", "output.finished=remake")
-    command = ["sample.py", *static_input.arguments(*given)]
     blocked = "diffusers,transformers,peft,scipy,sympy"
     blocker = (str(REPOSITORY / "tests/block_imports.py"), blocked)
-    # Two processes: in this one other tests have chosen threads and precision of products.
-    for words in ([*blocker, *command], [*blocker, *command]):
-        done = subprocess.run(
-            [sys.executable, *words], cwd=REPOSITORY, capture_output=True, text=True
-        )
+    command = [sys.executable, *blocker, "sample.py", *static_input.arguments(*given)]
+    # The second one knows the cameras.
+    for _ in range(2):
+        done = subprocess.run(command, cwd=REPOSITORY, capture_output=True, text=True)
         assert done.returncode == 0, done.stderr
 
 

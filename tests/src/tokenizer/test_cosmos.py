@@ -42,14 +42,14 @@ def test_first_latent_frame_needs_the_first_frame_only(tokenizer: VideoTokenizer
 def test_short_clips_are_those_that_go_alone(
     tokenizer: VideoTokenizer, monkeypatch: pytest.MonkeyPatch, dtype: torch.dtype, near: float
 ) -> None:
-    """Would catch two ways through the networks that differ in function, type or order."""
+    """Would catch clips of a group that are mixed up, or that come in another type."""
     ours = copy.deepcopy(tokenizer).to(dtype)
     video = torch.rand(3, 3, 9, 16, 24) * 2 - 1
     latent = ours.encode(video)
     short = ours.decode(latent)
     assert latent.dtype == short.dtype == dtype
     monkeypatch.setattr(cosmos, "PIXELS_AT_ONCE", 100)
-    # In float32: diffusers' own way does not know bfloat16 on a CPU.
+    # One by one, and in float32.
     torch.testing.assert_close(latent.float(), tokenizer.encode(video), rtol=0, atol=near)
     expected = tokenizer.decode(latent.float())
     torch.testing.assert_close(short.float(), expected, rtol=0, atol=near)
